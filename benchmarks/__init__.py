@@ -1,0 +1,1 @@
+"""Benchmarks of staticflow against its peers: `python -m benchmarks fnn|rnn|infer|scaling`."""

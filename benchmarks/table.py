@@ -1,0 +1,78 @@
+"""The results as a markdown table, with the reasons for what is missing below it."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from benchmarks.results import Row
+
+
+def duration(seconds: float) -> str:
+    """Microseconds with three digits that count."""
+    us = seconds * 1e6
+    if us >= 1000:
+        return f"{us:,.0f}".replace(",", " ")
+    return f"{us:.3g}" if us < 100 else f"{us:.0f}"
+
+
+def _cell(row: Row, contender: str) -> str:
+    entry = row.best(contender)
+    if entry is None:
+        return "-"
+    how = ", ".join(filter(None, (entry.form, entry.variant)))
+    return duration(median(entry.samples)) + (f" ({how})" if how else "")
+
+
+def _ratio_cells(row: Row) -> list[str]:
+    ratio, target = row.ratio(), row.workload.target
+    if ratio is None:
+        return ["-", f"{target:g}x" if target else ""]
+    shown = f"{ratio.median:.2f}x {ratio.peer} ({ratio.low:.2f} to {ratio.high:.2f})"
+    return [shown, f"{target:g}x" if target else ""]
+
+
+def markdown(rows: list[Row]) -> str:
+    """Microseconds a step: the bound, every contender's best, and the best peer against ours."""
+    contenders = list(dict.fromkeys(e.contender for row in rows for e in row.entries))
+    head = ["workload", "dtype", "bound", *contenders, "best peer / ours (range)", "target"]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        cells = [row.workload.name, row.workload.dtype, duration(row.bound)]
+        cells += [_cell(row, c) for c in contenders] + _ratio_cells(row)
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def remarks(rows: list[Row]) -> list[str]:
+    """What did not run and why, what failed to build, and who computed something else."""
+    found: dict[str, None] = {}
+    for row in rows:
+        for entry in row.entries:
+            who = " ".join(filter(None, (entry.contender, entry.variant)))
+            if entry.why_not:
+                found[f"{who}: {entry.why_not}"] = None
+            for failure in entry.failed:
+                found[f"{who}, {failure}"] = None
+        for other in row.disagreeing():
+            found[f"{row.workload.name}: losses differ: {other}"] = None
+    return list(found)
+
+
+def heading(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v)
+    peak = machine["peak_gflops"]
+    bandwidth = ", ".join(
+        f"{int(size) >> 10} KB {gb:g}" for size, gb in machine["bandwidth_gb"].items()
+    )
+    return "\n".join(
+        (
+            f"{machine['cpu']['name']}, {machine['cores']} cores, "
+            f"{' '.join(machine['cpu']['vectors'])}; {machine['system']}, "
+            f"Python {machine['python']}; load {machine['load']}; {machine['when']}",
+            versions,
+            f"FMA peak, GFLOP/s: float32 {peak['float32'][0]} on one core, {peak['float32'][1]} "
+            f"on all; float64 {peak['float64'][0]}, {peak['float64'][1]}",
+            f"bandwidth by working set, GB/s on all cores: {bandwidth}",
+        )
+    )

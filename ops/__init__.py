@@ -1,0 +1,80 @@
+"""The vocabulary: every op that a graph can be made of, each declared once, in the file of its
+subject, and entered in the op table (`staticflow.op.table()`).
+
+In a checkout this package is also found as `ops`; that name is made to mean this very package, so
+that nothing is declared twice.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from staticflow.ops import random as random
+from staticflow.ops import slicing as slicing
+from staticflow.ops.activations import (  # fmt: skip
+    elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, log_sigmoid, log_softmax, mish, round, selu,
+    silu, softmax, softsign,
+)
+from staticflow.ops.alias import by_mode, stop_gradient
+from staticflow.ops.arithmetic import (  # fmt: skip
+    add, arctan2, clip, copysign, divide, floor_divide, hypot, logaddexp, maximum, minimum, mod,
+    multiply, negative, power, subtract,
+)
+from staticflow.ops.assemble import concatenate, flip, pad, repeat, roll, split, stack, tile
+from staticflow.ops.compare import (  # fmt: skip
+    bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, isfinite, isinf,
+    isnan, less, less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal, signbit,
+    where,
+)
+from staticflow.ops.contraction import dot, inner, matmul, outer, tensordot, vdot
+from staticflow.ops.creation import (  # fmt: skip
+    arange, eye, full, full_like, linspace, ones, ones_like, tril, triu, zeros, zeros_like,
+)
+from staticflow.ops.elementwise import (  # fmt: skip
+    abs, arccos, arccosh, arcsin, arcsinh, arctan, arctanh, cbrt, ceil, cos, cosh, erf, erfc, exp,
+    exp2, expm1, floor, log, log10, log1p, log2, reciprocal, relu, rint, sigmoid, sign, sin, sinh,
+    softplus, sqrt, square, tan, tanh, trunc,
+)
+from staticflow.ops.indexing import embedding, one_hot, take, take_along_axis
+from staticflow.ops.losses import (  # fmt: skip
+    huber, mae, mse, sigmoid_binary_cross_entropy, softmax_cross_entropy,
+)
+from staticflow.ops.normalise import dropout, layer_norm
+from staticflow.ops.random import bernoulli, normal, uniform
+from staticflow.ops.reductions import all, any, max, min, prod, sum
+from staticflow.ops.shape import (  # fmt: skip
+    astype, broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose,
+)
+from staticflow.ops.statistics import argmax, argmin, logsumexp, mean, std, var
+
+# Further names that NumPy has for the same functions
+absolute = abs
+concat = concatenate
+pow = power
+remainder = mod
+true_divide = divide
+
+__all__ = [  # fmt: skip
+    "abs", "absolute", "add", "all", "any", "arange", "arccos", "arccosh", "arcsin", "arcsinh",
+    "arctan", "arctan2", "arctanh", "argmax", "argmin", "astype", "bernoulli", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "broadcast_to", "by_mode", "cbrt", "ceil", "clip", "concat",
+    "concatenate", "copysign", "cos", "cosh", "divide", "dot", "dropout", "elu", "embedding",
+    "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "flip", "floor",
+    "floor_divide", "full", "full_like", "gelu", "greater", "greater_equal", "hard_sigmoid",
+    "hard_tanh", "huber", "hypot", "inner", "invert", "isfinite", "isinf", "isnan", "layer_norm",
+    "leaky_relu", "less", "less_equal", "linspace", "log", "log10", "log1p", "log2", "log_sigmoid",
+    "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logsumexp", "mae", "matmul", "max", "maximum", "mean", "min", "minimum", "mish", "mod",
+    "moveaxis", "mse", "multiply", "negative", "normal", "not_equal", "one_hot", "ones",
+    "ones_like", "outer", "pad", "pow", "power", "prod", "random", "ravel", "reciprocal", "relu",
+    "remainder", "repeat", "reshape", "rint", "roll", "round", "selu", "sigmoid",
+    "sigmoid_binary_cross_entropy", "sign", "signbit", "silu", "sin", "sinh", "softmax",
+    "softmax_cross_entropy", "softplus", "softsign", "split", "sqrt", "square", "squeeze", "stack",
+    "std", "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh",
+    "tensordot", "tile", "transpose", "tril", "triu", "true_divide", "trunc", "uniform", "var",
+    "vdot", "where", "zeros", "zeros_like",
+]
+
+if __name__ != "staticflow.ops":
+    for _name in [name for name in sys.modules if f"{name}.".startswith("staticflow.ops.")]:
+        sys.modules[_name.removeprefix("staticflow.")] = sys.modules[_name]

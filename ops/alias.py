@@ -1,0 +1,104 @@
+"""Ops whose value is one of their inputs, and which mean something to a pass or to the session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from staticflow.dims import AnyDim
+from staticflow.errors import GraphError, fail
+from staticflow.graph import Node, apply
+from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
+from staticflow.ops.coerce import as_nodes, broadcast
+from staticflow.ops.public import public
+from staticflow.types import TensorType
+
+
+class Alias(Op):
+    """The first input as it is."""
+
+    kind = Kind.ALIAS
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0]
+
+    def reference(self, *xs: Array) -> Any:
+        return xs[0]
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        return xs[0]
+
+
+@dataclass(frozen=True)
+class StopGradient(Alias):
+    """Nothing is differentiated through it."""
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        return None
+
+
+@dataclass(frozen=True)
+class BoundedLabel(Alias):
+    """An integer x with 0 <= x < limit, which the session checks where x is fed."""
+
+    limit: AnyDim
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name,)
+
+    def attributes(self) -> str:
+        return f"limit={self.limit}"
+
+
+@dataclass(frozen=True)
+class ByMode(Alias):
+    """(training, inference): the first in a training step, the second elsewhere.
+
+    The compiler resolves it before anything else.
+    """
+
+    def select(self, training: bool) -> int:
+        """Which input is the value."""
+        return 0 if training else 1
+
+    def reference(self, *xs: Array) -> Any:
+        raise AssertionError("a value by mode is resolved before it is computed")
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        zero = np.zeros((), g.dtype)
+        return by_mode(g, zero), by_mode(zero, g)
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        zero = np.zeros((), y.dtype)
+        return by_mode(*(zero if t is None else t for t in tangents))
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        return tuple(classes.same(a, b) for a, b in zip(*xs, strict=True))
+
+
+@public(Kind.ALIAS)
+def stop_gradient(x: Any) -> Node:
+    """x, taken as a constant by derivatives."""
+    return apply(StopGradient(), as_nodes([x])[0])
+
+
+@public(Kind.ALIAS)
+def by_mode(training: Any, inference: Any) -> Node:
+    """`training` in the mode of fit, step and gradients, `inference` in that of everything else."""
+    nodes = as_nodes([training, inference])
+    if nodes[0].dtype != nodes[1].dtype:
+        fail(
+            GraphError,
+            "by_mode: the values differ in dtype",
+            got=" and ".join(str(x.type) for x in nodes),
+            do="convert one with .astype",
+        )
+    return apply(ByMode(), *broadcast("by_mode", nodes))
+
+
+def bounded(x: Node, limit: AnyDim) -> Node:
+    """The integers `x`, which must lie in 0 ... limit - 1."""
+    return apply(BoundedLabel(limit), x)

@@ -1,0 +1,172 @@
+"""Arithmetic of two operands, and what lies behind the operators.
+
+Each row is the whole op: its loop body, NumPy's function, and the cotangents of its operands given
+the result's cotangent `g` and the result `z`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from staticflow.graph import Const, Node
+from staticflow.op import Kind, MapRow
+from staticflow.ops.coerce import is_scalar_const, operands
+from staticflow.ops.compare import equal, greater, where
+from staticflow.ops.elementwise import exp, floor, log, reciprocal, sign, sqrt, square
+from staticflow.ops.public import declare_row, mapped, public
+
+TIES = ((1.0, 1.0), (np.nan, 1.0), (1.0, np.nan), (np.inf, -np.inf), (0.0, -0.0))
+ZEROS = ((0.0, 2.0), (2.0, 0.0), (0.0, 0.0), (np.inf, 2.0), (np.nan, 1.0))
+SIGNS = ((7.0, 2.0), (-7.0, 2.0), (7.0, -2.0), (-7.0, -2.0), (6.5, 2.0))
+
+add = declare_row(MapRow(
+    "add", "xy", "({x} + {y})", np.add,
+    lambda g, z, x, y: (g, g),
+    "x + y.", points=ZEROS, linear="joint", formula="1, 1"), "add")  # fmt: skip
+
+subtract = declare_row(MapRow(
+    "subtract", "xy", "({x} - {y})", np.subtract,
+    lambda g, z, x, y: (g, -g),
+    "x - y.", points=ZEROS, linear="joint", formula="1, -1"), "sub")  # fmt: skip
+
+multiply = declare_row(MapRow(
+    "multiply", "xy", "({x} * {y})", np.multiply,
+    lambda g, z, x, y: (g * y, g * x),
+    "x y.", points=ZEROS, linear="each", formula="y, x"), "mul")  # fmt: skip
+
+divide = declare_row(MapRow(
+    "divide", "xy", "({x} / {y})", np.divide,
+    lambda g, z, x, y: (g / y, -(g * z) / y),
+    "x / y, of floats.", "float", points=ZEROS, linear="first", cost=4,
+    formula="1/y, -z/y"), "truediv")  # fmt: skip
+
+negative = declare_row(MapRow(
+    "negative", "x", "(-{x})", np.negative,
+    lambda g, y, x: (-g,),
+    "-x.", points=(0.0, np.inf, np.nan), linear="joint", formula="-1"), "neg")  # fmt: skip
+
+maximum = declare_row(MapRow(
+    "maximum", "xy", "({x} if ({x} > {y} or {x} != {x}) else {y})", np.maximum,
+    lambda g, z, x, y: (_share(g, x, y), _share(g, y, x)),
+    "The larger of x and y; NaN if either is.", points=TIES,
+    formula="x > y, y > x, half each where equal"))  # fmt: skip
+
+minimum = declare_row(MapRow(
+    "minimum", "xy", "({x} if ({x} < {y} or {x} != {x}) else {y})", np.minimum,
+    lambda g, z, x, y: (_share(g, y, x), _share(g, x, y)),
+    "The smaller of x and y; NaN if either is.", points=TIES,
+    formula="x < y, y < x, half each where equal"))  # fmt: skip
+
+arctan2 = declare_row(MapRow(
+    "arctan2", "xy", "arctan2_{t}({x}, {y})", np.arctan2,
+    lambda g, z, x, y: (g * y / (x * x + y * y), -(g * x) / (x * x + y * y)),
+    "The angle of the point with abscissa y and ordinate x.", "float", cost=16,
+    points=((0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-0.0, -1.0), (-1.0, -1.0), (np.nan, 1.0)),
+    formula="y/(x^2+y^2), -x/(x^2+y^2)"))  # fmt: skip
+
+hypot = declare_row(MapRow(
+    "hypot", "xy", "math.hypot({x}, {y})", np.hypot,
+    lambda g, z, x, y: (g * x / z, g * y / z),
+    "sqrt(x^2 + y^2) without overflow.", "float", cost=12,
+    points=((0.0, 3.0), (1e30, 1e30), (np.inf, 1.0)), formula="x/z, y/z"))  # fmt: skip
+
+logaddexp = declare_row(MapRow(
+    "logaddexp", "xy",
+    "(({x} if {x} > {y} else {y})"
+    " + (softplus_{t}(-abs({x} - {y})) if {x} != {y} else {t}(0.6931471805599453)))",
+    np.logaddexp,
+    lambda g, z, x, y: (g * exp(x - z), g * exp(y - z)),
+    "log(e^x + e^y) without overflow.", "float", cost=20,
+    points=((500.0, 500.0), (-1000.0, 0.0), (0.0, -np.inf), (np.inf, np.inf), (np.nan, 0.0)),
+    formula="e^(x-z), e^(y-z)"))  # fmt: skip
+
+copysign = declare_row(MapRow(
+    "copysign", "xy", "math.copysign({x}, {y})", np.copysign,
+    lambda g, z, x, y: (g * sign(x) * copysign(1.0, y), None),
+    "|x| with the sign of y.", "float", points=((1.0, -0.0), (-2.0, 0.0)), cost=2,
+    formula="sign(x) sign(y), 0"))  # fmt: skip
+
+FLOAT_POWER = MapRow(
+    "power", "xy", "pow_{t}({x}, {y})", np.power,
+    lambda g, z, x, y: (g * _power_slope(x, y), g * z * where(equal(x, 0), 0.0, log(x))),
+    "x^y.", "float", sample=(0.1, 3.0), cost=24,
+    points=((0.0, 2.0), (0.0, 0.0), (-2.0, 3.0), (-2.0, 2.0), (2.0, -1.0), (np.nan, 0.0)),
+    formula="y x^(y-1), log(x) z")  # fmt: skip
+
+INTEGER_POWER = MapRow(
+    "integer_power", "xy", "({x} ** {y})", np.power, None,
+    "x^y of integers.", sample=(0.0, 4.0), points=((2, 3), (0, 0), (-2, 3)), cost=16,
+    formula="0, 0")  # fmt: skip
+
+FLOAT_QUOTIENT = MapRow(
+    "floor_divide", "xy", "floor_divide_{t}({x}, {y})", np.floor_divide, None,
+    "The largest integer not above x / y.", "float", points=SIGNS, cost=12,
+    formula="0, 0")  # fmt: skip
+
+INTEGER_QUOTIENT = MapRow(
+    "integer_floor_divide", "xy", "({x} // {y})", np.floor_divide, None,
+    "The largest integer not above x / y.", points=SIGNS, cost=12, formula="0, 0")  # fmt: skip
+
+FLOAT_REMAINDER = MapRow(
+    "mod", "xy", "remainder_{t}({x}, {y})", np.mod,
+    lambda g, z, x, y: (g, -(g * floor(x / y))),
+    "The remainder x - floor(x/y) y, with the sign of y.", "float", points=SIGNS, cost=12,
+    formula="1, -floor(x/y)")  # fmt: skip
+
+INTEGER_REMAINDER = MapRow(
+    "integer_mod", "xy", "({x} % {y})", np.mod, None,
+    "The remainder x - floor(x/y) y, with the sign of y.", points=SIGNS, cost=12,
+    formula="0, 0")  # fmt: skip
+
+SPECIAL_POWERS = {2.0: square, 0.5: sqrt, -1.0: reciprocal}
+
+
+@public(Kind.MAP, "floordiv", FLOAT_QUOTIENT)
+def floor_divide(x: Any, y: Any) -> Node:
+    """The largest integer not above x / y."""
+    return _by_dtype(FLOAT_QUOTIENT, INTEGER_QUOTIENT, operands("floor_divide", "xy", (x, y)))
+
+
+@public(Kind.MAP, "mod", FLOAT_REMAINDER)
+def mod(x: Any, y: Any) -> Node:
+    """The remainder x - floor(x/y) y, with the sign of y."""
+    return _by_dtype(FLOAT_REMAINDER, INTEGER_REMAINDER, operands("mod", "xy", (x, y)))
+
+
+@public(Kind.MAP, "pow", FLOAT_POWER)
+def power(x: Any, y: Any) -> Node:
+    """x^y. The exponents 2, 1/2 and -1 become square, sqrt and reciprocal."""
+    base, exponent = operands("power", "xy", (x, y))
+    special = None
+    if isinstance(exponent.op, Const) and is_scalar_const(exponent) and base.type.is_float:
+        special = SPECIAL_POWERS.get(float(exponent.op.value))
+    if special is not None:
+        return special(base)
+    return _by_dtype(FLOAT_POWER, INTEGER_POWER, (base, exponent))
+
+
+def _by_dtype(floats: MapRow, integers: MapRow, nodes: tuple[Node, ...]) -> Node:
+    row = floats if nodes[0].type.is_float else integers
+    return mapped(row, nodes)
+
+
+def _power_slope(x: Node, y: Node) -> Any:
+    """y x^(y-1), also where y is 0 and x^(y-1) infinite."""
+    if isinstance(y.op, Const) and is_scalar_const(y):
+        exponent = float(y.op.value)
+        return exponent * power(x, exponent - 1.0) if exponent else 0.0
+    return where(equal(y, 0), 0.0, y * power(x, where(equal(y, 0), 1.0, y - 1.0)))
+
+
+def _share(g: Node, x: Node, y: Node) -> Node:
+    """What `x` gets of the cotangent of the larger of `x` and `y`."""
+    return where(greater(x, y), g, where(equal(x, y), 0.5 * g, 0.0))
+
+
+@public()
+def clip(x: Any, low: Any = None, high: Any = None) -> Node:
+    """min(max(x, low), high); a bound that is None does not bind."""
+    node = x if low is None else maximum(x, low)
+    return node if high is None else minimum(node, high)

@@ -1,0 +1,320 @@
+"""Parts stored into regions of one array: `Concat` and `Pad`, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from staticflow.dims import AnyDim, evaluate
+from staticflow.errors import ShapeError, fail
+from staticflow.graph import Node, apply, const
+from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
+from staticflow.ops.cast import cast
+from staticflow.ops.coerce import as_nodes, broadcast_to_shape
+from staticflow.ops.public import public
+from staticflow.ops.shape import expand_dims, node_of, reshape
+from staticflow.ops.views import Slice
+from staticflow.types import Shape, TensorType, normalise_axis, promote
+
+Starts = tuple[tuple[AnyDim, ...], ...]
+
+
+@dataclass(frozen=True)
+class Concat(Op):
+    """The parts one after the other along `axis`."""
+
+    axis: int
+    kind = Kind.ASSEMBLE
+    fill = None
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        total: AnyDim = 0
+        for x in xs:
+            total = total + x.shape[self.axis]
+        return xs[0].with_shape(_replace(xs[0].shape, self.axis, total))
+
+    def reference(self, *xs: Array) -> Any:
+        return np.concatenate(xs, self.axis)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        cotangents = []
+        start: AnyDim = 0
+        for x in xs:
+            cotangents.append(slice_axis(g, self.axis, start, start + x.shape[self.axis]))
+            start = start + x.shape[self.axis]
+        return cotangents
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        pairs = zip(tangents, xs, strict=True)
+        return apply(self, *(zeros_for(x.type) if t is None else t for t, x in pairs))
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        assert isinstance(out, TensorType)
+        merged = list(xs[0])
+        for x in xs[1:]:
+            for k, n in enumerate(x):
+                merged[k] = merged[k] if k == self.axis else classes.same(merged[k], n)
+        return _replace(tuple(merged), self.axis, classes.fresh(out.shape[self.axis]))
+
+    def regions(self, ins: tuple[Axes, ...], sizes: tuple[AnyDim, ...]) -> Starts:
+        """For each part, where it starts along each axis."""
+        starts = []
+        start: AnyDim = 0
+        for shape in ins:
+            starts.append(_replace((0,) * len(shape), self.axis, start))
+            start = start + shape[self.axis]
+        return tuple(starts)
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.axis)
+
+    def attributes(self) -> str:
+        return f"axis={self.axis}"
+
+
+@dataclass(frozen=True)
+class Pad(Op):
+    """The input with `before` and `after` elements of `value` around it along each axis."""
+
+    before: tuple[AnyDim, ...]
+    after: tuple[AnyDim, ...]
+    value: float = 0.0
+    kind = Kind.ASSEMBLE
+
+    @property
+    def fill(self) -> float:
+        """What stands outside the region of the input."""
+        return self.value
+
+    @property
+    def padded(self) -> tuple[bool, ...]:
+        """For each axis, whether anything is added to it."""
+        return tuple(p != 0 or q != 0 for p, q in zip(self.before, self.after, strict=True))
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        sizes = zip(self.before, xs[0].shape, self.after, strict=True)
+        return xs[0].with_shape(tuple(p + n + q for p, n, q in sizes))
+
+    def reference(self, *xs: Array) -> Any:
+        widths = [(evaluate(p, {}), evaluate(q, {})) for p, q in zip(self.before, self.after, strict=True)]
+        return np.pad(xs[0], widths, constant_values=self.value)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        bounds = zip(self.padded, self.before, xs[0].shape, strict=True)
+        stops = tuple(p + n if padded else None for padded, p, n in bounds)
+        return (apply(Slice(self.before, stops, (1,) * len(stops)), g),)
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        (t,) = tangents
+        return None if t is None else apply(Pad(self.before, self.after), t)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        assert isinstance(out, TensorType)
+        entries = zip(self.padded, xs[0], out.shape, strict=True)
+        return tuple(classes.fresh(n) if padded else old for padded, old, n in entries)
+
+    def regions(self, ins: tuple[Axes, ...], sizes: tuple[AnyDim, ...]) -> Starts:
+        """Where the input starts along each axis."""
+        starts = iter(sizes)
+        return (tuple(next(starts) if padded else 0 for padded in self.padded),)
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return tuple(p for p, padded in zip(self.before, self.padded, strict=True) if padded)
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.padded, repr(self.value))
+
+    def attributes(self) -> str:
+        widths = zip(self.before, self.after, strict=True)
+        return f"[{', '.join(f'{p}+{q}' for p, q in widths)}], value={self.value}"
+
+
+def _replace(entries: tuple[AnyDim, ...], axis: int, entry: AnyDim) -> tuple[AnyDim, ...]:
+    return (*entries[:axis], entry, *entries[axis + 1 :])
+
+
+def zeros_for(type_: TensorType) -> Node:
+    """Zeros of a type, without an array."""
+    return broadcast_to_shape(const(0, type_.dtype), type_.shape, "zeros")
+
+
+def slice_axis(x: Node, axis: int, start: AnyDim, stop: AnyDim, step: int = 1) -> Node:
+    """x[start:stop:step] along one axis; the bounds are taken as they are."""
+    if start == 0 and stop == x.shape[axis] and step == 1:
+        return x
+    starts: tuple[AnyDim, ...] = (0,) * x.ndim
+    stops: tuple[AnyDim | None, ...] = (None,) * x.ndim
+    steps = (1,) * x.ndim
+    return apply(
+        Slice(
+            (*starts[:axis], start, *starts[axis + 1 :]),
+            (*stops[:axis], stop, *stops[axis + 1 :]),
+            (*steps[:axis], step, *steps[axis + 1 :]),
+        ),
+        x,
+    )
+
+
+def flip_axis(x: Node, axis: int) -> Node:
+    """x backwards along one axis."""
+    return slice_axis(x, axis, x.shape[axis] - 1, -1, -1)
+
+
+def unslice(g: Node, op: Slice, shape: Shape) -> Node:
+    """The transpose of a slice: `g` where the slice took, zeros elsewhere in `shape`."""
+    before: list[AnyDim] = []
+    after: list[AnyDim] = []
+    if any(n == 0 for n in g.shape):
+        return zeros_for(TensorType(shape, g.dtype))
+    for axis, full in enumerate(op.full):
+        start, step, size = op.starts[axis], op.steps[axis], g.shape[axis]
+        if step < 0:
+            g = flip_axis(g, axis)
+            start = start + (size - 1) * step
+        if not full and step not in (1, -1):
+            g = _dilate(g, axis, abs(step))
+        before.append(0 if full else start)
+        after.append(0 if full else shape[axis] - start - g.shape[axis])
+    return _pad(g, tuple(before), tuple(after), 0.0)
+
+
+def _dilate(g: Node, axis: int, step: int) -> Node:
+    """Put `step - 1` zeros between neighbours along an axis."""
+    size = g.shape[axis]
+    widths: tuple[AnyDim, ...] = (0,) * (g.ndim + 1)
+    wide = _pad(expand_dims(g, axis + 1), widths, _replace(widths, axis + 1, step - 1), 0.0)
+    merged = reshape(wide, (*g.shape[:axis], size * step, *g.shape[axis + 1 :]))
+    return slice_axis(merged, axis, 0, size * step - (step - 1))
+
+
+def _pad(x: Node, before: tuple[AnyDim, ...], after: tuple[AnyDim, ...], value: float) -> Node:
+    if all(n == 0 for n in before + after):
+        return x
+    return apply(Pad(before, after, value), x)
+
+
+@public(Kind.ASSEMBLE)
+def concatenate(arrays: Sequence[Any], axis: int = 0) -> Node:
+    """The arrays one after the other along an axis; their other sizes are equal."""
+    parts = as_nodes(list(arrays))
+    if not parts:
+        fail(ShapeError, "concatenate: there is nothing to concatenate")
+    axis = normalise_axis(axis, parts[0].ndim, "concatenate")
+    shapes = {_replace(x.shape, axis, 0) if axis < x.ndim else None for x in parts}
+    if len(shapes) != 1:
+        fail(
+            ShapeError,
+            f"concatenate: sizes differ beside axis {axis}",
+            got=", ".join(str(x.type) for x in parts),
+            do="give the arrays equal sizes along the other axes",
+        )
+    dtype = promote([x.dtype for x in parts])
+    return parts[0] if len(parts) == 1 else apply(Concat(axis), *(cast(x, dtype) for x in parts))
+
+
+@public(Kind.ASSEMBLE)
+def stack(arrays: Sequence[Any], axis: int = 0) -> Node:
+    """The arrays, of one shape, along a new axis."""
+    parts = as_nodes(list(arrays))
+    if len({x.shape for x in parts}) != 1:
+        fail(
+            ShapeError,
+            "stack: the arrays must have one shape",
+            got=", ".join(str(x.type) for x in parts) or "no array",
+        )
+    axis = normalise_axis(axis, parts[0].ndim + 1, "stack")
+    return concatenate([expand_dims(x, axis) for x in parts], axis)
+
+
+@public(Kind.VIEW)
+def split(x: Any, sections: Any, axis: int = 0) -> list[Node]:
+    """Parts of x along an axis: that many equal ones, or between the given positions."""
+    x = node_of(x)
+    axis = normalise_axis(axis, x.ndim, "split")
+    size = x.shape[axis]
+    if isinstance(sections, int):
+        if not isinstance(size, int) or not sections or size % sections:
+            fail(
+                ShapeError,
+                f"split: axis {axis} does not divide into {sections} equal parts",
+                got=str(x.type),
+                do="give the positions at which to split",
+            )
+        sections = range(size // sections, size, size // sections)
+    edges: list[AnyDim] = [0, *sections, size]
+    return [slice_axis(x, axis, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+@public(Kind.ASSEMBLE)
+def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Node:
+    """x with constant elements around it: (before, after) for each axis, or for all, or one int."""
+    x = node_of(x)
+    entries = pad_width if isinstance(pad_width, tuple | list) else (pad_width, pad_width)
+    if len(entries) == 2 and not isinstance(entries[0], tuple | list):
+        entries = [entries] * x.ndim
+    pairs = [p if isinstance(p, tuple | list) else (p, p) for p in entries]
+    if len(pairs) == 1:
+        pairs = pairs * x.ndim
+    negative = [n for p in pairs for n in p if isinstance(n, int) and n < 0]
+    if len(pairs) != x.ndim or negative:
+        fail(
+            ShapeError,
+            "pad: needs a non-negative (before, after) for each axis",
+            got=f"{pad_width} for {x.type}",
+        )
+    before, after = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
+    return _pad(x, before, after, float(constant_values))
+
+
+@public(Kind.VIEW)
+def flip(x: Any, axis: Any = None) -> Node:
+    """x backwards along the given axes, by default along all."""
+    x = node_of(x)
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    for k in axes:
+        x = flip_axis(x, normalise_axis(k, x.ndim, "flip"))
+    return x
+
+
+@public(Kind.ASSEMBLE)
+def roll(x: Any, shift: int, axis: int | None = None) -> Node:
+    """x moved on by `shift` along an axis, what leaves at the end coming in at the start."""
+    x = node_of(x)
+    if axis is None:
+        return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape)
+    axis = normalise_axis(axis, x.ndim, "roll")
+    size = x.shape[axis]
+    shift = shift % size if isinstance(size, int) and size else shift
+    if shift == 0:
+        return x
+    cut = size - shift if shift > 0 else -shift
+    return concatenate([slice_axis(x, axis, cut, size), slice_axis(x, axis, 0, cut)], axis)
+
+
+@public(Kind.VIEW)
+def repeat(x: Any, repeats: int, axis: int | None = None) -> Node:
+    """Each element `repeats` times along an axis; of all elements in order if axis is None."""
+    x = node_of(x)
+    if axis is None:
+        return repeat(reshape(x, (-1,)), repeats, 0)
+    axis = normalise_axis(axis, x.ndim, "repeat")
+    wide = (*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :])
+    shape = _replace(x.shape, axis, x.shape[axis] * repeats)
+    return reshape(broadcast_to_shape(expand_dims(x, axis + 1), wide, "repeat"), shape)
+
+
+@public(Kind.VIEW)
+def tile(x: Any, reps: Any) -> Node:
+    """The whole of x `reps` times along each axis."""
+    x = node_of(x)
+    counts = tuple(reps) if isinstance(reps, tuple | list) else (reps,)
+    counts = (1,) * (x.ndim - len(counts)) + counts
+    x = expand_dims(x, tuple(range(len(counts) - x.ndim))) if len(counts) > x.ndim else x
+    for axis, count in enumerate(counts):
+        wide = (*x.shape[:axis], count, *x.shape[axis:])
+        shape = _replace(x.shape, axis, x.shape[axis] * count)
+        x = reshape(broadcast_to_shape(expand_dims(x, axis), wide, "tile"), shape)
+    return x

@@ -1,0 +1,52 @@
+"""Conversion between dtypes, in NumPy's meaning: towards zero from float to integer, `x != 0` to bool.
+
+Every mix of dtypes is resolved by these rows when a node is made; no other op converts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from staticflow.graph import Const, Node, apply, const
+from staticflow.op import Array, Map, MapRow
+from staticflow.types import DTYPES, FLOATS, as_dtype
+
+
+def _convert(x: Array, dtype: str) -> Array:
+    return np.asarray(x).astype(dtype)
+
+
+def _target(dtype: str, *dtypes: str) -> str:
+    return dtype
+
+
+def _cotangent(g: Any, y: Node, x: Node) -> Sequence[Node | None]:
+    """A cotangent, of y's dtype, becomes one of x's; a tangent, of x's dtype, one of y's."""
+    if x.dtype not in FLOATS or y.dtype not in FLOATS:
+        return (None,)
+    return (cast(g, y.dtype if g.dtype == x.dtype else x.dtype),)
+
+
+def _row(dtype: str) -> MapRow:
+    return MapRow(
+        f"astype_{dtype}", "x", "({x} != 0)" if dtype == "bool" else "{r}({x})",
+        partial(_convert, dtype=dtype), _cotangent, f"The value as {dtype}.",
+        domain="any", result=partial(_target, dtype), linear="joint", formula="1",
+    )  # fmt: skip
+
+
+CASTS = {dtype: _row(dtype) for dtype in DTYPES}
+
+
+def cast(x: Node, dtype: Any) -> Node:
+    """`x` converted to `dtype`; the node itself if it has that dtype, a constant if it is one."""
+    target = as_dtype(dtype)
+    if x.dtype == target:
+        return x
+    if isinstance(x.op, Const):
+        return const(x.op.value.astype(target))
+    return apply(Map(CASTS[target]), x)

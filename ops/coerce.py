@@ -1,0 +1,143 @@
+"""Bring operands together: values become nodes, dtypes promote, shapes broadcast.
+
+    add(x: float32[batch, 8], 2)             ->  2 becomes the scalar constant float32 2.0
+    add(x: float32[batch, 8], b: int32[8])   ->  b is cast to float32, then repeated along `batch`
+
+A scalar constant stays a scalar: it is part of the generated code. Everything else has the shape of
+the result by an explicit view, so that an elementwise op never broadcasts by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from staticflow.errors import DTypeError, ShapeError, fail
+from staticflow.graph import Const, Node, apply, as_node, const
+from staticflow.op import Op
+from staticflow.ops.cast import cast
+from staticflow.ops.views import Broadcast, Expand, Squeeze
+from staticflow.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes, promote
+
+DEFAULT_FLOAT = "float32"
+_SCALARS = (bool, int, float)
+
+
+def as_nodes(values: Sequence[Any]) -> list[Node]:
+    """Nodes for nodes, arrays and Python scalars; a scalar takes the dtype of its partners."""
+    nodes = [None if isinstance(v, _SCALARS) else as_node(v) for v in values]
+    dtypes = [node.dtype for node in nodes if node is not None]
+    partner = promote(dtypes) if dtypes else DEFAULT_FLOAT
+    pairs = zip(values, nodes, strict=True)
+    return [as_node(value, partner) if node is None else node for value, node in pairs]
+
+
+def operands(
+    what: str, letters: str, values: Sequence[Any], domain: str = "number"
+) -> tuple[Node, ...]:
+    """The operands of an elementwise op, with one dtype and one shape (but for scalar constants).
+
+    The letter `c` stands for a condition: it becomes boolean and takes no part in promotion.
+    """
+    if len(values) != len(letters):
+        raise TypeError(f"{what} takes {len(letters)} operands, got {len(values)}")
+    is_condition = [letter == "c" for letter in letters]
+    conditions = [as_node(v) for v, c in zip(values, is_condition, strict=True) if c]
+    nodes = as_nodes([v for v, c in zip(values, is_condition, strict=True) if not c])
+    dtype = common_dtype(what, nodes, domain)
+    numbers = iter([cast(node, dtype) for node in nodes])
+    booleans = iter([cast(node, "bool") for node in conditions])
+    mixed = [next(booleans) if c else next(numbers) for c in is_condition]
+    return broadcast(what, mixed)
+
+
+def common_dtype(what: str, nodes: Sequence[Node], domain: str) -> str:
+    """The dtype in which an op of `domain` (number, float, integer, bool, any) computes."""
+    dtype = promote([node.dtype for node in nodes])
+    if domain == "bool":
+        return "bool"
+    if domain == "float":
+        return dtype if dtype in FLOATS else DEFAULT_FLOAT
+    if domain == "integer" and dtype in FLOATS:
+        fail(DTypeError, f"{what}: takes integers or booleans", _list(nodes), "use .astype('int64')")
+    if domain == "number" and dtype == "bool":
+        fail(
+            DTypeError,
+            f"{what}: takes numbers, not booleans",
+            got=_list(nodes),
+            do="use .astype('int32') to count, or ops.logical_and, ops.logical_or",
+        )
+    return dtype
+
+
+def broadcast(what: str, nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """Give all nodes the common shape; scalar constants stay as they are."""
+    shape = broadcast_shapes([node.shape for node in nodes], what)
+    return tuple(x if is_scalar_const(x) else stretch(x, shape) for x in nodes)
+
+
+def stretch(x: Node, shape: Shape) -> Node:
+    """Repeat `x` to `shape` as broadcasting does: along missing axes and axes of size 1."""
+    if x.shape == shape:
+        return x
+    lead = len(shape) - x.ndim
+    narrow = tuple(k for k, n in enumerate(x.shape) if n == 1 and shape[lead + k] != 1)
+    if narrow:
+        x = apply(Squeeze(narrow), x)
+    kept = tuple(lead + k for k in range(len(shape) - lead) if k not in narrow)
+    return spread(x, shape, kept)
+
+
+def spread(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
+    """Repeat `x` to `shape`; its axis `k` becomes axis `axes[k]`."""
+    ones = tuple(k for k, n in enumerate(shape) if n == 1 and k not in axes)
+    wide = [k for k in range(len(shape)) if k not in ones]
+    if len(wide) > len(axes):
+        x = apply(Broadcast(tuple(shape[k] for k in wide), tuple(wide.index(k) for k in axes)), x)
+    return apply(Expand(ones), x) if ones else x
+
+
+def spread_along(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
+    """Undo a reduction's loss of `axes`: repeat `x` along them to `shape`."""
+    return spread(x, shape, tuple(k for k in range(len(shape)) if k not in axes))
+
+
+def broadcast_to_shape(x: Node, shape: Shape, what: str) -> Node:
+    """`x` repeated to exactly `shape`, scalar constants too."""
+    if broadcast_shapes([x.shape, shape], what) != shape:
+        fail(ShapeError, f"{what}: the shape is too small", f"{x.type} for shape {shape}")
+    return stretch(x, shape)
+
+
+def is_scalar_const(x: Node) -> bool:
+    """Whether `x` is a constant that stands in the generated code."""
+    return isinstance(x.op, Const) and x.op.is_scalar
+
+
+def fold(op: Op, inputs: Sequence[Node]) -> Node:
+    """The constant that an op makes of constants."""
+    type_ = op.infer(*(x.type for x in inputs))
+    assert isinstance(type_, TensorType)
+    with np.errstate(all="ignore"):
+        value = op.reference(*(x.op.value for x in inputs if isinstance(x.op, Const)))
+    return const(value, type_.dtype)
+
+
+def floating(what: str, x: Any) -> Node:
+    """`x` as a node of a float dtype."""
+    node = as_nodes([x])[0]
+    return node if node.dtype in FLOATS else cast(node, DEFAULT_FLOAT)
+
+
+def integral(what: str, x: Any) -> Node:
+    """`x` as a node of an integer dtype, as indices and labels must be."""
+    node = as_node(x, "int64")
+    if node.dtype not in INTEGERS:
+        fail(DTypeError, f"{what}: must be integers", str(node), "use .astype('int64')")
+    return node
+
+
+def _list(nodes: Sequence[Node]) -> str:
+    return ", ".join(str(node.type) for node in nodes)

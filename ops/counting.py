@@ -1,0 +1,102 @@
+"""Values that follow from an element's position or from a size: the axis index, and sizes.
+
+They are computed where they are used, so that a mask, a one-hot row or the divisor of a mean needs
+no array, and no size becomes part of the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from staticflow.dims import AnyDim, product
+from staticflow.graph import Node, apply
+from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
+from staticflow.ops.coerce import spread
+from staticflow.types import Shape, TensorType
+
+
+class IndexMap(Op):
+    """An elementwise op of the position: `body` may use {i}, {size} and {flat}."""
+
+    kind = Kind.MAP
+    body: ClassVar[str]
+    letters: ClassVar[tuple[str, ...]] = ()  # the holes for inputs
+    implicit: ClassVar[bool] = True  # whether it is always computed again, and never stored
+    counts: ClassVar[bool] = False  # whether it is the index itself
+    whole_size: ClassVar[bool] = False  # whether its sizes are those of the unsharded value
+    is_random: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Iota(IndexMap):
+    """0, 1, 2, ... `dim - 1`."""
+
+    dim: AnyDim
+    dtype: str
+    body = "{t}({i})"
+    counts = True
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return TensorType((self.dim,), self.dtype)
+
+    def reference(self, *xs: Array) -> Any:
+        assert isinstance(self.dim, int)
+        return np.arange(self.dim, dtype=self.dtype)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        return (classes.fresh(self.dim),)
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return (self.dim,)
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.dtype)
+
+    def attributes(self) -> str:
+        return str(self.dim)
+
+
+@dataclass(frozen=True)
+class SizeOf(IndexMap):
+    """The size `dim` as a number: of all rows, also where they are computed in shards."""
+
+    dim: AnyDim
+    dtype: str
+    body = "{t}({size})"
+    whole_size = True
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return TensorType((), self.dtype)
+
+    def reference(self, *xs: Array) -> Any:
+        return np.asarray(self.dim, self.dtype)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        return ()
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return (self.dim,)
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.dtype)
+
+    def attributes(self) -> str:
+        return str(self.dim)
+
+
+def iota(dim: AnyDim, dtype: str = "int64") -> Node:
+    """The vector 0 ... dim - 1."""
+    return apply(Iota(dim, dtype))
+
+
+def iota_like(shape: Shape, axis: int, dtype: str = "int64") -> Node:
+    """For each element of `shape`, its index along `axis`."""
+    return spread(iota(shape[axis], dtype), shape, (axis,))
+
+
+def count(shape: Shape, axes: tuple[int, ...], dtype: str) -> Node:
+    """How many elements a reduction of `shape` along `axes` takes together."""
+    return apply(SizeOf(product(shape[axis] for axis in axes), dtype))

@@ -1,0 +1,127 @@
+"""Arrays that follow from their shape; sizes may be names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticflow.dims import AnyDim
+from staticflow.errors import ShapeError, fail
+from staticflow.graph import Node, const
+from staticflow.op import Kind
+from staticflow.ops.cast import cast
+from staticflow.ops.coerce import as_nodes, broadcast_to_shape
+from staticflow.ops.compare import equal, greater_equal, where
+from staticflow.ops.counting import iota, iota_like
+from staticflow.ops.public import public
+from staticflow.ops.shape import node_of
+from staticflow.types import FLOATS, as_dtype, as_shape
+
+
+@public(Kind.VIEW)
+def full(shape: Any, fill_value: Any, dtype: Any = None) -> Node:
+    """An array of `shape` with every element `fill_value`."""
+    node = as_nodes([fill_value])[0]
+    node = node if dtype is None else cast(node, dtype)
+    return broadcast_to_shape(node, as_shape(shape), "full")
+
+
+@public(Kind.VIEW)
+def zeros(shape: Any, dtype: Any = "float32") -> Node:
+    """An array of zeros."""
+    return full(shape, 0, dtype)
+
+
+@public(Kind.VIEW)
+def ones(shape: Any, dtype: Any = "float32") -> Node:
+    """An array of ones."""
+    return full(shape, 1, dtype)
+
+
+@public(Kind.VIEW)
+def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Node:
+    """An array of x's shape, and by default of its dtype, with every element `fill_value`."""
+    x = node_of(x)
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
+
+
+@public(Kind.VIEW)
+def zeros_like(x: Any, dtype: Any = None) -> Node:
+    """Zeros of x's shape, and by default of its dtype."""
+    return full_like(x, 0, dtype)
+
+
+@public(Kind.VIEW)
+def ones_like(x: Any, dtype: Any = None) -> Node:
+    """Ones of x's shape, and by default of its dtype."""
+    return full_like(x, 1, dtype)
+
+
+@public(Kind.MAP)
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Node:
+    """start, start + step, ... below stop; from 0 below `start` if there is no stop.
+
+    With step 1 the bounds may be named sizes. Integers make int64, floats float32.
+    """
+    if stop is None:
+        start, stop = 0, start
+    integral = not any(isinstance(v, float) for v in (start, stop, step))
+    target = as_dtype(dtype or ("int64" if integral else "float32"))
+    if step == 1 and integral:
+        (first,), (last,) = as_shape(start) if start != 0 else (0,), as_shape(stop)
+        return _shifted(iota(_length(first, last), target), first)
+    if not all(isinstance(v, int | float) for v in (start, stop, step)) or step == 0:
+        fail(ShapeError, "arange: a step other than 1 needs numbers as bounds",
+             f"arange({start}, {stop}, {step})")  # fmt: skip
+    size = max(0, -int((start - stop) // step))
+    return cast(cast(iota(size), "float64") * float(step) + float(start), target)
+
+
+def _length(first: AnyDim, last: AnyDim) -> AnyDim:
+    length = last - first
+    return max(0, length) if isinstance(length, int) else length
+
+
+def _shifted(index: Node, first: AnyDim) -> Node:
+    if not isinstance(first, int):
+        fail(ShapeError, "arange: the start must be a number", str(first))
+    return index + first if first else index
+
+
+@public(Kind.MAP)
+def linspace(start: float, stop: float, num: int = 50, dtype: Any = "float32") -> Node:
+    """`num` evenly spaced numbers from start to stop, both included."""
+    if num < 1:
+        fail(ShapeError, "linspace: needs at least one number", str(num))
+    step = (stop - start) / (num - 1) if num > 1 else 0.0
+    index = iota(num, "float64")
+    return cast(where(equal(index, num - 1.0) & (num > 1), stop, index * step + start), dtype)
+
+
+@public(Kind.MAP)
+def eye(n: Any, m: Any = None, k: int = 0, dtype: Any = "float32") -> Node:
+    """1 where column - row = k, else 0: the identity matrix for k = 0."""
+    shape = (*as_shape(n), *as_shape(n if m is None else m))
+    return cast(equal(iota_like(shape, 0) + k, iota_like(shape, 1)), dtype)
+
+
+@public(Kind.MAP)
+def tril(x: Any, k: int = 0) -> Node:
+    """x where column - row <= k, else 0."""
+    x = _matrix("tril", x)
+    below = greater_equal(iota_like(x.shape, x.ndim - 2) + k, iota_like(x.shape, x.ndim - 1))
+    return where(below, x, 0)
+
+
+@public(Kind.MAP)
+def triu(x: Any, k: int = 0) -> Node:
+    """x where column - row >= k, else 0."""
+    x = _matrix("triu", x)
+    above = greater_equal(iota_like(x.shape, x.ndim - 1), iota_like(x.shape, x.ndim - 2) + k)
+    return where(above, x, 0)
+
+
+def _matrix(what: str, x: Any) -> Node:
+    node = node_of(x)
+    if node.ndim < 2:
+        fail(ShapeError, f"{what}: needs a matrix", str(node.type))
+    return node

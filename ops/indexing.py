@@ -1,0 +1,256 @@
+"""Elements at run-time indices: the gathers, and the scatters that are their transposes.
+
+    op             value                                  transpose
+    ------------   ------------------------------------   ------------
+    Take           y[.., i, ..] = x[.., index[i], ..]     ScatterAdd
+    TakeAlong      y[i, j] = x[i, index[i, j]]            ScatterAlong
+
+A negative index counts from the end, as in NumPy. An index beyond the axis is refused where an
+input is fed that a `bounded` node wraps, and is clamped to the axis by the compiled code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from staticflow.dims import AnyDim
+from staticflow.errors import ShapeError, fail
+from staticflow.graph import Node, apply
+from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
+from staticflow.ops.alias import bounded
+from staticflow.ops.cast import cast
+from staticflow.ops.coerce import integral, stretch
+from staticflow.ops.compare import equal
+from staticflow.ops.counting import iota_like
+from staticflow.ops.public import public
+from staticflow.ops.shape import expand_dims, moveaxis, node_of, reshape, transpose
+from staticflow.types import TensorType, as_shape, normalise_axis
+
+
+def _within(index: Array, size: int) -> Array:
+    """Indices as the compiled code takes them: negative ones wrap, and all are clamped."""
+    wrapped = np.where(index < 0, index + size, index)
+    return np.asarray(np.clip(wrapped, 0, max(size - 1, 0)))
+
+
+@dataclass(frozen=True)
+class Take(Op):
+    """x and an index of any shape -> x with `axis` replaced by the axes of the index."""
+
+    axis: int
+    kind = Kind.GATHER
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        x, index = xs
+        return x.with_shape((*x.shape[: self.axis], *index.shape, *x.shape[self.axis + 1 :]))
+
+    def reference(self, *xs: Array) -> Any:
+        x, index = xs
+        return np.take(x, _within(index, x.shape[self.axis]), self.axis)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        x, index = xs
+        return apply(ScatterAdd(self.axis, x.shape[self.axis]), g, index), None
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        return None if tangents[0] is None else apply(self, tangents[0], xs[1])
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        x, index = xs
+        return (*x[: self.axis], *index, *x[self.axis + 1 :])
+
+    def loop_strides(self, strides: Axes, index_rank: int) -> Axes:
+        """The strides of x along the axes of the result, 0 along those of the index."""
+        return (*strides[: self.axis], *(0,) * index_rank, *strides[self.axis + 1 :])
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.axis)
+
+    def attributes(self) -> str:
+        return f"axis={self.axis}"
+
+
+@dataclass(frozen=True)
+class ScatterAdd(Op):
+    """The transpose of Take: zeros with `size` along `axis`, to which g is added at the index."""
+
+    axis: int
+    size: AnyDim
+    kind = Kind.SCATTER
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        g, index = xs
+        rest = g.shape[self.axis + index.ndim :]
+        return g.with_shape((*g.shape[: self.axis], self.size, *rest))
+
+    def reference(self, *xs: Array) -> Any:
+        g, index = xs
+        rest = g.shape[self.axis + index.ndim :]
+        out = np.zeros((*g.shape[: self.axis], self.size, *rest), g.dtype)
+        at = (slice(None),) * self.axis + (_within(index, out.shape[self.axis]),)
+        np.add.at(out, at, g)
+        return out
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return apply(Take(self.axis), g, xs[1]), None
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        return None if tangents[0] is None else apply(self, tangents[0], xs[1])
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        g, index = xs
+        last = self.axis + len(index)
+        for a, b in zip(g[self.axis : last], index, strict=True):
+            classes.same(a, b)
+        return (*g[: self.axis], classes.fresh(self.size), *g[last:])
+
+    def loop_strides(self, strides: Axes, index_rank: int) -> Axes:
+        """The strides of the result along the axes of g, 0 along those of the index."""
+        return (*strides[: self.axis], *(0,) * index_rank, *strides[self.axis + 1 :])
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return (self.size,)
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.axis)
+
+    def attributes(self) -> str:
+        return f"axis={self.axis}, size={self.size}"
+
+
+@dataclass(frozen=True)
+class TakeAlong(Op):
+    """x and an index of the same shape but for `axis`: each row chooses its own elements."""
+
+    axis: int
+    kind = Kind.GATHER
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0].with_shape(xs[1].shape)
+
+    def reference(self, *xs: Array) -> Any:
+        x, index = xs
+        return np.take_along_axis(x, _within(index, x.shape[self.axis]), self.axis)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        x, index = xs
+        return apply(ScatterAlong(self.axis, x.shape[self.axis]), g, index), None
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        return None if tangents[0] is None else apply(self, tangents[0], xs[1])
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        pairs = zip(*xs, strict=True)
+        return tuple(i if k == self.axis else classes.same(n, i) for k, (n, i) in enumerate(pairs))
+
+    def loop_strides(self, strides: Axes, index_rank: int) -> Axes:
+        """The strides of x along the axes of the result, 0 along `axis`."""
+        return (*strides[: self.axis], 0, *strides[self.axis + 1 :])
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.axis)
+
+    def attributes(self) -> str:
+        return f"axis={self.axis}"
+
+
+@dataclass(frozen=True)
+class ScatterAlong(Op):
+    """The transpose of TakeAlong: zeros with `size` along `axis`, to which g is added."""
+
+    axis: int
+    size: AnyDim
+    kind = Kind.SCATTER
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        shape = xs[0].shape
+        return xs[0].with_shape((*shape[: self.axis], self.size, *shape[self.axis + 1 :]))
+
+    def reference(self, *xs: Array) -> Any:
+        g, index = xs
+        out = np.zeros((*g.shape[: self.axis], self.size, *g.shape[self.axis + 1 :]), g.dtype)
+        at = list(np.indices(g.shape, sparse=True))
+        at[self.axis] = _within(index, out.shape[self.axis])
+        np.add.at(out, tuple(at), g)
+        return out
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return apply(TakeAlong(self.axis), g, xs[1]), None
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        return None if tangents[0] is None else apply(self, tangents[0], xs[1])
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        merged = [classes.same(a, b) for a, b in zip(*xs, strict=True)]
+        merged[self.axis] = classes.fresh(self.size)
+        return tuple(merged)
+
+    def loop_strides(self, strides: Axes, index_rank: int) -> Axes:
+        """The strides of the result along the axes of g, 0 along `axis`."""
+        return (*strides[: self.axis], 0, *strides[self.axis + 1 :])
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return (self.size,)
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.axis)
+
+    def attributes(self) -> str:
+        return f"axis={self.axis}, size={self.size}"
+
+
+@public(Kind.GATHER)
+def take(x: Any, indices: Any, axis: int | None = None) -> Node:
+    """The elements of x at integer indices along an axis, of all elements in order if it is None:
+    x.shape[:axis] + indices.shape + x.shape[axis+1:].
+    """
+    x = node_of(x)
+    if axis is None:
+        return take(reshape(x, (-1,)), indices, 0)
+    axis = normalise_axis(axis, x.ndim, "take")
+    index = integral("take: the indices", indices)
+    if x.shape[axis] == 0:
+        fail(ShapeError, f"take: axis {axis} has no element to take", str(x.type))
+    rows = apply(Take(0), moveaxis(x, axis, 0), index)
+    rest = [index.ndim + k for k in range(x.ndim - 1)]
+    return transpose(rows, [*rest[:axis], *range(index.ndim), *rest[axis:]])
+
+
+@public(Kind.GATHER)
+def embedding(table: Any, indices: Any) -> Node:
+    """Rows of a table at integer indices: (rows, d), (...) -> (..., d); others than 0 <= i < rows
+    are refused.
+    """
+    x = node_of(table)
+    if x.ndim != 2:
+        fail(ShapeError, "embedding: the table must have two axes", str(x.type))
+    return take(x, bounded(integral("embedding: the indices", indices), x.shape[0]), 0)
+
+
+@public(Kind.GATHER)
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Node:
+    """For each row along `axis`, the elements at that row's own indices."""
+    x, index = node_of(x), integral("take_along_axis: the indices", indices)
+    axis = normalise_axis(axis, x.ndim, "take_along_axis")
+    if x.ndim != index.ndim:
+        fail(
+            ShapeError,
+            "take_along_axis: the indices must have as many axes as the array",
+            got=f"{x.type} and {index.type}",
+            do="insert axes with [..., None]",
+        )
+    rows = stretch(index, (*x.shape[:axis], index.shape[axis], *x.shape[axis + 1 :]))
+    return apply(TakeAlong(axis), x, rows)
+
+
+@public()
+def one_hot(labels: Any, depth: Any, dtype: Any = "float32") -> Node:
+    """1 at each label's position along a new last axis of size `depth`, else 0."""
+    index = integral("one_hot: the labels", labels)
+    shape = (*index.shape, *as_shape(depth))
+    same = equal(iota_like(shape, index.ndim, index.dtype), stretch(expand_dims(index, -1), shape))
+    return cast(same, dtype)

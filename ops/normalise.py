@@ -1,0 +1,42 @@
+"""Normalisation of activations, and dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticflow.errors import ShapeError, fail
+from staticflow.graph import Node
+from staticflow.ops.alias import by_mode
+from staticflow.ops.coerce import floating, spread_along
+from staticflow.ops.compare import less, where
+from staticflow.ops.elementwise import sqrt, square
+from staticflow.ops.public import public
+from staticflow.ops.random import uniform
+from staticflow.ops.statistics import centre, mean_along
+from staticflow.types import normalise_axes
+
+
+@public()
+def layer_norm(
+    x: Any, scale: Any = None, shift: Any = None, axis: Any = -1, epsilon: float = 1e-5
+) -> Node:
+    """(x - mean) / sqrt(var + epsilon) along axes, times `scale`, plus `shift`."""
+    x = floating("layer_norm", x)
+    axes = normalise_axes(axis, x.ndim, "layer_norm")
+    distance = centre(x, axes)
+    spread = 1.0 / sqrt(mean_along(square(distance), axes) + epsilon)
+    y = distance * spread_along(spread, x.shape, axes)
+    y = y if scale is None else y * scale
+    return y if shift is None else y + shift
+
+
+@public()
+def dropout(x: Any, rate: float) -> Node:
+    """In training, each element is 0 with probability `rate`, else x / (1 - rate); else x."""
+    x = floating("dropout", x)
+    if not 0.0 <= rate < 1.0:
+        fail(ShapeError, "dropout: the rate is a probability below 1", got=str(rate))
+    if rate == 0.0:
+        return x
+    kept = less(uniform(x.shape, dtype=x.dtype), 1.0 - rate)
+    return by_mode(where(kept, x * (1.0 / (1.0 - rate)), 0.0), x)

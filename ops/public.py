@@ -1,0 +1,49 @@
+"""How the functions of `ops` enter the op table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from staticflow.graph import Node, apply
+from staticflow.op import Declaration, Kind, Map, MapRow, ReduceRow, bind, declare
+from staticflow.ops.coerce import fold, is_scalar_const, operands
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def public(
+    kind: Kind | None = None, symbol: str = "", row: MapRow | ReduceRow | None = None
+) -> Callable[[F], F]:
+    """Declare a function as an op of `kind`, None for a composition of other ops.
+
+    `symbol` makes it the meaning of an operator or of a Node's method as well.
+    """
+
+    def enter(function: F) -> F:
+        name = function.__name__
+        formula = row.formula if row else ""
+        declare(Declaration(name, kind, function, function.__doc__ or "", row, formula))
+        if symbol:
+            bind(symbol, function)
+        return function
+
+    return enter
+
+
+def declare_row(row: MapRow, symbol: str = "") -> Callable[..., Node]:
+    """The function of a row of the elementwise table: operands are brought together, then mapped."""
+
+    def function(*values: Any) -> Node:
+        return mapped(row, operands(row.name, row.inputs, values, row.domain))
+
+    function.__name__ = function.__qualname__ = row.name
+    function.__doc__ = row.doc
+    return public(Kind.MAP, symbol, row)(function)
+
+
+def mapped(row: MapRow, nodes: Sequence[Node]) -> Node:
+    """The node of a row on operands that are brought together; a constant if they all are."""
+    if all(is_scalar_const(x) for x in nodes):
+        return fold(Map(row), nodes)
+    return apply(Map(row), *nodes)

@@ -1,0 +1,115 @@
+"""Random values, as functions of (seed, node, step, position): the same for any number of threads.
+
+    mask = ops.random.uniform(x.shape) < 0.9       # drawn anew in every training step
+
+Each call makes a node of its own, told apart by a token; the same node has one value in a step,
+however often it is used. No derivative passes through a draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from staticflow.errors import GraphError, fail
+from staticflow.graph import Hyper, Node, apply
+from staticflow.op import Array, Axes, Classes, Kind, OutType
+from staticflow.ops.counting import IndexMap
+from staticflow.ops.public import public
+from staticflow.types import FLOATS, Shape, TensorType, as_dtype, as_shape
+
+
+@dataclass(frozen=True)
+class Random(IndexMap):
+    """(seed, step) -> an array of `shape` drawn from `dist`: uniform in [0, 1), or normal."""
+
+    dist: str
+    shape: Shape
+    token: Any  # an object that makes this node distinct; the stream's number where it is computed
+    dtype: str
+    implicit = False
+    is_random = True
+    letters = ("seed", "step")
+
+    @property
+    def body(self) -> str:  # type: ignore[override]
+        """The expression of one element."""
+        return self.dist + "_{t}({seed}, {stream}, {step}, {flat})"
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return TensorType(self.shape, self.dtype)
+
+    def reference(self, *xs: Array) -> Any:
+        from staticflow.native import random_math
+
+        seed, step = (int(x) for x in xs)
+        flat = np.arange(int(np.prod(self.shape)), dtype=np.int64)
+        values = random_math.draw(self.dist, self.dtype, seed, self.token, step, flat)
+        return values.reshape(self.shape)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        return tuple(classes.fresh(n) for n in self.shape)
+
+    def sizes(self) -> tuple[Any, ...]:
+        return self.shape
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.dist, len(self.shape), self.dtype)
+
+    def attributes(self) -> str:
+        return f"{self.dist}, shape=({', '.join(map(str, self.shape))})"
+
+
+def seed_leaf() -> Node:
+    """The seed of a session; all such leaves are one value."""
+    return apply(Hyper("seed", TensorType((), "int64")))
+
+
+def step_leaf() -> Node:
+    """The number of training steps done; all such leaves are one value."""
+    return apply(Hyper("step", TensorType((), "int64")))
+
+
+def number_streams(order: Iterable[Node]) -> dict[Node, int]:
+    """Number the random nodes of a graph by their place in it, so that a rebuilt graph agrees."""
+    numbers: dict[int, int] = {}
+    streams: dict[Node, int] = {}
+    for node in order:
+        if isinstance(node.op, Random):
+            streams[node] = numbers.setdefault(id(node.op.token), len(numbers))
+    return streams
+
+
+def with_stream(op: Random, stream: int) -> Random:
+    """The op with its stream's number in place of the token, ready to be computed."""
+    return replace(op, token=stream)
+
+
+def _draw(dist: str, shape: Any, dtype: Any) -> Node:
+    name = as_dtype(dtype)
+    if name not in FLOATS:
+        fail(GraphError, f"{dist}: draws floats", got=name, do="convert with .astype")
+    return apply(Random(dist, as_shape(shape), object(), name), seed_leaf(), step_leaf())
+
+
+@public(Kind.MAP)
+def uniform(shape: Any, low: float = 0.0, high: float = 1.0, dtype: Any = "float32") -> Node:
+    """Random numbers, equally likely anywhere in low <= u < high."""
+    draw = _draw("uniform", shape, dtype)
+    return draw if (low, high) == (0.0, 1.0) else draw * (high - low) + low
+
+
+@public(Kind.MAP)
+def normal(shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = "float32") -> Node:
+    """Random numbers from the normal distribution."""
+    draw = _draw("normal", shape, dtype)
+    return draw if (mean, std) == (0.0, 1.0) else draw * std + mean
+
+
+@public(Kind.MAP)
+def bernoulli(shape: Any, p: float = 0.5) -> Node:
+    """Booleans that are true with probability p."""
+    return _draw("uniform", shape, "float32") < p

@@ -1,0 +1,168 @@
+"""Functions that rearrange axes; all but an uneven reshape are views and cost nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticflow.dims import AnyDim, divide, product
+from staticflow.errors import ShapeError, fail
+from staticflow.graph import Node, apply
+from staticflow.op import Kind
+from staticflow.ops.cast import cast
+from staticflow.ops.coerce import as_nodes, broadcast_to_shape
+from staticflow.ops.public import public
+from staticflow.ops.views import Expand, Reshape, Squeeze, Transpose
+from staticflow.types import Shape, as_shape, normalise_axes, normalise_axis
+
+
+def node_of(x: Any) -> Node:
+    """`x` as a node."""
+    return as_nodes([x])[0]
+
+
+@public(Kind.MAP, "astype")
+def astype(x: Any, dtype: Any) -> Node:
+    """x converted to `dtype`: towards zero from float to integer, `x != 0` to bool."""
+    return cast(node_of(x), dtype)
+
+
+@public(Kind.VIEW, "transpose")
+def transpose(x: Any, axes: Any = None) -> Node:
+    """x with its axes in the order `axes`, reversed by default."""
+    x = node_of(x)
+    perm = tuple(range(x.ndim))[::-1]
+    if axes is not None:
+        perm = tuple(normalise_axis(int(axis), x.ndim, "transpose") for axis in axes)
+    if sorted(perm) != list(range(x.ndim)):
+        fail(
+            ShapeError,
+            "transpose: axes must name every axis once",
+            got=f"axes {axes} for {x.type}",
+        )
+    return x if perm == tuple(range(x.ndim)) else apply(Transpose(perm), x)
+
+
+@public(Kind.VIEW)
+def swapaxes(x: Any, axis1: int, axis2: int) -> Node:
+    """x with two axes exchanged."""
+    x = node_of(x)
+    perm = list(range(x.ndim))
+    first, second = (normalise_axis(axis, x.ndim, "swapaxes") for axis in (axis1, axis2))
+    perm[first], perm[second] = perm[second], perm[first]
+    return transpose(x, perm)
+
+
+@public(Kind.VIEW)
+def moveaxis(x: Any, source: int, destination: int) -> Node:
+    """x with axis `source` moved to position `destination`; the others keep their order."""
+    x = node_of(x)
+    perm = [axis for axis in range(x.ndim) if axis != normalise_axis(source, x.ndim, "moveaxis")]
+    position = normalise_axis(destination, x.ndim, "moveaxis")
+    perm.insert(position, normalise_axis(source, x.ndim, "moveaxis"))
+    return transpose(x, perm)
+
+
+@public(Kind.VIEW)
+def expand_dims(x: Any, axis: Any) -> Node:
+    """x with axes of size 1 inserted at positions `axis` of the result."""
+    x = node_of(x)
+    entries = axis if isinstance(axis, tuple | list) else (axis,)
+    axes = normalise_axes(tuple(entries), x.ndim + len(entries), "expand_dims")
+    return apply(Expand(axes), x) if axes else x
+
+
+@public(Kind.VIEW)
+def squeeze(x: Any, axis: Any = None) -> Node:
+    """x without the given axes of size 1, by default without all that are known to be 1."""
+    x = node_of(x)
+    axes = tuple(k for k, n in enumerate(x.shape) if n == 1)
+    if axis is not None:
+        axes = normalise_axes(axis, x.ndim, "squeeze")
+    wide = [k for k in axes if x.shape[k] != 1]
+    if wide:
+        fail(
+            ShapeError,
+            f"squeeze: axis {wide[0]} has size {x.shape[wide[0]]}",
+            got=str(x.type),
+            do="squeeze axes of size 1 only, or index the axis with [..., 0]",
+        )
+    return apply(Squeeze(axes), x) if axes else x
+
+
+@public(Kind.VIEW)
+def broadcast_to(x: Any, shape: Any) -> Node:
+    """x repeated to `shape` along missing axes and axes of size 1."""
+    return broadcast_to_shape(node_of(x), as_shape(shape), "broadcast_to")
+
+
+@public(Kind.VIEW, "reshape")
+def reshape(x: Any, shape: Any) -> Node:
+    """x with its elements, in row-major order, in another shape; one size may be -1."""
+    x = node_of(x)
+    target = _target_shape(x, shape)
+    if target == x.shape:
+        return x
+    narrow = tuple(k for k, n in enumerate(x.shape) if n == 1)
+    if narrow:
+        x = apply(Squeeze(narrow), x)
+    wide = tuple(n for n in target if n != 1)
+    if wide != x.shape:
+        x = apply(Reshape(wide, _groups(x.shape, wide)), x)
+    ones = tuple(k for k, n in enumerate(target) if n == 1)
+    return apply(Expand(ones), x) if ones else x
+
+
+@public(Kind.VIEW)
+def ravel(x: Any) -> Node:
+    """The elements in row-major order as a vector."""
+    x = node_of(x)
+    return reshape(x, (product(x.shape),))
+
+
+def _target_shape(x: Node, shape: Any) -> Shape:
+    """The wanted shape with -1 filled in; the number of elements must agree."""
+    entries = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+    open_axes = [k for k, n in enumerate(entries) if isinstance(n, int) and n == -1]
+    total = product(x.shape)
+    known = as_shape(tuple(n for k, n in enumerate(entries) if k not in open_axes))
+    rest: AnyDim | None = divide(total, product(known)) if len(open_axes) == 1 else 1
+    if len(open_axes) > 1 or rest is None or (not open_axes and product(known) != total):
+        fail(
+            ShapeError,
+            "reshape: the number of elements differs",
+            got=f"{x.type} to ({', '.join(map(str, entries))})",
+            do=f"give sizes whose product is {total}; one of them may be -1",
+        )
+    sizes = iter(known)
+    return tuple(rest if k in open_axes else next(sizes) for k in range(len(entries)))
+
+
+def _groups(old: Shape, new: Shape) -> tuple[tuple[int, int], ...]:
+    """Pair the shortest runs of axes with equal products; no entry is 1."""
+    groups: list[tuple[int, int]] = []
+    first = done = 0
+    while first < len(old) or done < len(new):
+        run = _first_run(old[first:], new[done:])
+        groups.append(run)
+        first, done = first + run[0], done + run[1]
+    return tuple(groups)
+
+
+def _first_run(old: Shape, new: Shape) -> tuple[int, int]:
+    taken = given = 1
+    while product(old[:taken]) != product(new[:given]):
+        left, right = product(old[:taken]), product(new[:given])
+        if given < len(new) and _is_below(right, left):
+            given += 1
+        elif taken < len(old) and _is_below(left, right):
+            taken += 1
+        else:
+            return len(old), len(new)
+    return (len(old), len(new)) if 0 in old + new else (taken, given)
+
+
+def _is_below(a: AnyDim, b: AnyDim) -> bool:
+    """Whether `a` needs more factors to become `b`, as far as the names tell."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a < b
+    return divide(b, a) is not None

@@ -1,0 +1,360 @@
+"""The views: another look at the same elements, by strides and an offset.
+
+    class       what it does                             strides                         transpose
+    ---------   --------------------------------------   -----------------------------   ---------
+    Transpose   permute axes                             permuted                        Transpose
+    Expand      insert axes of size 1                    0 inserted                      Squeeze
+    Squeeze     drop axes of size 1                      dropped                         Expand
+    Broadcast   repeat along new axes                    0 inserted                      sum
+    Reshape     merge and split neighbouring axes        even groups only, else a copy   Reshape
+    Slice       start, stop and step along each axis     times step, offset by starts    Pad
+
+Each does one thing; `ops.shape` and `ops.slicing` compose the functions that users call from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from staticflow.dims import AnyDim, divide
+from staticflow.graph import Node, apply
+from staticflow.op import Access, Array, Axes, Classes, OutType, View, contiguous_strides
+from staticflow.op import merge_strides
+from staticflow.types import Shape, TensorType
+
+
+@dataclass(frozen=True)
+class Transpose(View):
+    """Axis `k` of the result is axis `perm[k]` of the input."""
+
+    perm: tuple[int, ...]
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0].with_shape(tuple(xs[0].shape[axis] for axis in self.perm))
+
+    def reference(self, *xs: Array) -> Any:
+        return np.transpose(xs[0], self.perm)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return (apply(self.inverse, g),)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        return tuple(xs[0][axis] for axis in self.perm)
+
+    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+        strides = tuple(access.strides[axis] for axis in self.perm)
+        return Access(access.buffer, access.offset, out, strides)
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        return self.perm.index(axis)
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        return self.perm.index(axis)
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.perm)
+
+    def attributes(self) -> str:
+        return f"perm={self.perm}"
+
+    @property
+    def inverse(self) -> Transpose:
+        """The transpose that undoes this one."""
+        return Transpose(tuple(int(axis) for axis in np.argsort(self.perm)))
+
+
+@dataclass(frozen=True)
+class Expand(View):
+    """Insert axes of size 1 at positions `axes` of the result."""
+
+    axes: tuple[int, ...]
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0].with_shape(self._insert(xs[0].shape, 1))
+
+    def reference(self, *xs: Array) -> Any:
+        return np.expand_dims(xs[0], self.axes)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return (apply(Squeeze(self.axes), g),)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        return self._insert(xs[0], 1)
+
+    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+        return Access(access.buffer, access.offset, out, self._insert(access.strides, 0))
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        kept = [k for k in range(len(shape) + len(self.axes)) if k not in self.axes]
+        return kept[axis]
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        kept = [k for k in range(len(shape) + len(self.axes)) if k not in self.axes]
+        return kept[axis]
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.axes)
+
+    def attributes(self) -> str:
+        return f"axes={self.axes}"
+
+    def _insert(self, entries: tuple[AnyDim, ...], entry: AnyDim) -> tuple[AnyDim, ...]:
+        old = iter(entries)
+        rank = len(entries) + len(self.axes)
+        return tuple(entry if axis in self.axes else next(old) for axis in range(rank))
+
+
+@dataclass(frozen=True)
+class Squeeze(View):
+    """Drop `axes`, which have size 1."""
+
+    axes: tuple[int, ...]
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0].with_shape(self._drop(xs[0].shape))
+
+    def reference(self, *xs: Array) -> Any:
+        return np.squeeze(xs[0], self.axes)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return (apply(Expand(self.axes), g),)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        return self._drop(xs[0])
+
+    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+        return Access(access.buffer, access.offset, out, self._drop(access.strides))
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        return axis - sum(dropped < axis for dropped in self.axes)
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        kept = [k for k in range(len(shape)) if k not in self.axes]
+        return kept.index(axis) if axis in kept else None
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.axes)
+
+    def attributes(self) -> str:
+        return f"axes={self.axes}"
+
+    def _drop(self, entries: tuple[AnyDim, ...]) -> tuple[AnyDim, ...]:
+        return tuple(entry for axis, entry in enumerate(entries) if axis not in self.axes)
+
+
+@dataclass(frozen=True)
+class Broadcast(View):
+    """Axis `k` of the input becomes axis `axes[k]` of `shape`; the others repeat it."""
+
+    shape: Shape
+    axes: tuple[int, ...]
+
+    @property
+    def new_axes(self) -> tuple[int, ...]:
+        """The axes of the result along which the input is repeated."""
+        return tuple(axis for axis in range(len(self.shape)) if axis not in self.axes)
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0].with_shape(self.shape)
+
+    def reference(self, *xs: Array) -> Any:
+        return np.broadcast_to(np.expand_dims(xs[0], self.new_axes), self.shape)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return (g.sum(axis=self.new_axes),)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        entries: list[AnyDim] = [
+            0 if axis in self.axes else classes.fresh(n) for axis, n in enumerate(self.shape)
+        ]
+        for axis, entry in zip(self.axes, xs[0], strict=True):
+            entries[axis] = entry
+        return tuple(entries)
+
+    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+        strides: list[AnyDim] = [0] * len(out)
+        for axis, stride in zip(self.axes, access.strides, strict=True):
+            strides[axis] = stride
+        return Access(access.buffer, access.offset, out, tuple(strides))
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        return self.axes[axis]
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return tuple(self.shape[axis] for axis in self.new_axes)
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        return self.axes[axis]
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, len(self.shape), self.axes)
+
+    def attributes(self) -> str:
+        return f"shape={_text(self.shape)}, axes={self.axes}"
+
+
+@dataclass(frozen=True)
+class Reshape(View):
+    """Merge and split neighbouring axes in row-major order.
+
+    `groups` pairs runs of axes with equal products: (axes of the input, axes of the result).
+    """
+
+    shape: Shape
+    groups: tuple[tuple[int, int], ...]
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0].with_shape(self.shape)
+
+    def reference(self, *xs: Array) -> Any:
+        return np.reshape(xs[0], self.shape)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return (apply(self.inverse(xs[0].shape), g),)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        entries: list[AnyDim] = []
+        for old, new in self._runs(xs[0]):
+            kept = len(old) == len(new) == 1
+            entries += old if kept else [classes.fresh(n) for n in new]
+        return tuple(entries)
+
+    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+        strides: list[AnyDim] = []
+        first = 0
+        done = 0
+        for old, new in self.groups:
+            run = slice(first, first + old)
+            step = merge_strides(access.shape[run], access.strides[run])
+            if step is None:
+                return None
+            strides += [step * s for s in contiguous_strides(out[done : done + new])]
+            first, done = first + old, done + new
+        return Access(access.buffer, access.offset, out, tuple(strides))
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        first = done = 0
+        for old, new in self.groups:
+            if axis == first and new:
+                outer = self.shape[done]
+                whole = divide(outer, shape[axis]) or divide(shape[axis], outer)
+                return done if whole is not None else None
+            first, done = first + old, done + new
+        return None
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        runs = self._runs(())
+        return tuple(n for (old, count), (_, new) in zip(self.groups, runs, strict=True)
+                     for n in new if not old == count == 1)
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        first = done = 0
+        for old, new in self.groups:
+            if axis == first and new:
+                return done
+            first, done = first + old, done + new
+        return None
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.groups)
+
+    def attributes(self) -> str:
+        return f"shape={_text(self.shape)}"
+
+    def inverse(self, shape: Shape) -> Reshape:
+        """The reshape that leads back to `shape`."""
+        return Reshape(shape, tuple((new, old) for old, new in self.groups))
+
+    def _runs(self, old: Shape) -> list[tuple[Shape, Shape]]:
+        """The entries of `old` and of the result's shape, group by group."""
+        runs: list[tuple[Shape, Shape]] = []
+        first = done = 0
+        for before, after in self.groups:
+            runs.append((old[first : first + before], self.shape[done : done + after]))
+            first, done = first + before, done + after
+        return runs
+
+
+@dataclass(frozen=True)
+class Slice(View):
+    """Element `i` of an axis is element `start + i * step` of the input's; a full axis is kept.
+
+    A full axis has start 0, stop None and step 1. With a negative step, `stop` may be -1.
+    """
+
+    starts: tuple[AnyDim, ...]
+    stops: tuple[AnyDim | None, ...]
+    steps: tuple[int, ...]
+
+    @property
+    def full(self) -> tuple[bool, ...]:
+        """For each axis, whether all of it is taken."""
+        return tuple(stop is None for stop in self.stops)
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        bounds = zip(xs[0].shape, self.starts, self.stops, self.steps, strict=True)
+        shape = tuple(n if stop is None else extent(a, stop, s) for n, a, stop, s in bounds)
+        return xs[0].with_shape(shape)
+
+    def reference(self, *xs: Array) -> Any:
+        index: list[slice] = []
+        for start, stop, step in zip(self.starts, self.stops, self.steps, strict=True):
+            last: Any = None if stop == -1 else stop
+            first: Any = start
+            index.append(slice(first, last, step))
+        return xs[0][tuple(index)]
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        from staticflow.ops.assemble import unslice
+
+        return (unslice(g, self, xs[0].shape),)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        assert isinstance(out, TensorType)
+        entries = zip(self.full, xs[0], out.shape, strict=True)
+        return tuple(old if full else classes.fresh(n) for full, old, n in entries)
+
+    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+        starts = iter(sizes)
+        offset = access.offset
+        for full, stride in zip(self.full, access.strides, strict=True):
+            if not full:
+                offset = offset + next(starts) * stride
+        strides = tuple(n * step for n, step in zip(access.strides, self.steps, strict=True))
+        return Access(access.buffer, offset, out, strides)
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        return axis if self.full[axis] else None
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return tuple(a for a, full in zip(self.starts, self.full, strict=True) if not full)
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        return axis if self.full[axis] else None
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.full, self.steps)
+
+    def attributes(self) -> str:
+        texts = []
+        for start, stop, step in zip(self.starts, self.stops, self.steps, strict=True):
+            bounds = ":" if stop is None else f"{start}:{'' if stop == -1 else stop}"
+            texts.append(bounds if step == 1 else f"{bounds}:{step}")
+        return f"[{', '.join(texts)}]"
+
+
+def extent(start: AnyDim, stop: AnyDim, step: int) -> AnyDim:
+    """The number of elements of a slice; with a step beyond 1, only of integers."""
+    length = stop - start if step > 0 else start - stop
+    if isinstance(length, int):
+        return max(0, -(-length // abs(step)))
+    assert abs(step) == 1, "the length of a strided slice of a named axis is not a polynomial"
+    return length
+
+
+def _text(shape: Shape) -> str:
+    return f"({', '.join(map(str, shape))})"

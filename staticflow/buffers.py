@@ -1,0 +1,157 @@
+"""Where values live: which nodes own a buffer, and how every other node looks into one.
+
+Leaves are bound from outside, values that kernels hand to later kernels (or to the caller) own a
+buffer, views are accesses into the buffer of their root, and everything else lives in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from staticflow.dims import AnyDim, product
+from staticflow.fuse import Group, is_implicit, is_row_reduction, through_views
+from staticflow.generalise import Generalised
+from staticflow.graph import Node, Part
+from staticflow.op import Access, Kind
+
+SUFFIX = {"float32": "f4", "float64": "f8", "int32": "i4", "int64": "i8", "bool": "b1"}
+ITEMSIZE = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "bool": 1}
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A flat array: a leaf, a value between kernels, or an output."""
+
+    index: int
+    node: Node
+    dtype: str
+    count: AnyDim  # elements, in size classes
+    role: str  # leaf, temp or output
+
+    @property
+    def suffix(self) -> str:
+        return SUFFIX[self.dtype]
+
+    @property
+    def itemsize(self) -> int:
+        return ITEMSIZE[self.dtype]
+
+
+@dataclass
+class Layout:
+    """All buffers, and the access of every node that has one."""
+
+    g: Generalised
+    buffers: list[Buffer]
+    access: dict[Node, Access]
+
+    def of(self, node: Node) -> Access:
+        """The access of a node that owns or shows a buffer."""
+        if node not in self.access:
+            self.access[node] = self._view(node)
+        return self.access[node]
+
+    def _view(self, node: Node) -> Access:
+        if node.op.kind is Kind.ALIAS:
+            return self.of(node.inputs[0])
+        assert node.op.kind is Kind.VIEW, f"{node} has no buffer"
+        access = view_access(node, self.of(node.inputs[0]), self.g)
+        assert access is not None, f"{node} should have been copied"
+        return access
+
+
+def view_access(node: Node, base: Access, g: Generalised) -> Access | None:
+    """What a view makes of the access of its input."""
+    op: Any = node.op
+    access: Access | None = op.view(base, g.axes[node], g.symbols[node])
+    return access
+
+
+def stored_nodes(groups: Sequence[Group], outputs: Sequence[Node]) -> set[Node]:
+    """The computed nodes that need a buffer: read by another kernel, a later stage or the caller."""
+    stored = {through_views(node)[0] for node in outputs}
+    for group in groups:
+        for node in group.nodes:
+            if group.kind is not Kind.MAP or node.op.kind not in (Kind.MAP, Kind.GATHER):
+                stored.add(node)
+            for x in node.inputs:
+                root, views = through_views(x)
+                if root.op.kind is Kind.LEAF or is_implicit(root):
+                    continue
+                if not lives_in_register(root, views, node, group):
+                    stored.add(root)
+    return {
+        n for n in stored if n.op.kind is not Kind.LEAF and not is_implicit(n)
+    } - _register_reductions(groups, stored, outputs)
+
+
+def lives_in_register(root: Node, views: Sequence[Node], node: Node, group: Group) -> bool:
+    """Whether `node` can read `root` as a scalar of the same kernel."""
+    if root not in group.level or group.kind is not Kind.MAP:
+        return False
+    if node.op.kind is Kind.GATHER and node.inputs[0] is root:
+        return False
+    if group.level[root] == "row" or is_row_reduction(root, group.space):
+        return True
+    return not views and group.stage[root] == group.stage[node]
+
+
+def _register_reductions(
+    groups: Sequence[Group], stored: set[Node], outputs: Sequence[Node]
+) -> set[Node]:
+    """Row reductions that only their own kernel reads; they need no buffer."""
+    read_outside = {through_views(node)[0] for node in outputs}
+    for group in groups:
+        for node in group.nodes:
+            for x in node.inputs:
+                root, views = through_views(x)
+                if not lives_in_register(root, views, node, group):
+                    read_outside.add(root)
+    return {
+        node
+        for group in groups
+        for node in group.nodes
+        if group.kind is Kind.MAP
+        and is_row_reduction(node, group.space)
+        and node in stored
+        and node not in read_outside
+    }
+
+
+def lay_out(g: Generalised, groups: Sequence[Group], outputs: Sequence[Node]) -> Layout:
+    """Give every leaf and every stored value a contiguous buffer of its own."""
+    stored = stored_nodes(groups, outputs)
+    finals = {through_views(node)[0] for node in outputs}
+    layout = Layout(g, [], {})
+    for node in g.order:
+        if node.op.kind is Kind.LEAF and not is_implicit(node):
+            _add(layout, node, "leaf")
+        elif node in stored and not isinstance(node.type, tuple):
+            _add(layout, node, "output" if node in finals else "temp")
+        elif isinstance(node.op, Part):
+            _add(layout, node, "output" if node in finals else "temp")
+    return layout
+
+
+def _add(layout: Layout, node: Node, role: str) -> None:
+    shape = layout.g.axes[node]
+    index = len(layout.buffers)
+    layout.buffers.append(Buffer(index, node, node.dtype, product(shape), role))
+    layout.access[node] = Access.contiguous(index, shape)
+
+
+def assembly_regions(node: Node, layout: Layout) -> tuple[Access, ...]:
+    """The region of each part within an assembly's buffer."""
+    op: Any = node.op
+    whole = layout.access[node]
+    shapes = tuple(layout.g.axes[x] for x in node.inputs)
+    regions = []
+    for shape, starts in zip(shapes, op.regions(shapes, layout.g.symbols[node]), strict=True):
+        offset = whole.offset
+        for start, stride in zip(starts, whole.strides, strict=True):
+            offset = offset + start * stride
+        regions.append(Access(whole.buffer, offset, shape, whole.strides))
+    return tuple(regions)
+

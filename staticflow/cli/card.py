@@ -1,0 +1,92 @@
+"""What a model file says beside its weights: how rows become inputs, and outputs answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from staticflow.cli.errors import CommandError
+from staticflow.data import DataError, Split, Table, split_rows
+from staticflow.data.table import is_number
+
+if TYPE_CHECKING:
+    from staticflow.cli.source import Floats
+    from staticflow.session import Session
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """Saved with the model as plain data. Without `classes` the answer is a number."""
+
+    model: str  # a line for people: "fnn 64-128-64-10"
+    features: list[str]
+    mean: list[float]
+    std: list[float]
+    steps: int | None  # a row is that many time steps, None for a flat row
+    target: str
+    classes: list[str] | None
+    target_mean: float
+    target_std: float
+    rows: str  # the fingerprint of the rows that were split
+    seed: int
+    test_fraction: float
+
+    def inputs(self, x: Floats) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Raw features, normalised and in the shape of the network's input."""
+        normal = ((x - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+        return normal if self.steps is None else normal.reshape(len(x), self.steps, -1)
+
+    def answers(self, table: Table) -> np.ndarray[Any, Any]:
+        """The target's column as class numbers, or as normalised numbers."""
+        if self.classes is None:
+            normal = (table.numbers(self.target) - self.target_mean) / self.target_std
+            return normal.astype(np.float32)
+        number = {label: k for k, label in enumerate(self.classes)}
+        labels = table.labels(self.target).tolist()
+        for row, label in enumerate(labels):
+            if label not in number:
+                raise DataError(
+                    f"{table.source}: column {self.target!r} at {table.line(row)} is {label!r}; "
+                    f"the model knows the classes {', '.join(self.classes)}"
+                )
+        return np.array([number[label] for label in labels])
+
+    def split(self, answers: np.ndarray[Any, Any]) -> Split:
+        """The rows trained on and the rows held out, drawn again from the seed."""
+        labels = answers if self.classes is not None else None
+        if self.test_fraction == 0:
+            return Split(np.arange(len(answers)), np.arange(0))
+        return split_rows(len(answers), self.test_fraction, self.seed, labels)
+
+    def extra(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"staticflow-card": _FORMAT, **asdict(self)}
+
+
+def class_names(labels: np.ndarray[Any, Any]) -> list[str]:
+    """The different labels, in numerical order where all are numbers."""
+    names = np.unique(labels).tolist()
+    return sorted(names, key=float) if all(is_number(name) for name in names) else names
+
+
+def load_model(path: Path) -> tuple[Session, Card]:
+    """A model file that `train` has written."""
+    from staticflow.session import Session
+
+    if not path.exists():
+        raise CommandError(f"there is no model file {path}; `staticflow train` writes one")
+    session = Session.load(path)
+    return session, read_card(path, session.extra)
+
+
+def read_card(path: Path, extra: Mapping[str, Any] | None) -> Card:
+    """The card among a file's metadata."""
+    if not extra or extra.get("staticflow-card") != _FORMAT:
+        raise CommandError(f"{path} was not written by this version's `staticflow train`")
+    return Card(**{name: value for name, value in extra.items() if name != "staticflow-card"})

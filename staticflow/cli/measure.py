@@ -1,0 +1,47 @@
+"""Applying a saved or fresh model to rows, in slices that bound the memory, and scoring it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from staticflow.cli.card import Card
+    from staticflow.session import Session
+
+Array = np.ndarray[Any, Any]
+_SLICE = 4096
+
+
+def outputs(session: Session, card: Card, x: Array) -> Array:
+    """Probabilities (rows, classes), or predictions (rows,) in the target's own unit."""
+    fetch = "prediction" if card.classes is None else "probabilities"
+    slices = range(0, len(x), _SLICE)
+    parts = [session.run(fetch, {"x": x[start : start + _SLICE]}) for start in slices]
+    values: Array = np.concatenate(parts)
+    return values if card.classes else values * card.target_std + card.target_mean
+
+
+def scores(session: Session, card: Card, x: Array, y: Array) -> dict[str, float]:
+    """Accuracy and log loss of a classifier; RMSE and R2 of a regressor, in the target's unit."""
+    values = outputs(session, card, x)
+    if card.classes is not None:
+        chosen = values[np.arange(len(y)), y]
+        return {
+            "accuracy": float((values.argmax(axis=1) == y).mean()),
+            "log loss": float(-np.log(np.maximum(chosen, 1e-30)).mean()),
+        }
+    truth = y.astype(np.float64) * card.target_std + card.target_mean
+    squared = float(((values - truth) ** 2).mean())
+    spread = float(truth.var())
+    r2 = 1 - squared / spread if spread else float("nan")
+    return {"RMSE": squared**0.5, "R2": r2}
+
+
+def shown(scores: dict[str, float]) -> str:
+    """Scores in a line."""
+    return ", ".join(
+        f"{name} {100 * value:.2f} %" if name == "accuracy" else f"{name} {value:.4g}"
+        for name, value in scores.items()
+    )

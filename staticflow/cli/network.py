@@ -1,0 +1,90 @@
+"""The network of a `train` command, declared as any user would."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import staticflow as sf
+from staticflow import models, ops
+from staticflow.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from staticflow.graph import Node
+
+_HIDDEN = {"fnn": (128, 64), "rnn": (64,), "lstm": (64,), "gru": (64,)}
+_LEARNING_RATE = {"sgd": 0.05, "lion": 3e-4}
+_CELLS = {"rnn": "tanh", "lstm": "lstm", "gru": "gru"}
+
+
+def widths(options: argparse.Namespace) -> tuple[int, ...]:
+    """The hidden layers' widths."""
+    given: tuple[int, ...] | None = options.hidden
+    return _HIDDEN[options.model] if given is None else given
+
+
+def describe(options: argparse.Namespace, features: int, outputs: int) -> str:
+    """The network in a line."""
+    return f"{options.model} {'-'.join(map(str, (features, *widths(options), outputs)))}"
+
+
+def build(
+    options: argparse.Namespace, features: int, steps: int | None, classes: int, total_steps: int
+) -> sf.Session:
+    """A session on inputs `x` and `y`; no class means that `y` is a number."""
+    shape: tuple[str | int, ...] = ("batch", features)
+    if steps is not None:
+        shape = ("batch", steps, features // steps)
+    x = sf.input("x", shape)
+    last = _body(options, x, max(1, classes))
+    loss, outputs, metrics = _classifier(last) if classes else _regressor(last)
+    return sf.Session(
+        loss=loss,
+        outputs=outputs,
+        metrics=metrics,
+        optimizer=_optimizer(options, total_steps),
+        seed=options.seed,
+        threads=options.threads,
+    )
+
+
+def _body(options: argparse.Namespace, x: Node, out: int) -> Node:
+    hidden, dropout = widths(options), options.dropout or 0.0
+    if options.model == "fnn":
+        sizes = [x.shape[-1], *hidden, out]
+        return models.FNN(sizes, activation=options.activation, dropout=dropout)(x)
+    if len(set(hidden)) != 1:
+        raise CommandError(
+            f"the layers of --model {options.model} are equally wide: --hidden 64,64"
+        )
+    cell = _CELLS[options.model]
+    rnn = models.RNN(hidden[0], cell=cell, layers=len(hidden), dropout=dropout)
+    return models.FNN([hidden[0], out], name="head")(rnn(x))
+
+
+def _classifier(logits: Node) -> tuple[Node, dict[str, Node], dict[str, Node]]:
+    y = sf.input("y", ("batch",), dtype="int64")
+    right = ops.equal(ops.argmax(logits, axis=-1), y).astype("float32")
+    outputs = {"probabilities": ops.softmax(logits)}
+    return ops.softmax_cross_entropy(logits, y).mean(), outputs, {"accuracy": right.mean()}
+
+
+def _regressor(last: Node) -> tuple[Node, dict[str, Node], dict[str, Node]]:
+    y = sf.input("y", ("batch",))
+    prediction = last[:, 0]
+    return ops.mse(prediction, y), {"prediction": prediction}, {}
+
+
+def _optimizer(options: argparse.Namespace, total_steps: int) -> Any:
+    kinds = {
+        "sgd": sf.optim.SGD,
+        "rmsprop": sf.optim.RMSProp,
+        "adagrad": sf.optim.Adagrad,
+        "adam": sf.optim.Adam,
+        "adamw": sf.optim.AdamW,
+        "lion": sf.optim.Lion,
+    }
+    lr = options.lr or _LEARNING_RATE.get(options.optimizer, 2e-3)
+    rate = sf.optim.cosine(lr, total_steps) if options.schedule == "cosine" else lr
+    momentum = {"momentum": 0.9} if options.optimizer == "sgd" else {}
+    return kinds[options.optimizer](rate, weight_decay=options.weight_decay, **momentum)

@@ -1,0 +1,138 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
+
+MODELS = ("fnn", "rnn", "lstm", "gru")
+OPTIMIZERS = ("sgd", "rmsprop", "adagrad", "adam", "adamw", "lion")
+_SOURCE = "the bundled data set 'digits', or a .csv, .tsv, .npz or .parquet file"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; `bench` only as an entry of the help, its options are its own."""
+    parser = argparse.ArgumentParser(
+        prog="staticflow",
+        description="Train small neural networks, compiled to one native loop.",
+        epilog="staticflow train digits    trains on the bundled handwritten digits",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands.add_parser("train", help="train a model and save it"))
+    _add_predict(commands.add_parser("predict", help="apply a saved model to the rows of a file"))
+    _add_evaluate(commands.add_parser("evaluate", help="measure a saved model on known answers"))
+    _add_inspect(commands.add_parser("inspect", help="show what is in a saved model"))
+    commands.add_parser("bench", help="measure against other frameworks: bench --help")
+    return parser
+
+
+def _version() -> str:
+    try:
+        return f"staticflow {version('staticflow')}"
+    except PackageNotFoundError:
+        return "staticflow, from a checkout"
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help=_SOURCE)
+    data = parser.add_argument_group("data")
+    data.add_argument("--target", metavar="COLUMN", help="the column to predict")
+    data.add_argument("--drop", metavar="COLUMNS", type=_names, default=(), help="left out")
+    data.add_argument(
+        "--task", choices=("classify", "regress"), help="default: what the target looks like"
+    )
+    data.add_argument("--test-fraction", metavar="F", type=_fraction, default=0.2)
+    net = parser.add_argument_group("network")
+    net.add_argument("--model", choices=MODELS, default="fnn")
+    net.add_argument("--hidden", metavar="N,N", type=_widths, help="widths of the hidden layers")
+    net.add_argument("--activation", default="relu", help="of an fnn: relu, tanh, gelu, ...")
+    net.add_argument("--dropout", metavar="P", type=_probability)
+    net.add_argument(
+        "--steps", metavar="N", type=_positive, help="time steps that a row's columns are cut into"
+    )
+    training = parser.add_argument_group("training")
+    training.add_argument("--epochs", metavar="N", type=_positive, default=30)
+    training.add_argument("--batch-size", metavar="N", type=_positive, default=32)
+    training.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
+    training.add_argument("--lr", metavar="X", type=_positive_float, help="the learning rate")
+    training.add_argument(
+        "--schedule", choices=("cosine", "constant"), default="cosine", help="of the learning rate"
+    )
+    training.add_argument("--weight-decay", metavar="X", type=float, default=0.0)
+    training.add_argument("--seed", metavar="N", type=int, default=0)
+    training.add_argument("--threads", metavar="N", type=_positive)
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="FILE", type=Path, help="default: SOURCE.sf")
+    output.add_argument("--plot", metavar="FILE", type=Path, help="default: SOURCE-loss.svg")
+    output.add_argument("--no-plot", action="store_true", help="draw no loss curve")
+    output.add_argument("--no-progress", action="store_true", help="show no progress bar")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a file saved by train")
+    parser.add_argument("source", metavar="SOURCE", help=_SOURCE)
+    parser.add_argument("--out", metavar="FILE", type=Path, help="a CSV file; default: print")
+    parser.add_argument(
+        "--probabilities", action="store_true", help="a column for every class as well"
+    )
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a file saved by train")
+    parser.add_argument("source", metavar="SOURCE", help=_SOURCE)
+    parser.add_argument(
+        "--all", action="store_true", help="the rows it was trained on as well, of the same source"
+    )
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a file saved by train")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--graph", action="store_true", help="the graph of a training step")
+    what.add_argument("--source", action="store_true", help="the generated loops")
+    what.add_argument("--memory", action="store_true", help="kernels, buffers and choices")
+
+
+def _positive(text: str) -> int:
+    value = _as(int, text, "a whole number")
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = _as(float, text, "a number")
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _probability(text: str) -> float:
+    value = _as(float, text, "a number")
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in [0, 1)")
+    return value
+
+
+_fraction = _probability
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(",")) if text != "0" else ()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _as(kind: Callable[[str], Number], text: str, what: str) -> Number:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None

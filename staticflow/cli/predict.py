@@ -1,0 +1,44 @@
+"""`staticflow predict`: a CSV with an answer for every row."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from typing import Any, TextIO
+
+import numpy as np
+
+from staticflow.cli.card import Card, load_model
+from staticflow.cli.errors import CommandError
+from staticflow.cli.measure import outputs
+from staticflow.cli.source import open_source
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the predictions to a file or to the standard output."""
+    session, card = load_model(options.model)
+    if options.probabilities and card.classes is None:
+        raise CommandError(f"{options.model} predicts numbers; it has no --probabilities")
+    table = open_source(options.source).table
+    values = outputs(session, card, card.inputs(table.matrix(card.features)))
+    if options.out is None:
+        _write(sys.stdout, card, values, options.probabilities)
+        return 0
+    with options.out.open("w", newline="", encoding="utf-8") as file:
+        _write(file, card, values, options.probabilities)
+    print(f"{len(values):,} predictions written to {options.out}")
+    return 0
+
+
+def _write(file: TextIO, card: Card, values: np.ndarray[Any, Any], probabilities: bool) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    if card.classes is None:
+        writer.writerow([card.target])
+        writer.writerows([f"{value:.7g}"] for value in values.tolist())
+        return
+    chosen = [card.classes[k] for k in values.argmax(axis=1).tolist()]
+    columns = card.classes if probabilities else []
+    writer.writerow([card.target, *(f"p({name})" for name in columns)])
+    for answer, row in zip(chosen, values.tolist(), strict=True):
+        writer.writerow([answer, *(f"{p:.6g}" for p in row if probabilities)])

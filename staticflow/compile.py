@@ -1,0 +1,78 @@
+"""The compiler: the list of passes, and what each leaves behind for the next.
+
+Every pass is a pure function. `compile_graph` takes output nodes and returns a `Compiled` program:
+source, kernels, tables and memory plan, none of it loaded yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from staticflow.buffers import Layout, lay_out, stored_nodes
+from staticflow.donate import donate
+from staticflow.emit import DriverText, driver_source
+from staticflow.fuse import fuse
+from staticflow.generalise import Generalised
+from staticflow.graph import Node
+from staticflow.memory import MemoryPlan, plan_memory
+from staticflow.placement import Placement, place
+from staticflow.prepare import prepare
+from staticflow.schedule import Step, place_assemblies, schedule
+from staticflow.simplify import resolve_mode, simplify
+
+PIPELINE = (
+    (resolve_mode, "choose between what training and what inference computes"),
+    (simplify, "fold constants, apply rewrite rules, share equal nodes, drop unused ones"),
+    (place, "decide what each shard holds: rows, everything, or a partial sum"),
+    (prepare, "copy where strides, assemblies or outputs demand it; sizes become classes"),
+    (fuse, "group nodes that share loops into kernels"),
+    (lay_out, "give buffers to what leaves a kernel"),
+    (schedule, "lower kernels to loop nests, in execution order"),
+    (plan_memory, "give temporaries a slot in one arena"),
+    (driver_source, "print kernels and driver as Numba source"),
+)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program: everything but the machine code and the memory."""
+
+    outputs: tuple[Node, ...]
+    g: Generalised
+    layout: Layout
+    steps: tuple[Step, ...]
+    memory: MemoryPlan
+    driver: DriverText
+    placement: Placement
+    output_buffers: tuple[int, ...]
+
+
+def compile_graph(
+    outputs: Sequence[Node],
+    *,
+    training: bool = False,
+    shard: str | None = None,
+    donations: Mapping[int, Node] | None = None,
+    name: str = "step",
+) -> Compiled:
+    """Compile the given outputs.
+
+    `shard` names the dimension whose rows may be split over shards. `donations` maps an output's
+    position to the leaf whose buffer it takes over.
+    """
+    roots = simplify(resolve_mode(outputs, training))
+    placement = place(roots, shard)
+    g, roots = prepare(placement.outputs)
+    groups = fuse(g)
+    stored = stored_nodes(groups, roots)
+    layout = lay_out(g, groups, roots)
+    place_assemblies(layout)
+    late = donate(layout, groups, roots, donations or {})
+    steps = schedule(groups, layout, stored, placement.sharded_of(g)) + late
+    memory = plan_memory(layout.buffers, steps)
+    driver = driver_source(name, steps, layout.buffers)
+    buffers = tuple(layout.of(root).buffer for root in roots)
+    return Compiled(
+        tuple(roots), g, layout, tuple(steps), memory, driver, placement, buffers
+    )

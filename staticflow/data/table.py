@@ -1,0 +1,105 @@
+"""A table of named columns, and how features and a target are taken from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from staticflow.data.errors import DataError
+
+Column = np.ndarray[Any, Any]  # one dimension; float64, or str where it came as text
+
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length; a text column is parsed only when it is used.
+
+    `line` says where a row stands in the file, for error messages.
+    """
+
+    source: str
+    columns: Mapping[str, Column]
+    line: Callable[[int], str]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.columns)
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def column(self, name: str) -> Column:
+        """A column as stored."""
+        if name not in self.columns:
+            known = ", ".join(self.names)
+            raise DataError(f"{self.source}: there is no column {name!r}; the columns are {known}")
+        return self.columns[name]
+
+    def numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """A column as numbers; a missing cell or text in it is an error that names the cell."""
+        values = self.column(name)
+        if values.dtype.kind in "US":
+            values = self._parse(name, values)
+        finite = np.isfinite(values)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            self._refuse(name, row, "missing" if np.isnan(values[row]) else "infinite")
+        return values
+
+    def matrix(self, names: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Columns side by side, as numbers."""
+        return np.stack([self.numbers(name) for name in names], axis=1)
+
+    def is_text(self, name: str) -> bool:
+        """Whether no cell of the column is a number, as in a column of class names."""
+        values = self.column(name)
+        return values.dtype.kind in "US" and not any(is_number(cell) for cell in values.tolist())
+
+    def labels(self, name: str) -> Column:
+        """A column as text, where no cell may be missing."""
+        values = self.column(name)
+        if values.dtype.kind not in "US":
+            return np.array([format_number(v) for v in self.numbers(name).tolist()])
+        cells = np.char.strip(values)
+        for row, cell in enumerate(cells.tolist()):
+            if cell.lower() in _MISSING:
+                self._refuse(name, row, "missing")
+        return cells
+
+    def _parse(self, name: str, cells: Column) -> np.ndarray[Any, np.dtype[np.float64]]:
+        try:
+            return cells.astype(np.float64)
+        except ValueError:
+            texts = cells.tolist()
+            row = next(row for row, cell in enumerate(texts) if not is_number(cell))
+            if texts[row].strip().lower() in _MISSING:
+                self._refuse(name, row, "missing")
+            self._refuse(name, row, f"text ({texts[row]!r}) where a number is needed")
+
+    def _refuse(self, name: str, row: int, what: str) -> NoReturn:
+        remedy = (
+            f"encode the column as numbers, or leave it out with --drop {name}"
+            if what.startswith("text")
+            else "fill the cell in or remove the row"
+        )
+        raise DataError(f"{self.source}: column {name!r} at {self.line(row)} is {what}; {remedy}")
+
+
+def format_number(value: float) -> str:
+    """A number as a class name: `3` for 3.0."""
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell reads as a number; `nan` does."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,240 @@
+"""Differentiate a graph: cotangents and tangents are nodes of the same ops, so it can be done again.
+
+    y = sum(tanh(x))
+    grad(y, x):   ones -> broadcast -> * (1 - tanh(x)^2)          reverse: from y back to x
+    jvp(y, x, v): v -> * (1 - tanh(x)^2) -> sum                   forward: from x to y
+
+Reverse mode walks the graph from `y` backwards and adds up, for every node between `wrt` and `y`,
+the cotangents that its users give it. Nodes that do not depend on `wrt` are never visited. What
+several passes share, such as a scalar operand's cotangent being a sum, is handled here and in no
+rule of an op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from staticflow.dims import product
+from staticflow.errors import DTypeError, GraphError, ShapeError, attributed, fail
+from staticflow.graph import Input, Node, Part, apply, const, toposort
+from staticflow.op import Kind
+from staticflow.ops import broadcast_to, eye, reshape, stack, zeros
+from staticflow.types import TensorType
+
+Gathered = dict[int, Node]  # the cotangents of an op's outputs, by their number
+
+
+def grad(y: Node, wrt: Any) -> Any:
+    """The derivative of a scalar `y` by a node or a list of nodes, of the shape of each."""
+    _check_node("grad", y)
+    if y.ndim:
+        fail(
+            ShapeError,
+            "grad: differentiates a scalar only",
+            got=str(y),
+            do="reduce it with .sum() or .mean(), or use sf.vjp or sf.jacobian",
+        )
+    return vjp(y, wrt, 1.0)
+
+
+def vjp(y: Node, wrt: Any, cotangent: Any) -> Any:
+    """The sum over y's elements of `cotangent` times their derivatives by `wrt`: cotangent @ J."""
+    nodes = _wrt("vjp", y, wrt)
+    g = _direction("vjp", "cotangent", cotangent, y)
+    return _like(wrt, pull_back([y], [g], nodes))
+
+
+def jvp(y: Node, wrt: Any, tangent: Any) -> Any:
+    """The change of `y` as `wrt` moves along `tangent`: J @ tangent; a list for a list of nodes."""
+    nodes = _wrt("jvp", y, wrt)
+    given = list(tangent) if isinstance(wrt, list | tuple) else [tangent]
+    if len(given) != len(nodes):
+        fail(GraphError, "jvp: needs one tangent for each node",
+             f"{len(given)} tangents for {len(nodes)} nodes")  # fmt: skip
+    pairs = zip(given, nodes, strict=True)
+    return push_forward([y], nodes, [_direction("jvp", "tangent", t, x) for t, x in pairs])[0]
+
+
+def jacobian(y: Node, wrt: Any) -> Any:
+    """The derivatives of every element of `y` by every element of `wrt`: y.shape + wrt.shape.
+
+    The sizes of `y`, or those of `wrt`, must be integers: one pass is made for each element of the
+    smaller of the two.
+    """
+    nodes = _wrt("jacobian", y, wrt)
+    return _like(wrt, [_jacobian(y, x) for x in nodes])
+
+
+def hessian(y: Node, wrt: Any) -> Any:
+    """The second derivatives of a scalar: wrt.shape + wrt.shape; a list of lists for a list."""
+    first = grad(y, wrt)
+    if isinstance(wrt, list | tuple):
+        return [jacobian(row, wrt) for row in first]
+    return jacobian(first, wrt)
+
+
+def hvp(y: Node, wrt: Any, vector: Any) -> Any:
+    """The Hessian of a scalar times a vector of the shape of `wrt`, without forming the Hessian."""
+    first = grad(y, wrt)
+    if isinstance(wrt, list | tuple):
+        return [jvp(row, wrt, vector) for row in first]
+    return jvp(first, wrt, vector)
+
+
+def pull_back(ys: Sequence[Node], gs: Sequence[Node], wrt: Sequence[Node]) -> list[Node]:
+    """Cotangents of `wrt`, given those of `ys`: zeros where a node does not reach."""
+    order = toposort(ys)
+    active = _reached_from(wrt, order)
+    cotangents: dict[Node, Any] = {}
+    for y, g in zip(ys, gs, strict=True):
+        _accumulate(cotangents, y, g)
+    for node in reversed(order):
+        if node in active and node in cotangents and node.inputs:
+            with attributed(node.where):
+                _pull_through(node, active, cotangents)
+    return [cotangents[x] if x in cotangents else zeros(x.shape, x.dtype) for x in wrt]
+
+
+def _pull_through(node: Node, active: set[Node], cotangents: dict[Node, Any]) -> None:
+    """Hand a node's cotangent on to its inputs."""
+    if isinstance(node.op, Part):
+        gathered: Gathered = cotangents.setdefault(node.inputs[0], {})
+        _accumulate(gathered, node.op.index, cotangents[node])
+        return
+    g = cotangents[node]
+    if isinstance(node.type, tuple):
+        g = tuple(g[k] if k in g else zeros(t.shape, t.dtype) for k, t in enumerate(node.type))
+    for x, cotangent in zip(node.inputs, node.op.vjp(g, node, *node.inputs), strict=True):
+        if cotangent is not None and x in active:
+            # A scalar constant that was used for every element collects from all of them.
+            _accumulate(cotangents, x, cotangent.sum() if cotangent.ndim > x.ndim else cotangent)
+
+
+def _accumulate(sums: dict[Any, Any], key: Any, term: Node) -> None:
+    sums[key] = sums[key] + term if key in sums else term
+
+
+def _reached_from(wrt: Sequence[Node], order: Sequence[Node]) -> set[Node]:
+    """The nodes of `order` that depend on `wrt` through floats."""
+    active = set(wrt)
+    for node in order:
+        if _is_float(node) and any(x in active for x in node.inputs):
+            active.add(node)
+    return active
+
+
+def _is_float(node: Node) -> bool:
+    types = node.type if isinstance(node.type, tuple) else (node.type,)
+    return any(t.is_float for t in types)
+
+
+def push_forward(ys: Sequence[Node], wrt: Sequence[Node], ts: Sequence[Node]) -> list[Node]:
+    """Tangents of `ys`, given those of `wrt`: zeros where `wrt` does not reach."""
+    order = toposort(ys)
+    active = _reached_from(wrt, order)
+    given: dict[Node, Node] = {}
+    for x, t in zip(wrt, ts, strict=True):
+        _accumulate(given, x, t)
+    tangents: dict[Node, Any] = {}
+    for node in order:
+        if node not in active:
+            continue
+        with attributed(node.where):
+            tangent = _push_through(node, tangents)
+        if node in given:
+            tangent = given[node] if tangent is None else tangent + given[node]
+        if tangent is not None:
+            tangents[node] = tangent
+    return [tangents[y] if y in tangents else zeros(y.shape, y.dtype) for y in ys]
+
+
+def _push_through(node: Node, tangents: Mapping[Node, Any]) -> Any:
+    """The tangent of a node, given those of its inputs; None for zero."""
+    moved = [tangents.get(x) for x in node.inputs]
+    if all(t is None for t in moved):
+        return None
+    if isinstance(node.op, Part):
+        return moved[0][node.op.index]
+    if node.op.kind is Kind.MAP:
+        # A scalar constant among arrays moves every element alike.
+        moved = [None if t is None else broadcast_to(t, node.shape) for t in moved]
+    tangent = node.op.jvp(moved, node, *node.inputs)
+    return _by_transposition(node, moved) if tangent is NotImplemented else tangent
+
+
+def _by_transposition(node: Node, moved: Sequence[Any]) -> Any:
+    """J @ t as the transpose of g -> g @ J, which is linear in a stand-in for g."""
+    several = isinstance(node.type, tuple)
+    types: tuple[TensorType, ...] = node.type if several else (node.type,)
+    stand_ins = [apply(Input("cotangent", t)) for t in types]
+    g = tuple(stand_ins) if several else stand_ins[0]
+    backward = node.op.vjp(g, node, *node.inputs)
+    pairs = [(c, t) for c, t in zip(backward, moved, strict=True) if None not in (c, t)]
+    forward = pull_back([c for c, _ in pairs], [t for _, t in pairs], stand_ins)
+    return tuple(forward) if several else forward[0]
+
+
+def _jacobian(y: Node, x: Node) -> Node:
+    """One pass for each element of the smaller side, stacked."""
+    rows, columns = product(y.shape), product(x.shape)
+    forward = isinstance(columns, int) and (not isinstance(rows, int) or columns < rows)
+    size = columns if forward else rows
+    if not isinstance(size, int):
+        fail(
+            GraphError,
+            "jacobian: needs integer sizes on one side",
+            got=f"{y.type} by {x.type}",
+            do="declare the sizes as integers, or use sf.vjp or sf.jvp along one direction",
+        )
+    shape = (*y.shape, *x.shape)
+    if size == 0:
+        return zeros(shape, y.dtype)
+    basis = eye(size, dtype=x.dtype if forward else y.dtype)
+    if forward:
+        units = [reshape(basis[k], x.shape) for k in range(size)]
+        made = stack([push_forward([y], [x], [unit])[0] for unit in units], axis=-1)
+    else:
+        units = [reshape(basis[k], y.shape) for k in range(size)]
+        made = stack([pull_back([y], [unit], [x])[0] for unit in units])
+    return reshape(made, shape)
+
+
+def _check_node(what: str, y: Any) -> None:
+    if not isinstance(y, Node):
+        fail(GraphError, f"{what}: differentiates nodes", repr(y)[:80], "pass what ops returned")
+    if not y.type.is_float:
+        fail(
+            DTypeError,
+            f"{what}: only floats have derivatives",
+            got=str(y),
+            do="convert with .astype('float32') before, or differentiate something else",
+        )
+
+
+def _wrt(what: str, y: Any, wrt: Any) -> list[Node]:
+    nodes = list(wrt) if isinstance(wrt, list | tuple) else [wrt]
+    for node in (y, *nodes):
+        _check_node(what, node)
+    return nodes
+
+
+def _like(wrt: Any, results: list[Node]) -> Any:
+    return results if isinstance(wrt, list | tuple) else results[0]
+
+
+def _direction(what: str, role: str, value: Any, of: Node) -> Node:
+    """A cotangent or tangent as a node of the type of what it belongs to."""
+    if not isinstance(value, Node):
+        value = const(np.asarray(value), of.dtype)
+    if value.type != of.type:
+        fail(
+            DTypeError if value.shape == of.shape else ShapeError,
+            f"{what}: the {role}'s type differs from that of {of.name}",
+            got=f"{value.type} for {of.type}",
+            do=f"give the {role} the shape and dtype of what it belongs to",
+        )
+    node: Node = value
+    return node

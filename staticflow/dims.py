@@ -1,0 +1,182 @@
+"""Sizes of axes: integers, names for run-time sizes, and integer polynomials of names.
+
+A `Dim` is kept in one canonical form, a sum of monomials with integer coefficients, so that equal
+expressions are equal values: `batch * time + time * batch == 2 * batch * time`. A constant result
+is always a plain `int`; a `Dim` therefore has at least one name in it.
+
+The compiler uses the same algebra for strides and offsets, over the names of its size table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Union
+
+Monomial = tuple[str, ...]  # the names, sorted, one entry for each power
+AnyDim = Union[int, "Dim"]
+
+
+class Dim:
+    """An integer polynomial of named sizes; immutable and hashable."""
+
+    __slots__ = ("terms",)
+    terms: tuple[tuple[Monomial, int], ...]
+
+    def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
+        object.__setattr__(self, "terms", terms)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Dim cannot be changed")
+
+    @staticmethod
+    def named(name: str) -> Dim:
+        """The size called `name`."""
+        return Dim((((name,), 1),))
+
+    @property
+    def name(self) -> str | None:
+        """The name, when this is a single name and nothing else."""
+        if len(self.terms) == 1 and self.terms[0][1] == 1 and len(self.terms[0][0]) == 1:
+            return self.terms[0][0][0]
+        return None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name that occurs."""
+        return frozenset(name for monomial, _ in self.terms for name in monomial)
+
+    def evaluate(self, sizes: Mapping[str, int]) -> int:
+        """The value for the given sizes; KeyError for a name that is not there."""
+        total = 0
+        for monomial, coefficient in self.terms:
+            product = coefficient
+            for name in monomial:
+                product *= sizes[name]
+            total += product
+        return total
+
+    def substitute(self, sizes: Mapping[str, AnyDim]) -> AnyDim:
+        """Replace names by other dims; names that are not in `sizes` stay."""
+        total: AnyDim = 0
+        for monomial, coefficient in self.terms:
+            product: AnyDim = coefficient
+            for name in monomial:
+                product = product * sizes.get(name, Dim.named(name))
+            total = total + product
+        return total
+
+    def __add__(self, other: AnyDim) -> AnyDim:
+        return _canonical([*self.terms, *_terms(other)])
+
+    __radd__ = __add__
+
+    def __neg__(self) -> AnyDim:
+        return self * -1
+
+    def __sub__(self, other: AnyDim) -> AnyDim:
+        return self + (-other)
+
+    def __rsub__(self, other: AnyDim) -> AnyDim:
+        return other + (-self)
+
+    def __mul__(self, other: AnyDim) -> AnyDim:
+        return _canonical(
+            [(tuple(sorted(m + k)), c * d) for m, c in self.terms for k, d in _terms(other)]
+        )
+
+    __rmul__ = __mul__
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return self.name == other
+        return isinstance(other, Dim) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash(self.name or self.terms)
+
+    def __repr__(self) -> str:
+        text = ""
+        for monomial, coefficient in self.terms:
+            sign = "-" if coefficient < 0 else "+"
+            factors = list(monomial)
+            if abs(coefficient) != 1 or not factors:
+                factors.insert(0, str(abs(coefficient)))
+            text += f" {sign} {'*'.join(factors)}"
+        return text[3:] if text.startswith(" + ") else "-" + text[3:]
+
+
+def _terms(dim: AnyDim) -> Iterable[tuple[Monomial, int]]:
+    if isinstance(dim, Dim):
+        return dim.terms
+    return (((), dim),) if dim else ()
+
+
+def _canonical(terms: Iterable[tuple[Monomial, int]]) -> AnyDim:
+    sums: dict[Monomial, int] = {}
+    for monomial, coefficient in terms:
+        sums[monomial] = sums.get(monomial, 0) + coefficient
+    # Longest monomials first, so that `time - 1` prints as people write it.
+    kept = sorted(((m, c) for m, c in sums.items() if c), key=lambda t: (-len(t[0]), t[0]))
+    if not kept:
+        return 0
+    if len(kept) == 1 and not kept[0][0]:
+        return kept[0][1]
+    return Dim(tuple(kept))
+
+
+def as_dim(value: object) -> AnyDim:
+    """Read a dimension as the user writes it: an int, a name, or an expression of names."""
+    if isinstance(value, str):
+        if not value.isidentifier():
+            raise ValueError(f"a dimension's name must be an identifier, got {value!r}")
+        return Dim.named(value)
+    if isinstance(value, Dim):
+        return value
+    if hasattr(value, "__index__") and not isinstance(value, bool):
+        size = int(value.__index__())
+        if size < 0:
+            raise ValueError(f"a dimension cannot be negative, got {size}")
+        return size
+    raise ValueError(f"a dimension is an int or a name, got {value!r}")
+
+
+def product(dims: Iterable[AnyDim]) -> AnyDim:
+    """The product of dims; 1 for none."""
+    result: AnyDim = 1
+    for dim in dims:
+        result = result * dim
+    return result
+
+
+def evaluate(dim: AnyDim, sizes: Mapping[str, int]) -> int:
+    """The integer value of a dim."""
+    return dim.evaluate(sizes) if isinstance(dim, Dim) else dim
+
+
+def names_of(dims: Iterable[AnyDim]) -> frozenset[str]:
+    """Every name in the given dims."""
+    found: frozenset[str] = frozenset()
+    for dim in dims:
+        if isinstance(dim, Dim):
+            found |= dim.names
+    return found
+
+
+def divide(dim: AnyDim, divisor: AnyDim) -> AnyDim | None:
+    """`dim / divisor` where it is exact for every value of the names, else None."""
+    if isinstance(dim, int) and isinstance(divisor, int):
+        return dim // divisor if divisor and dim % divisor == 0 else None
+    if len(list(_terms(divisor))) != 1:
+        return 1 if dim == divisor else None
+    ((lead, factor),) = _terms(divisor)
+    quotient: list[tuple[Monomial, int]] = []
+    for monomial, coefficient in _terms(dim):
+        rest = list(monomial)
+        for name in lead:
+            if name not in rest:
+                return None
+            rest.remove(name)
+        if coefficient % factor:
+            return None
+        quotient.append((tuple(rest), coefficient // factor))
+    return _canonical(quotient)

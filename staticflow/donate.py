@@ -1,0 +1,75 @@
+"""Let an output take over the buffer of a leaf: a parameter's next value in the parameter's place.
+
+This is sound when every read of the leaf happens before the write: in an earlier kernel, or in the
+same kernel at the same element. Where it is not, the output is computed aside and copied at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from staticflow.buffers import SUFFIX, Layout
+from staticflow.fuse import Group, through_views
+from staticflow.graph import Node
+from staticflow.loops import For, Index, Kernel, Let, Load, Store
+from staticflow.op import Kind
+from staticflow.schedule import KernelStep, Step
+
+
+def donate(
+    layout: Layout, groups: Sequence[Group], outputs: Sequence[Node], donations: Mapping[int, Node]
+) -> list[Step]:
+    """Redirect donated outputs into their leaves; returns the copies to run at the end."""
+    home = {node: i for i, group in enumerate(groups) for node in group.nodes}
+    late: list[Step] = []
+    for position, leaf in donations.items():
+        if leaf not in layout.access:
+            continue
+        root, views = through_views(outputs[position])
+        own, target = layout.access[root], layout.access[leaf]
+        if not views and _sound(leaf, root, groups, home, layout):
+            layout.access[root] = replace(target, shape=own.shape, strides=own.strides)
+        else:
+            temp = layout.buffers[own.buffer]
+            layout.buffers[own.buffer] = replace(temp, role="temp")
+            late.append(_copy(layout, own.buffer, target.buffer, root))
+    return late
+
+
+def _sound(
+    leaf: Node, root: Node, groups: Sequence[Group], home: Mapping[Node, int], layout: Layout
+) -> bool:
+    group = groups[home[root]]
+    if group.kind is not Kind.MAP or root.op.kind is not Kind.MAP:
+        return False
+    for node in layout.g.order:
+        for x in node.inputs:
+            source, views = through_views(x)
+            if source is not leaf or node.op.kind in (Kind.VIEW, Kind.ALIAS):
+                continue
+            if home[node] > home[root]:
+                return False
+            if home[node] == home[root]:
+                same_place = not views and group.level[node] == group.level[root]
+                if not same_place or group.stage[node] > group.stage[root]:
+                    return False
+    return True
+
+
+def _copy(layout: Layout, source: int, target: int, node: Node) -> KernelStep:
+    suffix = SUFFIX[node.dtype]
+    index = Index((("i0", "1"),))
+    body = (
+        For("i0", "n0", (Let("v0", Load("p0", index), suffix), Store(Load("p1", index), "v0"))),
+    )
+    kernel = Kernel("copy", (("p0", f"{suffix}*"), ("p1", f"{suffix}*")), ("n0",), body)
+    return KernelStep(
+        kernel,
+        ((source, 0), (target, 0)),
+        (layout.buffers[source].count,),
+        frozenset((source,)),
+        frozenset((target,)),
+        (node,),
+        layout.buffers[source].count,
+    )

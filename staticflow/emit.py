@@ -1,0 +1,255 @@
+"""Print kernels and the driver of a program as Numba source. The last pass: text is made here only.
+
+A kernel takes raw pointers and sizes. The driver takes two tables: T with the addresses of buffers
+and S with the sizes, reads both once, and calls the kernels in order:
+
+    def step(T, S):
+        n0, n1, n2 = S[1], S[2], S[3]
+        x, w, z = T[8], T[9], T[10]
+        gemm_f4(n0, n2, n1, x, n1, 1, w, n2, 1, z, n2, 0, T[0])      # model.py:12: z = x @ w
+        add_maximum(z, b, h, n0, n2)                                 # model.py:13: h = ...
+        return 0
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer
+from staticflow.dims import AnyDim, Dim
+from staticflow.loops import Assign, For, Kernel, Let, Load, Stmt, Store
+from staticflow.schedule import (
+    CallStep,
+    CollectiveStep,
+    KernelStep,
+    Operand,
+    ProductStep,
+    Step,
+    where_of,
+)
+
+# The first entries of table T, before the buffers.
+WORK, SYNC, PEERS, SHARD, SHARDS = range(5)
+HEADER = 8
+# The first entry of table S, before the size classes.
+FIRST_ROW_ENTRY = 0
+SIZE_HEADER = 1
+INTEGERS = ("i4", "i8", "b1")
+
+
+class Writer:
+    """Lines of source with an indentation."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.depth = 0
+
+    def __call__(self, line: str) -> None:
+        self.lines.append("    " * self.depth + line)
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        self(head)
+        self.depth += 1
+        yield
+        self.depth -= 1
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+
+def kernel_source(kernel: Kernel, name: str) -> str:
+    """A kernel as a Python function for Numba."""
+    write = Writer()
+    arguments = [p for p, _ in kernel.pointers] + list(kernel.sizes)
+    with write.block(f"def {name}({', '.join(arguments)}):"):
+        for statement in kernel.body:
+            _statement(write, statement)
+        if not kernel.body:
+            write("pass")
+    return write.text
+
+
+def _statement(write: Writer, statement: Stmt) -> None:
+    if isinstance(statement, For):
+        with write.block(f"for {statement.variable} in range({statement.extent}):"):
+            for inner in statement.body:
+                _statement(write, inner)
+    elif isinstance(statement, Let):
+        text = str(statement.value)
+        cast = statement.dtype in INTEGERS and not isinstance(statement.value, Load)
+        write(f"{statement.name} = {statement.dtype}({text})" if cast else f"{statement.name} = {text}")
+    elif isinstance(statement, Assign):
+        write(f"{statement.name} = {statement.value}")
+    else:
+        write(f"{statement.target} = {_stored(statement)}")
+
+
+def _stored(store: Store) -> str:
+    if store.combine is None:
+        return store.value
+    return store.combine.format(acc=str(store.target), x=store.value)
+
+
+def kernel_name(kernel: Kernel) -> str:
+    """A name for a kernel that tells what is in it; equal kernels have equal names."""
+    text = kernel_source(kernel, "kernel") + repr(kernel.pointers)
+    return f"{_identifier(kernel.label)}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass
+class DriverText:
+    """The driver's source and what it calls, by the name it uses."""
+
+    source: str
+    kernels: Mapping[str, Kernel]
+    products: frozenset[str]
+    calls: frozenset[str]
+
+
+@dataclass
+class _Driver:
+    """The state of writing one driver."""
+
+    buffers: Sequence[Buffer]
+    write: Writer = field(default_factory=Writer)
+    used_sizes: set[str] = field(default_factory=set)
+    used_buffers: set[int] = field(default_factory=set)
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    products: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
+
+    def size(self, dim: AnyDim) -> str:
+        """A size as source over the names of table S."""
+        if isinstance(dim, int):
+            return str(dim)
+        self.used_sizes |= dim.names
+        return size_text(dim)
+
+    def name(self, buffer: int) -> str:
+        self.used_buffers.add(buffer)
+        return buffer_name(self.buffers[buffer])
+
+    def address(self, buffer: int, offset: AnyDim, extra: str = "") -> str:
+        """The address of an element, as source."""
+        text = self.name(buffer)
+        if offset != 0:
+            text += f" + {ITEMSIZE[self.buffers[buffer].dtype]} * ({self.size(offset)})"
+        return text + extra
+
+
+def buffer_name(buffer: Buffer) -> str:
+    """A readable and unique name for a buffer in the driver."""
+    return f"{_identifier(buffer.node.name)}_{buffer.index}"
+
+
+def size_text(dim: Dim) -> str:
+    """A polynomial of sizes as source."""
+    terms = []
+    for monomial, coefficient in dim.terms:
+        factors = list(monomial)
+        if coefficient != 1 or not factors:
+            factors.insert(0, str(coefficient))
+        terms.append(" * ".join(factors))
+    return " + ".join(terms)
+
+
+def driver_source(name: str, steps: Sequence[Step], buffers: Sequence[Buffer]) -> DriverText:
+    """The driver that runs the steps of a program in order."""
+    driver = _Driver(buffers)
+    driver.write.depth = 1
+    for step in steps:
+        _emit_step(driver, step)
+    head = Writer()
+    with head.block(f"def {name}(T, S):"):
+        for size in sorted(driver.used_sizes, key=_size_entry):
+            head(f"{size} = S[{_size_entry(size)}]")
+        for index in sorted(driver.used_buffers):
+            head(f"{buffer_name(buffers[index])} = T[{HEADER + index}]")
+    driver.write("return 0")
+    return DriverText(
+        head.text + driver.write.text,
+        driver.kernels,
+        frozenset(driver.products),
+        frozenset(driver.calls),
+    )
+
+
+def _size_entry(name: str) -> int:
+    return FIRST_ROW_ENTRY if name == "row0" else SIZE_HEADER + int(name[1:])
+
+
+def _emit_step(driver: _Driver, step: Step) -> None:
+    driver.write(f"# {where_of(step)}  ->  {describe(step)}")
+    _EMITTERS[type(step)](driver, step)
+
+
+def describe(step: Step) -> str:
+    """What a step computes, with types."""
+    names = ", ".join(dict.fromkeys(node.op.name for node in step.nodes))
+    return f"{names}: {step.nodes[-1].type}"
+
+
+def _emit_kernel(driver: _Driver, step: KernelStep) -> None:
+    name = kernel_name(step.kernel)
+    driver.kernels[name] = step.kernel
+    arguments = [driver.address(b, o) for b, o in step.pointers]
+    arguments += [driver.size(n) for n in step.sizes]
+    driver.write(f"{name}({', '.join(arguments)})")
+
+
+def _emit_product(driver: _Driver, step: ProductStep) -> None:
+    suffix = SUFFIX[step.dtype]
+    name = f"gemm_{suffix}"
+    driver.products.add(suffix)
+    depth = driver.write.depth
+    extras = ["", "", ""]
+    for level, extent in enumerate(step.batch):
+        driver.write(f"for b{level} in range({driver.size(extent)}):")
+        driver.write.depth += 1
+        for which, operand in enumerate((step.a, step.b, step.c)):
+            if operand.batch[level] != 0:
+                stride = driver.size(operand.batch[level])
+                extras[which] += f" + b{level} * ({stride}) * {ITEMSIZE[step.dtype]}"
+    sizes = [driver.size(n) for n in (step.m, step.n, step.k)]
+
+    def operand_text(operand: Operand, extra: str) -> list[str]:
+        address = driver.address(*operand.place, extra)
+        return [address, driver.size(operand.row), driver.size(operand.column)]
+
+    a, b = operand_text(step.a, extras[0]), operand_text(step.b, extras[1])
+    c = operand_text(step.c, extras[2])[:2]
+    driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, '0', f'T[{WORK}]'])})")
+    driver.write.depth = depth
+
+
+def _emit_collective(driver: _Driver, step: CollectiveStep) -> None:
+    name = f"all_{step.combine}_{driver.buffers[step.target].suffix}"
+    driver.calls.add(name)
+    source, target = HEADER + step.source, HEADER + step.target
+    driver.write(f"if {name}(T, {source}, {target}, {driver.size(step.count)}) != 0:")
+    driver.write("    return 1")
+
+
+def _emit_call(driver: _Driver, step: CallStep) -> None:
+    driver.calls.add(step.routine)
+    arguments = [driver.name(b) for b in step.buffers] + [driver.size(n) for n in step.sizes]
+    driver.write(f"{step.routine}({', '.join(arguments)})")
+
+
+_EMITTERS: Mapping[type, Callable[..., None]] = {
+    KernelStep: _emit_kernel,
+    ProductStep: _emit_product,
+    CollectiveStep: _emit_collective,
+    CallStep: _emit_call,
+}
+
+
+def _identifier(text: str) -> str:
+    name = re.sub(r"\W+", "_", text).strip("_")
+    return name if name and not name[0].isdigit() else f"v{name}"

@@ -1,0 +1,104 @@
+"""The errors of staticflow: each says what is wrong, where, what it got and what to do.
+
+A message has up to four lines, in this order:
+
+    matmul: inner sizes differ
+      at model.py:12: h = x @ w
+      got: float32[batch, 784] @ float32[10, 784]
+      do: transpose the second operand with .T
+
+`where` is the user's line: the innermost frame outside staticflow itself.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from typing import NoReturn
+
+_PACKAGE = os.path.dirname(os.path.realpath(__file__))
+# The packages `ops` and `models` lie beside `staticflow` in a checkout and below it when installed.
+_OWN_FOLDERS = tuple(
+    os.path.realpath(os.path.join(_PACKAGE, part)) + os.sep for part in (".", "ops", "models")
+)
+
+
+class GraphError(ValueError):
+    """The graph, or a call on it, is not well formed."""
+
+
+class ShapeError(ValueError):
+    """Shapes do not fit."""
+
+
+class DTypeError(TypeError):
+    """Element types do not fit."""
+
+
+class NumericsError(FloatingPointError):
+    """A NaN or Inf appeared; the message names the node where it first did."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """A line of the user's source."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        text = linecache.getline(self.file, self.line).strip()
+        place = f"{os.path.basename(self.file)}:{self.line}"
+        return f"{place}: {text}" if text else place
+
+
+_attributed: ContextVar[Where | None] = ContextVar("attributed", default=None)
+
+
+@contextmanager
+def attributed(where: Where) -> Iterator[None]:
+    """Let nodes made inside be of the line `where`: what a pass derives belongs to its origin."""
+    token = _attributed.set(where)
+    try:
+        yield
+    finally:
+        _attributed.reset(token)
+
+
+def user_line() -> Where:
+    """Return the innermost source line that is not staticflow's own."""
+    given = _attributed.get()
+    if given is not None:
+        return given
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_own(frame.f_code.co_filename):
+        frame = frame.f_back
+    return Where(frame.f_code.co_filename, frame.f_lineno)
+
+
+@cache
+def _is_own(filename: str) -> bool:
+    return filename.startswith(_OWN_FOLDERS) or os.path.realpath(filename).startswith(_OWN_FOLDERS)
+
+
+def message(what: str, got: str = "", do: str = "", where: Where | None = None) -> str:
+    """Lay out the parts of an error message; `where` defaults to the user's current line."""
+    lines = [what, f"  at {where or user_line()}"]
+    if got:
+        lines.append(f"  got: {got}")
+    if do:
+        lines.append(f"  do: {do}")
+    return "\n".join(lines)
+
+
+def fail(
+    kind: type[Exception], what: str, got: str = "", do: str = "", where: Where | None = None
+) -> NoReturn:
+    """Raise `kind` with a laid-out message."""
+    raise kind(message(what, got, do, where))

@@ -1,0 +1,237 @@
+"""The epochs of a fit: shuffle, train in native calls, log, validate, call back.
+
+Each native call runs as many steps as fit into a short time, so that progress shows and callbacks
+come after each epoch; the worker's threads do the rest. Data that is not in memory as arrays comes
+in as an iterator of batches, one step a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow.errors import GraphError, fail
+from staticflow.feeds import leading_dimension, match_feeds
+from staticflow.graph import Node
+from staticflow.history import History
+from staticflow.progress import Progress
+from staticflow.training import Trainer
+
+if TYPE_CHECKING:
+    from staticflow.session import Session
+
+Array = NDArray[Any]
+INLINE_NS = 20e6  # a native call this short is made by the calling thread itself
+MAX_PERMUTATION = 1 << 22  # rows shuffled ahead, over all epochs of a call
+NS_PER_CALL = 200e6  # the cost model may be off by some; Ctrl-C does not depend on it
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked data: arrays sliced along the batch dimension, others whole."""
+
+    sliced: dict[str, Array]
+    whole: dict[str, Array]
+    env: dict[str, int]
+    batch: str
+    count: int
+
+
+def read_rows(
+    session: Session, inputs: Mapping[str, Node], data: Any, batch_axis: str | None
+) -> Rows:
+    """Check a dict of array-likes and split it by what is sliced."""
+    if not isinstance(data, Mapping):
+        fail(
+            GraphError,
+            "data must be a dict from input name to array, or a callable that returns batches",
+            got=type(data).__name__,
+        )
+    arrays, env = session.checked(inputs, match_feeds(inputs, data))
+    batch = leading_dimension(inputs, batch_axis)
+    count = env[batch]
+    if count == 0:
+        fail(GraphError, "the data has no rows", got=f"{batch} = 0", do="feed at least one row")
+    leads = {n for n, node in inputs.items() if node.shape and node.shape[0] == batch}
+    sliced = {n: a for n, a in arrays.items() if n in leads}
+    whole = {n: a for n, a in arrays.items() if n not in leads}
+    return Rows(sliced, whole, env, batch, count)
+
+
+class Fit:
+    """One call of `Session.fit`."""
+
+    def __init__(
+        self,
+        session: Session,
+        data: Any,
+        epochs: int,
+        batch_size: int,
+        shuffle: bool,
+        validation_data: Any,
+        callbacks: Sequence[Callable[[Session, dict[str, float]], Any]],
+        progress: bool,
+        batch_axis: str | None,
+    ) -> None:
+        if epochs < 0 or batch_size < 1:
+            fail(
+                GraphError,
+                "fit: epochs must be at least 0 and batch_size at least 1",
+                got=f"epochs={epochs}, batch_size={batch_size}",
+            )
+        self.session = session
+        self.epochs, self.shuffle = int(epochs), shuffle
+        self.batch_size = int(batch_size)
+        self.validation, self.callbacks = validation_data, callbacks
+        self.show, self.batch_axis = progress, batch_axis
+        self.inputs = session.training_inputs()
+        self.stream = data if callable(data) else None
+        self.rows = None if callable(data) else read_rows(session, self.inputs, data, batch_axis)
+        if isinstance(validation_data, Mapping):
+            read_rows(session, self.inputs, validation_data, batch_axis)
+        self.history = History()
+
+    def run(self) -> History:
+        """Train; see `Session.fit`."""
+        if self.rows is None:
+            return self._run_stream()
+        rows = self.rows
+        size = min(self.batch_size, rows.count)
+        batches = -(-rows.count // size)
+        env = {**rows.env, rows.batch: size}
+        session = self.session
+        trainer = session.trainer(rows.batch, env, rows.whole, session.threads)
+        last = rows.count - (batches - 1) * size
+        if last != size:
+            trainer.prepare_ragged(last)
+        trainer.bind_data(rows.sliced)
+        assert session.optimizer is not None
+        session._lr[0] = session.optimizer.base_lr
+        with Progress(self.epochs, batches, self.show) as bar:
+            self._epochs(trainer, bar, batches, last != size)
+        return self.history
+
+    def _epochs(self, trainer: Trainer, bar: Progress, batches: int, ragged: bool) -> None:
+        assert self.rows is not None
+        done = 0
+        while done < self.epochs:
+            together = self._epochs_per_call(trainer, batches, self.epochs - done)
+            logs = self._train(trainer, bar, batches, ragged, together, done)
+            for log in logs:
+                done += 1
+                if self._finish_epoch(log, bar):
+                    return
+
+    def _epochs_per_call(self, trainer: Trainer, batches: int, left: int) -> int:
+        """How many epochs one native call may run: one, if anybody looks after each."""
+        assert self.rows is not None
+        if self.callbacks or self.validation is not None:
+            return 1
+        by_time = int(NS_PER_CALL / max(1.0, trainer.choice.sharded_ns * batches))
+        by_memory = MAX_PERMUTATION // self.rows.count
+        return max(1, min(left, by_time, by_memory))
+
+    def _train(
+        self, trainer: Trainer, bar: Progress, batches: int, ragged: bool, epochs: int, before: int
+    ) -> list[dict[str, float]]:
+        """Run some epochs in one native call; returns their logs."""
+        assert self.rows is not None
+        session, rows = self.session, self.rows
+        permutation = None
+        if self.shuffle:
+            permutation = np.stack([session._rng.permutation(rows.count) for _ in range(epochs)])
+        names = ("loss", *session.metrics)
+        shards = len(trainer.shards)
+        sums = np.zeros((shards, epochs, len(names)))
+
+        def poll() -> None:
+            bar.update(before * batches + trainer.sync.done)
+
+        estimate = trainer.choice.sharded_ns * batches * epochs
+        done = 0
+        try:
+            done = trainer.run(
+                session._pool, 0, epochs * batches, batches, rows.count, ragged, permutation,
+                session.step_count + 1, list(sums), poll, estimate < INLINE_NS and shards == 1,
+            )  # fmt: skip
+        finally:
+            session.step_count += done or trainer.sync.done
+        totals = sums.sum(axis=0) / rows.count
+        return [dict(zip(names, map(float, row), strict=True)) for row in totals]
+
+    def _finish_epoch(self, log: dict[str, float], bar: Progress) -> bool:
+        """Log an epoch; returns whether a callback asks to stop."""
+        session = self.session
+        session.epoch_count += 1
+        if self.validation is not None:
+            found = evaluate(session, self.validation, max(self.batch_size, 256), self.batch_axis)
+            log.update({f"val_{name}": value for name, value in found.items()})
+        self.history.append(log)
+        bar.epoch_end(log)
+        stops = [bool(callback(session, log)) for callback in self.callbacks]
+        return any(stops)
+
+    def _run_stream(self) -> History:
+        """Train on batches that an iterator brings."""
+        assert self.stream is not None
+        with Progress(self.epochs, None, self.show) as bar:
+            for _ in range(self.epochs):
+                log = self._stream_epoch(self.stream(), bar)
+                if self._finish_epoch(log, bar):
+                    break
+        return self.history
+
+    def _stream_epoch(self, batches: Iterator[Any], bar: Progress) -> dict[str, float]:
+        session = self.session
+        names = ("loss", *session.metrics)
+        totals = np.zeros(len(names))
+        count = 0
+        for feeds in batches:
+            inputs = self.inputs
+            rows = read_rows(session, inputs, feeds, self.batch_axis)
+            trainer, values = session._run_batch(feeds, self.batch_axis, train=True)
+            session.step_count += 1
+            totals += np.array(values) * rows.count
+            count += rows.count
+            bar.update(session.step_count, values[0])
+            del trainer
+        if count == 0:
+            fail(GraphError, "the data has no batches", do="return a new iterator at each call")
+        return dict(zip(names, map(float, totals / count), strict=True))
+
+
+def evaluate(
+    session: Session, data: Any, batch_size: int, batch_axis: str | None
+) -> dict[str, float]:
+    """Loss and metrics over all rows, in inference mode."""
+    nodes = {"loss": session.loss, **session.metrics}
+    fetch = {name: node for name, node in nodes.items() if node is not None}
+    if not fetch:
+        fail(GraphError, "there is no loss and no metric to evaluate", do="pass metrics=")
+    inputs = session.training_inputs()
+    totals = dict.fromkeys(fetch, 0.0)
+    count = 0
+    for rows in _batches(session, inputs, data, batch_size, batch_axis):
+        values = session.run(fetch, {**rows.sliced, **rows.whole})
+        for name, value in values.items():
+            totals[name] += float(value) * rows.count
+        count += rows.count
+    return {name: total / count for name, total in totals.items()}
+
+
+def _batches(
+    session: Session, inputs: Mapping[str, Node], data: Any, size: int, batch_axis: str | None
+) -> Iterator[Rows]:
+    if callable(data):
+        for feeds in data():
+            yield read_rows(session, inputs, feeds, batch_axis)
+        return
+    rows = read_rows(session, inputs, data, batch_axis)
+    for first in range(0, rows.count, size):
+        end = min(first + size, rows.count)
+        sliced = {n: a[first:end] for n, a in rows.sliced.items()}
+        yield Rows(sliced, rows.whole, rows.env, rows.batch, end - first)

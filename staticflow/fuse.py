@@ -1,0 +1,190 @@
+"""Group nodes into kernels by the kind of their op: one loop nest, one product, one call each.
+
+    z = dot(x, w)          -> group 0: product
+    h = maximum(z + b, 0)  -> group 1: loops over [batch, n1]      add, maximum
+    l = sum(h * h)         ->          the same loops              multiply, sum
+
+A loop group has an iteration space, the size classes of its loops. A node joins the first group
+that has its space, that comes no earlier than its producers, and in which every producer is read
+at the index that is being computed:
+
+        inner node        space == group's space             inside all loops
+        row node          space == group's space[:-1]        beside the innermost loop
+
+A reduction over the last axis makes a row value, which inner nodes can read only in a later STAGE,
+that is, in another innermost loop of the same row:
+
+        for row:  [inner loop of stage 0: max]  [inner loop of stage 1: exp, sum]  [stage 2: divide]
+
+Any other reduction (and a scatter) accumulates over the whole nest and is read by later groups.
+The diamond problem does not arise, since groups are kept in execution order and a node never moves
+behind a producer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from staticflow.generalise import Generalised
+from staticflow.graph import Const, Node
+from staticflow.op import Axes, Kind, Reduce
+
+LOOP_KINDS = (Kind.MAP, Kind.REDUCE, Kind.GATHER, Kind.SCATTER)
+# A kernel is compiled as one function, whose compile time grows faster than its length.
+MAX_NODES = 48
+
+
+@dataclass
+class Group:
+    """What one kernel computes; `level` and `stage` place loop nodes in the nest."""
+
+    kind: Kind
+    space: Axes
+    nodes: list[Node] = field(default_factory=list)
+    level: dict[Node, str] = field(default_factory=dict)  # inner or row
+    stage: dict[Node, int] = field(default_factory=dict)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether something happens beside the innermost loop."""
+        return any(
+            level == "row" or is_row_reduction(node, self.space)
+            for node, level in self.level.items()
+        )
+
+
+def through_views(node: Node) -> tuple[Node, tuple[Node, ...]]:
+    """The node whose elements a chain of views shows, and the views from it on."""
+    views: list[Node] = []
+    while node.op.kind in (Kind.VIEW, Kind.ALIAS):
+        if node.op.kind is Kind.VIEW:
+            views.append(node)
+        node = node.inputs[0]
+    return node, tuple(reversed(views))
+
+
+def is_implicit(node: Node) -> bool:
+    """Whether a value needs no buffer: a scalar constant, an index, a size."""
+    if isinstance(node.op, Const):
+        return node.op.is_scalar
+    return getattr(node.op, "implicit", False)
+
+
+def iteration_space(node: Node, g: Generalised) -> Axes:
+    """The loops that a map, gather, reduction or scatter runs over."""
+    source = node.inputs[0] if node.op.kind in (Kind.REDUCE, Kind.SCATTER) else node
+    return g.axes[source]  # type: ignore[no-any-return]
+
+
+def is_row_reduction(node: Node, space: Axes) -> bool:
+    """Whether a node of this group reduces just the innermost loop."""
+    return isinstance(node.op, Reduce) and node.op.axes == (len(space) - 1,)
+
+
+def fuse(g: Generalised) -> list[Group]:
+    """Put every node that computes something into a group, in execution order."""
+    groups: list[Group] = []
+    home: dict[Node, int] = {}
+    for node in g.order:
+        kind = node.op.kind
+        if kind in (Kind.LEAF, Kind.VIEW, Kind.ALIAS, Kind.PART) or is_implicit(node):
+            continue
+        first = _earliest(node, home)
+        if kind in LOOP_KINDS:
+            home[node] = _join_loops(node, g, groups, home, first)
+        else:
+            groups.append(Group(kind, (), [node]))
+            home[node] = len(groups) - 1
+    return groups
+
+
+def producers(node: Node) -> Iterable[Node]:
+    """The nodes that compute what a node reads, looking through views and parts."""
+    for x in node.inputs:
+        root, _ = through_views(x)
+        while root.op.kind in (Kind.PART, Kind.VIEW, Kind.ALIAS):
+            root = root.inputs[0]
+        yield root
+
+
+def _earliest(node: Node, home: Mapping[Node, int]) -> int:
+    return max((home[p] for p in producers(node) if p in home), default=0)
+
+
+def _join_loops(
+    node: Node, g: Generalised, groups: list[Group], home: dict[Node, int], first: int
+) -> int:
+    space = iteration_space(node, g)
+    for position in range(first, len(groups)):
+        group = groups[position]
+        if group.kind is Kind.MAP and _try_join(node, space, group):
+            return position
+    group = Group(Kind.MAP, space)
+    groups.append(group)
+    joined = _try_join(node, space, group)
+    assert joined, "a node always fits a group of its own"
+    return len(groups) - 1
+
+
+def _try_join(node: Node, space: Axes, group: Group) -> bool:
+    if len(group.nodes) >= MAX_NODES:
+        return False
+    level = _level(node, space, group)
+    if level is None:
+        return False
+    widen = level == "widen"
+    stage = _stage(node, group, "inner" if widen else level, widen)
+    if stage is None:
+        return False
+    if widen:
+        group.space = space
+        group.level = dict.fromkeys(group.level, "row")
+        level = "inner"
+    group.nodes.append(node)
+    group.level[node] = level
+    group.stage[node] = stage
+    return True
+
+
+def _level(node: Node, space: Axes, group: Group) -> str | None:
+    if space == group.space:
+        return "inner"
+    if space == group.space[:-1] and group.space and node.op.kind in (Kind.MAP, Kind.GATHER):
+        return "row"
+    only_maps = all(n.op.kind in (Kind.MAP, Kind.GATHER) for n in group.nodes)
+    if space and space[:-1] == group.space and only_maps and not group.has_rows:
+        return "widen"
+    return None
+
+
+def _stage(node: Node, group: Group, level: str, widen: bool) -> int | None:
+    """The innermost loop in which a node can run; None if it must wait for the group's end."""
+    stage = 0
+    space_rank = len(group.space) + (1 if widen else 0)
+    for position, x in enumerate(node.inputs):
+        root, views = through_views(x)
+        if root not in group.level:
+            continue
+        if node.op.kind is Kind.GATHER and position == 0:
+            return None  # the table of a gather must be complete
+        row_value = widen or group.level[root] == "row" or is_row_reduction(root, group.space)
+        if root.op.kind in (Kind.REDUCE, Kind.SCATTER) and not row_value:
+            return None
+        if row_value:
+            aligned = _adds_last_axis(views, space_rank) if level == "inner" else not views
+        else:
+            aligned = not views and level == "inner"
+        if not aligned:
+            return None
+        later = 1 if is_row_reduction(root, group.space) and not widen else 0
+        stage = max(stage, group.stage[root] + later)
+    return stage
+
+
+def _adds_last_axis(views: tuple[Node, ...], rank: int) -> bool:
+    """Whether views repeat a row value along the innermost loop, and do nothing else."""
+    if len(views) != 1:
+        return False
+    axes = getattr(views[0].op, "axes", None)
+    return views[0].op.name == "broadcast" and axes == tuple(range(rank - 1))

@@ -1,0 +1,127 @@
+"""Replace the sizes of a graph by size classes, so that code depends on structure only.
+
+Before: shapes hold the user's sizes, `float32[batch, 784] @ float32[784, 128]`.
+After: every axis belongs to a class, `[n0, n1] @ [n1, n2]`, and a table gives each class its value:
+n0 = batch, n1 = 784, n2 = 128. Two axes share a class when an op demands that they are equal, never
+because their numbers happen to agree. Another width is then another table, not another program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from staticflow.dims import AnyDim, Dim, evaluate
+from staticflow.graph import Node
+from staticflow.op import Axes, Classes
+
+FIRST_ROW = Dim.named("row0")  # where a shard's rows begin within the whole batch
+
+
+@dataclass(frozen=True)
+class Generalised:
+    """The nodes of a program in order, with the classes of their axes and the size table."""
+
+    order: tuple[Node, ...]
+    axes: Mapping[Node, Any]  # Axes, or a tuple of them for an op with several outputs
+    symbols: Mapping[Node, tuple[AnyDim, ...]]  # of the op's size attributes
+    sizes: tuple[AnyDim, ...]  # the value of class n<i>, in the user's names
+    whole: frozenset[int]  # the classes that hold a size of the unsharded value
+    streams: Mapping[Node, int]  # the random nodes, numbered
+
+    def evaluate(self, env: Mapping[str, int], whole_env: Mapping[str, int]) -> list[int]:
+        """The size table of a shard, whose own sizes are `env`; the whole's are `whole_env`."""
+        return [
+            evaluate(value, whole_env if i in self.whole else env)
+            for i, value in enumerate(self.sizes)
+        ]
+
+
+class _Unifier(Classes):
+    """Union-find over size classes; the int 1 is a class of its own that absorbs others."""
+
+    def __init__(self) -> None:
+        self.parent: dict[AnyDim, AnyDim] = {}
+        self.value: dict[AnyDim, AnyDim] = {}
+
+    def fresh(self, value: AnyDim) -> AnyDim:
+        symbol = Dim.named(f"u{len(self.value)}")
+        self.parent[symbol] = symbol
+        self.value[symbol] = value
+        return symbol
+
+    def find(self, symbol: AnyDim) -> AnyDim:
+        while self.parent.get(symbol, symbol) != symbol:
+            symbol = self.parent[symbol]
+        return symbol
+
+    def same(self, a: AnyDim, b: AnyDim) -> AnyDim:
+        a, b = self.find(a), self.find(b)
+        if a == b:
+            return a
+        if a == 1:
+            a, b = b, a
+        self.parent[a] = b
+        return b
+
+
+def generalise(order: Sequence[Node]) -> Generalised:
+    """Find the size classes of all axes in `order` (inputs before users)."""
+    unifier = _Unifier()
+    axes: dict[Node, Any] = {}
+    symbols: dict[Node, tuple[AnyDim, ...]] = {}
+    for node in order:
+        axes[node] = node.op.relate(unifier, node.type, *(axes[x] for x in node.inputs))
+        symbols[node] = tuple(n if n == 0 else unifier.fresh(n) for n in node.op.sizes())
+    return _number(order, axes, symbols, unifier)
+
+
+def _number(
+    order: Sequence[Node],
+    axes: dict[Node, Any],
+    symbols: dict[Node, tuple[AnyDim, ...]],
+    unifier: _Unifier,
+) -> Generalised:
+    """Number the classes by first appearance, so that equal structures get equal names."""
+    names: dict[AnyDim, AnyDim] = {1: 1, 0: 0}
+    sizes: list[AnyDim] = []
+
+    def rename(symbol: AnyDim) -> AnyDim:
+        root = unifier.find(symbol)
+        if root not in names:
+            names[root] = Dim.named(f"n{len(sizes)}")
+            sizes.append(unifier.value[root])
+        return names[root]
+
+    def rename_all(entry: Any) -> Any:
+        if isinstance(entry, tuple):
+            return tuple(rename_all(e) for e in entry)
+        return rename(entry)
+
+    new_axes: dict[Node, Any] = {}
+    new_symbols: dict[Node, Axes] = {}
+    for node in order:
+        new_axes[node] = rename_all(axes[node])
+        new_symbols[node] = rename_all(symbols[node])
+    whole = {
+        int(str(symbol)[1:])
+        for node in order
+        if getattr(node.op, "whole_size", False)
+        for symbol in new_symbols[node]
+        if symbol != 0
+    }
+    streams: dict[int, int] = {}  # equal draws, by the token that they share
+    numbers = {
+        node: streams.setdefault(id(getattr(node.op, "token", node)), len(streams))
+        for node in order
+        if getattr(node.op, "is_random", False)
+    }
+    return Generalised(
+        tuple(order),
+        new_axes,
+        new_symbols,
+        tuple(sizes),
+        frozenset(whole),
+        numbers,
+    )

@@ -1,0 +1,434 @@
+"""The graph: immutable nodes, their leaves, and the order in which they can be computed.
+
+    %0:float32[batch, 784] = input 'x'
+    %1:float32[784, 10]    = param 'w'
+    %2:float32[batch, 10]  = dot(%0, %1)              # model.py:12
+
+There is no global graph: a graph is what some outputs reach. Nodes compare and hash by identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from staticflow.dims import AnyDim
+from staticflow.errors import DTypeError, GraphError, ShapeError, Where, fail, user_line
+from staticflow.op import OPS, Array, Axes, Classes, Kind, Op, OutType
+from staticflow.types import Shape, TensorType, as_dtype, as_shape
+
+
+class Node:
+    """A value in the graph: an op applied to input nodes, with a type and the line that made it."""
+
+    __slots__ = ("__weakref__", "inputs", "label", "op", "type", "where")
+    __array_ufunc__ = None  # so that `array + node` calls Node.__radd__
+    op: Op
+    inputs: tuple[Node, ...]
+    type: Any  # TensorType, or a tuple of them for an op with several outputs
+    where: Where
+    label: str | None
+
+    def __init__(
+        self, op: Op, inputs: tuple[Node, ...], type: OutType, where: Where, label: str | None = None
+    ) -> None:
+        for slot, value in (
+            ("op", op), ("inputs", inputs), ("type", type), ("where", where), ("label", label),
+        ):
+            object.__setattr__(self, slot, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a node cannot be changed")
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of the axes: ints and named dimensions."""
+        return self.type.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> str:
+        return self.type.dtype  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def name(self) -> str:
+        """The declared name of a leaf, else the op's name."""
+        return self.label or getattr(self.op, "label", None) or self.op.name
+
+    @property
+    def T(self) -> Node:  # noqa: N802 - NumPy's name
+        """The node with its axes reversed."""
+        return OPS.operator("transpose")(self)
+
+    def named(self, label: str) -> Node:
+        """The same value under a name, for fetching and for messages."""
+        return Node(self.op, self.inputs, self.type, self.where, label)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.type}>"
+
+    def __bool__(self) -> bool:
+        fail(
+            GraphError,
+            "a node has no truth value while the graph is declared",
+            do="use ops.where or sf.cond to choose by a value",
+        )
+
+    def __iter__(self) -> Iterator[Node]:
+        if not self.shape or not isinstance(self.shape[0], int):
+            fail(ShapeError, "only a node with an integer leading size can be unpacked", str(self))
+        return (self[i] for i in range(self.shape[0]))
+
+    def __len__(self) -> int:
+        if not self.shape or not isinstance(self.shape[0], int):
+            fail(ShapeError, "this node has no length while the graph is declared", str(self))
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Node:
+        return OPS.operator("getitem")(self, index)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Node:
+        return OPS.operator("sum")(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Node:
+        return OPS.operator("mean")(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Node:
+        return OPS.operator("max")(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Node:
+        return OPS.operator("min")(self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape: Any) -> Node:
+        target = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        return OPS.operator("reshape")(self, target)
+
+    def transpose(self, *axes: Any) -> Node:
+        order = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes
+        return OPS.operator("transpose")(self, order or None)
+
+    def astype(self, dtype: Any) -> Node:
+        return OPS.operator("astype")(self, dtype)
+
+    def __neg__(self) -> Node:
+        return OPS.operator("neg")(self)
+
+    def __pos__(self) -> Node:
+        return self
+
+    def __abs__(self) -> Node:
+        return OPS.operator("abs")(self)
+
+
+def _bind_operators() -> None:
+    symbols = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+
+    def forward(symbol: str) -> Callable[[Node, Any], Node]:
+        return lambda self, other: OPS.operator(symbol)(self, other)
+
+    def backward(symbol: str) -> Callable[[Node, Any], Node]:
+        return lambda self, other: OPS.operator(symbol)(other, self)
+
+    for symbol in symbols:
+        setattr(Node, f"__{symbol}__", forward(symbol))
+        setattr(Node, f"__r{symbol}__", backward(symbol))
+    for symbol in ("lt", "le", "gt", "ge", "and", "or", "xor"):
+        setattr(Node, f"__{symbol}__", forward(symbol))
+    setattr(Node, "__invert__", lambda self: OPS.operator("invert")(self))  # noqa: B010
+
+
+_bind_operators()
+
+
+def apply(op: Op, *inputs: Node, where: Where | None = None) -> Node:
+    """Make the node `op(inputs)`; its type rule raises at the user's line."""
+    return Node(op, inputs, op.infer(*(x.type for x in inputs)), where or user_line())
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf(Op):
+    """A value that comes from outside the graph; each is itself only."""
+
+    label: str
+    type: TensorType
+    serial: int = field(kw_only=True, default_factory=lambda: next(OPS.serials))
+    kind = Kind.LEAF
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return self.type
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        return tuple(classes.fresh(n) for n in self.type.shape)
+
+    def key(self) -> tuple[Any, ...]:
+        return (type(self).__name__.lower(), self.type.ndim, self.type.dtype)
+
+    def attributes(self) -> str:
+        return repr(self.label)
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Leaf):
+    """A value that is fed at each call."""
+
+
+@dataclass(frozen=True, eq=False)
+class Param(Leaf):
+    """A value that a session owns and, if trainable, trains."""
+
+    init: Any
+    trainable: bool
+    lr_scale: float
+    decay: bool
+
+
+@dataclass(frozen=True, eq=False)
+class State(Leaf):
+    """A value that a session owns and that a training step carries along.
+
+    `updates` collects what `update` declared for it; it grows while the graph is declared.
+    """
+
+    init: Any
+    updates: list[Node]
+
+
+@dataclass(frozen=True, eq=False)
+class Hyper(Leaf):
+    """A scalar that the session sets between or during steps: seed, step count, learning rate."""
+
+
+@dataclass(frozen=True, eq=False)
+class Const(Leaf):
+    """A constant array. A scalar is part of the generated code, an array is a buffer."""
+
+    value: Array
+
+    @property
+    def is_scalar(self) -> bool:
+        return self.value.ndim == 0
+
+    def key(self) -> tuple[Any, ...]:
+        if self.is_scalar:
+            return ("const", self.type.dtype, self.value.tobytes())
+        return ("const", self.type.ndim, self.type.dtype)
+
+    def attributes(self) -> str:
+        return str(self.value[()]) if self.is_scalar else "array"
+
+
+@dataclass(frozen=True)
+class Part(Op):
+    """Output number `index` of an op that has several."""
+
+    index: int
+    kind = Kind.PART
+
+    def infer(self, *xs: Any) -> TensorType:
+        return xs[0][self.index]  # type: ignore[no-any-return]
+
+    def reference(self, *xs: Any) -> Any:
+        return xs[0][self.index]
+
+    def relate(self, classes: Classes, out: OutType, *xs: Any) -> Any:
+        return xs[0][self.index]
+
+    def key(self) -> tuple[Any, ...]:
+        return ("part", self.index)
+
+    def attributes(self) -> str:
+        return str(self.index)
+
+
+def parts(node: Node) -> tuple[Node, ...]:
+    """The outputs of an op that has several, as nodes."""
+    return tuple(apply(Part(i), node, where=node.where) for i in range(len(node.type)))
+
+
+def input(name: str, shape: Any, dtype: Any = "float32") -> Node:
+    """Declare a value that is fed at each call.
+
+    `shape` is a tuple of ints and names; a name is a size known when data arrives, and equal names
+    mean equal sizes. Raises ShapeError or DTypeError for what is neither.
+    """
+    return apply(Input(_leaf_name(name, "input"), TensorType(as_shape(shape), as_dtype(dtype))))
+
+
+def param(
+    name: str,
+    shape: Any,
+    init: Any = "glorot_uniform",
+    dtype: Any = "float32",
+    trainable: bool = True,
+    lr_scale: float = 1.0,
+    decay: bool = True,
+) -> Node:
+    """Declare a parameter: a value that the session owns, initialises and trains.
+
+    `init` is the name of an initializer, an array of that shape, or `f(rng, shape) -> array`.
+    `lr_scale` multiplies the learning rate; `decay=False` exempts it from weight decay.
+    """
+    type_ = TensorType(as_shape(shape), as_dtype(dtype))
+    _fixed(type_.shape, name, "param")
+    _check_init(init, type_, name)
+    op = Param(_leaf_name(name, "param"), type_, init, trainable and type_.is_float, lr_scale, decay)
+    return apply(op)
+
+
+def state(name: str, shape: Any, init: Any = "zeros", dtype: Any = "float32") -> Node:
+    """Declare a value that training steps carry along, such as a running average."""
+    type_ = TensorType(as_shape(shape), as_dtype(dtype))
+    _fixed(type_.shape, name, "state")
+    _check_init(init, type_, name)
+    return apply(State(_leaf_name(name, "state"), type_, init, []))
+
+
+def update(target: Node, value: Any) -> Node:
+    """Declare that a training step sets the state `target` to `value`; returns `value`."""
+    if not isinstance(target.op, State):
+        fail(GraphError, "update: the target is not a state", str(target), "declare it by sf.state")
+    node = as_node(value, target.dtype)
+    if node.type != target.type:
+        fail(
+            ShapeError,
+            f"update: the value's type differs from that of state {target.name!r}",
+            got=f"{node.type} for {target.type}",
+            do="give the value the state's shape and dtype",
+        )
+    target.op.updates.append(node)
+    return node
+
+
+def const(value: Any, dtype: Any = None) -> Node:
+    """Make a constant of an array or a scalar."""
+    array = np.array(value, dtype=None if dtype is None else as_dtype(dtype))
+    if array.dtype.kind not in "fiub":
+        fail(DTypeError, "a constant must be numeric", got=f"dtype {array.dtype}")
+    array = np.ascontiguousarray(array).astype(as_dtype(array.dtype)).reshape(array.shape)
+    array.flags.writeable = False
+    return apply(Const("const", TensorType(array.shape, array.dtype.name), array))
+
+
+def as_node(value: Any, scalar_dtype: str = "float32") -> Node:
+    """Take a node as it is, make a constant of anything else; a Python scalar gets `scalar_dtype`.
+
+    A Python scalar never promotes: beside an integer node, only a float scalar becomes a float.
+    """
+    if isinstance(value, Node):
+        return value
+    if isinstance(value, bool | int | float):
+        if isinstance(value, float) and scalar_dtype in ("int32", "int64", "bool"):
+            scalar_dtype = "float32"
+        if not isinstance(value, bool) and scalar_dtype == "bool":
+            scalar_dtype = "int64"
+        return const(value, scalar_dtype)
+    if isinstance(value, complex):
+        fail(DTypeError, "complex numbers are not supported", got=repr(value))
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        fail(ShapeError, f"not an array: {error}")
+    if array.dtype.kind not in "fiub":
+        fail(DTypeError, "only numbers can stand in an expression", got=repr(value)[:80])
+    return const(array)
+
+
+def toposort(roots: Iterable[Node]) -> list[Node]:
+    """All nodes that the roots reach, inputs before their users; without recursion."""
+    order: list[Node] = []
+    done: set[Node] = set()
+    stack: list[tuple[Node, int]] = [(root, 0) for root in reversed(list(roots))]
+    while stack:
+        node, position = stack.pop()
+        if node in done:
+            continue
+        if position < len(node.inputs):
+            stack.append((node, position + 1))
+            child = node.inputs[position]
+            if child not in done:
+                stack.append((child, 0))
+        else:
+            done.add(node)
+            order.append(node)
+    return order
+
+
+def rebuild(roots: Sequence[Node], replace: Callable[[Node, tuple[Node, ...]], Node]) -> list[Node]:
+    """Rebuild the graph bottom-up: `replace(node, new_inputs)` gives each node's successor."""
+    new: dict[Node, Node] = {}
+    for node in toposort(roots):
+        new[node] = replace(node, tuple(new[x] for x in node.inputs))
+    return [new[root] for root in roots]
+
+
+def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """The node itself if its inputs are unchanged, else its op on the new inputs."""
+    if inputs == node.inputs:
+        return node
+    return Node(node.op, inputs, node.type, node.where, node.label)
+
+
+def format_graph(roots: Sequence[Node]) -> str:
+    """Print a graph, a line for each node, with the source line that made it."""
+    order = toposort(roots)
+    number = {node: i for i, node in enumerate(order)}
+    lines = []
+    for node in order:
+        args = [f"%{number[x]}" for x in node.inputs]
+        attributes = node.op.attributes()
+        call = f"{node.op.name}({', '.join(args + ([attributes] if attributes else []))})"
+        mark = "  <- output" if node in roots else ""
+        lines.append(f"%{number[node]}:{_type_text(node)} = {call}  # {node.where}{mark}")
+    return "\n".join(lines)
+
+
+def _type_text(node: Node) -> str:
+    if isinstance(node.type, tuple):
+        return "(" + ", ".join(map(str, node.type)) + ")"
+    return str(node.type)
+
+
+def _leaf_name(name: Any, what: str) -> str:
+    if not isinstance(name, str) or not name:
+        fail(GraphError, f"{what}: a name is a non-empty string", got=repr(name))
+    return name
+
+
+def _fixed(shape: Shape, name: str, what: str) -> None:
+    named = [n for n in shape if not isinstance(n, int)]
+    if named:
+        fail(
+            ShapeError,
+            f"{what} {name!r}: sizes must be integers",
+            got=str(named[0]),
+            do="use sf.input for values whose size comes with the data",
+        )
+
+
+def _check_init(init: Any, type_: TensorType, name: str) -> None:
+    if isinstance(init, str) or callable(init) or np.isscalar(init):
+        return
+    shape = np.shape(init)
+    if shape != type_.shape:
+        fail(
+            ShapeError,
+            f"{name!r}: the initial value's shape differs from the declared one",
+            got=f"{shape} for {type_.shape}",
+        )
+
+
+def leaves(roots: Iterable[Node], kind: type[Leaf]) -> list[Node]:
+    """The leaves of one class, in order of first use."""
+    return [node for node in toposort(roots) if isinstance(node.op, kind)]
+
+
+def dims_of(node: Node) -> Sequence[AnyDim]:
+    """The sizes of a node's axes, or of all outputs of an op that has several."""
+    types = node.type if isinstance(node.type, tuple) else (node.type,)
+    return [n for t in types for n in t.shape]

@@ -1,0 +1,105 @@
+"""Compute a graph with NumPy, node by node: the oracle for the compiled code.
+
+    interpret([loss], {x: np.ones((3, 8)), w: ...})  ->  [array(0.5)]
+
+Named dimensions take their sizes from the arrays of `env`. Nothing here is fast, or fused, or
+shared with the compiler: an op's reference sees its inputs as arrays and its sizes as integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from staticflow.dims import Dim, evaluate
+from staticflow.errors import GraphError, ShapeError, fail
+from staticflow.graph import Const, Hyper, Leaf, Node, toposort
+from staticflow.op import Array, Op
+from staticflow.ops.alias import ByMode
+from staticflow.ops.random import Random, number_streams, with_stream
+from staticflow.types import TensorType
+
+
+def interpret(
+    outputs: Sequence[Node],
+    env: Mapping[Node, Any],
+    training: bool = True,
+    seed: int = 0,
+    step: int = 0,
+) -> list[Any]:
+    """The values of `outputs`, given arrays for the leaves that they reach."""
+    order = toposort(outputs)
+    sizes = bind_sizes(env)
+    streams = number_streams(order)
+    hyper = {"seed": seed, "step": step}
+    values: dict[Node, Any] = {}
+    for node in order:
+        if isinstance(node.op, Leaf):
+            values[node] = _leaf(node, env, hyper)
+        elif isinstance(node.op, ByMode):
+            values[node] = values[node.inputs[node.op.select(training)]]
+        else:
+            op = at_sizes(node.op, sizes)
+            if isinstance(op, Random):
+                op = with_stream(op, streams[node])
+            with np.errstate(all="ignore"):
+                result = op.reference(*(values[x] for x in node.inputs))
+            values[node] = _typed(result, node, sizes)
+    return [values[node] for node in outputs]
+
+
+def bind_sizes(env: Mapping[Node, Any]) -> dict[str, int]:
+    """The sizes of named dimensions, from the arrays given for leaves."""
+    sizes: dict[str, int] = {}
+    for node, value in env.items():
+        shape = np.shape(value)
+        fits = len(shape) == node.ndim
+        for dim, n in zip(node.shape, shape, strict=False):
+            name = dim.name if isinstance(dim, Dim) else None
+            fits = fits and (dim == n if name is None else sizes.setdefault(name, n) == n)
+        if not fits:
+            fail(ShapeError, f"the array for {node.name!r} does not have its shape",
+                 f"{shape} for {node.type}")  # fmt: skip
+    return sizes
+
+
+def at_sizes(op: Op, sizes: Mapping[str, int]) -> Op:
+    """The op with every size that it mentions as an integer."""
+    if not is_dataclass(op):
+        return op
+    old = {f.name: getattr(op, f.name) for f in fields(op)}
+    new = {name: _evaluated(value, sizes) for name, value in old.items()}
+    return op if new == old else replace(op, **new)
+
+
+def _evaluated(value: Any, sizes: Mapping[str, int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_evaluated(v, sizes) for v in value)
+    return evaluate(value, sizes) if isinstance(value, Dim) else value
+
+
+def _leaf(node: Node, env: Mapping[Node, Any], hyper: Mapping[str, int]) -> Array:
+    if node in env:
+        return np.asarray(env[node], node.dtype)
+    if isinstance(node.op, Const):
+        return node.op.value
+    if isinstance(node.op, Hyper) and node.op.label in hyper:
+        return np.asarray(hyper[node.op.label], node.dtype)
+    fail(GraphError, f"no value is given for {node.name!r}", where=node.where)
+
+
+def _typed(value: Any, node: Node, sizes: Mapping[str, int]) -> Any:
+    """The value as its type says; a reference may widen a dtype, but not change a shape."""
+    if isinstance(node.type, tuple):
+        return tuple(_checked(v, t, node, sizes) for v, t in zip(value, node.type, strict=True))
+    return _checked(value, node.type, node, sizes)
+
+
+def _checked(value: Any, type_: TensorType, node: Node, sizes: Mapping[str, int]) -> Array:
+    array = np.asarray(value, type_.dtype)
+    expected = tuple(evaluate(n, sizes) for n in type_.shape)
+    assert array.shape == expected, f"{node} at {node.where} has shape {array.shape}"
+    return array

@@ -1,0 +1,43 @@
+"""The names that generated kernels use beside the builtins: scalar math, bounds, index clamping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numba import njit
+
+from staticflow.native.random_math import FUNCTIONS as RANDOM
+from staticflow.native.scalar_math import FUNCTIONS as MATH
+
+
+@njit(inline="always")
+def wrap_index(index: int, extent: int) -> int:
+    """An index within 0 .. extent - 1; a negative one counts from the end, as in NumPy."""
+    position = index + extent if index < 0 else index
+    return max(0, min(position, extent - 1))
+
+
+def _bounds() -> dict[str, object]:
+    names: dict[str, object] = {}
+    for suffix, kind in (("f4", np.float32), ("f8", np.float64)):
+        names[f"lowest_{suffix}"] = kind(-np.inf)
+        names[f"highest_{suffix}"] = kind(np.inf)
+    for suffix, integer in (("i4", np.int32), ("i8", np.int64)):
+        names[f"lowest_{suffix}"] = integer(np.iinfo(integer).min)
+        names[f"highest_{suffix}"] = integer(np.iinfo(integer).max)
+    names["lowest_b1"], names["highest_b1"] = False, True
+    return names
+
+
+def kernel_namespace() -> Mapping[str, object]:
+    """Every name a kernel may use."""
+    return {
+        **MATH,
+        **RANDOM,
+        **_bounds(),
+        "b1": np.bool_,
+        "inf": np.inf,
+        "nan": np.nan,
+        "wrap_index": wrap_index,
+    }

@@ -1,0 +1,64 @@
+"""LLVM IR to object code: optimise for this machine once, generate code once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from staticflow.native.objects import ObjectCode
+from staticflow.native.target import target_machine
+
+
+def compile_ir(text: str) -> ObjectCode:
+    """The object code of one module; its external functions are the object's symbols."""
+    module = llvm.parse_assembly(text)
+    exported = [
+        function.name
+        for function in module.functions
+        if not function.is_declaration and function.linkage == llvm.Linkage.external
+    ]
+    return compile_module(module, exported)
+
+
+def compile_module(module: Any, exported: Iterable[str]) -> ObjectCode:
+    """Optimise and emit a module. Whatever is not exported becomes internal to the object."""
+    machine = _machine()
+    symbols = tuple(exported)
+    module.triple = machine.triple
+    module.data_layout = _data_layout()
+    _internalise(module, set(symbols))
+    module.verify()
+    _optimise(module, machine)
+    requires = tuple(f.name for f in module.functions if _is_undefined(f))
+    return ObjectCode(symbols, requires, machine.emit_object(module))
+
+
+def _internalise(module: Any, exported: set[str]) -> None:
+    for value in (*module.functions, *module.global_variables):
+        if not value.is_declaration and value.name not in exported:
+            value.linkage = llvm.Linkage.internal
+
+
+def _optimise(module: Any, machine: Any) -> None:
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    options.loop_unrolling = True
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+
+
+def _is_undefined(function: Any) -> bool:
+    return bool(function.is_declaration) and not function.name.startswith("llvm.")
+
+
+@functools.cache
+def _machine() -> Any:
+    return target_machine()
+
+
+@functools.cache
+def _data_layout() -> str:
+    return str(_machine().target_data)

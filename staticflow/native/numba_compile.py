@@ -1,0 +1,200 @@
+"""A kernel's Python source to object code, by Numba's front end and our own back end.
+
+Numba's compiler would run some twenty passes that raw-pointer loops have no use for, optimise
+twice, generate code in its own engine, and end the process if a symbol is not known there. Here its
+type inference and its lowering run, and the resulting LLVM IR goes through `llvm_compile` once; the
+code never enters Numba's engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import bytecode, compiler, cpu_options, errors, funcdesc, lowering, types
+from numba.core import typed_passes as typed
+from numba.core import untyped_passes as untyped
+from numba.core.runtime import rtsys
+from numba.core.targetconfig import ConfigStack
+
+from staticflow.native.intrinsics import STANDARD_NAMES
+from staticflow.native.llvm_compile import compile_module
+from staticflow.native.numba_contexts import (
+    Contexts,
+    add_intrinsics,
+    calls_jitted_functions,
+    kernel_contexts,
+    numba_contexts,
+)
+from staticflow.native.numba_types import numba_signature, numba_type
+from staticflow.native.objects import KernelSource, ObjectCode
+
+
+class Lowered(NamedTuple):
+    """A kernel between the front end and the back end."""
+
+    symbol: str
+    text: str  # LLVM IR
+    linked: list[Any]  # LLVM modules of the jitted functions it calls
+    inline_ir: tuple[str, ...]
+
+
+def compile_source(kernel: KernelSource, symbol: str) -> ObjectCode:
+    """The object code of `kernel`, which defines the one C symbol `symbol`.
+
+    The caller holds Numba's compiler lock.
+    """
+    with _no_garbage_collection():
+        return _finish(_lowered(kernel, symbol))
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Compiling makes so many objects that the collector would take a fifth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _finish(lowered: Lowered) -> ObjectCode:
+    module = llvm.parse_assembly(lowered.text)
+    for other in lowered.linked:
+        module.link_in(other, preserve=True)
+    for text in lowered.inline_ir:
+        module.link_in(llvm.parse_assembly(text))
+    return compile_module(module, [lowered.symbol])
+
+
+def _lowered(kernel: KernelSource, symbol: str) -> Lowered:
+    function = _function(kernel)
+    names = function.__globals__.values()
+    if not calls_jitted_functions(names):
+        found = kernel_contexts()
+        add_intrinsics(found, names)
+        try:
+            return _lower(kernel, function, symbol, found)
+        except errors.NumbaError:
+            pass  # perhaps it needs what only Numba's contexts have; if not, they say what is wrong
+    return _lower(kernel, function, symbol, numba_contexts())
+
+
+class _Library:
+    """Stands in for Numba's code library: it keeps the IR instead of compiling it."""
+
+    def __init__(self, codegen: Any) -> None:
+        self.codegen = codegen
+        self.name = "staticflow"
+        self.module: Any = None
+        self._linked: dict[Any, None] = {}
+
+    def create_ir_module(self, name: str) -> Any:
+        return self.codegen._create_empty_module(name)
+
+    def add_ir_module(self, module: Any) -> None:
+        self.module = module
+
+    def add_linking_library(self, library: Any) -> None:
+        self._linked[library] = None
+
+    def linked(self) -> list[Any]:
+        """The modules of jitted functions that the kernel calls."""
+        runtime = rtsys.library if rtsys._init else None  # reference counting
+        libraries = [library for library in self._linked if library is not runtime]
+        if libraries and runtime is not None:
+            libraries.append(runtime)
+        return [library._get_module_for_linking().clone() for library in libraries]
+
+
+def _lower(kernel: KernelSource, function: Any, symbol: str, found: Contexts) -> Lowered:
+    flags = _flags(kernel, found)
+    state = _state(kernel, function, flags, found)
+    library = _Library(state.targetctx.codegen())
+    with ConfigStack().enter(flags.copy()):
+        untyped.ExtractByteCode().run_pass(state)
+        untyped.TranslateByteCode().run_pass(state)
+        untyped.FixupArgs().run_pass(state)
+        untyped.IRProcessing().run_pass(state)
+        untyped.ReconstructSSA().run_pass(state)
+        typed.NopythonTypeInference().run_pass(state)
+        typed.PreLowerStripPhis().run_pass(state)
+        typed.IRLegalization().run_pass(state)
+        descriptor = funcdesc.PythonFunctionDescriptor.from_specialized_function(
+            state.func_ir, state.typemap, state.return_type, state.calltypes,
+            mangler=state.targetctx.mangler, inline=False, noalias=kernel.noalias, abi_tags=(),
+        )  # fmt: skip
+        with state.targetctx.push_code_library(library):
+            lowering.Lower(state.targetctx, library, descriptor, state.func_ir).lower()
+    _add_c_function(state.targetctx, library.module, descriptor, symbol, kernel)
+    return Lowered(symbol, str(library.module), library.linked(), kernel.inline_ir)
+
+
+def _flags(kernel: KernelSource, found: Contexts) -> Any:
+    flags = compiler.Flags()
+    flags.noalias = kernel.noalias
+    flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.nrt = found.numbas_own
+    if calls_jitted_functions(kernel.namespace().values()):
+        return flags  # jitted functions inherit the flags of who compiles them: keep Numba's
+    flags.error_model = "numpy"
+    if kernel.fastmath:
+        flags.fastmath = cpu_options.FastMathOptions(set(kernel.fastmath))
+    return flags
+
+
+def _state(kernel: KernelSource, function: Any, flags: Any, found: Contexts) -> Any:
+    state = compiler.StateDict()
+    state.typingctx = found.typing
+    state.targetctx = compiler._make_subtarget(found.target, flags)
+    state.args = tuple(numba_type(code) for code in kernel.signature.arguments)
+    state.return_type = numba_type(kernel.signature.result)
+    state.flags = flags
+    state.locals = {}
+    state.library = None
+    state.status = compiler._CompileStatus(can_fallback=False)
+    state.metadata = {}
+    state.lifted = ()
+    state.func_ir = None
+    state.func_id = bytecode.FunctionIdentity.from_function(function)
+    return state
+
+
+def _function(kernel: KernelSource) -> Any:
+    names: dict[str, Any] = {**STANDARD_NAMES, **kernel.namespace()}
+    for name, external in kernel.externals.items():
+        names[name] = types.ExternalFunction(external.symbol, numba_signature(external.signature))
+    exec(compile(kernel.source, f"<staticflow kernel {kernel.name}>", "exec"), names)
+    return names[kernel.name]
+
+
+def _add_c_function(
+    context: Any, module: Any, descriptor: Any, symbol: str, kernel: KernelSource
+) -> None:
+    """The C function around Numba's, which returns a status and its result through a pointer."""
+    inner = module.globals[descriptor.llvm_func_name]
+    inner.linkage = "internal"
+    inner.attributes.add("alwaysinline")
+    arguments = [context.get_value_type(type_) for type_ in descriptor.argtypes]
+    result = context.get_value_type(descriptor.restype)
+    has_result = bool(kernel.signature.result)
+    c_type = ir.FunctionType(result if has_result else ir.VoidType(), arguments)
+    outer = ir.Function(module, c_type, symbol)
+    for argument in outer.args:
+        if kernel.noalias and isinstance(argument.type, ir.PointerType):
+            argument.add_attribute("noalias")
+    builder = ir.IRBuilder(outer.append_basic_block("entry"))
+    status, value = context.call_conv.call_function(
+        builder, inner, descriptor.restype, descriptor.argtypes, outer.args
+    )
+    if has_result:
+        on_error = ir.Constant(result, kernel.error_result)
+        builder.ret(builder.select(status.is_error, on_error, value))
+    else:
+        builder.ret_void()

@@ -1,0 +1,122 @@
+"""The toolchain: from a kernel's source or LLVM IR to the address of machine code.
+
+Every compiled thing is an object file with C symbols. It is looked for in memory, then on disk,
+and compiled when neither has it; only then are Numba and the optimiser touched. A symbol's name
+ends with the hash of everything that shaped the code behind it, so that two objects never clash and
+one that calls another by name can never meet a stale one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from staticflow.native import cache
+from staticflow.native.loader import Loader, process_lock
+from staticflow.native.objects import KernelSource, NativeFunction, ObjectCode
+
+_Build: TypeAlias = Callable[[], ObjectCode]
+
+
+@dataclass
+class Counts:
+    """What a toolchain has done so far; tests and `explain` read it."""
+
+    compiled: int = 0
+    loaded: int = 0
+
+
+class Toolchain:
+    """Compiles, caches and loads; one per process is enough, and safe to use from any thread.
+
+    `cache_dir` is where objects are kept; None means the user's cache directory. A directory that
+    cannot be used, or is not only ours, is not used, and everything works without it.
+    """
+
+    def __init__(self, cache_dir: Path | None = None) -> None:
+        self.store = cache.Store(cache.default_directory() if cache_dir is None else cache_dir)
+        self.counts = Counts()
+        self._loader = Loader()
+        self._objects: dict[str, ObjectCode] = {}
+        self._functions: dict[str, NativeFunction] = {}
+        self._modules: dict[str, Mapping[str, int]] = {}
+
+    def kernel(self, source: KernelSource) -> NativeFunction:
+        """The compiled function of one kernel."""
+        key = cache.entry_key(source.key_parts())
+        function = self._functions.get(key)
+        if function is None:
+            symbol = f"{source.name}_{key[:24]}"
+            entry = self._object(key, _numba_lock, lambda: _compile_kernel(source, symbol))
+            address = self._loader.load(entry)[symbol]
+            function = self._functions[key] = NativeFunction(symbol, address, source.signature)
+        return function
+
+    def module(self, ir_text: Callable[[], str], key: Sequence[str]) -> Mapping[str, int]:
+        """The addresses of the external functions of a module of LLVM IR.
+
+        `key` stands for the text: the same key must always mean the same text. The functions' names
+        must be unique in the process: let them end with `symbol_suffix(key)`.
+        """
+        entry_key = cache.entry_key(["module", *key])
+        addresses = self._modules.get(entry_key)
+        if addresses is None:
+            entry = self._object(entry_key, process_lock, lambda: _compile_ir(ir_text()))
+            addresses = self._modules[entry_key] = self._loader.load(entry)
+        return addresses
+
+    def _object(
+        self, key: str, lock: Callable[[], AbstractContextManager[Any]], build: _Build
+    ) -> ObjectCode:
+        """From memory, from disk, or built under `lock` and kept in both."""
+        entry = self._objects.get(key)
+        if entry is None:
+            entry = self.store.read(key)
+            if entry is not None:
+                self.counts.loaded += 1
+                self._objects[key] = entry
+        if entry is None:
+            with lock():
+                entry = self._objects.get(key)  # another thread may have been faster
+                if entry is None:
+                    entry = self._objects[key] = build()
+                    self.counts.compiled += 1
+                    self.store.write(key, entry)
+        return entry
+
+
+def symbol_suffix(key: Sequence[str]) -> str:
+    """What the symbols of `Toolchain.module(..., key)` end with, so that they are unique."""
+    return cache.entry_key(["module", *key])[:24]
+
+
+@contextlib.contextmanager
+def _numba_lock() -> Iterator[None]:
+    """Numba's lock, then ours. Always in this order: Numba may hold its own when it calls us."""
+    from numba.core.compiler_lock import global_compiler_lock
+
+    with global_compiler_lock, process_lock():
+        yield
+
+
+def _compile_kernel(source: KernelSource, symbol: str) -> ObjectCode:
+    from staticflow.native.numba_compile import compile_source  # costs an import of numba
+
+    return compile_source(source, symbol)
+
+
+def _compile_ir(text: str) -> ObjectCode:
+    from staticflow.native.llvm_compile import compile_ir
+
+    return compile_ir(text)
+
+
+@functools.cache
+def toolchain() -> Toolchain:
+    """The process's toolchain, with the user's cache directory."""
+    return Toolchain()

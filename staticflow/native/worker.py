@@ -1,0 +1,234 @@
+"""The training worker: the native loop that every shard runs, the same for all programs.
+
+A step is: gather this shard's rows, run the program forward and backward, wait for the others, add
+up the shards' gradients over this shard's slice, update that slice, wait again. With one shard
+there is no waiting and no adding. A shard that sees the stop flag, or whose program gives up, sets
+the reason and leaves before the step's first barrier; that frees those who wait there, so that the
+step is committed by all shards or by none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.toolchain import Toolchain
+from staticflow.native.worker_layout import (
+    GRADIENT_WORDS,
+    INPUT_WORDS,
+    Gradient,
+    Input,
+    Reason,
+    Shard,
+    Sync,
+    Variant,
+)
+
+SPINS_BEFORE_YIELD = 2000  # some 20 us: longer than the shards of a small step differ
+BLOCK = 2048  # items of a gradient added up at a time: they stay in the first-level cache
+
+BARRIER = '''
+def barrier(context):
+    """Wait for all shards; 1 when the run is given up instead."""
+    shard = i8ptr(context)
+    shards = shard[SHARD_SHARDS]
+    sync = shard[SHARD_SYNC]
+    phase = shard[SHARD_PHASE] + 1
+    shard[SHARD_PHASE] = phase
+    if atomic_add(sync + 8 * SYNC_ARRIVED, 1) + 1 == phase * shards:
+        store_release(sync + 8 * SYNC_RELEASED, phase)
+        return 0
+    spins = 0
+    while load_acquire(sync + 8 * SYNC_RELEASED) < phase:
+        if load_acquire(sync + 8 * SYNC_REASON) != 0:
+            # a shard may have passed this barrier and given up in the step after it
+            return 0 if load_acquire(sync + 8 * SYNC_RELEASED) >= phase else 1
+        if spins < SPINS_BEFORE_YIELD:
+            spins += 1
+            pause()
+        else:
+            yield_processor()
+    return 0
+'''
+
+GATHER = '''
+def gather(context, variant, batch):
+    """Bring this shard's rows of a batch to where the program reads them."""
+    shard = i8ptr(context)
+    epoch = batch // shard[SHARD_BATCHES]
+    first = (batch - epoch * shard[SHARD_BATCHES]) * shard[SHARD_BATCH_ROWS]
+    first += shard[variant + VARIANT_BEGIN]
+    rows = shard[variant + VARIANT_ROWS]
+    order = shard[SHARD_PERMUTATION]
+    if order != 0:
+        order += 8 * (epoch * shard[SHARD_DATA_ROWS] + first)
+    for k in range(shard[SHARD_INPUT_COUNT]):
+        record = i8ptr(shard[SHARD_INPUTS] + 8 * k * INPUT_WORDS)
+        size = record[INPUT_ROW_BYTES]
+        if order != 0:
+            gather_rows(record[INPUT_SOURCE], size, record[INPUT_TARGET], order, rows)
+        else:
+            begin = record[INPUT_SOURCE] + first * size
+            whole = variant == SHARD_WHOLE
+            slot = record[INPUT_WHOLE_SLOT] if whole else record[INPUT_LAST_BATCH_SLOT]
+            if slot != 0:
+                i8ptr(slot)[0] = begin
+            else:
+                copy_bytes(record[INPUT_TARGET], begin, rows * size)
+'''
+
+GATHER_ROWS = '''
+def gather_rows(source, size, target, order, rows):
+    """Copy rows by their numbers. Short rows go word by word: calls of memcpy would cost more."""
+    numbers = i8ptr(order)
+    if size == 4:
+        words = i4ptr(source)
+        out = i4ptr(target)
+        for i in range(rows):
+            out[i] = words[numbers[i]]
+    elif size <= 128 and size % 8 == 0:
+        count = size // 8
+        for i in range(rows):
+            row = i8ptr(source + numbers[i] * size)
+            out_row = i8ptr(target + i * size)
+            for j in range(count):
+                out_row[j] = row[j]
+    else:
+        for i in range(rows):
+            copy_bytes(target + i * size, source + numbers[i] * size, size)
+'''
+
+ADD_ARRAY = '''
+def add_array(total, part, count):
+    for i in range(count):
+        total[i] += part[i]
+'''
+
+SUM_GRADIENTS = '''
+def sum_gradients(context):
+    """Add the shards' gradients into the first shard's array, over this shard's slice."""
+    shard = i8ptr(context)
+    for k in range(shard[SHARD_GRADIENT_COUNT]):
+        record = i8ptr(shard[SHARD_GRADIENTS] + 8 * k * GRADIENT_WORDS)
+        item = record[GRADIENT_ITEM_BYTES]
+        parts = i8ptr(record[GRADIENT_PARTS])
+        end = record[GRADIENT_END]
+        begin = record[GRADIENT_BEGIN]
+        while begin < end:
+            count = min(BLOCK, end - begin)
+            for p in range(1, shard[SHARD_SHARDS]):
+                if item == 4:
+                    add_f4(parts[0] + 4 * begin, parts[p] + 4 * begin, count)
+                else:
+                    add_f8(parts[0] + 8 * begin, parts[p] + 8 * begin, count)
+            begin += count
+'''
+
+TRAIN = '''
+def train(context):
+    """Run this shard's share of the batches FIRST ... LAST-1; gives the steps finished."""
+    shard = i8ptr(context)
+    sync = shard[SHARD_SYNC]
+    several = shard[SHARD_SHARDS] > 1
+    batches = shard[SHARD_BATCHES]
+    float_state = flush_denormals()
+    done = 0
+    for batch in range(shard[SHARD_FIRST], shard[SHARD_LAST]):
+        if load_acquire(sync + 8 * SYNC_STOP) != 0:
+            swap_if_zero(sync + 8 * SYNC_REASON, STOPPED)
+            break
+        variant = SHARD_WHOLE
+        if shard[SHARD_RAGGED] != 0 and batch % batches == batches - 1:
+            variant = SHARD_LAST_BATCH
+        gather(context, variant, batch)
+        if shard[SHARD_STEP_CELL] != 0:
+            i8ptr(shard[SHARD_STEP_CELL])[0] = shard[SHARD_STEP_BASE] + batch
+        given_up = call2(shard[SHARD_STEP], shard[variant + VARIANT_T], shard[variant + VARIANT_S])
+        if given_up != 0:
+            swap_if_zero(sync + 8 * SYNC_REASON, given_up)
+            break
+        if shard[SHARD_UPDATE] != 0:
+            if several:
+                if barrier(context) != 0:
+                    break
+                sum_gradients(context)
+            failed = call2(shard[SHARD_UPDATE], shard[SHARD_UPDATE_T], shard[SHARD_UPDATE_S])
+            if failed != 0:
+                swap_if_zero(sync + 8 * SYNC_REASON, failed)
+                break
+            if several and barrier(context) != 0:
+                break
+        metrics = f8ptr(shard[SHARD_METRICS])
+        sums = f8ptr(shard[SHARD_METRIC_SUMS] + 8 * (batch // batches) * shard[SHARD_METRIC_COUNT])
+        for m in range(shard[SHARD_METRIC_COUNT]):
+            sums[m] += metrics[m]
+        done += 1
+        if shard[SHARD_INDEX] == 0:
+            store_release(sync + 8 * SYNC_DONE, done)
+    restore_denormals(float_state)
+    return done
+'''
+
+
+def _constants() -> dict[str, int]:
+    """The layout's names as the sources spell them: SHARD_SYNC, INPUT_SOURCE, ..."""
+    layouts = {
+        "SHARD": Shard, "VARIANT": Variant, "INPUT": Input, "GRADIENT": Gradient, "SYNC": Sync,
+    }  # fmt: skip
+    named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
+    return {
+        **named,
+        "STOPPED": Reason.STOPPED.value,
+        "INPUT_WORDS": INPUT_WORDS,
+        "GRADIENT_WORDS": GRADIENT_WORDS,
+        "SPINS_BEFORE_YIELD": SPINS_BEFORE_YIELD,
+        "BLOCK": BLOCK,
+    }
+
+
+def _source(
+    name: str, text: str, signature: Signature, externals: Mapping[str, External] | None = None
+) -> KernelSource:
+    return KernelSource(
+        name=name,
+        source=text,
+        signature=signature,
+        externals=externals or {},
+        namespace=_constants,
+        namespace_key=tuple(f"{name}={value}" for name, value in _constants().items()),
+        noalias=name.startswith("add"),
+    )
+
+
+class Worker(NamedTuple):
+    """The compiled worker."""
+
+    train: NativeFunction  # i8(i8 context)
+    barrier: NativeFunction  # i8(i8 context): for programs that need all shards within a step
+
+
+def worker(toolchain: Toolchain) -> Worker:
+    """The worker, compiled or from the cache."""
+
+    def kernel(name: str, text: str, signature: Signature, **externals: External) -> NativeFunction:
+        return toolchain.kernel(_source(name, text, signature, externals))
+
+    one = Signature("i8", ("i8",))
+    nothing = {count: Signature("", ("i8",) * count) for count in (1, 3, 5)}
+    add = {
+        f"add_{code}": External(
+            kernel("add_array", ADD_ARRAY, Signature("", (f"{code}*", f"{code}*", "u8"))).symbol,
+            nothing[3],
+        )
+        for code in ("f4", "f8")
+    }
+    rows = kernel("gather_rows", GATHER_ROWS, nothing[5])
+    gather = kernel("gather", GATHER, nothing[3], gather_rows=rows.external)
+    total = kernel("sum_gradients", SUM_GRADIENTS, nothing[1], **add)
+    barrier = kernel("barrier", BARRIER, one)
+    train = kernel(
+        "train", TRAIN, one,
+        gather=gather.external, sum_gradients=total.external, barrier=barrier.external,
+    )  # fmt: skip
+    return Worker(train, barrier)

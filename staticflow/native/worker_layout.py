@@ -1,0 +1,100 @@
+"""The tables that the native training worker reads, as named offsets in int64 words.
+
+Each shard has one table of `SHARD_WORDS` words (`Shard`), and the shards of a run share one block
+of `SYNC_WORDS` words (`Sync`). All entries are int64; addresses are plain integers, and whoever
+fills a table keeps the arrays behind its addresses alive. Records hang off the shard's table:
+`Input` (one per array gathered by rows) and `Gradient` (one per flat gradient array).
+
+A run goes through the batches FIRST ... LAST-1 of a data set that is passed over EPOCHS times;
+batch k is batch k % BATCHES of epoch k // BATCHES. The last batch of an epoch may be smaller: it
+has its own `Variant` of the program's tables.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Shard(IntEnum):
+    """The table of one shard."""
+
+    INDEX = 0  # this shard's number
+    SHARDS = 1  # how many shards run together
+    SYNC = 2  # address of the sync block
+    PHASE = 3  # barriers passed; the worker's own, 0 at the start of a run
+    FIRST = 4  # the first batch to train on
+    LAST = 5  # the batch to stop before
+    BATCHES = 6  # batches in an epoch
+    BATCH_ROWS = 7  # rows of a whole batch, over all shards
+    DATA_ROWS = 8  # rows of the data
+    RAGGED = 9  # 1 when the last batch of an epoch is smaller
+    PERMUTATION = 10  # int64[EPOCHS, DATA_ROWS]: row numbers in order; 0 means in order of the data
+    STEP_CELL = 11  # int64 that is set to STEP_BASE + k before batch k; 0 when nobody asks
+    STEP_BASE = 12
+    STEP = 13  # i64 step(i64 T, i64 S): forward and backward; nonzero means give up (see Reason)
+    UPDATE = 14  # i64 update(i64 T, i64 S) of this shard's slice; 0 when nothing is trained
+    UPDATE_T = 15
+    UPDATE_S = 16
+    INPUTS = 17  # address of the `Input` records
+    INPUT_COUNT = 18
+    GRADIENTS = 19  # address of the `Gradient` records
+    GRADIENT_COUNT = 20
+    METRICS = 21  # float64[METRIC_COUNT]: what `step` leaves of loss and metrics for its rows
+    METRIC_COUNT = 22
+    METRIC_SUMS = 23  # float64[EPOCHS, METRIC_COUNT]: this shard's sums over the batches
+    WHOLE = 24  # the `Variant` for whole batches
+    LAST_BATCH = 28  # the `Variant` for the smaller last batch
+
+
+class Variant(IntEnum):
+    """What differs between a whole batch and a smaller one, from `Shard.WHOLE` or `LAST_BATCH`."""
+
+    T = 0  # address of the program's table of buffers
+    S = 1  # address of the program's table of sizes
+    BEGIN = 2  # the first of this shard's rows within the batch
+    ROWS = 3  # how many rows it has
+
+
+class Input(IntEnum):
+    """An array whose rows are gathered into the shard's batch."""
+
+    SOURCE = 0  # address of row 0
+    ROW_BYTES = 1
+    TARGET = 2  # where the shard's rows go, one after the other
+    # Without a permutation the rows lie together: then these words are pointed at them and nothing
+    # is copied (the words are entries of the program's tables T); 0 means copy all the same.
+    WHOLE_SLOT = 3
+    LAST_BATCH_SLOT = 4
+
+
+class Gradient(IntEnum):
+    """A flat gradient array, one per shard; the shards' arrays are added up into the first."""
+
+    ITEM_BYTES = 0  # 4: float32, 8: float64
+    BEGIN = 1  # this shard's slice, in items; slices that start at cache lines (64 bytes) are best
+    END = 2
+    PARTS = 3  # address of int64[SHARDS]: the addresses of the shards' arrays
+
+
+class Sync(IntEnum):
+    """The block that the shards of a run share. Zeroed before each run. One word a cache line."""
+
+    ARRIVED = 0  # how often any shard has come to a barrier
+    RELEASED = 16  # how many barriers have been passed by all
+    STOP = 32  # set to 1 to end the run before the next step
+    REASON = 48  # why it ended (`Reason`); nonzero also frees those who wait at a barrier
+    DONE = 64  # steps finished, for progress
+
+
+class Reason(IntEnum):
+    """Why a run ended. What `step` returns is one of these, or an error code of its own (> 2)."""
+
+    FINISHED = 0
+    STOPPED = 1
+    ABORTED = 2
+
+
+SHARD_WORDS = 32
+INPUT_WORDS = 5
+GRADIENT_WORDS = 4
+SYNC_WORDS = 80

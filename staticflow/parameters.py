@@ -1,0 +1,139 @@
+"""The values that a session owns: parameters and states, as views into flat arrays.
+
+All trainable parameters of a dtype lie in one flat array, in order of declaration, each starting at
+a cache line. The optimizer updates that array as a whole; `session.params[name]` is a live view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow.errors import GraphError, fail
+from staticflow.graph import Leaf, Node, Param
+from staticflow.init import initialise
+from staticflow.program import aligned
+
+Array = NDArray[Any]
+LINE_ITEMS = 16  # items per slot: a cache line of float32, two of float64
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a leaf's value lies in its flat array, in items."""
+
+    node: Node
+    start: int
+    count: int
+
+
+class FlatArray:
+    """Values of several leaves of one dtype in one aligned array."""
+
+    def __init__(self, nodes: Sequence[Node], dtype: str) -> None:
+        self.dtype = dtype
+        self.slots: list[Slot] = []
+        start = 0
+        for node in nodes:
+            count = int(np.prod([int(str(n)) for n in node.shape], dtype=np.int64))
+            self.slots.append(Slot(node, start, count))
+            start += -(-count // LINE_ITEMS) * LINE_ITEMS
+        self.size = start
+        self.data = self.like()
+
+    def like(self) -> Array:
+        """Another array of this layout, of zeros."""
+        itemsize = np.dtype(self.dtype).itemsize
+        array = aligned(self.size * itemsize).view(self.dtype)
+        array[:] = 0
+        return array
+
+    def view(self, slot: Slot, data: Array | None = None) -> Array:
+        """The part of a leaf, in its shape."""
+        source = self.data if data is None else data
+        shape = tuple(int(str(n)) for n in slot.node.shape)
+        return source[slot.start : slot.start + slot.count].reshape(shape)
+
+
+class Store(Mapping[str, Array]):
+    """A mapping from name to live array, for the leaves of one class, in order of declaration."""
+
+    def __init__(self, nodes: Sequence[Node], what: str) -> None:
+        self.what = what
+        self.nodes: dict[str, Node] = {}
+        for node in nodes:
+            other = self.nodes.setdefault(node.name, node)
+            if other is not node:
+                fail(
+                    GraphError,
+                    f"two {what}s are called {node.name!r}",
+                    got=f"declared at {other.where} and at {node.where}",
+                    do="give each its own name; models take a name= argument",
+                )
+        self.flats: dict[tuple[str, bool], FlatArray] = {}
+        groups: dict[tuple[str, bool], list[Node]] = {}
+        for node in nodes:
+            groups.setdefault((node.dtype, _is_trainable(node)), []).append(node)
+        self._views: dict[str, Array] = {}
+        for key, members in groups.items():
+            flat = self.flats[key] = FlatArray(members, key[0])
+            for slot in flat.slots:
+                self._views[slot.node.name] = flat.view(slot)
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._views:
+            known = ", ".join(map(repr, self._views)) or "none"
+            raise KeyError(f"there is no {self.what} {name!r}; there are {known}")
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{k!r}: {v.dtype}{list(v.shape)}" for k, v in self.items()) + "}"
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Give every leaf its declared initial value, in order of declaration."""
+        for name, node in self.nodes.items():
+            op: Any = node.op
+            shape = tuple(int(str(n)) for n in node.shape)
+            self._views[name][...] = initialise(op.init, rng, shape, node.dtype)
+
+    def address(self, node: Node) -> int:
+        """Where a leaf's value lies in memory."""
+        return int(self._views[node.name].ctypes.data)
+
+    def check(self, name: str, value: Any) -> Array:
+        """A value to be assigned, checked against the declaration."""
+        view = self[name]
+        array = np.asarray(value)
+        if array.shape != view.shape:
+            fail(
+                GraphError,
+                f"{self.what} {name!r} has shape {view.shape}",
+                got=f"a value of shape {array.shape}",
+            )
+        if array.dtype.kind not in "fiub":
+            fail(GraphError, f"{self.what} {name!r} takes numbers", got=f"dtype {array.dtype}")
+        return array
+
+
+def _is_trainable(node: Node) -> bool:
+    return isinstance(node.op, Param) and node.op.trainable
+
+
+def declared_order(nodes: Sequence[Node]) -> list[Node]:
+    """Leaves in the order in which the user declared them."""
+    return sorted(nodes, key=lambda node: _serial(node.op))
+
+
+def _serial(op: Any) -> int:
+    assert isinstance(op, Leaf)
+    return op.serial

@@ -1,0 +1,136 @@
+"""Insert the copies that the later passes rely on, so that these need no special cases.
+
+After this pass every output is computed by a kernel into a buffer of its own, every view can be
+expressed by strides, every part of an assembly can be computed in place, and every operand of a
+native call is contiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from staticflow.buffers import view_access
+from staticflow.dims import product
+from staticflow.fuse import is_implicit, through_views
+from staticflow.generalise import Generalised, generalise
+from staticflow.graph import Node, apply, toposort, with_inputs
+from staticflow.op import Access, Kind, Map, MapRow
+
+COPY = Map(MapRow("copy", "x", "{x}", np.array, lambda g, y, x: (g,), "The same elements."))
+COMPUTED = (
+    Kind.MAP, Kind.REDUCE, Kind.GATHER, Kind.SCATTER, Kind.CONTRACT, Kind.ASSEMBLE, Kind.PART,
+    Kind.CALL,
+)
+Edge = tuple[Node, int]  # an input position of a node
+
+
+def prepare(outputs: Sequence[Node]) -> tuple[Generalised, list[Node]]:
+    """Rebuild the graph with copies where needed, and generalise its sizes."""
+    roots = list(outputs)
+    while True:
+        g = generalise(toposort(roots))
+        access = _trial_accesses(g)
+        edges = _failing_views(g, access) | _immovable_parts(g, roots) | _call_operands(g, access)
+        final = _shared_outputs(g, roots, access)
+        if not edges and not final:
+            return g, roots
+        roots = _insert(roots, edges, final)
+
+
+def _trial_accesses(g: Generalised) -> dict[Node, Access | None]:
+    """The access of each node if every value had a contiguous buffer; None where a view fails."""
+    access: dict[Node, Access | None] = {}
+    for node in g.order:
+        base = access[node.inputs[0]] if node.inputs else None
+        if isinstance(node.type, tuple):
+            access[node] = None
+        elif node.op.kind is Kind.ALIAS:
+            access[node] = base
+        elif node.op.kind is Kind.VIEW and base is not None:
+            access[node] = view_access(node, base, g)
+        else:
+            access[node] = Access.contiguous(-1, g.axes[node])
+    return access
+
+
+def _failing_views(g: Generalised, access: dict[Node, Access | None]) -> set[Edge]:
+    return {
+        (node, 0)
+        for node in g.order
+        if node.op.kind is Kind.VIEW
+        and access[node] is None
+        and access[node.inputs[0]] is not None
+    }
+
+
+def _immovable_parts(g: Generalised, outputs: Sequence[Node]) -> set[Edge]:
+    """Parts of assemblies that are used in a way that needs a buffer of their own."""
+    users: dict[Node, list[Node]] = {}
+    for node in g.order:
+        for x in node.inputs:
+            users.setdefault(x, []).append(node)
+    finals = {through_views(node)[0] for node in outputs}
+    movable = (Kind.MAP, Kind.GATHER, Kind.CONTRACT)
+    own = (Kind.VIEW, Kind.ALIAS, Kind.CALL, Kind.LOOP)
+    edges: set[Edge] = set()
+    for node in g.order:
+        if node.op.kind is not Kind.ASSEMBLE:
+            continue
+        for position, part in enumerate(node.inputs):
+            others = [u for u in users[part] if u is not node]
+            shared = any(u.op.kind in (*own, Kind.ASSEMBLE) for u in others)
+            fixed = part.op.kind not in movable or is_implicit(part) or part in finals
+            if fixed or shared or node.inputs.count(part) > 1:
+                edges.add((node, position))
+    return edges
+
+
+def _call_operands(g: Generalised, access: dict[Node, Access | None]) -> set[Edge]:
+    edges: set[Edge] = set()
+    for node in g.order:
+        if node.op.kind not in (Kind.CALL, Kind.LOOP):
+            continue
+        for position, x in enumerate(node.inputs):
+            shown = access[x]
+            plain = shown is not None and shown.is_contiguous and shown.offset == 0
+            if not plain or is_implicit(through_views(x)[0]):
+                edges.add((node, position))
+    return edges
+
+
+def _shared_outputs(
+    g: Generalised, outputs: Sequence[Node], access: dict[Node, Access | None]
+) -> set[int]:
+    """Positions of outputs that do not own what computes them."""
+    owned: set[Node] = set()
+    copied: set[int] = set()
+    for position, node in enumerate(outputs):
+        root, _ = through_views(node)
+        shown = access[node]
+        computed = root.op.kind in COMPUTED and not is_implicit(root)
+        whole = (
+            shown is not None
+            and shown.is_contiguous
+            and shown.offset == 0
+            and product(g.axes[node]) == product(g.axes[root])
+        )
+        if not computed or not whole or root in owned:
+            copied.add(position)
+        owned.add(root)
+    return copied
+
+
+def _insert(roots: Sequence[Node], edges: set[Edge], final: set[int]) -> list[Node]:
+    new: dict[Node, Node] = {}
+    for node in toposort(roots):
+        inputs = tuple(
+            apply(COPY, new[x], where=node.where) if (node, position) in edges else new[x]
+            for position, x in enumerate(node.inputs)
+        )
+        new[node] = with_inputs(node, inputs)
+    return [
+        apply(COPY, new[root], where=root.where) if position in final else new[root]
+        for position, root in enumerate(roots)
+    ]

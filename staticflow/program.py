@@ -1,0 +1,167 @@
+"""A compiled program, loaded: its machine code, and frames of memory to run it in.
+
+A `Program` is code and belongs to a structure; a `Frame` is memory and belongs to sizes. One
+program serves any number of frames, at the same time from any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow.compile import Compiled
+from staticflow.emit import (
+    FIRST_ROW_ENTRY,
+    HEADER,
+    PEERS,
+    SHARDS,
+    SIZE_HEADER,
+    SYNC,
+    WORK,
+    kernel_source,
+)
+from staticflow.graph import Node
+from staticflow.loops import Kernel
+from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.products import all_sum, math_key, product
+from staticflow.native.toolchain import Toolchain
+
+ALIGNMENT = 64
+WORK_BYTES = 1 << 20  # scratch of the matrix product, one for each frame that runs at a time
+
+
+def aligned(count: int) -> NDArray[np.uint8]:
+    """Uninitialised bytes that start at a cache line."""
+    raw = np.empty(count + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + count]
+
+
+@dataclass
+class Frame:
+    """The memory of one run: tables of buffers and sizes, and the arena behind them."""
+
+    T: NDArray[np.int64]
+    S: NDArray[np.int64]
+    arena: NDArray[np.uint8]
+    work: NDArray[np.uint8]
+    addresses: tuple[int, int]  # of T and S
+
+    def bind(self, buffer: int, address: int) -> None:
+        """Say where a buffer from outside lies."""
+        self.T[HEADER + buffer] = address
+
+    def slot_address(self, buffer: int) -> int:
+        """The address of the table entry that says where a buffer lies."""
+        return self.addresses[0] + 8 * (HEADER + buffer)
+
+
+class Program:
+    """The machine code of a compiled graph."""
+
+    def __init__(self, compiled: Compiled, toolchain: Toolchain) -> None:
+        self.compiled = compiled
+        self.toolchain = toolchain
+        self.function = self._load()
+
+    @cached_property
+    def call(self) -> Callable[[int, int], int]:
+        """The driver as a Python callable of the addresses of T and S; it releases the GIL."""
+        return self.function.bind()
+
+    @property
+    def leaves(self) -> dict[Node, int]:
+        """The buffers to bind: leaves of the graph."""
+        return {b.node: b.index for b in self.compiled.layout.buffers if b.role == "leaf"}
+
+    def _load(self) -> NativeFunction:
+        driver = self.compiled.driver
+        externals: dict[str, External] = {}
+        for name, kernel in driver.kernels.items():
+            externals[name] = self._kernel(name, kernel)
+        for suffix in driver.products:
+            externals[f"gemm_{suffix}"] = product(self.toolchain, suffix)
+        for call in driver.calls:
+            externals[call] = self._call(call)
+        source = KernelSource(
+            name=driver.source.split("(")[0].removeprefix("def ").strip(),
+            source=driver.source,
+            signature=Signature("i8", ("i8*", "i8*")),
+            externals=externals,
+            noalias=False,
+        )
+        return self.toolchain.kernel(source)
+
+    def _kernel(self, name: str, kernel: Kernel) -> External:
+        pointers = tuple(code for _, code in kernel.pointers)
+        function = self.toolchain.kernel(
+            KernelSource(
+                name=name,
+                source=kernel_source(kernel, name),
+                signature=Signature("", (*pointers, *("i8",) * len(kernel.sizes))),
+                namespace=_namespace,
+                namespace_key=(math_key(),),
+            )
+        )
+        words = ("i8",) * (len(pointers) + len(kernel.sizes))
+        return External(function.symbol, Signature("", words))
+
+    def _call(self, name: str) -> External:
+        routine, suffix = name.rsplit("_", 1)
+        if routine == "all_sum":
+            entries = {"SYNC": SYNC, "PEERS": PEERS, "SHARDS": SHARDS}
+            return all_sum(self.toolchain, suffix, entries)
+        raise NotImplementedError(f"no native routine {name}")
+
+    def frame(
+        self,
+        env: Mapping[str, int],
+        whole_env: Mapping[str, int] | None = None,
+        first_row: int = 0,
+        work: NDArray[np.uint8] | None = None,
+    ) -> Frame:
+        """Memory for the given values of the named dimensions.
+
+        `env` holds the sizes of this shard, `whole_env` those of the whole batch.
+        """
+        compiled = self.compiled
+        sizes = compiled.g.evaluate(env, whole_env or env)
+        S = np.zeros(SIZE_HEADER + len(sizes), np.int64)
+        S[FIRST_ROW_ENTRY] = first_row
+        S[SIZE_HEADER:] = sizes
+        T = np.zeros(HEADER + len(compiled.layout.buffers), np.int64)
+        offsets, total = compiled.memory.offsets({f"n{i}": n for i, n in enumerate(sizes)})
+        arena = aligned(total)
+        base = arena.ctypes.data
+        for buffer, slot in compiled.memory.slot_of.items():
+            T[HEADER + buffer] = base + offsets[slot]
+        scratch = aligned(WORK_BYTES) if work is None else work
+        T[WORK] = scratch.ctypes.data
+        T[SHARDS] = 1
+        frame = Frame(T, S, arena, scratch, (T.ctypes.data, S.ctypes.data))
+        self._bind_constants(frame)
+        return frame
+
+    def _bind_constants(self, frame: Frame) -> None:
+        for node, buffer in self.leaves.items():
+            value: Any = getattr(node.op, "value", None)
+            if value is not None:
+                frame.bind(buffer, value.ctypes.data)
+
+    @cached_property
+    def source(self) -> str:
+        """The generated source: the kernels, then the driver that calls them."""
+        driver = self.compiled.driver
+        kernels = [kernel_source(k, name) for name, k in driver.kernels.items()]
+        return "\n\n".join([*kernels, driver.source])
+
+
+def _namespace() -> Mapping[str, object]:
+    from staticflow.native.kernel_names import kernel_namespace  # costs an import of numba
+
+    return kernel_namespace()

@@ -1,0 +1,251 @@
+"""The steps of a program in execution order: kernels, products, fills and calls over buffers.
+
+    1. fill      b5 <- 0
+    2. product   b7[n0, n2] = b0[n0, n1] @ b1[n1, n2]
+    3. kernel    add_maximum(b7, b2, b8)
+
+A step names buffers and offsets in size classes; what memory they get is the memory plan's matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from staticflow.buffers import SUFFIX, Layout, assembly_regions
+from staticflow.dims import AnyDim, product
+from staticflow.errors import Where
+from staticflow.fuse import Group
+from staticflow.graph import Node
+from staticflow.loops import For, Index, Kernel, Load, Store
+from staticflow.lower import Lowered, lower_group
+from staticflow.op import Access, Kind
+
+Place = tuple[int, AnyDim]  # a buffer and an offset in elements
+
+
+@dataclass(frozen=True)
+class KernelStep:
+    """Run a compiled loop nest."""
+
+    kernel: Kernel
+    pointers: tuple[Place, ...]
+    sizes: tuple[AnyDim, ...]
+    reads: frozenset[int]
+    writes: frozenset[int]
+    nodes: tuple[Node, ...]
+    work: AnyDim  # scalar results, for the cost model
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A matrix of a product: where it lies and how far apart rows and columns are."""
+
+    place: Place
+    row: AnyDim
+    column: AnyDim
+    batch: tuple[AnyDim, ...]  # strides of the leading axes
+
+
+@dataclass(frozen=True)
+class ProductStep:
+    """C = A @ B for every index of the leading axes."""
+
+    dtype: str
+    m: AnyDim
+    n: AnyDim
+    k: AnyDim
+    a: Operand
+    b: Operand
+    c: Operand
+    batch: tuple[AnyDim, ...]
+    node: Node
+
+    @property
+    def reads(self) -> frozenset[int]:
+        return frozenset((self.a.place[0], self.b.place[0]))
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset((self.c.place[0],))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+
+@dataclass(frozen=True)
+class CollectiveStep:
+    """Sum a buffer over all shards into a buffer that every shard then has whole."""
+
+    source: int
+    target: int
+    count: AnyDim
+    combine: str
+    node: Node
+
+    @property
+    def reads(self) -> frozenset[int]:
+        return frozenset((self.source,))
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset((self.target,))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+
+@dataclass(frozen=True)
+class CallStep:
+    """Call a native routine on contiguous buffers."""
+
+    routine: str
+    buffers: tuple[int, ...]  # inputs, then outputs
+    inputs: int
+    sizes: tuple[AnyDim, ...]
+    node: Node
+
+    @property
+    def reads(self) -> frozenset[int]:
+        return frozenset(self.buffers[: self.inputs])
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset(self.buffers[self.inputs :])
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+
+Step = KernelStep | ProductStep | CollectiveStep | CallStep
+
+
+def schedule(
+    groups: Sequence[Group], layout: Layout, stored: set[Node], sharded: frozenset[Node]
+) -> list[Step]:
+    """Lower every group, with fills right before the first part of an assembly is made."""
+    fills = _fills(groups, layout)
+    steps: list[Step] = []
+    for position, group in enumerate(groups):
+        steps += fills.get(position, [])
+        node = group.nodes[0]
+        if group.kind is Kind.MAP:
+            work = product(group.space) * len(group.nodes)
+            steps.append(_kernel_step(lower_group(group, layout, stored, sharded), work))
+        elif group.kind is Kind.CONTRACT:
+            steps.append(_product(node, layout))
+        elif group.kind is Kind.CALL:
+            steps.append(_call(node, layout))
+    return steps
+
+
+def _kernel_step(lowered: Lowered, work: AnyDim) -> KernelStep:
+    names = dict(zip((n for n, _ in lowered.kernel.pointers), lowered.pointers, strict=True))
+    written = {names[p][0] for p in _stored_pointers(lowered.kernel.body)}
+    reads = {buffer for buffer, _ in lowered.pointers}
+    return KernelStep(
+        lowered.kernel,
+        lowered.pointers,
+        lowered.sizes,
+        frozenset(reads),
+        frozenset(written),
+        lowered.nodes,
+        work,
+    )
+
+
+def _stored_pointers(body: Sequence[Any]) -> set[str]:
+    found: set[str] = set()
+    for statement in body:
+        if isinstance(statement, Store):
+            found.add(statement.target.pointer)
+        elif isinstance(statement, For):
+            found |= _stored_pointers(statement.body)
+    return found
+
+
+def _product(node: Node, layout: Layout) -> ProductStep:
+    a, b = (layout.of(x) for x in node.inputs)
+    c = layout.access[node]
+    return ProductStep(
+        dtype=node.dtype,
+        m=a.shape[-2],
+        n=b.shape[-1],
+        k=a.shape[-1],
+        a=_operand(a),
+        b=_operand(b),
+        c=_operand(c),
+        batch=c.shape[:-2],
+        node=node,
+    )
+
+
+def _operand(access: Access) -> Operand:
+    return Operand(
+        (access.buffer, access.offset), access.strides[-2], access.strides[-1], access.strides[:-2]
+    )
+
+
+def _call(node: Node, layout: Layout) -> Step:
+    op: Any = node.op
+    outputs = _outputs_of(node, layout)
+    inputs = [layout.of(x).buffer for x in node.inputs]
+    if hasattr(op, "combine"):
+        count = layout.buffers[outputs[0]].count
+        return CollectiveStep(inputs[0], outputs[0], count, op.combine, node)
+    shapes = [layout.g.axes[x] for x in node.inputs]
+    sizes = tuple(op.routine_sizes(*shapes))
+    routine = f"{op.routine}_{SUFFIX[node.inputs[0].dtype]}"
+    return CallStep(routine, (*inputs, *outputs), len(inputs), sizes, node)
+
+
+def _outputs_of(node: Node, layout: Layout) -> list[int]:
+    if not isinstance(node.type, tuple):
+        return [layout.access[node].buffer]
+    by_index = {
+        getattr(part.op, "index", None): layout.access[part].buffer
+        for part in layout.g.order
+        if part.op.kind is Kind.PART and part.inputs[0] is node
+    }
+    return [by_index[i] for i in range(len(node.type))]
+
+
+def _fills(groups: Sequence[Group], layout: Layout) -> dict[int, list[Step]]:
+    home = {node: i for i, group in enumerate(groups) for node in group.nodes}
+    fills: dict[int, list[Step]] = {}
+    for node in layout.g.order:
+        value = getattr(node.op, "fill", None)
+        if node.op.kind is not Kind.ASSEMBLE or value is None:
+            continue
+        first = min(home[x] for x in node.inputs)
+        fills.setdefault(first, []).append(_fill(node, value, layout))
+    return fills
+
+
+def _fill(node: Node, value: float, layout: Layout) -> KernelStep:
+    access = layout.access[node]
+    suffix = SUFFIX[node.dtype]
+    target = Load("p0", Index((("i0", "1"),)))
+    body = (For("i0", "n0", (Store(target, f"{suffix}({value!r})"),)),)
+    kernel = Kernel("fill", (("p0", f"{suffix}*"),), ("n0",), body)
+    buffer = access.buffer
+    count = layout.buffers[buffer].count
+    own = frozenset((buffer,))
+    return KernelStep(kernel, ((buffer, 0),), (count,), frozenset(), own, (node,), count)
+
+
+def place_assemblies(layout: Layout) -> None:
+    """Let every part of an assembly be computed right in its region of the whole."""
+    for node in reversed(layout.g.order):
+        if node.op.kind is Kind.ASSEMBLE:
+            regions = assembly_regions(node, layout)
+            layout.access.update(zip(node.inputs, regions, strict=True))
+
+
+def where_of(step: Step) -> Where:
+    """The user's line that a step came from."""
+    return step.nodes[-1].where

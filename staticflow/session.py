@@ -1,0 +1,443 @@
+"""The session: owns parameters, states and optimizer, and runs the compiled programs.
+
+    session = sf.Session(loss=loss, outputs={"y": y}, optimizer=sf.optim.Adam(1e-3), seed=0)
+    session.fit({"x": X, "t": T}, epochs=5, batch_size=32)
+    session.run("y", {"x": X})
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow.checks import check_indices, check_loss, index_limits
+from staticflow.compile import compile_graph
+from staticflow.errors import GraphError, fail
+from staticflow.feeds import (
+    as_array,
+    bind_sizes,
+    input_nodes,
+    leading_dimension,
+    match_feeds,
+)
+from staticflow.fitting import Fit
+from staticflow.graph import Hyper, Node, Param, State, leaves
+from staticflow.history import History
+from staticflow.native.threads import ShardPool
+from staticflow.native.toolchain import Toolchain, toolchain
+from staticflow.optim import Optimizer
+from staticflow.parameters import Store, declared_order
+from staticflow.program import Program
+from staticflow.runner import Runner
+from staticflow.structure import flatten, rebuild_like
+from staticflow.training import StepPrograms, Trainer, build_programs
+
+Array = NDArray[Any]
+MAX_TRAINERS = 8
+
+
+class Session:
+    """A network with its values.
+
+    `loss` is a scalar node to train on. `outputs` is a node or a dict of nodes to fetch by name,
+    `metrics` a dict of scalar nodes averaged by rows. `params` gives initial values by name, or
+    another session's `params`. `threads` is the most that a fit may use (default: all cores).
+    """
+
+    def __init__(
+        self,
+        loss: Node | None = None,
+        outputs: Any = None,
+        metrics: Mapping[str, Node] | None = None,
+        optimizer: Optimizer | None = None,
+        params: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+        check_numerics: bool = False,
+    ) -> None:
+        if loss is not None:
+            check_loss(loss)
+        self.loss = loss
+        self.outputs = _named_outputs(outputs)
+        self.metrics = dict(metrics or {})
+        for name, node in self.metrics.items():
+            check_loss(node, f"metric {name!r}")
+        self.optimizer = optimizer
+        self.seed = int(seed)
+        self.threads = os.cpu_count() or 1 if threads is None else max(1, int(threads))
+        self.check_numerics = check_numerics
+        roots = self._roots()
+        if not roots:
+            fail(GraphError, "a session needs a loss or outputs", do="pass loss= or outputs=")
+        self.inputs = input_nodes(roots)
+        self._params = Store(declared_order(leaves(roots, Param)), "parameter")
+        self._states = Store(declared_order(self._reached_states(roots)), "state")
+        self._reset()
+        if params is not None:
+            self.load_params(params)
+
+    def _roots(self) -> list[Node]:
+        roots = [] if self.loss is None else [self.loss]
+        return [*roots, *self.metrics.values(), *flatten(self.outputs)]
+
+    def _reached_states(self, roots: Sequence[Node]) -> list[Node]:
+        """The states that the outputs, or the updates of such states, reach."""
+        found = leaves(roots, State)
+        while True:
+            updates = [u for s in found if isinstance(s.op, State) for u in s.op.updates]
+            more = leaves([*roots, *updates], State)
+            if len(more) == len(found):
+                return found
+            found = more
+
+    def _reset(self) -> None:
+        self._rng = np.random.default_rng(self.seed)
+        self._params.initialise(self._rng)
+        self._states.initialise(self._rng)
+        self._toolchain: Toolchain = toolchain()
+        self._pool = ShardPool()
+        self._lock = threading.RLock()
+        self._seed_cell = np.array([self.seed], np.int64)
+        self._inference_step = np.zeros(1, np.int64)
+        self._lr = np.zeros(1, np.float64)
+        self.step_count = 0
+        self.epoch_count = 0
+        self._runners: dict[Any, tuple[Runner, list[str], Any]] = {}
+        self._trainers: dict[Any, Trainer] = {}
+        self._programs: dict[str, StepPrograms] = {}
+        self._slots: dict[str, Array] = {}
+        self._extras: dict[str, Array] = {}
+        if self.optimizer is not None:
+            self._make_slots(self.optimizer)
+
+    def _make_slots(self, optimizer: Optimizer) -> None:
+        trainable = self._trainable()
+        dtypes = {node.dtype for node in trainable}
+        if len(dtypes) > 1:
+            fail(
+                GraphError,
+                "all trainable parameters must have one dtype",
+                got=", ".join(sorted(dtypes)),
+                do="declare them with one dtype and cast inside the graph",
+            )
+        if not trainable:
+            return
+        flat = self._params.flats[(trainable[0].dtype, True)]
+        for name in optimizer.slots:
+            self._slots[name] = flat.like()
+            self._slots[name][:] = optimizer.slot_init(name)
+        for name, attribute in (("decay_mask", "decay"), ("lr_scale", "lr_scale")):
+            self._extras[name] = flat.like()
+            for slot in flat.slots:
+                value = float(getattr(slot.node.op, attribute))
+                self._extras[name][slot.start : slot.start + slot.count] = value
+
+    @property
+    def params(self) -> Store:
+        """The parameters by name, in order of declaration: live arrays, writable in place."""
+        return self._params
+
+    @property
+    def states(self) -> Store:
+        """The states by name, in order of declaration."""
+        return self._states
+
+    def load_params(self, values: Any) -> None:
+        """Set parameters from a mapping from name to array, or a saved file; all or nothing."""
+        if isinstance(values, str | os.PathLike):
+            from staticflow.checkpoint import read_params
+
+            values = read_params(values)
+        known = {**self._params, **self._states}
+        unknown = [name for name in values if name not in known]
+        if unknown:
+            fail(
+                GraphError,
+                f"there is no parameter {unknown[0]!r}",
+                got=f"values for {len(values)} names",
+                do=f"the parameters are {', '.join(map(repr, self._params))}",
+            )
+        checked = {
+            name: (self._params if name in self._params else self._states).check(name, value)
+            for name, value in values.items()
+        }
+        for name, array in checked.items():
+            known[name][...] = array
+
+    def _trainable(self) -> list[Node]:
+        return [n for n in self._params.nodes.values() if isinstance(n.op, Param) and n.op.trainable]
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
+        """Compute a fetch (an output's name, a node, or a list, tuple or dict of them).
+
+        `feeds` maps input names or nodes to arrays. Runs in inference mode; returns new arrays.
+        """
+        runner, names, structure = self._runner(fetches)
+        arrays = self._feed(runner, names, feeds or {})
+        values = runner(arrays)
+        return rebuild_like(structure, iter(values))
+
+    def __call__(self, **feeds: Any) -> Any:
+        """Every output, for inputs given by keyword."""
+        return self.run(self.outputs, feeds)
+
+    def _feed(self, runner: Runner, names: list[str], feeds: Mapping[Any, Any]) -> list[Array]:
+        if len(feeds) == len(names) == 1:
+            (key,), (name,) = feeds, names
+            value = feeds[key]
+            node = runner.inputs[0]
+            known = key == name or key is node
+            if known and type(value) is np.ndarray and runner.accepts(value):
+                return [value]
+        inputs = dict(zip(names, runner.inputs, strict=True))
+        named = match_feeds(inputs, feeds)
+        arrays = {name: as_array(inputs[name], named[name]) for name in names}
+        bind_sizes(inputs, arrays)
+        check_indices(runner.limits, arrays)
+        return list(arrays.values())
+
+    def _runner(self, fetches: Any) -> tuple[Runner, list[str], Any]:
+        key = fetches if isinstance(fetches, str | Node) else _structure_key(fetches)
+        with self._lock:
+            if key not in self._runners:
+                structure = self._resolve(fetches)
+                nodes = flatten(structure)
+                program = Program(compile_graph(nodes, name="run"), self._toolchain)
+                inputs = input_nodes(nodes)
+                runner = Runner(program, list(inputs.values()), self._fixed(program))
+                runner.limits = index_limits(nodes)
+                self._runners[key] = (runner, list(inputs), structure)
+            return self._runners[key]
+
+    def _fixed(self, program: Program) -> dict[Node, int]:
+        """The addresses of everything but inputs."""
+        fixed: dict[Node, int] = {}
+        for node in program.leaves:
+            if isinstance(node.op, Param):
+                fixed[node] = self._params.address(node)
+            elif isinstance(node.op, State):
+                fixed[node] = self._states.address(node)
+            elif isinstance(node.op, Hyper):
+                cell = self._inference_step if node.op.label == "step" else self._seed_cell
+                fixed[node] = cell.ctypes.data
+        return fixed
+
+    def _resolve(self, fetches: Any) -> Any:
+        """Fetches with names replaced by nodes."""
+        if isinstance(fetches, str):
+            named = self.outputs if isinstance(self.outputs, dict) else {}
+            extra = {**self.metrics, **({"loss": self.loss} if self.loss is not None else {})}
+            if fetches not in named and fetches not in extra:
+                fail(
+                    GraphError,
+                    f"there is no output {fetches!r}",
+                    do=f"the outputs are {', '.join(map(repr, [*named, *extra])) or 'none'}",
+                )
+            return named.get(fetches, extra.get(fetches))
+        if isinstance(fetches, dict):
+            return {k: self._resolve(v) for k, v in fetches.items()}
+        if isinstance(fetches, list | tuple):
+            return type(fetches)(self._resolve(v) for v in fetches)
+        if isinstance(fetches, Node):
+            self._check_reach(fetches)
+            return fetches
+        fail(GraphError, "a fetch is a name, a node, or a list, tuple or dict of them", repr(fetches))
+
+    def _check_reach(self, node: Node) -> None:
+        unknown = [p for p in leaves([node], Param) if self._params.nodes.get(p.name) is not p]
+        if unknown:
+            fail(
+                GraphError,
+                f"the fetched node uses parameter {unknown[0].name!r}, which is not this session's",
+                do="pass the node in outputs= when making the session",
+            )
+
+    # -- training --------------------------------------------------------------------------------
+
+    def _step_programs(self, batch: str) -> StepPrograms:
+        if batch not in self._programs:
+            if self.loss is None:
+                fail(GraphError, "this session has no loss to train on", do="pass loss=")
+            trainable = self._trainable()
+            self._check_reached(trainable)
+            self._programs[batch] = build_programs(
+                self.loss,
+                self.metrics,
+                trainable,
+                list(self._states.nodes.values()),
+                self.inputs,
+                batch,
+                self.optimizer,
+                self._toolchain,
+            )
+        return self._programs[batch]
+
+    def _check_reached(self, trainable: Sequence[Node]) -> None:
+        assert self.loss is not None
+        reached = set(leaves([self.loss], Param))
+        lost = [p for p in trainable if p not in reached]
+        if lost:
+            fail(
+                GraphError,
+                f"the loss does not depend on parameter {lost[0].name!r}",
+                got=f"declared at {lost[0].where}",
+                do="use it in the loss, or declare it with trainable=False",
+            )
+
+    def trainer(
+        self, batch: str, env: Mapping[str, int], whole: Mapping[str, Array], threads: int
+    ) -> Trainer:
+        """The training step for one set of sizes, from the last few used."""
+        programs = self._step_programs(batch)
+        key = (batch, tuple(sorted(env.items())), threads, tuple(id(a) for a in whole.values()))
+        if key not in self._trainers:
+            while len(self._trainers) >= MAX_TRAINERS:
+                self._trainers.pop(next(iter(self._trainers)))
+            self._trainers[key] = Trainer(
+                programs, self._params, self._states, self._slots, self._extras, env, whole,
+                threads, self._toolchain, self._lr, self._seed_cell,
+            )  # fmt: skip
+        return self._trainers[key]
+
+    def fit(
+        self,
+        data: Any,
+        epochs: int = 1,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        validation_data: Any = None,
+        callbacks: Sequence[Callable[[Session, dict[str, float]], Any]] = (),
+        progress: bool = True,
+        batch_axis: str | None = None,
+    ) -> History:
+        """Train for some epochs; returns the logs of all epochs.
+
+        `data` maps input names to arrays, or is a callable that returns an iterator of such dicts
+        (one batch each). A last smaller batch counts with its own size. Ctrl-C raises
+        KeyboardInterrupt with the parameters as of the last finished step.
+        """
+        self._require_optimizer("fit")
+        with self._lock:
+            fit = Fit(
+                self, data, epochs, batch_size, shuffle, validation_data, callbacks, progress,
+                batch_axis,
+            )  # fmt: skip
+            return fit.run()
+
+    def _require_optimizer(self, what: str) -> Optimizer:
+        if self.optimizer is None:
+            fail(
+                GraphError,
+                f"{what} needs an optimizer",
+                do="pass optimizer=sf.optim.Adam(1e-3) to the session",
+            )
+        return self.optimizer
+
+    def step(self, feeds: Mapping[Any, Any], batch_axis: str | None = None) -> float:
+        """One training step on one batch; returns its loss (before the update)."""
+        optimizer = self._require_optimizer("step")
+        with self._lock:
+            trainer, values = self._run_batch(feeds, batch_axis, train=True)
+            del trainer, optimizer
+            self.step_count += 1
+            return values[0]
+
+    def gradients(
+        self, feeds: Mapping[Any, Any], batch_axis: str | None = None
+    ) -> dict[str, Array]:
+        """The gradients of the loss by parameter name, on one batch; changes nothing."""
+        with self._lock:
+            trainer, _ = self._run_batch(feeds, batch_axis, train=False)
+            return trainer.gradients()
+
+    def _run_batch(
+        self, feeds: Mapping[Any, Any], batch_axis: str | None, train: bool
+    ) -> tuple[Trainer, list[float]]:
+        assert self.loss is not None or self._step_programs("") is not None
+        inputs = self.training_inputs()
+        arrays, env = self.checked(inputs, match_feeds(inputs, feeds))
+        batch = leading_dimension(inputs, batch_axis) if env else ""
+        trainer = self.trainer(batch, env, {}, threads=1)
+        if self.optimizer is not None:
+            self._lr[0] = self.optimizer.base_lr
+        return trainer, trainer.single(self._pool, arrays, self.step_count, train)
+
+    def training_inputs(self) -> dict[str, Node]:
+        """The inputs that a training step reads."""
+        roots = [n for n in (self.loss, *self.metrics.values()) if n is not None]
+        updates = [u for s in self._states.nodes.values() for u in _updates(s)]
+        return input_nodes([*roots, *updates])
+
+    def checked(
+        self, inputs: Mapping[str, Node], named: Mapping[str, Any]
+    ) -> tuple[dict[str, Array], dict[str, int]]:
+        """Fed values as arrays, and the sizes of the named dimensions."""
+        arrays = {name: as_array(inputs[name], named[name]) for name in inputs}
+        env = bind_sizes(inputs, arrays)
+        roots = [n for n in (self.loss, *self.metrics.values()) if n is not None]
+        check_indices(index_limits(roots), arrays)
+        return arrays, env
+
+    # -- evaluating ------------------------------------------------------------------------------
+
+    def evaluate(
+        self, data: Any, batch_size: int = 1024, batch_axis: str | None = None
+    ) -> dict[str, float]:
+        """Loss and metrics in inference mode, averaged by rows."""
+        from staticflow.fitting import evaluate
+
+        return evaluate(self, data, batch_size, batch_axis)
+
+    # -- looking inside --------------------------------------------------------------------------
+
+    @property
+    def source(self) -> str:
+        """The generated Numba source of the training step, or of the outputs."""
+        from staticflow.explain import session_source
+
+        return session_source(self)
+
+    def explain(self) -> str:
+        """The graph, the kernels, the memory plan and the cost model's choice, as text."""
+        from staticflow.explain import explain_session
+
+        return explain_session(self)
+
+    def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
+        """Write weights, optimizer state, random state and the graph to a safetensors file."""
+        from staticflow.checkpoint import save_session
+
+        save_session(self, path, extra)
+
+    @staticmethod
+    def load(path: Any, threads: int | None = None) -> Session:
+        """Read a session that `save` wrote; training resumes bit for bit."""
+        from staticflow.checkpoint import load_session
+
+        return load_session(path, threads)
+
+
+def _updates(node: Node) -> list[Node]:
+    return node.op.updates[-1:] if isinstance(node.op, State) else []
+
+
+def _named_outputs(outputs: Any) -> Any:
+    if outputs is None:
+        return {}
+    flatten(outputs)
+    return dict(outputs) if isinstance(outputs, Mapping) else outputs
+
+
+def _structure_key(fetches: Any) -> Any:
+    if isinstance(fetches, dict):
+        return ("dict", *((k, _structure_key(v)) for k, v in fetches.items()))
+    if isinstance(fetches, list | tuple):
+        return (type(fetches).__name__, *(_structure_key(v) for v in fetches))
+    return fetches

@@ -1,0 +1,457 @@
+"""The training step of a session: two programs and the tables for the native worker.
+
+    forward and backward   (parameters, states, a shard's rows) -> loss, metrics, gradients, states'
+    update                 (parameters, gradients, slots, step, rate) -> parameters', slots', states
+
+The first runs on rows of the batch, the second on slices of the flat parameter array; both are
+compiled graphs. The worker (`native/worker.py`) runs them in a loop for any number of steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow import ops
+from staticflow.compile import compile_graph
+from staticflow.cost import Choice, choose_shards, estimate
+from staticflow.differentiate import grad
+from staticflow.dims import Dim
+from staticflow.emit import PEERS, SHARDS, SYNC
+from staticflow.graph import Hyper, Node, State, apply, input
+from staticflow.native.threads import ShardPool
+from staticflow.native.toolchain import Toolchain
+from staticflow.native.worker import worker
+from staticflow.native.worker_layout import Input as InputEntry
+from staticflow.native.worker_layout import Shard, Variant
+from staticflow.native.worker_tables import ShardTable, SyncBlock, words
+from staticflow.ops.counting import count
+from staticflow.optim import Optimizer
+from staticflow.parameters import FlatArray, Store
+from staticflow.placement import WHOLE
+from staticflow.program import Frame, Program, aligned
+from staticflow.types import TensorType
+
+Array = NDArray[Any]
+ELEMENTS = "elements"
+
+
+@dataclass
+class StepPrograms:
+    """The compiled halves of a training step."""
+
+    forward: Program
+    update: Program | None
+    inputs: Mapping[str, Node]
+    batch: str
+    metrics: tuple[str, ...]
+    params: tuple[Node, ...]  # trainable, in order of declaration
+    states: tuple[Node, ...]
+    update_leaves: Mapping[str, Node]
+    slots: tuple[str, ...]
+
+
+def hyper(label: str, dtype: str) -> Node:
+    """A scalar that the session sets."""
+    return apply(Hyper(label, TensorType((), dtype)))
+
+
+def forward_outputs(
+    loss: Node, metrics: Mapping[str, Node], params: Sequence[Node], batch: str
+) -> list[Node]:
+    """Loss and metrics as float64, weighted by the rows of the batch, then the gradients."""
+    scalars = [node.astype("float64") for node in (loss, *metrics.values())]
+    rows = count((Dim.named(batch),), (0,), "float64") if batch else 1.0
+    weighted = [node * rows for node in scalars]
+    return [*weighted, *grad(loss, list(params))]
+
+
+def build_programs(
+    loss: Node,
+    metrics: Mapping[str, Node],
+    params: Sequence[Node],
+    states: Sequence[Node],
+    inputs: Mapping[str, Node],
+    batch: str,
+    optimizer: Optimizer | None,
+    toolchain: Toolchain,
+) -> StepPrograms:
+    """Differentiate and compile the training step."""
+    updated = [s for s in states if isinstance(s.op, State) and s.op.updates]
+    next_states = [s.op.updates[-1] for s in updated if isinstance(s.op, State)]
+    outputs = [*forward_outputs(loss, metrics, params, batch), *next_states]
+    forward = Program(
+        compile_graph(outputs, training=True, shard=batch or None, name="forward_backward"), toolchain
+    )
+    update, leaves, slots = None, {}, ()
+    if optimizer is not None and params:
+        graph = _update_graph(optimizer, params, updated)
+        leaves, slots = graph.leaves, optimizer.slots
+        update = Program(
+            compile_graph(
+                graph.outputs, training=True, shard=ELEMENTS, donations=graph.donations,
+                name="update",
+            ),
+            toolchain,
+        )
+    return StepPrograms(
+        forward, update, inputs, batch, tuple(metrics), tuple(params), tuple(updated), leaves, slots
+    )
+
+
+@dataclass
+class _UpdateGraph:
+    outputs: list[Node]
+    donations: dict[int, Node]
+    leaves: dict[str, Node]
+
+
+def _update_graph(
+    optimizer: Optimizer, params: Sequence[Node], states: Sequence[Node]
+) -> _UpdateGraph:
+    """The optimizer's update over the flat arrays, and the states' new values put in place."""
+    (dtype,) = {p.dtype for p in params}
+
+    def flat(name: str) -> Node:
+        return input(name, (ELEMENTS,), dtype)
+
+    leaves = {"step": hyper("step", "int64"), "lr": hyper("lr", "float64")}
+    leaves |= {name: flat(name) for name in ("p", "g", *optimizer.slots)}
+    p, g, number = leaves["p"], leaves["g"], leaves["step"]
+    norm = None
+    if optimizer.needs_norm:
+        wide = g.astype("float64")
+        norm = ops.sqrt(ops.sum(wide * wide))
+    groups: dict[str, Node] = {}
+    if any(not _leaf(n).decay for n in params):
+        groups["decay_mask"] = leaves["decay_mask"] = flat("decay_mask")
+    if any(_leaf(n).lr_scale != 1.0 for n in params):
+        groups["lr_scale"] = leaves["lr_scale"] = flat("lr_scale")
+    new_p, new_slots = optimizer.update(
+        p,
+        g,
+        {name: leaves[name] for name in optimizer.slots},
+        step=number,
+        lr=optimizer.learning_rate(number, leaves["lr"]),
+        norm=norm,
+        **groups,
+    )
+    outputs, donations = [new_p], {0: p}
+    for name, node in new_slots.items():
+        donations[len(outputs)] = leaves[name]
+        outputs.append(node)
+    for state in states:
+        new = leaves[f"next:{state.name}"] = input(f"next {state.name}", state.shape, state.dtype)
+        leaves[f"state:{state.name}"] = state
+        donations[len(outputs)] = state
+        outputs.append(new)
+    return _UpdateGraph(outputs, donations, leaves)
+
+
+def _leaf(node: Node) -> Any:
+    return node.op
+
+
+@dataclass
+class _ShardMemory:
+    """What one shard owns."""
+
+    table: ShardTable
+    gradient: Array
+    step_cell: NDArray[np.int64]
+    metrics: NDArray[np.float64]
+    work: NDArray[np.uint8]
+    frames: dict[str, Frame]
+    next_states: dict[str, Array]
+
+
+class Trainer:
+    """A training step bound to the session's memory, for one set of sizes and shards."""
+
+    def __init__(
+        self,
+        programs: StepPrograms,
+        store: Store,
+        states: Store,
+        slots: Mapping[str, Array],
+        extras: Mapping[str, Array],
+        env: Mapping[str, int],
+        whole: Mapping[str, Array],
+        threads: int,
+        toolchain: Toolchain,
+        lr: NDArray[np.float64],
+        seed: NDArray[np.int64],
+    ) -> None:
+        self.programs = programs
+        self.store, self.states = store, states
+        self.slots, self.extras = slots, extras
+        self.lr, self.seed = lr, seed
+        self.env = dict(env)
+        self.rows = self.env[programs.batch] if programs.batch else 1
+        self.whole = whole
+        self.flat = self._flat()
+        self.choice = self._choose(threads)
+        self.sync = SyncBlock()
+        self.worker = worker(toolchain)
+        self.call = self.worker.train.bind()
+        self.shards = [self._shard(i) for i in range(self.choice.shards)]
+        self._connect()
+
+    def _flat(self) -> FlatArray | None:
+        if not self.programs.params:
+            return None
+        return self.store.flats[(self.programs.params[0].dtype, True)]
+
+    def _choose(self, threads: int) -> Choice:
+        compiled = self.programs.forward.compiled
+        sizes = compiled.g.evaluate(self.env, self.env)
+        serial = estimate(compiled.steps, {f"n{i}": n for i, n in enumerate(sizes)})
+        update_ns = 0.0
+        if self.programs.update is not None and self.flat is not None:
+            update = self.programs.update.compiled
+            counts = update.g.evaluate({ELEMENTS: self.flat.size}, {ELEMENTS: self.flat.size})
+            update_ns = estimate(update.steps, {f"n{i}": n for i, n in enumerate(counts)})
+        reason = compiled.placement.reason
+        return choose_shards(serial, update_ns, threads, self.rows, reason)
+
+    def split(self, rows: int, shard: int) -> tuple[int, int]:
+        """The rows of a batch that a shard has: first and end."""
+        count = self.choice.shards
+        return rows * shard // count, rows * (shard + 1) // count
+
+    def _shard(self, index: int) -> _ShardMemory:
+        count = self.choice.shards
+        table = ShardTable(index, count, self.sync)
+        programs = self.programs
+        flat = self.flat
+        memory = _ShardMemory(
+            table=table,
+            gradient=flat.like() if flat is not None else np.zeros(0, np.float32),
+            step_cell=words(1),
+            metrics=words(1 + len(programs.metrics)).view(np.float64),
+            work=aligned(1 << 20),
+            frames={},
+            next_states={
+                s.name: np.zeros([int(str(n)) for n in s.shape], s.dtype) for s in programs.states
+            },
+        )
+        table.point(Shard.STEP_CELL, memory.step_cell)
+        table.point(Shard.METRICS, memory.metrics)
+        table[Shard.METRIC_COUNT] = memory.metrics.size
+        table[Shard.STEP] = programs.forward.function.address
+        memory.frames["whole"] = self._forward_frame(memory, index, self.rows)
+        self._point_variant(table, Shard.WHOLE, memory.frames["whole"], index, self.rows)
+        return memory
+
+    def _point_variant(
+        self, table: ShardTable, entry: int, frame: Frame, index: int, rows: int
+    ) -> None:
+        first, end = self.split(rows, index)
+        table[entry + Variant.T], table[entry + Variant.S] = frame.addresses
+        table[entry + Variant.BEGIN] = first
+        table[entry + Variant.ROWS] = end - first
+
+    def _forward_frame(self, memory: _ShardMemory, index: int, rows: int) -> Frame:
+        """Tables of the forward and backward program for this shard's rows of a batch."""
+        programs = self.programs
+        program = programs.forward
+        first, end = self.split(rows, index)
+        env = {**self.env, programs.batch: end - first} if programs.batch else self.env
+        whole_env = {**self.env, programs.batch: rows} if programs.batch else self.env
+        frame = program.frame(env, whole_env, first, memory.work)
+        leaves = program.leaves
+        for node in [*self.store.nodes.values(), *self.states.nodes.values()]:
+            if node in leaves:
+                owner = self.store if node.name in self.store.nodes else self.states
+                frame.bind(leaves[node], owner.address(node))
+        for node, buffer in leaves.items():
+            if isinstance(node.op, Hyper):
+                cell = memory.step_cell if node.op.label == "step" else self.seed
+                frame.bind(buffer, cell.ctypes.data)
+        for name, array in self.whole.items():
+            if programs.inputs[name] in leaves:
+                frame.bind(leaves[programs.inputs[name]], array.ctypes.data)
+        self._bind_outputs(frame, memory, index)
+        return frame
+
+    def _bind_outputs(self, frame: Frame, memory: _ShardMemory, index: int) -> None:
+        programs = self.programs
+        buffers = iter(programs.forward.compiled.output_buffers)
+        places = iter(programs.forward.compiled.placement.at)
+        for m in range(memory.metrics.size):
+            target = memory.metrics[m : m + 1]
+            # what every shard holds whole must be counted once
+            if next(places) == WHOLE and index > 0:
+                target = np.zeros(1)
+                memory.next_states[f"unused metric {m}"] = target
+            frame.bind(next(buffers), target.ctypes.data)
+        if self.flat is not None:
+            for slot in self.flat.slots:
+                frame.bind(next(buffers), self.flat.view(slot, memory.gradient).ctypes.data)
+        for state in programs.states:
+            frame.bind(next(buffers), memory.next_states[state.name].ctypes.data)
+
+    def _connect(self) -> None:
+        """Tell the shards of each other, and give them their slices of the update."""
+        peers = [np.array([m.frames["whole"].addresses[0] for m in self.shards], np.int64)]
+        self.peers = peers
+        for memory in self.shards:
+            frame = memory.frames["whole"]
+            self._introduce(frame, memory, peers[0])
+        if self.programs.update is None or self.flat is None:
+            return
+        cuts = _slices(self.flat.size, len(self.shards))
+        parts = np.array([m.gradient.ctypes.data for m in self.shards], np.int64)
+        self.parts = parts
+        itemsize = self.flat.data.itemsize
+        for memory, (first, end) in zip(self.shards, cuts, strict=True):
+            frame = self._update_frame(memory, first, end)
+            memory.frames["update"] = frame
+            table = memory.table
+            table[Shard.UPDATE] = self.programs.update.function.address
+            table[Shard.UPDATE_T], table[Shard.UPDATE_S] = frame.addresses
+            row = [itemsize, first, end, parts.ctypes.data]
+            table.point_records(Shard.GRADIENTS, Shard.GRADIENT_COUNT, [row])
+        update_peers = np.array([m.frames["update"].addresses[0] for m in self.shards], np.int64)
+        peers.append(update_peers)
+        for memory in self.shards:
+            self._introduce(memory.frames["update"], memory, update_peers)
+
+    def _introduce(self, frame: Frame, memory: _ShardMemory, peers: NDArray[np.int64]) -> None:
+        frame.T[SYNC] = memory.table.address
+        frame.T[PEERS] = peers.ctypes.data
+        frame.T[SHARDS] = len(self.shards)
+
+    def _update_frame(self, memory: _ShardMemory, first: int, end: int) -> Frame:
+        programs, flat = self.programs, self.flat
+        assert programs.update is not None and flat is not None
+        frame = programs.update.frame(
+            {ELEMENTS: end - first}, {ELEMENTS: flat.size}, first, memory.work
+        )
+        leaves = programs.update.leaves
+        arrays = {"p": flat.data, "g": self.shards[0].gradient, **self.slots, **self.extras}
+        for name, node in programs.update_leaves.items():
+            if node not in leaves:
+                continue
+            if name in arrays:
+                address = arrays[name].ctypes.data + first * flat.data.itemsize
+            elif name == "lr":
+                address = self.lr.ctypes.data
+            elif name == "step":
+                address = memory.step_cell.ctypes.data
+            elif name.startswith("next:"):
+                address = self.shards[0].next_states[name[5:]].ctypes.data
+            else:
+                address = self.states.address(node)
+            frame.bind(leaves[node], address)
+        return frame
+
+    def prepare_ragged(self, rows: int) -> None:
+        """Make the tables for a smaller last batch."""
+        peers = []
+        for index, memory in enumerate(self.shards):
+            frame = self._forward_frame(memory, index, rows)
+            memory.frames["ragged"] = frame
+            self._point_variant(memory.table, Shard.LAST_BATCH, frame, index, rows)
+            peers.append(frame.addresses[0])
+        block = np.array(peers, np.int64)
+        self.peers.append(block)
+        for memory in self.shards:
+            self._introduce(memory.frames["ragged"], memory, block)
+
+    def bind_data(self, data: Mapping[str, Array]) -> None:
+        """Say where the rows of the inputs lie; gathered rows get memory of their own."""
+        leaves = self.programs.forward.leaves
+        self.data = dict(data)
+        self.rows_memory: list[Array] = []
+        for index, memory in enumerate(self.shards):
+            rows = max(self.split(self.rows, index)[1] - self.split(self.rows, index)[0], 1)
+            entries = []
+            for name, array in data.items():
+                node = self.programs.inputs[name]
+                if node not in leaves:
+                    continue
+                row_bytes = array.nbytes // max(1, array.shape[0])
+                own = aligned(rows * row_bytes)
+                self.rows_memory.append(own)
+                entry = [0] * len(InputEntry)
+                entry[InputEntry.SOURCE] = array.ctypes.data
+                entry[InputEntry.ROW_BYTES] = row_bytes
+                entry[InputEntry.TARGET] = own.ctypes.data
+                for variant, slot in (
+                    ("whole", InputEntry.WHOLE_SLOT), ("ragged", InputEntry.LAST_BATCH_SLOT),
+                ):
+                    frame = memory.frames.get(variant)
+                    if frame is not None:
+                        frame.bind(leaves[node], own.ctypes.data)
+                        entry[slot] = frame.slot_address(leaves[node])
+                entries.append(entry)
+            memory.table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, entries)
+
+    def run(
+        self,
+        pool: ShardPool,
+        first: int,
+        last: int,
+        batches: int,
+        data_rows: int,
+        ragged: bool,
+        permutation: NDArray[np.int64] | None,
+        step_base: int,
+        sums: Sequence[NDArray[np.float64]],
+        poll: Callable[[], None] | None,
+        inline: bool,
+    ) -> int:
+        """Train on batches first .. last - 1; returns the steps finished by all shards."""
+        for memory, own_sums in zip(self.shards, sums, strict=True):
+            table = memory.table
+            table[Shard.FIRST], table[Shard.LAST] = first, last
+            table[Shard.BATCHES], table[Shard.BATCH_ROWS] = batches, self.rows
+            table[Shard.DATA_ROWS], table[Shard.RAGGED] = data_rows, int(ragged)
+            table[Shard.STEP_BASE] = step_base
+            table.point(Shard.PERMUTATION, permutation)
+            table.point(Shard.METRIC_SUMS, own_sums)
+        tables = [memory.table for memory in self.shards]
+        done = pool.run(self.call, tables, poll, inline)
+        return min(done)
+
+    def single(
+        self, pool: ShardPool, arrays: Mapping[str, Array], step_count: int, train: bool
+    ) -> list[float]:
+        """One step on one batch; returns loss and metrics. Without `train`, nothing is updated."""
+        batch = self.programs.batch
+        leads = {n for n in arrays if batch and self.programs.inputs[n].shape[:1] == (batch,)}
+        self.bind_data({n: a for n, a in arrays.items() if n in leads})
+        leaves = self.programs.forward.leaves
+        for name in arrays.keys() - leads:
+            node = self.programs.inputs[name]
+            if node in leaves:
+                self.shards[0].frames["whole"].bind(leaves[node], arrays[name].ctypes.data)
+        sums = np.zeros((1, 1, 1 + len(self.programs.metrics)))
+        table = self.shards[0].table
+        update = table[Shard.UPDATE]
+        if not train:
+            table[Shard.UPDATE] = 0
+        try:
+            rows = self.rows
+            self.run(pool, 0, 1, 1, rows, False, None, step_count + 1, list(sums), None, True)
+        finally:
+            table[Shard.UPDATE] = update
+        return [float(value) / self.rows for value in sums[0, 0]]
+
+    def gradients(self) -> dict[str, Array]:
+        """The gradients that the last forward and backward run left, summed over shards."""
+        assert self.flat is not None
+        total = sum((m.gradient for m in self.shards[1:]), self.shards[0].gradient.copy())
+        return {slot.node.name: self.flat.view(slot, total).copy() for slot in self.flat.slots}
+
+
+def _slices(size: int, count: int) -> list[tuple[int, int]]:
+    """Cut a flat array into slices that start at cache lines."""
+    lines = size // 16
+    cuts = [16 * (lines * i // count) for i in range(count)] + [size]
+    return list(zip(cuts, cuts[1:], strict=False))
