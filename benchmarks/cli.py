@@ -75,12 +75,21 @@ def _select(rows: Iterable[Workload], options: argparse.Namespace) -> list[Workl
     return [row for row in every if any(part in row.name for part in options.rows)]
 
 
-def _measure(workloads: list[Workload], arena: Arena, peak: machine_peak.Peak) -> list[Row]:
+def _race(
+    workloads: list[Workload], contenders: list[Contender], options: argparse.Namespace, path: Path
+) -> list[Row]:
+    """Measure all, write and print the results; the machine's peak is taken before and after."""
+    before = machine_peak.measure()
     rows = []
-    for workload in workloads:
-        row = Row(workload, bound.least_seconds(workload, peak), arena.measure(workload))
-        rows.append(row)
-        print(_line(row), flush=True)
+    with Arena(contenders, _harness(options, path)) as arena:
+        for workload in workloads:
+            row = Row(workload, arena.measure(workload))
+            rows.append(row)
+            print(_line(row), flush=True)
+    peak = before.best_of(machine_peak.measure())
+    for row in rows:
+        row.bound = bound.least_seconds(row.workload, peak)
+    _report(machine.describe(contenders, peak), rows, path)
     return rows
 
 
@@ -105,11 +114,7 @@ def _run_suite(options: argparse.Namespace, path: Path) -> None:
     if not workloads:
         raise SystemExit(f"no row's name contains any of {', '.join(options.rows)}")
     contenders = _chosen(options, {w.kind for w in workloads})
-    peak = machine_peak.measure()
-    info = machine.describe(contenders, peak)
-    with Arena(contenders, _harness(options, path)) as arena:
-        rows = _measure(workloads, arena, peak)
-    _report(info, rows, path)
+    rows = _race(workloads, contenders, options, path)
     if options.plot:
         plot.bars(rows, path.with_suffix(".png"))
 
@@ -129,17 +134,13 @@ def _size(axis: str) -> Callable[[Row], int]:
 
 def _run_scaling(options: argparse.Namespace, path: Path) -> None:
     wanted = options.axis.split(",") if options.axis else None
-    peak = machine_peak.measure()
     for kind, axes in SCALING.items():
         for axis, workloads in axes.items():
             if wanted and f"{kind}.{axis}" not in wanted:
                 continue
             contenders = [c for c in _chosen(options, {kind}) if c.name in _SCALERS]
-            info = machine.describe(contenders, peak)
             file = path.with_name(f"{path.stem}-{kind}-{axis}.json")
-            with Arena(contenders, _harness(options, file)) as arena:
-                rows = _measure(_select(workloads, options), arena, peak)
-            _report(info, rows, file)
+            rows = _race(_select(workloads, options), contenders, options, file)
             plot.curves(rows, _size(axis), f"{kind} {axis}", file.with_suffix(".png"))
 
 

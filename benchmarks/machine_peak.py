@@ -27,6 +27,15 @@ class Peak:
     flops: dict[str, tuple[float, float]]
     bandwidth: dict[int, float]
 
+    def best_of(self, other: Peak) -> Peak:
+        """What a busy machine hid from one measurement and showed to the other."""
+        flops = {
+            d: (max(one, other.flops[d][0]), max(every, one, *other.flops[d]))
+            for d, (one, every) in self.flops.items()
+        }
+        bandwidth = {size: max(b, other.bandwidth[size]) for size, b in self.bandwidth.items()}
+        return Peak(flops, bandwidth)
+
     def bandwidth_for(self, working_set: int) -> float:
         fits = [size for size in self.bandwidth if size >= working_set]
         return self.bandwidth[min(fits, default=max(self.bandwidth))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,8 +30,8 @@ class Row:
     """One workload measured."""
 
     workload: Workload
-    bound: float
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Entry]
+    bound: float = 0.0
 
     def best(self, contender: str) -> Entry | None:
         """The fastest form of a contender; of ours the one with default settings."""

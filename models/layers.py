@@ -1,4 +1,4 @@
-"""What models are made of: parameters that take their dtype from the first use, and dense layers."""
+"""What models are made of: parameters that take their dtype from the first use; dense layers."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class LayerNorm(Norm):
 
 
 class BatchNorm(Norm):
-    """Each feature by the batch's mean and variance in training, by their running means elsewhere."""
+    """Each feature by the mean and variance of the batch in training, else by running means."""
 
     states = ("running_mean", "running_var")
 

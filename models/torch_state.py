@@ -114,7 +114,7 @@ def _check_keys(arrays: Mapping[str, Array], wanted: Iterable[str], model: FNN |
         fail(
             sf.GraphError,
             f"from_torch_state: the state is not that of {model}",
-            got=f"without {', '.join(missing) or 'nothing'}, and with {', '.join(extra) or 'nothing'}",
+            got=f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(extra) or 'none'}",
             do="give the state dict of the module that the model stands for, with its biases",
         )
 

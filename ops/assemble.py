@@ -178,19 +178,22 @@ def unslice(g: Node, op: Slice, shape: Shape) -> Node:
             g = _dilate(g, axis, abs(step))
         before.append(0 if full else start)
         after.append(0 if full else shape[axis] - start - g.shape[axis])
-    return _pad(g, tuple(before), tuple(after), 0.0)
+    return pad_edges(g, tuple(before), tuple(after), 0.0)
 
 
 def _dilate(g: Node, axis: int, step: int) -> Node:
     """Put `step - 1` zeros between neighbours along an axis."""
     size = g.shape[axis]
     widths: tuple[AnyDim, ...] = (0,) * (g.ndim + 1)
-    wide = _pad(expand_dims(g, axis + 1), widths, _replace(widths, axis + 1, step - 1), 0.0)
+    wide = pad_edges(expand_dims(g, axis + 1), widths, _replace(widths, axis + 1, step - 1), 0.0)
     merged = reshape(wide, (*g.shape[:axis], size * step, *g.shape[axis + 1 :]))
     return slice_axis(merged, axis, 0, size * step - (step - 1))
 
 
-def _pad(x: Node, before: tuple[AnyDim, ...], after: tuple[AnyDim, ...], value: float) -> Node:
+def pad_edges(
+    x: Node, before: tuple[AnyDim, ...], after: tuple[AnyDim, ...], value: float
+) -> Node:
+    """x with elements of `value` around it; x itself where there are none to add."""
     if all(n == 0 for n in before + after):
         return x
     return apply(Pad(before, after, value), x)
@@ -266,7 +269,7 @@ def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Node:
             got=f"{pad_width} for {x.type}",
         )
     before, after = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
-    return _pad(x, before, after, float(constant_values))
+    return pad_edges(x, before, after, float(constant_values))
 
 
 @public(Kind.VIEW)

@@ -18,7 +18,7 @@ from staticflow.errors import DTypeError, ShapeError, fail
 from staticflow.graph import Const, Node, apply, as_node, const
 from staticflow.op import Op
 from staticflow.ops.cast import cast
-from staticflow.ops.views import Broadcast, Expand, Squeeze
+from staticflow.ops.views import Broadcast, Squeeze
 from staticflow.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes, promote
 
 DEFAULT_FLOAT = "float32"
@@ -91,12 +91,12 @@ def stretch(x: Node, shape: Shape) -> Node:
 
 
 def spread(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
-    """Repeat `x` to `shape`; its axis `k` becomes axis `axes[k]`."""
-    ones = tuple(k for k, n in enumerate(shape) if n == 1 and k not in axes)
-    wide = [k for k in range(len(shape)) if k not in ones]
-    if len(wide) > len(axes):
-        x = apply(Broadcast(tuple(shape[k] for k in wide), tuple(wide.index(k) for k in axes)), x)
-    return apply(Expand(ones), x) if ones else x
+    """Repeat `x` to `shape`; its axis `k` becomes axis `axes[k]`.
+
+    A new axis of size 1 is repeated once rather than expanded: so it is an axis like any other, and
+    a layer of width 1 has the structure of every layer.
+    """
+    return apply(Broadcast(shape, axes), x) if len(shape) > len(axes) else x
 
 
 def spread_along(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:

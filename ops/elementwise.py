@@ -161,7 +161,7 @@ abs = _row("abs", "abs({x})", np.abs,
     lambda g, y, x: g * sign(x),
     "The magnitude of x.", "sign(x), 0 at 0", domain="number", cost=1, symbol="abs")  # fmt: skip
 
-sign = _row("sign", "({t}({x} > 0) - {t}({x} < 0) if {x} == {x} else {x})", np.sign, None,
+sign = _row("sign", "({t}({x} > {t}(0)) - {t}({x} < {t}(0)) if {x} == {x} else {x})", np.sign, None,
     "-1, 0 or 1 with the sign of x; NaN for NaN.", domain="number", cost=2)  # fmt: skip
 
 floor = _row("floor", "floor_{t}({x})", np.floor, None,
@@ -192,7 +192,7 @@ def _softplus(x: Array) -> Array:
     return np.logaddexp(x, np.zeros((), x.dtype))
 
 
-relu = _row("relu", "({x} if ({x} > 0 or {x} != {x}) else {t}(0))", _relu,
+relu = _row("relu", "({t}(0) if {x} < {t}(0) else {x})", _relu,
     lambda g, y, x: where(greater(y, 0), g, 0.0),
     "max(x, 0).", "y > 0", domain="number", cost=1)  # fmt: skip
 

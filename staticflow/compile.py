@@ -18,6 +18,7 @@ from staticflow.graph import Node
 from staticflow.memory import MemoryPlan, plan_memory
 from staticflow.placement import Placement, place
 from staticflow.prepare import prepare
+from staticflow.recompute import recompute
 from staticflow.schedule import Step, place_assemblies, schedule
 from staticflow.simplify import resolve_mode, simplify
 
@@ -27,6 +28,7 @@ PIPELINE = (
     (place, "decide what each shard holds: rows, everything, or a partial sum"),
     (prepare, "copy where strides, assemblies or outputs demand it; sizes become classes"),
     (fuse, "group nodes that share loops into kernels"),
+    (recompute, "compute cheap values where they are read, and group again"),
     (lay_out, "give buffers to what leaves a kernel"),
     (schedule, "lower kernels to loop nests, in execution order"),
     (plan_memory, "give temporaries a slot in one arena"),
@@ -64,6 +66,7 @@ def compile_graph(
     roots = simplify(resolve_mode(outputs, training))
     placement = place(roots, shard)
     g, roots = prepare(placement.outputs)
+    g, roots = prepare(recompute(fuse(g), roots))
     groups = fuse(g)
     stored = stored_nodes(groups, roots)
     layout = lay_out(g, groups, roots)

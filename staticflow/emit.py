@@ -33,7 +33,7 @@ from staticflow.schedule import (
 )
 
 # The first entries of table T, before the buffers.
-WORK, SYNC, PEERS, SHARD, SHARDS = range(5)
+WORK, SYNC, PEERS, SHARDS, PROFILE = range(5)
 HEADER = 8
 # The first entry of table S, before the size classes.
 FIRST_ROW_ENTRY = 0
@@ -159,12 +159,21 @@ def size_text(dim: Dim) -> str:
     return " + ".join(terms)
 
 
-def driver_source(name: str, steps: Sequence[Step], buffers: Sequence[Buffer]) -> DriverText:
-    """The driver that runs the steps of a program in order."""
+def driver_source(
+    name: str, steps: Sequence[Step], buffers: Sequence[Buffer], timed: bool = False
+) -> DriverText:
+    """The driver that runs the steps of a program in order.
+
+    With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE].
+    """
     driver = _Driver(buffers)
     driver.write.depth = 1
-    for step in steps:
+    for position, step in enumerate(steps):
+        if timed:
+            driver.write("begin = cycles()")
         _emit_step(driver, step)
+        if timed:
+            driver.write(f"i8ptr(T[{PROFILE}])[{position}] += cycles() - begin")
     head = Writer()
     with head.block(f"def {name}(T, S):"):
         for size in sorted(driver.used_sizes, key=_size_entry):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from numbers import Real
 from typing import Any, ClassVar
 
 from staticflow import ops
@@ -286,11 +285,12 @@ def _check(
     optimizer: Optimizer, name: str, low: float, high: float = math.inf, above: bool = False
 ) -> None:
     """Refuse a setting outside [low, high), or (low, high) if it must be above; make it a float."""
-    value = getattr(optimizer, name)
-    if not isinstance(value, Real) or not low <= value < high or (above and value == low):
+    given = getattr(optimizer, name)
+    value = float(given) if hasattr(given, "__float__") else math.nan
+    if not low <= value < high or (above and value == low):
         interval = f"{'(' if above else '['}{low:g}, {high:g})"
-        fail(GraphError, f"{type(optimizer).__name__}: {name} must lie in {interval}", repr(value))
-    object.__setattr__(optimizer, name, float(value))
+        fail(GraphError, f"{type(optimizer).__name__}: {name} must lie in {interval}", repr(given))
+    object.__setattr__(optimizer, name, value)
 
 
 def _check_betas(optimizer: Adam | Lion) -> None:

@@ -23,6 +23,8 @@ from staticflow.emit import (
     SIZE_HEADER,
     SYNC,
     WORK,
+    DriverText,
+    driver_source,
     kernel_source,
 )
 from staticflow.graph import Node
@@ -67,7 +69,7 @@ class Program:
     def __init__(self, compiled: Compiled, toolchain: Toolchain) -> None:
         self.compiled = compiled
         self.toolchain = toolchain
-        self.function = self._load()
+        self.function = self._load(compiled.driver)
 
     @cached_property
     def call(self) -> Callable[[int, int], int]:
@@ -79,8 +81,14 @@ class Program:
         """The buffers to bind: leaves of the graph."""
         return {b.node: b.index for b in self.compiled.layout.buffers if b.role == "leaf"}
 
-    def _load(self) -> NativeFunction:
-        driver = self.compiled.driver
+    @cached_property
+    def timed(self) -> NativeFunction:
+        """The driver with a clock around each step, for profiles."""
+        compiled = self.compiled
+        name = f"{_driver_name(compiled.driver)}_timed"
+        return self._load(driver_source(name, compiled.steps, compiled.layout.buffers, timed=True))
+
+    def _load(self, driver: DriverText) -> NativeFunction:
         externals: dict[str, External] = {}
         for name, kernel in driver.kernels.items():
             externals[name] = self._kernel(name, kernel)
@@ -89,10 +97,11 @@ class Program:
         for call in driver.calls:
             externals[call] = self._call(call)
         source = KernelSource(
-            name=driver.source.split("(")[0].removeprefix("def ").strip(),
+            name=_driver_name(driver),
             source=driver.source,
             signature=Signature("i8", ("i8*", "i8*")),
             externals=externals,
+            namespace=_driver_namespace,
             noalias=False,
         )
         return self.toolchain.kernel(source)
@@ -159,6 +168,16 @@ class Program:
         driver = self.compiled.driver
         kernels = [kernel_source(k, name) for name, k in driver.kernels.items()]
         return "\n\n".join([*kernels, driver.source])
+
+
+def _driver_name(driver: DriverText) -> str:
+    return driver.source.split("(")[0].removeprefix("def ").strip()
+
+
+def _driver_namespace() -> Mapping[str, object]:
+    from staticflow.native.kernel_names import cycles
+
+    return {"cycles": cycles}
 
 
 def _namespace() -> Mapping[str, object]:

@@ -410,6 +410,19 @@ class Session:
 
         return explain_session(self)
 
+    def profile(self, feeds: Mapping[Any, Any], repeat: int = 100) -> Any:
+        """Time per kernel of a training step on this batch, named by the lines it came from."""
+        from staticflow.explain import profile_session
+
+        return profile_session(self, feeds, repeat)
+
+    def batch_name(self) -> str:
+        """The dimension that training slices; "" where no input has a named leading one."""
+        inputs = self.training_inputs()
+        if any(node.shape and not isinstance(node.shape[0], int) for node in inputs.values()):
+            return leading_dimension(inputs, None)
+        return ""
+
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Write weights, optimizer state, random state and the graph to a safetensors file."""
         from staticflow.checkpoint import save_session

@@ -18,6 +18,7 @@ import pytest
 
 from staticflow.native import llvm_compile, numba_compile
 from staticflow.native.llvm_compile import compile_ir
+from staticflow.native.numba_contexts import kernel_contexts
 from staticflow.native.objects import External, KernelSource, NativeFunction, ObjectCode, Signature
 from staticflow.native.toolchain import Toolchain, symbol_suffix
 
@@ -90,6 +91,26 @@ def test_arithmetic(toolchain: Toolchain) -> None:
         assert function(x, 7) == pytest.approx(names["f"](x, 7))
 
 
+@pytest.mark.parametrize("code", ["f4", "f8", "i4", "i8", "u8"])
+def test_min_and_max_are_pythons(toolchain: Toolchain, code: str) -> None:
+    text = "def f(x, y):\n    return min(x, y) * 100 + max(x, y)\n"
+    function = kernel(toolchain, text, "f8", code, code).bind()
+    assert function(3, 5) == function(5, 3) == 305
+    if code != "u8":
+        assert function(-3, 5) == function(5, -3) == -295
+    if code.startswith("f"):
+        text = "def f(x, y):\n    return min(x, y)\n"
+        function = kernel(toolchain, text, "f8", code, code).bind()
+        assert math.isnan(function(math.nan, 1.0))
+        assert function(1.0, math.nan) == min(1.0, math.nan) == 1.0
+
+
+def test_common_kernels_need_only_the_small_contexts() -> None:
+    source = KernelSource("f", ARITHMETIC.strip(), Signature("f8", ("f8", "i8")))
+    function, found = numba_compile._function(source), kernel_contexts()
+    assert "symbol" in numba_compile._lower(source, function, "symbol", found).text
+
+
 def test_divisions_by_zero_do_not_raise(toolchain: Toolchain) -> None:
     function = kernel(toolchain, "def f(x, y):\n    return x / y\n", "f8", "f8", "f8").bind()
     assert function(1.0, 0.0) == math.inf
@@ -158,6 +179,29 @@ def test_jitted_functions_and_numba_intrinsics_in_the_namespace(toolchain: Toolc
     function = kernel(toolchain, text, "i8", "f8", "f8", **options).bind()
     assert function(2.0, 6.0) == 4
     assert function(2.0, -6.0) == -7
+
+
+def test_jitted_functions_keep_their_options_and_kernels_theirs(toolchain: Toolchain) -> None:
+    @numba.njit
+    def quotient(x: float, y: float) -> float:
+        return x / y
+
+    text = "def f(x, y):\n    return quotient(x, 2.0) / y\n"
+    options = {"namespace": lambda: {"quotient": quotient}, "error_result": -7}
+    function = kernel(toolchain, text, "f8", "f8", "f8", **options).bind()
+    assert function(1.0, 0.0) == math.inf
+    with pytest.raises(ZeroDivisionError):
+        quotient(1.0, 0.0)
+    assert "fast" not in quotient.inspect_llvm(quotient.signatures[0])
+    assert "reassoc" not in quotient.inspect_llvm(quotient.signatures[0])
+
+
+def test_only_what_a_source_uses_of_its_namespace_counts() -> None:
+    names = {"unused": numba.njit(lambda x: x), "double": numba.njit(lambda x: 2 * x)}
+    text = "def f(x):\n    return x\n"
+    source = KernelSource("f", text, Signature("i8", ("i8",)), namespace=lambda: names)
+    assert numba_compile._lowered(source, "symbol").linked == []
+    assert not names["unused"].signatures
 
 
 def test_a_module_of_ir(toolchain: Toolchain) -> None:

@@ -227,6 +227,12 @@ def test_nan_with_a_payload(name: str) -> None:
     assert np.isnan(kernel(name, "f4")(x)).all()
 
 
+def test_float64_angles_beyond_the_reduction_are_nan() -> None:
+    x = np.array([2.0**50, -1e300])
+    for name in ("sin", "cos", "tan"):
+        assert np.isnan(kernel(name, "f8")(x)).all()
+
+
 def test_bounded_functions_stay_in_their_range() -> None:
     x = points("f4")
     for name, low, high in (("tanh", -1, 1), ("sigmoid", 0, 1), ("erf", -1, 1), ("sin", -1, 1)):

@@ -39,8 +39,9 @@ class Card:
 
     def inputs(self, x: Floats) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Raw features, normalised and in the shape of the network's input."""
-        normal = ((x - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
-        return normal if self.steps is None else normal.reshape(len(x), self.steps, -1)
+        scaled: Floats = (x - np.array(self.mean)) / np.array(self.std)
+        inputs = scaled.astype(np.float32)
+        return inputs if self.steps is None else inputs.reshape(len(x), self.steps, -1)
 
     def answers(self, table: Table) -> np.ndarray[Any, Any]:
         """The target's column as class numbers, or as normalised numbers."""

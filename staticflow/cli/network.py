@@ -32,11 +32,9 @@ def build(
     options: argparse.Namespace, features: int, steps: int | None, classes: int, total_steps: int
 ) -> sf.Session:
     """A session on inputs `x` and `y`; no class means that `y` is a number."""
-    shape: tuple[str | int, ...] = ("batch", features)
-    if steps is not None:
-        shape = ("batch", steps, features // steps)
-    x = sf.input("x", shape)
-    last = _body(options, x, max(1, classes))
+    width = features if steps is None else features // steps
+    x = sf.input("x", ("batch", width) if steps is None else ("batch", steps, width))
+    last = _body(options, x, width, max(1, classes))
     loss, outputs, metrics = _classifier(last) if classes else _regressor(last)
     return sf.Session(
         loss=loss,
@@ -48,10 +46,10 @@ def build(
     )
 
 
-def _body(options: argparse.Namespace, x: Node, out: int) -> Node:
-    hidden, dropout = widths(options), options.dropout or 0.0
+def _body(options: argparse.Namespace, x: Node, width: int, out: int) -> Node:
+    hidden, dropout = widths(options), options.dropout
     if options.model == "fnn":
-        sizes = [x.shape[-1], *hidden, out]
+        sizes = [width, *hidden, out]
         return models.FNN(sizes, activation=options.activation, dropout=dropout)(x)
     if len(set(hidden)) != 1:
         raise CommandError(

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 from zlib import error as ZlibError
 
 import numpy as np
@@ -83,13 +83,15 @@ def _check_header(path: Path, names: list[str]) -> None:
 def _read_npz(path: Path) -> Table:
     """Every array is a column; one of more dimensions gives a column for each of its elements."""
     columns: dict[str, Column] = {}
+    if not is_zipfile(path):
+        raise DataError(f"{path} is not an NPZ file, as np.savez writes it")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
                 columns.update(_array_columns(path, name, arrays[name]))
     except DataError:
         raise
-    except (ValueError, TypeError, EOFError, BadZipFile, ZlibError) as error:
+    except (ValueError, EOFError, BadZipFile, ZlibError) as error:
         raise DataError(f"{path} is not an NPZ file of plain arrays: {error}") from None
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:

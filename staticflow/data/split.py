@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +25,18 @@ def split_rows(
     seed: int,
     labels: np.ndarray[Any, Any] | None = None,
 ) -> Split:
-    """Draw `round(rows * test_fraction)` rows for the test, at least one for each part.
+    """Draw `rows * test_fraction` rows, rounded up, for the test; at least one for each part.
 
     With `labels`, every class is represented in the test by its share of the rows: the counts are
-    rounded so that they sum up (largest remainders), and each class keeps a row to train on.
+    rounded so that they sum up (largest remainders). Each class keeps a row to train on, even if
+    the test gets fewer rows by it.
     """
     if not 0.0 < test_fraction < 1.0:
         raise ValueError(f"the test fraction must lie between 0 and 1, got {test_fraction}")
     if rows < 2:
         raise ValueError(f"a split needs two rows or more, got {rows}")
     rng = np.random.default_rng(seed)
-    wanted = min(rows - 1, max(1, round(rows * test_fraction)))
+    wanted = min(rows - 1, math.ceil(rows * test_fraction - 1e-9))
     if labels is None:
         chosen = rng.permutation(rows)[:wanted]
     else:

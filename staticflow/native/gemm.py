@@ -1,4 +1,60 @@
-"""General matrix product for one core, as LLVM IR. (docs to come)"""
+"""General matrix product for one core, as LLVM IR: C = A @ B or C += A @ B, sizes at run time.
+
+The ways, chosen by sizes and strides alone, so that results repeat bit for bit:
+
+    n = 1, or m = 1                 gemm_line    scalar products, or a weighted sum of lines
+    rows of B contiguous            gemm_tile    register tiles, straight from A and B
+    ... and large or page-strided   gemm_block   the same tiles on panels copied into `work`
+    columns of B contiguous         gemm_flip    C^T = B^T A^T where A is the smaller to turn
+    ... and m large                 gemm_block   B turned in registers on its way into `work`
+
+A tile takes A with any strides, since it reads single elements of it; so a transposed A needs no
+copy. Copies pay later than one would think: with rows of four vectors the second-level cache feeds
+the tiles at full speed. A tile's row addresses are kept from LLVM's eyes (`Code.opaque`), which
+otherwise derives them one from the other, in a chain as long as the tile is high.
+
+Measured: GFLOP/s of one core, m x k x n, A' and B' transposed, here | OpenBLAS 0.3.30 (its
+SkylakeX kernels, one thread) | ratio; Zen 5, AVX-512, 48 KB and 1 MB of caches. Both are called in
+a native loop on the same arrays, in alternation, 40 rounds of 2 ms, the best of each. The peak (24
+independent multiply-adds, no memory) measured there is 251 in float32 and 126 in float64.
+
+                                  float32                  float64
+    16x4x16                  85     69   1.24        73     58   1.26
+    16x16x1                  37      8   4.36        34     12   2.81
+    32x64x1                 132     57   2.33        82     39   2.14
+    1x16x16                  41     26   1.57        30     22   1.35
+    1x64x64                 167    133   1.26        91     71   1.28
+    1x64x64 B'              156     84   1.86        94     53   1.76
+    16x64x64                249    245   1.02       124    122   1.02
+    32x64x64                253    246   1.03       124    124   1.00
+    32x64x64 B'             211    112   1.88       111     62   1.80
+    32x32x128               249    238   1.04       121    116   1.04
+    16x10x128               226    216   1.05       114    108   1.05
+    64x128x10               135    105   1.29        75     74   1.01
+    128x64x10 A'            135    160   0.84        74     82   0.91
+    64x128x10 B'            131    192   0.68        70     92   0.76
+    64x10x128 B'            192    116   1.66        98     55   1.78
+    16x784x128              252     90   2.79       117     58   1.99
+    64x784x128              252    167   1.50       120     80   1.50
+    784x16x128 A'           244    167   1.46       120     72   1.66
+    784x64x128 A'           248    187   1.32       123     82   1.49
+    16x128x784 B'           221     92   2.41       121     56   2.16
+    64x128x784 B'           222    170   1.30       119     82   1.45
+    128x512x512             246    197   1.25       109     91   1.20
+    64x512x2048             212    177   1.20        93     81   1.15
+    128x1024x1024           219    195   1.12        99     87   1.14
+    1024x128x1024 A'        229    218   1.05       105     86   1.22
+    128x1024x1024 B'        204    174   1.17        92     83   1.11
+    1024x1024x1024          224    215   1.04       101     90   1.12
+
+With 32-byte vectors on the same machine, which halves the peak, the larger of these products reach
+90 to 120 in float32 and 47 to 59 in float64. Slower than OpenBLAS: 2 to 4 columns, which waste
+most of their lanes (32x64x3: 37 against 76), and 2 to 4 rows times a transposed B with a large k,
+which is turned for too little work (4x512x128 B': 75 against 221).
+
+Compiling one precision takes 0.55 s with 64-byte vectors (emission 0.10, optimisation 0.28, code
+0.15) and 0.3 s with 32-byte vectors.
+"""
 
 from __future__ import annotations
 

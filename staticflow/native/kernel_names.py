@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
+from numba.core import cgutils
+
+from staticflow.native.intrinsics import declare
 
 from staticflow.native.random_math import FUNCTIONS as RANDOM
 from staticflow.native.scalar_math import FUNCTIONS as MATH
@@ -16,6 +21,17 @@ def wrap_index(index: int, extent: int) -> int:
     """An index within 0 .. extent - 1; a negative one counts from the end, as in NumPy."""
     position = index + extent if index < 0 else index
     return max(0, min(position, extent - 1))
+
+
+def _cycles(builder: Any) -> Any:
+    word = ir.IntType(64)
+    counter = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(word, []), "llvm.readcyclecounter"
+    )
+    return builder.call(counter, ())
+
+
+cycles = declare("cycles", "i8", (), _cycles)
 
 
 def _bounds() -> dict[str, object]:

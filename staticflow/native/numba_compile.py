@@ -75,13 +75,13 @@ def _finish(lowered: Lowered) -> ObjectCode:
 
 def _lowered(kernel: KernelSource, symbol: str) -> Lowered:
     function = _function(kernel)
-    names = function.__globals__.values()
+    names = [function.__globals__.get(name) for name in function.__code__.co_names]
     if not calls_jitted_functions(names):
         found = kernel_contexts()
         add_intrinsics(found, names)
         try:
             return _lower(kernel, function, symbol, found)
-        except errors.NumbaError:
+        except (errors.NumbaError, NotImplementedError):
             pass  # perhaps it needs what only Numba's contexts have; if not, they say what is wrong
     return _lower(kernel, function, symbol, numba_contexts())
 
@@ -123,7 +123,8 @@ def _lower(kernel: KernelSource, function: Any, symbol: str, found: Contexts) ->
         untyped.FixupArgs().run_pass(state)
         untyped.IRProcessing().run_pass(state)
         untyped.ReconstructSSA().run_pass(state)
-        typed.NopythonTypeInference().run_pass(state)
+        with ConfigStack().enter(_numbas_flags()):  # jitted functions that are called inherit them
+            typed.NopythonTypeInference().run_pass(state)
         typed.PreLowerStripPhis().run_pass(state)
         typed.IRLegalization().run_pass(state)
         descriptor = funcdesc.PythonFunctionDescriptor.from_specialized_function(
@@ -141,11 +142,15 @@ def _flags(kernel: KernelSource, found: Contexts) -> Any:
     flags.noalias = kernel.noalias
     flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     flags.nrt = found.numbas_own
-    if calls_jitted_functions(kernel.namespace().values()):
-        return flags  # jitted functions inherit the flags of who compiles them: keep Numba's
     flags.error_model = "numpy"
     if kernel.fastmath:
         flags.fastmath = cpu_options.FastMathOptions(set(kernel.fastmath))
+    return flags
+
+
+def _numbas_flags() -> Any:
+    flags = compiler.Flags()
+    flags.nrt = True
     return flags
 
 

@@ -51,6 +51,8 @@ def kernel_contexts() -> Contexts:
     target_context = _KernelTarget(typing_context)
     typing_context.refresh()
     target_context.refresh()
+    for function, compare in ((min, "<"), (max, ">")):
+        typing_context.replace_global(function, _choice_template(compare, target_context))
     _add_bool_pointers(target_context)
     return Contexts(typing_context, target_context, False)
 
@@ -87,9 +89,6 @@ class _KernelTyping(typing.BaseContext):  # type: ignore[misc]
                 if not issubclass(template, templates._OverloadAttributeTemplate):
                     self.insert_attributes(template(self))
 
-        for function, compare in ((min, "<"), (max, ">")):
-            self._remove_global(function)
-            self.insert_global(function, types.Function(_choice_template(function, compare)))
 
     def _add_global(self, value: Any, type_: Any) -> None:
         existing = self._lookup_global(value)
@@ -99,12 +98,14 @@ class _KernelTyping(typing.BaseContext):  # type: ignore[misc]
         self.insert_global(value, type_)
 
     def add_intrinsic(self, value: _Intrinsic, target: Any) -> None:
-        if value in self._known:
-            return
-        self._known.add(value)
+        if value not in self._known:  # Numba's typing of it would fill Numba's contexts
+            self._known.add(value)
+            self.replace_global(value, _intrinsic_template(value, target))
+
+    def replace_global(self, value: Any, template: Any) -> None:
         if self._lookup_global(value) is not None:
-            self._remove_global(value)  # Numba's typing of it would fill Numba's contexts
-        self.insert_global(value, types.Function(_intrinsic_template(value, target)))
+            self._remove_global(value)
+        self.insert_global(value, types.Function(template))
 
 
 class _KernelTarget(cpu.CPUContext):  # type: ignore[misc]
@@ -139,7 +140,7 @@ class _KernelTarget(cpu.CPUContext):  # type: ignore[misc]
         # Numba would link its reference counting here; kernels own nothing
 
 
-def _choice_template(function: Any, compare: str) -> Any:
+def _choice_template(compare: str, target: Any) -> Any:
     """`min` or `max` of two numbers; in some versions of Numba they are jitted functions."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -159,6 +160,7 @@ def _choice_template(function: Any, compare: str) -> Any:
             result = self.context.unify_types(*map(types.unliteral, args))
             return typing.signature(result, result, result)
 
+    target.insert_func_defn([(generate, generate, (types.Number, types.Number))])
     return Template
 
 

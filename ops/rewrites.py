@@ -1,0 +1,60 @@
+"""The rewrite rules: what `simplify` may put in place of a node.
+
+Every rule gives a node of the same type and the same value, but for the rounding of a product with
+two constants. None would hide a NaN: there is no rule for `x * 0` or `x - x`.
+"""
+
+from __future__ import annotations
+
+from staticflow.graph import Node
+from staticflow.ops.assembly_rules import ASSEMBLY_RULES
+from staticflow.ops.rules import Rule, formula
+from staticflow.ops.view_rules import VIEW_RULES
+
+ALGEBRA = (
+    formula("x + 0", "x"),
+    formula("x - 0", "x"),
+    formula("0 - x", "-x"),
+    formula("x * 1", "x"),
+    formula("x * -1", "-x"),
+    formula("x / 1", "x"),
+    formula("x ** 1", "x"),
+    formula("x ** 2", "square(x)"),
+    formula("-(-x)", "x"),
+    formula("-(x - y)", "y - x"),
+    formula("x + (-y)", "x - y"),
+    formula("x - (-y)", "x + y"),
+    formula("(-x) * (-y)", "x * y"),
+    formula("(-x) / (-y)", "x / y"),
+    formula("a * (b * x)", "(a * b) * x"),
+    formula("a * (-x)", "(-a) * x"),
+    formula("-(a * x)", "(-a) * x"),
+    formula("square(-x)", "square(x)"),
+    formula("square(abs(x))", "square(x)"),
+    formula("abs(-x)", "abs(x)"),
+    formula("abs(abs(x))", "abs(x)"),
+    formula("relu(relu(x))", "relu(x)"),
+    formula("maximum(x, x)", "x"),
+    formula("minimum(x, x)", "x"),
+    formula("logical_not(logical_not(c))", "c"),
+    formula("where(True, x, y)", "x"),
+    formula("where(False, x, y)", "y"),
+    formula("where(c, x, x)", "x"),
+    formula("where(logical_not(c), x, y)", "where(c, y, x)"),
+)
+
+
+def _narrow_again(node: Node) -> Node | None:
+    (inner,) = node.inputs
+    if inner.op.name != "astype_float64" or inner.inputs[0].type != node.type:
+        return None
+    return inner.inputs[0]
+
+
+CONVERSION = (
+    Rule("astype_float32", "float32 through float64 is itself", _narrow_again),
+    Rule("stopgradient", "derivatives are taken by now", lambda node: node.inputs[0]),
+)
+
+RULES: tuple[Rule, ...] = (*ALGEBRA, *CONVERSION, *VIEW_RULES, *ASSEMBLY_RULES)
+

@@ -1,0 +1,112 @@
+"""What a session compiled to, as text: graph, kernels, memory plan, choices, and time per kernel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from staticflow.emit import PROFILE, describe
+from staticflow.graph import format_graph
+from staticflow.program import Frame, Program
+from staticflow.schedule import where_of
+
+if TYPE_CHECKING:
+    from staticflow.session import Session
+
+
+def session_source(session: Session) -> str:
+    """The source of the training step if there is a loss and an optimizer, else of the outputs."""
+    return "\n\n".join(program.source for program in _programs(session))
+
+
+def _programs(session: Session) -> list[Program]:
+    if session.loss is None:
+        runner, _, _ = session._runner(session.outputs)
+        return [runner.program]
+    programs = session._step_programs(session.batch_name())
+    return [p for p in (programs.forward, programs.update) if p is not None]
+
+
+def explain_session(session: Session) -> str:
+    """The graph, the kernels, the memory plan and the cost model's choices."""
+    parts = ["GRAPH", format_graph(session._roots())]
+    for program in _programs(session):
+        compiled = program.compiled
+        parts += ["", f"PROGRAM {program.function.symbol}", "", "SIZES"]
+        parts += [f"  n{i} = {size}" for i, size in enumerate(compiled.g.sizes)]
+        parts += ["", "KERNELS"]
+        parts += [f"  {describe(step)}  # {where_of(step)}" for step in compiled.steps]
+        parts += ["", "MEMORY", *_memory(program)]
+        placement = compiled.placement
+        sharded = f"rows of {placement.shard!r}" if placement.shard else placement.reason
+        parts += ["", f"SHARDS  {sharded}"]
+    for trainer in session._trainers.values():
+        choice = trainer.choice
+        parts.append(
+            f"CHOICE  sizes {trainer.env}: {choice.shards} shard(s); estimated "
+            f"{choice.serial_ns / 1e3:.1f} us on one, {choice.sharded_ns / 1e3:.1f} us as chosen "
+            f"or on all; {choice.reason or 'sharding pays'}"
+        )
+    return "\n".join(parts)
+
+
+def _memory(program: Program) -> list[str]:
+    plan = program.compiled.memory
+    lines = [f"  slot {i}: {size} bytes" for i, size in enumerate(plan.slots)]
+    for buffer, slot in plan.slot_of.items():
+        first, last = plan.live[buffer]
+        node = program.compiled.layout.buffers[buffer].node
+        lines.append(f"  {node.name} (buffer {buffer}) in slot {slot}, live in steps {first}..{last}")
+    return lines or ["  no temporaries"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Time per kernel of one training step or run."""
+
+    rows: tuple[tuple[float, str], ...]  # microseconds, what and where
+    step_us: float
+
+    def __str__(self) -> str:
+        total = sum(us for us, _ in self.rows)
+        lines = [f"{us:10.3f} us {us / total:6.1%}  {what}" for us, what in self.rows]
+        return "\n".join([*lines, f"{total:10.3f} us in all kernels"])
+
+
+def profile_program(program: Program, frame: Frame, repeat: int) -> list[tuple[float, str]]:
+    """The mean microseconds of every step of a program, over `repeat` runs."""
+    steps = program.compiled.steps
+    cycles = np.zeros(max(1, len(steps)), np.int64)
+    frame.T[PROFILE] = cycles.ctypes.data
+    call: Any = program.timed.bind()
+    call(*frame.addresses)
+    cycles[:] = 0
+    begin = time.perf_counter()
+    for _ in range(repeat):
+        call(*frame.addresses)
+    seconds = time.perf_counter() - begin
+    per_cycle = seconds * 1e6 / max(1, int(cycles.sum()))
+    return [
+        (float(count) * per_cycle / repeat, f"{describe(step)}  # {where_of(step)}")
+        for count, step in zip(cycles, steps, strict=False)
+    ]
+
+
+def profile_session(session: Session, feeds: Mapping[Any, Any], repeat: int) -> Profile:
+    """Profile forward, backward and update on one batch; parameters are put back afterwards."""
+    kept = {name: array.copy() for name, array in session.params.items()}
+    slots = {name: array.copy() for name, array in session._slots.items()}
+    trainer, _ = session._run_batch(feeds, None, train=False)
+    frames = trainer.shards[0].frames
+    rows = profile_program(trainer.programs.forward, frames["whole"], repeat)
+    if trainer.programs.update is not None:
+        rows += profile_program(trainer.programs.update, frames["update"], repeat)
+    for name, array in kept.items():
+        session.params[name][...] = array
+    for name, array in slots.items():
+        session._slots[name][:] = array
+    return Profile(tuple(rows), sum(us for us, _ in rows))

@@ -1,0 +1,57 @@
+"""Compute cheap values again where they are read, rather than store them between kernels.
+
+Before: kernel 1 stores h = relu(z) and the mask h > 0; kernel 2 loads both.
+After:  kernel 1 stores h; kernel 2 loads h and computes the mask.
+
+Only values that follow cheaply from one value that is stored anyway are worth it: then a load takes
+the place of a load, and a store goes away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from staticflow.buffers import lives_in_register, stored_nodes
+from staticflow.fuse import Group, is_implicit, through_views
+from staticflow.graph import Const, Node, toposort, with_inputs
+from staticflow.op import Kind, Map
+
+CHEAP = 2
+
+
+def recompute(groups: Sequence[Group], outputs: Sequence[Node]) -> list[Node]:
+    """Rebuild the graph with a copy of each cheap value for every kernel that reads it."""
+    stored = stored_nodes(groups, outputs)
+    home = {node: group for group in groups for node in group.nodes}
+    new: dict[Node, Node] = {}
+    copies: dict[tuple[Node, int], Node] = {}
+    for node in toposort(outputs):
+        inputs = []
+        for x in node.inputs:
+            group = home.get(node)
+            if group is not None and _worth_it(x, node, group, stored):
+                key = (x, id(group))
+                if key not in copies:
+                    copies[key] = _copy(x, new)
+                inputs.append(copies[key])
+            else:
+                inputs.append(new[x])
+        new[node] = with_inputs(node, tuple(inputs))
+    return [new[root] for root in outputs]
+
+
+def _worth_it(x: Node, node: Node, group: Group, stored: set[Node]) -> bool:
+    if group.kind is not Kind.MAP or not isinstance(x.op, Map) or x not in stored:
+        return False
+    if lives_in_register(x, (), node, group) or x.op.row.cost > CHEAP:
+        return False
+    if node.op.kind in (Kind.GATHER, Kind.SCATTER):
+        return False
+    sources = [r for r in (through_views(y)[0] for y in x.inputs) if not is_implicit(r)]
+    if len(sources) != 1 or isinstance(sources[0].op, Const):
+        return False
+    return sources[0] in stored or sources[0].op.kind is Kind.LEAF
+
+
+def _copy(x: Node, new: dict[Node, Node]) -> Node:
+    return Node(x.op, tuple(new[y] for y in x.inputs), x.type, x.where, x.label)

@@ -1,0 +1,137 @@
+"""The architecture, kept by the imports: each layer uses what is below it, never what is above.
+
+Imports inside functions count as well, imports for annotations only do not.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# From the bottom up. A name is a module or package of `staticflow`; "" is `staticflow` itself.
+LAYERS: dict[str, set[str]] = {
+    "values and machine": {"errors", "dims", "types", "native", "plot"},
+    "graph": {"op", "graph", "structure"},
+    "vocabulary": {"ops"},
+    "graph to graph": {"differentiate", "simplify", "interpret", "generalise"},
+    "graph to loops": {
+        "buffers", "compile", "cost", "donate", "emit", "fuse", "loops", "lower", "memory",
+        "placement", "prepare", "recompute", "schedule",
+    },
+    "programs": {"program", "runner", "checks", "feeds", "init", "parameters", "function"},
+    "training": {"learning_rates", "optim", "training", "history", "progress"},
+    "session": {"session", "fitting", "explain", "checkpoint"},
+    "public": {""},
+    "models": {"models"},
+    "command line": {"data", "cli", "__main__"},
+}  # fmt: skip
+
+
+def module_name(path: Path) -> str:
+    """`staticflow.ops.views` for ops/views.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] != "staticflow":
+        parts = ("staticflow", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module by name, `ops` and `models` by their real place."""
+    own = [p for p in (ROOT / "staticflow").rglob("*.py") if p.resolve() == p]
+    rest = [p for folder in ("ops", "models") for p in (ROOT / folder).rglob("*.py")]
+    return {module_name(path): path for path in (*own, *rest)}
+
+
+def imports(path: Path, lazy: bool) -> set[str]:
+    """The modules of staticflow that a file imports; those inside functions if `lazy`."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.FunctionDef) and not lazy:
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            found.update(name if name in modules() else str(node.module) for name in whole)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return {name for name in found if name.split(".")[0] == "staticflow"}
+
+
+def part(module: str) -> str:
+    """The name under which a module stands in LAYERS."""
+    return (module.split(".") + [""])[1]
+
+
+def layer(module: str) -> int:
+    for rank, names in enumerate(LAYERS.values()):
+        if part(module) in names:
+            return rank
+    raise AssertionError(f"{module} belongs to no layer: enter it in LAYERS")
+
+
+def test_every_entry_names_a_module() -> None:
+    known = {part(module) for module in modules()}
+    listed = [name for names in LAYERS.values() for name in names]
+    assert len(listed) == len(set(listed)), "a module stands in two layers"
+    assert set(listed) <= known, f"no such module: {sorted(set(listed) - known)}"
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_look_down(name: str) -> None:
+    up = [other for other in imports(modules()[name], lazy=True) if layer(other) > layer(name)]
+    assert not up, f"{name} imports {', '.join(up)}, which stands above it"
+
+
+def test_modules_import_in_one_order() -> None:
+    """No cycle among imports at module level."""
+    graph = {name: imports(path, lazy=False) & set(modules()) for name, path in modules().items()}
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(name: str) -> None:
+        assert name not in path, f"a cycle: {' -> '.join([*path, name])}"
+        if name in done:
+            return
+        path.append(name)
+        for other in graph[name] - {name}:
+            visit(other)
+        done.add(path.pop())
+
+    for name in graph:
+        visit(name)
+
+
+@pytest.mark.parametrize("name", sorted(n for n in modules() if part(n) in LAYERS["graph to loops"]))
+def test_the_compiler_knows_no_op(name: str) -> None:
+    found = [other for other in imports(modules()[name], lazy=True) if part(other) == "ops"]
+    assert not found, f"{name} must do with the kinds of ops, but imports {', '.join(found)}"
+
+
+@pytest.mark.parametrize("name", sorted(n for n in modules() if part(n) in {"ops", "native"}))
+def test_ops_and_native_stand_alone(name: str) -> None:
+    """The machine layer knows no graph, and an op is declared without the compiler."""
+    allowed = {"native", "errors"}
+    if part(name) == "ops":
+        allowed |= {"ops", "op", "graph", "dims", "types"}
+    found = {part(other) for other in imports(modules()[name], lazy=True)}
+    assert found <= allowed, f"{name} imports {sorted(found - allowed)}"
+
+
+@pytest.mark.parametrize("name", sorted(n for n in modules() if part(n) == "models"))
+def test_models_use_the_public_api(name: str) -> None:
+    """`staticflow` and its modules for users, and the errors' layout."""
+    allowed = {"", "models", "ops", "init", "optim", "errors"}
+    found = {part(other) for other in imports(modules()[name], lazy=True)}
+    assert found <= allowed, f"{name} imports {sorted(found - allowed)}"
