@@ -95,7 +95,7 @@ def _race(
 
 def _line(row: Row) -> str:
     """A line of progress: every contender's best, in microseconds."""
-    names = dict.fromkeys(e.contender for e in row.entries)
+    names = dict.fromkeys(e.column for e in row.entries)
     best = [(name, row.best(name)) for name in names]
     shown = [f"{n} {table.duration(median(e.samples))}" for n, e in best if e is not None]
     return f"{row.workload.name} {row.workload.dtype}: {', '.join(shown) or 'nothing ran'}"

@@ -48,6 +48,12 @@ class Entry:
     failed: list[str] = field(default_factory=list)
     why_not: str | None = None
 
+    @property
+    def column(self) -> str:
+        """Where it is shown: a peer by its best variant, ours by each, as a user sets threads."""
+        own = self.role == "ours" and self.variant
+        return f"{self.contender} {self.variant}" if own else self.contender
+
 
 def clean_environment(extra: dict[str, str]) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(TUNING)}
@@ -88,7 +94,7 @@ class Process:
             line = self._answers.get(timeout=self.timeout)
         except queue.Empty:
             self._process.kill()
-            self.dead = f"no answer in {self.timeout:.0f} s"
+            self.dead = f"no answer in {self.timeout:g} s"
             return {"error": self.dead}
         if not line:
             self.dead = f"its process ended with status {self._process.wait()}"

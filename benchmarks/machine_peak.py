@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,14 +76,15 @@ def _burner(dtype: str, lanes: int) -> Callable[[int, Any], Any]:
     scalar = types.float32 if dtype == "float32" else types.float64
     element = ir.FloatType() if dtype == "float32" else ir.DoubleType()
 
-    @intrinsic
+    @intrinsic  # type: ignore[untyped-decorator]
     def burn(typing_context: Any, count: Any, x: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return _fma_loop(builder, *arguments, lanes, element)
+            count, x = arguments
+            return _fma_loop(builder, count, x, lanes, element)
 
         return scalar(types.int64, scalar), emit
 
-    @njit((types.int64, scalar), nogil=True)
+    @njit((types.int64, scalar), nogil=True)  # type: ignore[untyped-decorator]
     def run(count: int, x: Any) -> Any:
         return burn(count, x)
 
@@ -105,18 +107,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _burn(run: Callable[[int, Any], Any], count: int, x: Any, _thread: int) -> None:
+    run(count, x)
+
+
 def _flops(dtype: str, threads: int, count: int = 4_000_000, rounds: int = 15) -> float:
     best = 0.0
     for size in VECTOR_BYTES:
         lanes = size // np.dtype(dtype).itemsize
         run, x = _burner(dtype, lanes), np.dtype(dtype).type(0.5)
+        burn = partial(_burn, run, count, x)
         for _ in range(rounds):
-            seconds = together(lambda _, f=run, v=x: f(count, v), threads)
+            seconds = together(burn, threads)
             best = max(best, threads * count * ACCUMULATORS * 2 * lanes / seconds)
     return best
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _triad(a: Any, b: Any, c: Any, repeats: int) -> None:
     for r in range(repeats):
         s = np.float32(0.5 + r)

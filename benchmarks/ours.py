@@ -114,8 +114,8 @@ class _StreamJob(Job):
     def _compiled_step(w: Stream) -> Any:
         x = sf.input("x", ("batch", "time", w.features), dtype=w.dtype)
         h, c = (sf.input(name, ("batch", w.hidden), dtype=w.dtype) for name in "hc")
-        rnn = models.RNN(w.hidden, cell="lstm", return_state=True)
-        last, (h_new, c_new) = rnn(x, initial_state=(h, c))
+        rnn = models.RNN(w.hidden, cell="lstm")
+        last, (h_new, c_new) = rnn(x, initial_state=(h, c), return_state=True)
         named = data.stream_weights(w)
         head = {name: named.pop(name) for name in ("head.weight", "head.bias")}
         matrix, bias = (sf.param(name, a.shape, init=a, dtype=w.dtype) for name, a in head.items())

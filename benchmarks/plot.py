@@ -19,13 +19,13 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
     return pyplot.subplots(figsize=(width, height), layout="constrained")
 
 
-def _contenders(rows: list[Row]) -> list[str]:
-    return list(dict.fromkeys(e.contender for row in rows for e in row.entries if e.samples))
+def _columns(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(e.column for row in rows for e in row.entries if e.samples))
 
 
 def bars(rows: list[Row], path: Path) -> None:
     """One group of bars a workload, time a step on a logarithmic axis."""
-    names = _contenders(rows)
+    names = _columns(rows)
     figure, axes = _axes(9, 1 + 0.5 * len(rows))
     height = 0.8 / max(1, len(names))
     for k, name in enumerate(names):
@@ -43,7 +43,7 @@ def bars(rows: list[Row], path: Path) -> None:
 def curves(rows: list[Row], size: Callable[[Row], int], axis: str, path: Path) -> None:
     """Time a step against one size, both logarithmic, and the bound."""
     figure, axes = _axes(7, 4.5)
-    for name in _contenders(rows):
+    for name in _columns(rows):
         known = [(size(row), row.best(name)) for row in rows]
         points = [(x, median(e.samples) * 1e6) for x, e in known if e is not None]
         axes.plot(*zip(*points, strict=True), marker="o", label=name)

@@ -16,11 +16,11 @@ def duration(seconds: float) -> str:
     return f"{us:.3g}" if us < 100 else f"{us:.0f}"
 
 
-def _cell(row: Row, contender: str) -> str:
-    entry = row.best(contender)
+def _cell(row: Row, column: str) -> str:
+    entry = row.best(column)
     if entry is None:
         return "-"
-    how = ", ".join(filter(None, (entry.form, entry.variant)))
+    how = ", ".join(filter(None, (entry.form, entry.variant if entry.role == "peer" else "")))
     return duration(median(entry.samples)) + (f" ({how})" if how else "")
 
 
@@ -34,12 +34,12 @@ def _ratio_cells(row: Row) -> list[str]:
 
 def markdown(rows: list[Row]) -> str:
     """Microseconds a step: the bound, every contender's best, and the best peer against ours."""
-    contenders = list(dict.fromkeys(e.contender for row in rows for e in row.entries))
-    head = ["workload", "dtype", "bound", *contenders, "best peer / ours (range)", "target"]
+    columns = list(dict.fromkeys(e.column for row in rows for e in row.entries))
+    head = ["workload", "dtype", "bound", *columns, "best peer / ours (range)", "target"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         cells = [row.workload.name, row.workload.dtype, duration(row.bound)]
-        cells += [_cell(row, c) for c in contenders] + _ratio_cells(row)
+        cells += [_cell(row, c) for c in columns] + _ratio_cells(row)
         lines.append(cells)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

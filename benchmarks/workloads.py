@@ -12,6 +12,14 @@ from typing import Any
 LEARNING_RATE = 1e-3
 
 
+def _sizes(sizes: tuple[int, ...]) -> str:
+    """The sizes in the field's notation; many equal hidden layers as `64x16`."""
+    first, *hidden, last = sizes
+    if len(hidden) > 3 and len(set(hidden)) == 1:
+        return f"{first}-{hidden[0]}x{len(hidden)}-{last}"
+    return "-".join(map(str, sizes))
+
+
 @dataclass(frozen=True)
 class FNN:
     """One training step of a feed-forward net, cycling through `batches` minibatches."""
@@ -27,7 +35,7 @@ class FNN:
 
     @property
     def name(self) -> str:
-        return f"{'-'.join(map(str, self.sizes))} {self.activation}, batch {self.batch}"
+        return f"{_sizes(self.sizes)} {self.activation}, batch {self.batch}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Infer:
 
     @property
     def name(self) -> str:
-        return f"{'-'.join(map(str, self.sizes))} {self.activation}, {self.batch} rows"
+        return f"{_sizes(self.sizes)} {self.activation}, {self.batch} rows"
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ class Ode:
 
     @property
     def name(self) -> str:
-        return f"RK4 step of a {'-'.join(map(str, self.sizes))} {self.activation} net"
+        return f"RK4 step of a {_sizes(self.sizes)} {self.activation} net"
 
 
 Workload = FNN | RNN | Infer | Stream | Ode
@@ -174,4 +182,5 @@ def from_json(fields: dict[str, Any]) -> Workload:
     fields = dict(fields)
     if "sizes" in fields:
         fields["sizes"] = tuple(fields["sizes"])
-    return _KINDS[fields["kind"]](**fields)
+    workload: Workload = _KINDS[fields["kind"]](**fields)
+    return workload

@@ -135,7 +135,7 @@ arctanh = _row("arctanh", "arctanh_{t}({x})", np.arctanh,
     lambda g, y, x: g / ((1.0 - x) * (1.0 + x)),
     "The inverse of tanh.", "1/(1-x^2)", points=UNIT, sample=(-0.9, 0.9))  # fmt: skip
 
-# The error function: SciPy is no dependency, so the reference is math's, element by element
+# The error function, which NumPy does not have: the reference goes element by element
 
 
 def _erf(x: Array) -> Array:

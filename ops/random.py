@@ -8,13 +8,13 @@ however often it is used. No derivative passes through a draw.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from staticflow.errors import GraphError, fail
+from staticflow.native.random_formulas import draw
 from staticflow.graph import Hyper, Node, apply
 from staticflow.op import Array, Axes, Classes, Kind, OutType
 from staticflow.ops.counting import IndexMap
@@ -43,12 +43,9 @@ class Random(IndexMap):
         return TensorType(self.shape, self.dtype)
 
     def reference(self, *xs: Array) -> Any:
-        from staticflow.native import random_math
-
         seed, step = (int(x) for x in xs)
-        flat = np.arange(int(np.prod(self.shape)), dtype=np.int64)
-        values = random_math.draw(self.dist, self.dtype, seed, self.token, step, flat)
-        return values.reshape(self.shape)
+        count = math.prod(int(n) for n in self.shape)
+        return draw(self.dist, self.dtype, seed, self.token, step, count).reshape(self.shape)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return tuple(classes.fresh(n) for n in self.shape)

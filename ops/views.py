@@ -22,8 +22,16 @@ import numpy as np
 
 from staticflow.dims import AnyDim, divide
 from staticflow.graph import Node, apply
-from staticflow.op import Access, Array, Axes, Classes, OutType, View, contiguous_strides
-from staticflow.op import merge_strides
+from staticflow.op import (
+    Access,
+    Array,
+    Axes,
+    Classes,
+    OutType,
+    View,
+    contiguous_strides,
+    merge_strides,
+)
 from staticflow.types import Shape, TensorType
 
 
@@ -48,9 +56,6 @@ class Transpose(View):
     def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
         strides = tuple(access.strides[axis] for axis in self.perm)
         return Access(access.buffer, access.offset, out, strides)
-
-    def moves_axis(self, axis: int, shape: Shape) -> int | None:
-        return self.perm.index(axis)
 
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return self.perm.index(axis)
@@ -92,10 +97,6 @@ class Expand(View):
         kept = [k for k in range(len(shape) + len(self.axes)) if k not in self.axes]
         return kept[axis]
 
-    def moves_axis(self, axis: int, shape: Shape) -> int | None:
-        kept = [k for k in range(len(shape) + len(self.axes)) if k not in self.axes]
-        return kept[axis]
-
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.axes)
 
@@ -131,10 +132,6 @@ class Squeeze(View):
 
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return axis - sum(dropped < axis for dropped in self.axes)
-
-    def moves_axis(self, axis: int, shape: Shape) -> int | None:
-        kept = [k for k in range(len(shape)) if k not in self.axes]
-        return kept.index(axis) if axis in kept else None
 
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.axes)
@@ -186,9 +183,6 @@ class Broadcast(View):
 
     def sizes(self) -> tuple[AnyDim, ...]:
         return tuple(self.shape[axis] for axis in self.new_axes)
-
-    def moves_axis(self, axis: int, shape: Shape) -> int | None:
-        return self.axes[axis]
 
     def key(self) -> tuple[Any, ...]:
         return (self.name, len(self.shape), self.axes)
@@ -250,14 +244,6 @@ class Reshape(View):
         runs = self._runs(())
         return tuple(n for (old, count), (_, new) in zip(self.groups, runs, strict=True)
                      for n in new if not old == count == 1)
-
-    def moves_axis(self, axis: int, shape: Shape) -> int | None:
-        first = done = 0
-        for old, new in self.groups:
-            if axis == first and new:
-                return done
-            first, done = first + old, done + new
-        return None
 
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.groups)
@@ -332,9 +318,6 @@ class Slice(View):
 
     def sizes(self) -> tuple[AnyDim, ...]:
         return tuple(a for a, full in zip(self.starts, self.full, strict=True) if not full)
-
-    def moves_axis(self, axis: int, shape: Shape) -> int | None:
-        return axis if self.full[axis] else None
 
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.full, self.steps)

@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from staticflow import ops
 from staticflow.differentiate import grad, hessian, hvp, jacobian, jvp, vjp
 from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError
 from staticflow.graph import Node, const, input, param, state, update
 
+if TYPE_CHECKING:
+    from staticflow import init, models, optim
+    from staticflow.function import function
+    from staticflow.history import History
+    from staticflow.session import Session
+
 __all__ = [  # fmt: skip
-    "DTypeError", "GraphError", "Node", "NumericsError", "ShapeError", "const", "grad", "hessian",
-    "hvp", "input", "jacobian", "jvp", "ops", "param", "state", "update", "vjp",
+    "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError", "const",
+    "function", "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp", "models", "ops",
+    "optim", "param", "state", "update", "vjp",
 ]
+
+# What declaring a graph does not need is imported when it is first asked for.
+_LATER = {
+    "History": "staticflow.history",
+    "Session": "staticflow.session",
+    "function": "staticflow.function",
+}
+_MODULES = ("init", "models", "optim")
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _LATER:
+        value = getattr(importlib.import_module(_LATER[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"staticflow.{name}")
+    else:
+        raise AttributeError(f"module 'staticflow' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

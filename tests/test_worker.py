@@ -26,7 +26,7 @@ FEATURES, ROWS, RATE = 9, 70, 0.1
 PROGRAM = Signature("i8", ("i8*", "i8*"))
 
 # T: x, y, w, gradient, metrics, log of steps, step cell, context.  S: rows, features, rows of batch
-STEP = '''
+STEP = """
 def step(T, S):
     x = f8ptr(T[0]); y = f8ptr(T[1]); w = f8ptr(T[2]); g = f8ptr(T[3]); metrics = f8ptr(T[4])
     for j in range(S[1]):
@@ -42,14 +42,14 @@ def step(T, S):
             g[j] += 2.0 * e * x[i * S[1] + j] / S[2]
     i8ptr(T[5])[0] += i8ptr(T[6])[0]
     return 0
-'''
-UPDATE = '''
+"""
+UPDATE = """
 def update(T, S):
     w = f8ptr(T[0]); g = f8ptr(T[1])
     for j in range(S[0], S[1]):
         w[j] -= RATE * g[j]
     return 0
-'''
+"""
 FAIL = STEP.replace("    return 0", "    return 77 if i8ptr(T[6])[0] == 5 else 0")
 SLOW = STEP.replace(
     "    return 0",
@@ -138,9 +138,7 @@ def build(
             ],
         )  # fmt: skip
         lo, hi = split(FEATURES, shards)[index]
-        table.point_records(
-            Shard.GRADIENTS, Shard.GRADIENT_COUNT, [(8, lo, hi, parts.ctypes.data)]
-        )
+        table.point_records(Shard.GRADIENTS, Shard.GRADIENT_COUNT, [(8, lo, hi, parts.ctypes.data)])
         table.point(Shard.UPDATE_T, np.array([w.ctypes.data, gradients[0].ctypes.data]))
         table.point(Shard.UPDATE_S, np.array([lo, hi]))
         table.point(Shard.METRICS, metrics)

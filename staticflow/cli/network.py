@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _HIDDEN = {"fnn": (128, 64), "rnn": (64,), "lstm": (64,), "gru": (64,)}
 _LEARNING_RATE = {"sgd": 0.05, "lion": 3e-4}
+_DROPOUT = 0.2  # the digits gain a per cent of accuracy by it
 _CELLS = {"rnn": "tanh", "lstm": "lstm", "gru": "gru"}
 
 
@@ -34,7 +35,7 @@ def build(
     """A session on inputs `x` and `y`; no class means that `y` is a number."""
     width = features if steps is None else features // steps
     x = sf.input("x", ("batch", width) if steps is None else ("batch", steps, width))
-    last = _body(options, x, width, max(1, classes))
+    last = _body(options, x, width, classes)
     loss, outputs, metrics = _classifier(last) if classes else _regressor(last)
     return sf.Session(
         loss=loss,
@@ -46,8 +47,11 @@ def build(
     )
 
 
-def _body(options: argparse.Namespace, x: Node, width: int, out: int) -> Node:
-    hidden, dropout = widths(options), options.dropout
+def _body(options: argparse.Namespace, x: Node, width: int, classes: int) -> Node:
+    hidden, out = widths(options), max(1, classes)
+    dropout = options.dropout
+    if dropout is None:
+        dropout = _DROPOUT if options.model == "fnn" and classes else 0.0
     if options.model == "fnn":
         sizes = [width, *hidden, out]
         return models.FNN(sizes, activation=options.activation, dropout=dropout)(x)

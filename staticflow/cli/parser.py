@@ -52,7 +52,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     net.add_argument("--model", choices=MODELS, default="fnn")
     net.add_argument("--hidden", metavar="N,N", type=_widths, help="widths of the hidden layers")
     net.add_argument("--activation", default="relu", help="of an fnn: relu, tanh, gelu, ...")
-    net.add_argument("--dropout", metavar="P", type=_probability, default=0.0)
+    net.add_argument(
+        "--dropout", metavar="P", type=_probability, help="default: 0.2 in an fnn of classes, or 0"
+    )
     net.add_argument(
         "--steps", metavar="N", type=_positive, help="time steps that a row's columns are cut into"
     )

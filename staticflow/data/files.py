@@ -117,29 +117,36 @@ def _array_columns(path: Path, name: str, array: Column) -> Iterator[tuple[str, 
 
 def _read_parquet(path: Path) -> Table:
     try:
-        from pyarrow import ArrowInvalid, parquet
+        import pyarrow
+        from pyarrow import parquet
     except ImportError as error:
         raise DataError(
             f"{path}: Parquet files need pyarrow: pip install 'staticflow[parquet]'"
         ) from error
     try:
         arrow = parquet.read_table(path)
-    except ArrowInvalid as error:
+    except pyarrow.ArrowInvalid as error:
         raise DataError(f"{path} is not a Parquet file: {error}") from None
     columns = {name: _arrow_column(path, name, arrow[name]) for name in arrow.column_names}
     return Table(str(path), columns, lambda row: f"row {row}")
 
 
 def _arrow_column(path: Path, name: str, column: Any) -> Column:
-    values = column.to_pylist()
-    if all(isinstance(v, str) or v is None for v in values):
-        return np.array(["" if v is None else v for v in values], dtype=np.str_)
+    """Numbers, with NaN for null, or text, with nothing for null."""
+    import pyarrow
+    from pyarrow import types
+
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     try:
-        return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-    except (TypeError, ValueError):
+        if types.is_string(kind) or types.is_large_string(kind):
+            texts = column.cast(pyarrow.large_string()).fill_null("")
+            return np.array(texts.to_pylist(), dtype=np.str_)
+        numbers: Column = column.cast(pyarrow.float64(), safe=False).to_numpy()
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
         raise DataError(
             f"{path}: column {name!r} holds {column.type}; numbers or text are needed"
         ) from None
+    return numbers
 
 
 READERS: dict[str, Callable[[Path], Table]] = {

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.core import cgutils
 
 from staticflow.native.intrinsics import declare
@@ -16,11 +15,17 @@ from staticflow.native.random_math import FUNCTIONS as RANDOM
 from staticflow.native.scalar_math import FUNCTIONS as MATH
 
 
-@njit(inline="always")
-def wrap_index(index: int, extent: int) -> int:
+def _wrap_index(builder: Any, index: Any, extent: Any) -> Any:
     """An index within 0 .. extent - 1; a negative one counts from the end, as in NumPy."""
-    position = index + extent if index < 0 else index
-    return max(0, min(position, extent - 1))
+    zero = ir.Constant(extent.type, 0)
+    negative = builder.icmp_signed("<", index, zero)
+    position = builder.select(negative, builder.add(index, extent), index)
+    last = builder.sub(extent, ir.Constant(extent.type, 1))
+    low = builder.select(builder.icmp_signed("<", position, last), position, last)
+    return builder.select(builder.icmp_signed(">", low, zero), low, zero)
+
+
+wrap_index = declare("wrap_index", "i8", ("i8", "i8"), _wrap_index)
 
 
 def _cycles(builder: Any) -> Any:

@@ -89,7 +89,6 @@ class _KernelTyping(typing.BaseContext):  # type: ignore[misc]
                 if not issubclass(template, templates._OverloadAttributeTemplate):
                     self.insert_attributes(template(self))
 
-
     def _add_global(self, value: Any, type_: Any) -> None:
         existing = self._lookup_global(value)
         if existing is not None:

@@ -85,4 +85,4 @@ def _sources(pattern: str) -> str:
 
 def math_key() -> str:
     """A hash over the files that define the scalar functions of kernels."""
-    return _sources("math_*.py") + _sources("scalar_math.py") + _sources("random_math.py")
+    return _sources("*math*.py") + _sources("kernel_names.py")

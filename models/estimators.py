@@ -1,0 +1,254 @@
+"""Estimators with scikit-learn's interface, on scikit-learn's base classes where it is installed.
+
+    FNNClassifier(hidden=(64, 32), epochs=50, random_state=0).fit(X, y).score(X_test, y_test)
+
+They compute in the dtype of X where that is float32 or float64, else in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow.models.estimator_data import Sequences, Table, as_sequences, of_steps
+from staticflow.models.scaling import Scaler
+from staticflow.models.training_estimator import TrainingEstimator, base
+
+Array = NDArray[Any]
+
+
+class _Classifier(base.ClassifierMixin, TrainingEstimator):
+    """Targets are classes of any type; the outputs are their probabilities."""
+
+    many: ClassVar[bool] = False
+    classes_: Array
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """Train for one epoch; the first call learns scales, and takes all `classes` there are."""
+        first = not self.is_fitted
+        data, target = self._table(X, y, reset=first)
+        if first:
+            self._learn_targets(target if classes is None else np.asarray(classes))
+            self._start(data)
+        return self._train(data, target, 1)
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probability of each class: (n, classes), in the order of `classes_`."""
+        return self._output(X)
+
+    def predict(self, X: Any) -> Array:
+        """The most probable class of each row: (n,)."""
+        best: Array = self.classes_[self._output(X).argmax(axis=1)]
+        return best
+
+    def _learn_targets(self, target: Array) -> None:
+        base.check_classes(target)
+        self.classes_ = np.unique(target)
+
+    def _outputs(self) -> int:
+        return len(self.classes_)
+
+    def _encode(self, target: Array) -> Array:
+        unknown = ~np.isin(target, self.classes_)
+        if unknown.any():
+            raise ValueError(
+                f"y has the class {target[unknown][0]!r}, which is not among {self.classes_}"
+            )
+        return np.searchsorted(self.classes_, target)
+
+    def _groups(self, target: Array) -> Array:
+        return target
+
+
+class _Regressor(base.RegressorMixin, TrainingEstimator):
+    """Targets are numbers, one or several for each row."""
+
+    many: ClassVar[bool] = True
+    n_outputs_: int
+
+    def partial_fit(self, X: Any, y: Any) -> Self:
+        """Train for one epoch; the first call learns the scales of features and targets."""
+        first = not self.is_fitted
+        data, target = self._table(X, y, reset=first)
+        if first:
+            self._learn_targets(target)
+            self._start(data)
+        return self._train(data, target, 1)
+
+    def predict(self, X: Any) -> Array:
+        """The predicted targets: (n,), or (n, outputs) if they were given so."""
+        y = self._target_scaler.undo(self._output(X))
+        return y[:, 0] if self._is_vector else y
+
+    def _learn_targets(self, target: Array) -> None:
+        self._is_vector = target.ndim == 1
+        rows = target.reshape(len(target), -1)
+        self.n_outputs_ = rows.shape[1]
+        self._target_scaler = Scaler.fitted(rows.astype(np.float64), self.standardise)
+
+    def _outputs(self) -> int:
+        return self.n_outputs_
+
+    def _encode(self, target: Array) -> Array:
+        rows = target.reshape(len(target), -1)
+        if rows.shape[1] != self.n_outputs_:
+            raise ValueError(f"y has {rows.shape[1]} outputs, expected {self.n_outputs_}")
+        return self._target_scaler.apply(rows, self.dtype_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags: Any = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class _FNN(TrainingEstimator):
+    """The settings of a feed-forward network."""
+
+    def __init__(
+        self,
+        hidden: int | Sequence[int] = (64,),
+        activation: Any = "relu",
+        dropout: float = 0.0,
+        norm: str | None = None,
+        optimizer: Any = None,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        epochs: int = 100,
+        batch_size: int = 32,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        standardise: bool = True,
+        random_state: Any = None,
+        threads: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden = hidden
+        self.activation = activation
+        self.dropout = dropout
+        self.norm = norm
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.standardise = standardise
+        self.random_state = random_state
+        self.threads = threads
+        self.verbose = verbose
+
+    def _model_settings(self) -> dict[str, Any]:
+        return {"activation": self.activation, "dropout": self.dropout, "norm": self.norm}
+
+    def _rows(self, X: Any) -> Table:
+        return Table(base.read_rows(self, X))
+
+    def _table(self, X: Any, y: Any, reset: bool) -> tuple[Table, Array]:
+        rows, target = base.read_table(self, X, y, reset, self.many)
+        return Table(rows), target
+
+
+class _RNN(TrainingEstimator):
+    """The settings of a recurrent network, and sequences in place of tables."""
+
+    recurrent = True
+
+    def __init__(
+        self,
+        hidden: int = 64,
+        cell: str = "lstm",
+        layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        optimizer: Any = None,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        epochs: int = 100,
+        batch_size: int = 32,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        standardise: bool = True,
+        random_state: Any = None,
+        threads: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden = hidden
+        self.cell = cell
+        self.layers = layers
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.standardise = standardise
+        self.random_state = random_state
+        self.threads = threads
+        self.verbose = verbose
+
+    def _model_settings(self) -> dict[str, Any]:
+        names = ("cell", "layers", "bidirectional", "dropout")
+        return {name: getattr(self, name) for name in names}
+
+    def _rows(self, X: Any) -> Sequences:
+        sequences = as_sequences(X)
+        found = of_steps(base.read_rows(self, X)) if sequences is None else sequences
+        if found.rows.shape[1] != self._network.design.features:
+            raise ValueError(
+                f"X has {found.rows.shape[1]} features, but {type(self).__name__} expects "
+                f"{self._network.design.features} features at each step"
+            )
+        return found
+
+    def _table(self, X: Any, y: Any, reset: bool) -> tuple[Sequences, Array]:
+        sequences = as_sequences(X)
+        if sequences is None:
+            rows, target = base.read_table(self, X, y, reset, self.many)
+            return of_steps(rows), target
+        if reset:
+            self.n_features_in_ = sequences.rows.shape[1]
+        return sequences, base.read_targets(y, len(sequences.lengths), self.many)
+
+
+class FNNClassifier(_Classifier, _FNN):
+    """A classifier by a feed-forward network, trained on the cross entropy.
+
+    `hidden` are the widths of the hidden layers; `optimizer` one of `sf.optim` in place of
+    Adam(learning_rate, weight_decay). With `early_stopping`, `validation_fraction` of the rows are
+    held out, training stops after `patience` epochs without a better loss there, and the best
+    values are kept. `standardise` scales each feature to mean 0 and deviation 1.
+    """
+
+
+class FNNRegressor(_Regressor, _FNN):
+    """A regressor by a feed-forward network, trained on the squared error.
+
+    The settings are those of `FNNClassifier`; `standardise` scales the targets as well.
+    """
+
+
+class RNNClassifier(_Classifier, _RNN):
+    """A classifier of sequences by a recurrent network and a dense layer on its last state.
+
+    X is an array (n, time, features) or (n, time), or a list of arrays (time, features) or (time,)
+    of different lengths. `hidden`, `cell`, `layers`, `bidirectional` and `dropout` are those of
+    `models.RNN`, the others those of `FNNClassifier`.
+    """
+
+
+class RNNRegressor(_Regressor, _RNN):
+    """A regressor of sequences; X is as for `RNNClassifier`, y as for `FNNRegressor`."""
+
+
+__all__ = ["FNNClassifier", "FNNRegressor", "RNNClassifier", "RNNRegressor"]

@@ -1,0 +1,158 @@
+"""What all estimators share: reading data, training with early stopping, and the network behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+import staticflow as sf
+from staticflow.models.estimator_data import Sequences, Table, seed_of, split_rows
+from staticflow.models.network import Design, EarlyStopping, Network
+from staticflow.models.scaling import Scaler
+
+if TYPE_CHECKING:
+    from staticflow.models import plain_estimator as base
+else:
+    try:
+        from staticflow.models import sklearn_estimator as base
+    except ImportError:
+        from staticflow.models import plain_estimator as base
+
+Array = NDArray[Any]
+
+
+class TrainingEstimator(base.BaseEstimator):
+    """The base of the estimators; the settings come from one side, the targets from the other."""
+
+    recurrent: ClassVar[bool] = False
+    many: ClassVar[bool]  # whether there may be several targets for each row
+    dtype_: str
+    n_features_in_: int
+    n_iter_: int  # epochs trained
+    loss_curve_: list[float]  # the mean loss of each epoch
+    validation_curve_: list[float]  # the same of the rows held out for early stopping
+    hidden: Any
+    optimizer: Any
+    learning_rate: float
+    weight_decay: float
+    epochs: int
+    batch_size: int
+    early_stopping: bool
+    validation_fraction: float
+    patience: int
+    standardise: bool
+    random_state: Any
+    threads: int | None
+    verbose: bool
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train from new initial weights for `epochs`, or until early stopping."""
+        data, target = self._table(X, y, reset=True)
+        self._learn_targets(target)
+        self._start(data)
+        return self._train(data, target, self.epochs)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is a network yet."""
+        return hasattr(self, "_network")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.is_fitted
+
+    @property
+    def session(self) -> sf.Session:
+        """The session that holds the fitted network."""
+        self._check_fitted()
+        return self._network.session
+
+    def _start(self, data: Table | Sequences) -> None:
+        """Learn the scales of the features and make a network."""
+        self.dtype_ = data.rows.dtype.name
+        self._scaler = Scaler.fitted(data.rows, self.standardise)
+        self._seed = seed_of(self.random_state)
+        hidden = self.hidden if isinstance(self.hidden, tuple | list) else (self.hidden,)
+        adam = sf.optim.Adam(self.learning_rate, weight_decay=self.weight_decay)
+        design = Design(
+            features=data.rows.shape[1],
+            outputs=self._outputs(),
+            classes=not self.many,
+            dtype=self.dtype_,
+            hidden=tuple(hidden),
+            settings=tuple(self._model_settings().items()),
+            optimizer=adam if self.optimizer is None else self.optimizer,
+            recurrent=self.recurrent,
+        )
+        self._network = Network(design, self._seed, self.threads)
+        self.n_iter_, self.loss_curve_, self.validation_curve_ = 0, [], []
+
+    def _train(self, data: Table | Sequences, target: Array, epochs: int) -> Self:
+        feeds = {**data.feeds(self._scaler, self.dtype_), "t": self._encode(target)}
+        settings: dict[str, Any] = {}
+        stop = None
+        if self.early_stopping and epochs > 1:
+            feeds, held = self._split(feeds, target)
+            stop = EarlyStopping(self._network, self.patience)
+            settings = {"validation_data": held, "callbacks": [stop]}
+        session = self._network.session
+        history = session.fit(
+            feeds, epochs=epochs, batch_size=self.batch_size, progress=self.verbose, **settings
+        )
+        if stop is not None:
+            session.load_params(stop.values)
+        self.n_iter_ += len(history.epochs)
+        self.loss_curve_ += [log["loss"] for log in history.epochs]
+        self.validation_curve_ += [log["val_loss"] for log in history.epochs if "val_loss" in log]
+        return self
+
+    def _split(
+        self, feeds: Mapping[str, Array], target: Array
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Rows to train on and rows held out."""
+        rng = np.random.default_rng(self._seed)
+        kept, held = split_rows(rng, self._groups(target), self.validation_fraction)
+        train = {name: array[kept] for name, array in feeds.items()}
+        return train, {name: array[held] for name, array in feeds.items()}
+
+    def _output(self, X: Any) -> Array:
+        """The network's output for each row."""
+        self._check_fitted()
+        feeds = self._rows(X).feeds(self._scaler, self.dtype_)
+        return self._network.output(feeds)
+
+    def _check_fitted(self) -> None:
+        if not self.is_fitted:
+            raise base.NotFittedError(
+                f"this {type(self).__name__} is not fitted yet; call fit with training data first"
+            )
+
+    def _rows(self, X: Any) -> Table | Sequences:
+        """Data to predict from."""
+        raise NotImplementedError
+
+    def _table(self, X: Any, y: Any, reset: bool) -> tuple[Table, Array] | tuple[Sequences, Array]:
+        """Data to train on and its targets; `reset` learns the number of features."""
+        raise NotImplementedError
+
+    def _model_settings(self) -> dict[str, Any]:
+        """The arguments of the model."""
+        raise NotImplementedError
+
+    def _learn_targets(self, target: Array) -> None:
+        """Learn the classes, or the scales, of the targets."""
+        raise NotImplementedError
+
+    def _outputs(self) -> int:
+        """How many outputs the network has."""
+        raise NotImplementedError
+
+    def _encode(self, target: Array) -> Array:
+        """Targets as the network takes them."""
+        raise NotImplementedError
+
+    def _groups(self, target: Array) -> Array:
+        """The group of each row, of which validation takes equal shares."""
+        return np.zeros(len(target), np.int64)

@@ -1,0 +1,93 @@
+"""Stateless compiled functions: arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from staticflow.checks import check_indices, index_limits
+from staticflow.compile import compile_graph
+from staticflow.errors import GraphError, fail
+from staticflow.feeds import as_array, bind_sizes
+from staticflow.graph import Const, Hyper, Input, Leaf, Node, leaves
+from staticflow.native.toolchain import toolchain
+from staticflow.program import Program
+from staticflow.runner import Runner
+from staticflow.structure import flatten, rebuild_like
+
+
+class Function:
+    """A compiled function of its inputs; see `function`."""
+
+    def __init__(self, inputs: Sequence[Node], outputs: Any) -> None:
+        self.inputs = tuple(inputs)
+        self.outputs = outputs
+        nodes = flatten(outputs)
+        if not nodes:
+            fail(GraphError, "a function needs at least one output")
+        self.names = _names(self.inputs)
+        self._check_leaves(nodes)
+        program = Program(compile_graph(nodes, name="function"), toolchain())
+        self.runner = Runner(program, self.inputs, {})
+        self.runner.limits = index_limits(nodes)
+
+    def _check_leaves(self, nodes: Sequence[Node]) -> None:
+        for leaf in leaves(nodes, Leaf):
+            if leaf in self.inputs or isinstance(leaf.op, Const):
+                continue
+            what = type(leaf.op).__name__.lower()
+            do = "add it to the inputs"
+            if isinstance(leaf.op, Hyper):
+                do = "random values need a session; run the graph in sf.Session"
+            fail(
+                GraphError,
+                f"the outputs depend on {what} {leaf.name!r}, which is not among the inputs",
+                got=f"declared at {leaf.where}",
+                do=do,
+            )
+
+    def __call__(self, *values: Any, **named: Any) -> Any:
+        """The outputs, as new arrays in the structure that was declared."""
+        bound = list(values)
+        if len(values) > len(self.inputs):
+            fail(GraphError, f"the function takes {len(self.inputs)} arrays", f"{len(values)}")
+        for name in self.names[len(values) :]:
+            if name not in named:
+                fail(GraphError, f"no value for input {name!r}", do=f"inputs: {self.names}")
+            bound.append(named.pop(name))
+        if named:
+            fail(GraphError, f"there is no further input {next(iter(named))!r}")
+        arrays = [as_array(n, v) for n, v in zip(self.inputs, bound, strict=True)]
+        by_name = dict(zip(self.names, arrays, strict=True))
+        env = bind_sizes(dict(zip(self.names, self.inputs, strict=True)), by_name)
+        check_indices(self.runner.limits, by_name)
+        return rebuild_like(self.outputs, iter(self.runner(arrays, env)))
+
+    @property
+    def source(self) -> str:
+        """The generated source."""
+        return self.runner.program.source
+
+
+def _names(inputs: Sequence[Node]) -> list[str]:
+    names: list[str] = []
+    for node in inputs:
+        if not isinstance(node, Node) or not isinstance(node.op, Leaf):
+            fail(GraphError, "the inputs of a function are inputs and params", got=repr(node))
+        if node.name in names:
+            fail(GraphError, f"two inputs are called {node.name!r}", do="give each its own name")
+        names.append(node.name)
+    return names
+
+
+def function(inputs: Any, outputs: Any) -> Function:
+    """Compile a stateless function of `inputs` (a node or a list of them).
+
+    Call it with arrays in their order or by name; it returns new arrays in the structure of
+    `outputs`. Inputs may be `sf.input`s and `sf.param`s; every one that the outputs reach must be
+    given.
+    """
+    nodes = [inputs] if isinstance(inputs, Node) else list(inputs)
+    if not all(isinstance(node.op, Input | Leaf) for node in nodes if isinstance(node, Node)):
+        fail(GraphError, "the inputs of a function are inputs and params")
+    return Function(nodes, outputs)

@@ -1,0 +1,288 @@
+"""The command line: what a user types, sees and finds on disk."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from staticflow.cli.main import main
+from staticflow.data import load_digits, split_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = ("--hidden", "16", "--no-progress")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+class Run:
+    """What one command returned and printed."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def value(self, name: str) -> str:
+        """The value beside a name in the printed table."""
+        found = re.search(rf"^{name}  +(.*)$", self.out, re.MULTILINE)
+        assert found, self.out
+        return found[1]
+
+    def accuracy(self, name: str = "test") -> float:
+        return float(self.value(name).removeprefix("accuracy ").split(" ")[0])
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]):
+    def command(*arguments: str) -> Run:
+        try:
+            code = main(arguments)
+        except SystemExit as stop:  # from argparse
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Run(code, captured.out, captured.err)
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A model of the digits, and what training it printed; trained in a process of its own."""
+    folder = tmp_path_factory.mktemp("digits")
+    done = start("train", "digits", "--hidden", "64", "--epochs", "10", cwd=folder)
+    out, err = done.communicate()
+    assert done.returncode == 0, err
+    assert "epoch 10/10" in err, "the progress bar"
+    return folder, out
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "staticflow", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def write_table(name: str, target: str, rows: int = 60) -> Path:
+    """Points of two clouds, or on a plane."""
+    rng = np.random.default_rng(0)
+    path = Path(name)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["a", "b", "note", target])
+        for k in range(rows):
+            a, b = rng.normal(size=2) + 3 * (k % 2)
+            answer = ["left", "right"][k % 2] if target == "side" else round(2 * a - b, 4)
+            writer.writerow([a, b, "-", answer])
+    return path
+
+
+def test_train_digits(digits: tuple[Path, str]) -> None:
+    folder, printed = digits
+    run = Run(0, printed, "")
+    assert run.value("model") == "fnn 64-64-10, 4,810 parameters"
+    expected = "digits: 1,437 rows to train on, 360 to test on; digit is 10 classes"
+    assert run.value("data") == expected
+    assert run.accuracy() > 93
+    assert run.value("written") == "digits.sf, digits-loss.svg"
+    assert sorted(path.name for path in folder.iterdir()) == ["digits-loss.svg", "digits.sf"]
+    assert (folder / "digits-loss.svg").read_text().startswith("<svg")
+
+
+def test_evaluate_takes_the_rows_held_out(digits: tuple[Path, str], call) -> None:
+    folder, printed = digits
+    model = str(folder / "digits.sf")
+    run = call("evaluate", model, "digits")
+    assert run.value("data") == "digits: 360 rows, the rows held out from training"
+    assert run.value("result") == Run(0, printed, "").value("test")
+    assert (
+        call("evaluate", model, "digits", "--all").value("data") == "digits: 1,797 rows, all rows"
+    )
+
+
+def test_predict_agrees_with_evaluate(digits: tuple[Path, str], call) -> None:
+    folder, printed = digits
+    run = call("predict", str(folder / "digits.sf"), "digits", "--probabilities")
+    rows = list(csv.reader(run.out.splitlines()))
+    assert rows[0] == ["digit", *(f"p({k})" for k in range(10))]
+    found = np.array([int(row[0]) for row in rows[1:]])
+    probabilities = np.array([row[1:] for row in rows[1:]], float)
+    np.testing.assert_array_equal(probabilities.argmax(1), found)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-4)
+    labels = load_digits().labels
+    test = split_rows(len(labels), 0.2, 0, labels).test
+    accuracy = 100 * (found == labels)[test].mean()
+    assert accuracy == pytest.approx(Run(0, printed, "").accuracy(), abs=0.01)
+
+
+@pytest.mark.parametrize("view", ["--graph", "--source", "--memory"])
+def test_inspect_shows_what_was_compiled(digits: tuple[Path, str], call, view: str) -> None:
+    run = call("inspect", str(digits[0] / "digits.sf"), view)
+    assert run.code == 0 and len(run.out.splitlines()) > 10
+
+
+def test_inspect_summarises(digits: tuple[Path, str], call) -> None:
+    run = call("inspect", str(digits[0] / "digits.sf"))
+    assert run.value("model") == "fnn 64-64-10, 4,810 parameters"
+    assert run.value("target") == "digit: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert run.value("fnn.0.weight") == "64 x 64"
+
+
+def test_classes_of_a_csv(call) -> None:
+    path = write_table("points.csv", "side")
+    run = call("train", str(path), "--target", "side", "--drop", "note", *QUICK)
+    assert run.accuracy() > 80 and "side is 2 classes" in run.out
+    assert Path("points.sf").exists() and Path("points-loss.svg").exists()
+    run = call("predict", "points.sf", "points.csv", "--out", "answers.csv")
+    assert run.out == "60 predictions written to answers.csv\n"
+    answers = Path("answers.csv").read_text().split()
+    assert answers[0] == "side" and set(answers[1:]) == {"left", "right"}
+
+
+def test_a_number_of_a_csv(call) -> None:
+    path = write_table("points.csv", "height", rows=200)
+    options = ("--target", "height", "--drop", "note", "--lr", "0.01", "--no-plot", *QUICK)
+    run = call("train", str(path), *options, "--out", "out.sf")
+    assert float(run.value("test").split()[-1]) > 0.9, "R2"
+    assert "height is a number" in run.out and not Path("points-loss.svg").exists()
+    found = [float(line) for line in call("predict", "out.sf", str(path)).out.split()[1:]]
+    truth = [float(row["height"]) for row in csv.DictReader(path.open())]
+    assert np.corrcoef(found, truth)[0, 1] > 0.95
+    assert call("evaluate", "out.sf", str(path)).value("result") == run.value("test")
+
+
+def test_the_same_seed_gives_the_same_model(call) -> None:
+    path = write_table("points.csv", "side")
+    options = ("--target", "side", "--drop", "note", "--no-plot", *QUICK)
+    for name, seed in (("a.sf", "3"), ("b.sf", "3"), ("c.sf", "4")):
+        assert call("train", str(path), *options, "--seed", seed, "--out", name).code == 0
+    a, b, c = (
+        call("predict", name, str(path), "--probabilities").out for name in ("a.sf", "b.sf", "c.sf")
+    )
+    assert a == b != c
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adagrad", "adamw", "lion"])
+def test_optimizers(call, optimizer: str) -> None:
+    path = write_table("points.csv", "side")
+    options = ("--target", "side", "--drop", "note", "--no-plot", "--schedule", "constant", *QUICK)
+    assert call("train", str(path), *options, "--optimizer", optimizer).accuracy("train") > 80
+
+
+def test_no_row_held_out(call) -> None:
+    path = write_table("points.csv", "side")
+    options = ("--target", "side", "--drop", "note", "--test-fraction", "0", *QUICK)
+    run = call("train", str(path), *options)
+    assert "60 rows to train on, 0 to test on" in run.out and "\ntest" not in run.out
+
+
+ERRORS = {
+    "train none.csv": "there is no file none.csv",
+    "train nothing": "there is no data set 'nothing'; 'digits' is bundled",
+    "train points.csv": "say which column to predict with --target; there are a, b, note, side",
+    "train points.csv --target c": "there is no column 'c'; the columns are a, b, note, side",
+    "train points.csv --target side": "column 'note' at line 2 is text ('-') where a number is",
+    "train points.csv --target side --drop note,x": "there is no column 'x'",
+    "train points.csv --target side --drop a,b,note": "no column is left to learn 'side' from",
+    "train points.csv --target side --task regress --drop note": "column 'side' at line 2 is text",
+    "train points.csv --target note": "column 'note' holds one class only, '-'",
+    "train digits --steps 4": "--steps is for --model rnn, lstm or gru",
+    "train digits --out no/where.sf": "there is no folder no to write where.sf into",
+    "train digits --out .": "is a folder; name a file to write",
+    "train digits --plot no/x.svg": "there is no folder no to write x.svg into",
+    "train digits --epochs 0": "0 is not a positive number",
+    "train digits --lr fast": "'fast' is not a number",
+    "train digits --hidden 64,x": "'x' is not a whole number",
+    "train digits --dropout 1": "1 is not in [0, 1)",
+    "train digits --activation swish9": "swish9",
+    "train digits --optimizer foo": "invalid choice: 'foo'",
+    "train": "the following arguments are required: SOURCE",
+    "predict none.sf digits": "there is no model file none.sf; `staticflow train` writes one",
+    "predict bad.sf digits": "bad.sf",
+    "evaluate digits.sf points.csv": "there is no column 'pixel0'",
+    "predict height.sf points.csv --probabilities": "predicts numbers; it has no --probabilities",
+    "evaluate side.sf other.csv": "column 'side' at line 2 is 'up'; the model knows the classes",
+    "fly": "invalid choice: 'fly'",
+}
+
+
+@pytest.fixture
+def files(digits: tuple[Path, str], call) -> None:
+    """What the wrong commands are given."""
+    write_table("points.csv", "side")
+    write_table("heights.csv", "height")
+    Path("bad.sf").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00nonsense")
+    Path("digits.sf").write_bytes((digits[0] / "digits.sf").read_bytes())
+    for name, target in (("points", "side"), ("heights", "height")):
+        options = ("--target", target, "--drop", "note", "--no-plot", "--epochs", "1", *QUICK)
+        out = f"{target}.sf"
+        assert call("train", f"{name}.csv", *options, "--out", out).code == 0
+    Path("other.csv").write_text("a,b,note,side\n1,2,-,up\n")
+
+
+@pytest.mark.usefixtures("files")
+def test_errors(call) -> None:
+    """Each is one clear message on the standard error, and nothing is written."""
+    before = sorted(Path().iterdir())
+    for command, message in ERRORS.items():
+        run = call(*command.split())
+        assert (run.code, run.out) == (2, ""), f"{command}: {run.code}\n{run.out}"
+        assert message in run.err and "Traceback" not in run.err, f"{command}: {run.err}"
+    assert sorted(Path().iterdir()) == before
+
+
+def test_help_and_version(call) -> None:
+    run = call("--help")
+    assert run.code == 0
+    assert all(word in run.out for word in ("train", "predict", "evaluate", "inspect", "bench"))
+    assert call("--version").out.startswith("staticflow")
+    for command in ("train", "predict", "evaluate", "inspect"):
+        assert call(command, "--help").code == 0
+
+
+def test_the_help_is_quick() -> None:
+    """It needs neither the compiler nor the data's and the plot's packages."""
+    code = "import sys; from staticflow.cli.main import main\n"
+    code += "try: main(['--help'])\nexcept SystemExit: print('MODULES', *sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split("MODULES")[1].split())
+    assert not loaded & {"numba", "llvmlite", "scipy", "matplotlib", "pyarrow", "sklearn", "tqdm"}
+
+
+def test_ctrl_c_ends_training_without_a_traceback(tmp_path: Path) -> None:
+    options = ("--epochs", "100000", "--hidden", "64", "--out", "never.sf")
+    process = start("train", "digits", *options, cwd=tmp_path)
+    assert process.stderr is not None
+    while "epoch" not in process.stderr.read(40):
+        assert process.poll() is None
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted; nothing was saved" in err and "Traceback" not in err
+    assert not (tmp_path / "never.sf").exists()
+
+
+def test_a_closed_pipe_is_no_error(digits: tuple[Path, str]) -> None:
+    process = start("predict", "digits.sf", "digits", cwd=digits[0])
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 0
