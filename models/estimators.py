@@ -13,9 +13,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from staticflow.models.estimator_base import base
 from staticflow.models.estimator_data import Sequences, Table, as_sequences, of_steps
 from staticflow.models.scaling import Scaler
-from staticflow.models.training_estimator import TrainingEstimator, base
+from staticflow.models.training_estimator import TrainingEstimator
 
 Array = NDArray[Any]
 
@@ -41,8 +42,9 @@ class _Classifier(base.ClassifierMixin, TrainingEstimator):
 
     def predict(self, X: Any) -> Array:
         """The most probable class of each row: (n,)."""
-        best: Array = self.classes_[self._output(X).argmax(axis=1)]
-        return best
+        best = self._output(X).argmax(axis=1)
+        names: Array = self.classes_[best]
+        return names
 
     def _learn_targets(self, target: Array) -> None:
         base.check_classes(target)
@@ -80,7 +82,8 @@ class _Regressor(base.RegressorMixin, TrainingEstimator):
 
     def predict(self, X: Any) -> Array:
         """The predicted targets: (n,), or (n, outputs) if they were given so."""
-        y = self._target_scaler.undo(self._output(X))
+        scaled = self._output(X)
+        y = self._target_scaler.undo(scaled)
         return y[:, 0] if self._is_vector else y
 
     def _learn_targets(self, target: Array) -> None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 import staticflow as sf
+from staticflow.models.estimator_base import base
 from staticflow.models.estimator_data import Sequences, Table, seed_of, split_rows
 from staticflow.models.network import Design, EarlyStopping, Network
 from staticflow.models.scaling import Scaler
-
-if TYPE_CHECKING:
-    from staticflow.models import plain_estimator as base
-else:
-    try:
-        from staticflow.models import sklearn_estimator as base
-    except ImportError:
-        from staticflow.models import plain_estimator as base
 
 Array = NDArray[Any]
 

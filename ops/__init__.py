@@ -9,43 +9,47 @@ from __future__ import annotations
 
 import sys
 
+# isort: off
+# fmt: off
 from staticflow.ops import random as random
 from staticflow.ops import slicing as slicing
-from staticflow.ops.activations import (  # fmt: skip
+from staticflow.ops.activations import (
     elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, log_sigmoid, log_softmax, mish, round, selu,
     silu, softmax, softsign,
 )
 from staticflow.ops.alias import by_mode, stop_gradient
-from staticflow.ops.arithmetic import (  # fmt: skip
+from staticflow.ops.arithmetic import (
     add, arctan2, clip, copysign, divide, floor_divide, hypot, logaddexp, maximum, minimum, mod,
     multiply, negative, power, subtract,
 )
-from staticflow.ops.assemble import concatenate, flip, pad, repeat, roll, split, stack, tile
-from staticflow.ops.compare import (  # fmt: skip
+from staticflow.ops.assemble import concatenate, pad, stack
+from staticflow.ops.compare import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, isfinite, isinf,
     isnan, less, less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal, signbit,
     where,
 )
 from staticflow.ops.contraction import dot, inner, matmul, outer, tensordot, vdot
-from staticflow.ops.creation import (  # fmt: skip
+from staticflow.ops.creation import (
     arange, eye, full, full_like, linspace, ones, ones_like, tril, triu, zeros, zeros_like,
 )
-from staticflow.ops.elementwise import (  # fmt: skip
+from staticflow.ops.elementwise import (
     abs, arccos, arccosh, arcsin, arcsinh, arctan, arctanh, cbrt, ceil, cos, cosh, erf, erfc, exp,
     exp2, expm1, floor, log, log10, log1p, log2, reciprocal, relu, rint, sigmoid, sign, sin, sinh,
     softplus, sqrt, square, tan, tanh, trunc,
 )
 from staticflow.ops.indexing import embedding, one_hot, take, take_along_axis
-from staticflow.ops.losses import (  # fmt: skip
+from staticflow.ops.losses import (
     huber, mae, mse, sigmoid_binary_cross_entropy, softmax_cross_entropy,
 )
 from staticflow.ops.normalise import dropout, layer_norm
 from staticflow.ops.random import bernoulli, normal, uniform
+from staticflow.ops.rearrange import flip, repeat, roll, split, tile
 from staticflow.ops.reductions import all, any, max, min, prod, sum
-from staticflow.ops.shape import (  # fmt: skip
+from staticflow.ops.shape import (
     astype, broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose,
 )
 from staticflow.ops.statistics import argmax, argmin, logsumexp, mean, std, var
+# isort: on
 
 # Further names that NumPy has for the same functions
 absolute = abs
@@ -54,7 +58,7 @@ pow = power
 remainder = mod
 true_divide = divide
 
-__all__ = [  # fmt: skip
+__all__ = [
     "abs", "absolute", "add", "all", "any", "arange", "arccos", "arccosh", "arcsin", "arcsinh",
     "arctan", "arctan2", "arctanh", "argmax", "argmin", "astype", "bernoulli", "bitwise_and",
     "bitwise_or", "bitwise_xor", "broadcast_to", "by_mode", "cbrt", "ceil", "clip", "concat",
@@ -62,7 +66,7 @@ __all__ = [  # fmt: skip
     "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "flip", "floor",
     "floor_divide", "full", "full_like", "gelu", "greater", "greater_equal", "hard_sigmoid",
     "hard_tanh", "huber", "hypot", "inner", "invert", "isfinite", "isinf", "isnan", "layer_norm",
-    "leaky_relu", "less", "less_equal", "linspace", "log", "log10", "log1p", "log2", "log_sigmoid",
+    "leaky_relu", "less", "less_equal", "linspace", "log", "log1p", "log2", "log10", "log_sigmoid",
     "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor",
     "logsumexp", "mae", "matmul", "max", "maximum", "mean", "min", "minimum", "mish", "mod",
     "moveaxis", "mse", "multiply", "negative", "normal", "not_equal", "one_hot", "ones",
@@ -74,6 +78,7 @@ __all__ = [  # fmt: skip
     "tensordot", "tile", "transpose", "tril", "triu", "true_divide", "trunc", "uniform", "var",
     "vdot", "where", "zeros", "zeros_like",
 ]
+# fmt: on
 
 if __name__ != "staticflow.ops":
     for _name in [name for name in sys.modules if f"{name}.".startswith("staticflow.ops.")]:

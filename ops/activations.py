@@ -7,7 +7,7 @@ from typing import Any
 
 from staticflow.graph import Node
 from staticflow.op import Kind
-from staticflow.ops.arithmetic import clip, minimum
+from staticflow.ops.arithmetic import clip, minimum, multiply
 from staticflow.ops.coerce import floating, spread_along
 from staticflow.ops.compare import greater, where
 from staticflow.ops.elementwise import erf, exp, expm1, log, rint, sigmoid, softplus, tanh
@@ -20,45 +20,45 @@ from staticflow.types import normalise_axes
 @public()
 def leaky_relu(x: Any, slope: float = 0.01) -> Node:
     """x above 0, else slope x."""
-    x = floating("leaky_relu", x)
-    return where(greater(x, 0.0), x, slope * x)
+    node = floating("leaky_relu", x)
+    return where(greater(node, 0.0), node, slope * node)
 
 
 @public()
 def elu(x: Any, alpha: float = 1.0) -> Node:
     """x above 0, else alpha (e^x - 1)."""
-    x = floating("elu", x)
-    return where(greater(x, 0.0), x, alpha * expm1(minimum(x, 0.0)))
+    node = floating("elu", x)
+    return where(greater(node, 0.0), node, alpha * expm1(minimum(node, 0.0)))
 
 
 @public()
 def selu(x: Any) -> Node:
     """The self-normalising elu: 1.0507 elu(x, 1.6733)."""
-    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+    return multiply(1.0507009873554805, elu(x, 1.6732632423543772))
 
 
 @public()
 def gelu(x: Any, approximate: bool = False) -> Node:
     """x P(Z < x) for a normal Z: x (1 + erf(x / sqrt(2))) / 2, or its approximation by tanh."""
-    x = floating("gelu", x)
+    node = floating("gelu", x)
     if approximate:
-        inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
-        return 0.5 * x * (1.0 + tanh(inner))
-    return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
+        inner = math.sqrt(2.0 / math.pi) * (node + 0.044715 * node * node * node)
+        return 0.5 * node * (1.0 + tanh(inner))
+    return 0.5 * node * (1.0 + erf(node * math.sqrt(0.5)))
 
 
 @public()
 def silu(x: Any) -> Node:
     """x sigmoid(x), also called swish."""
-    x = floating("silu", x)
-    return x * sigmoid(x)
+    node = floating("silu", x)
+    return node * sigmoid(node)
 
 
 @public()
 def mish(x: Any) -> Node:
     """x tanh(softplus(x))."""
-    x = floating("mish", x)
-    return x * tanh(softplus(x))
+    node = floating("mish", x)
+    return node * tanh(softplus(node))
 
 
 @public()
@@ -76,8 +76,8 @@ def hard_tanh(x: Any) -> Node:
 @public()
 def softsign(x: Any) -> Node:
     """x / (1 + |x|)."""
-    x = floating("softsign", x)
-    return x / (1.0 + abs(x))
+    node = floating("softsign", x)
+    return node / (1.0 + abs(node))
 
 
 @public()
@@ -89,23 +89,23 @@ def log_sigmoid(x: Any) -> Node:
 @public()
 def softmax(x: Any, axis: Any = -1) -> Node:
     """e^x / sum(e^x) along axes, without overflow."""
-    x = floating("softmax", x)
-    axes = normalise_axes(axis, x.ndim, "softmax")
-    powers = exp(x - spread_along(peak(x, axes), x.shape, axes))
-    return powers / spread_along(reduce(SUM, powers, axes), x.shape, axes)
+    node = floating("softmax", x)
+    axes = normalise_axes(axis, node.ndim, "softmax")
+    powers = exp(node - spread_along(peak(node, axes), node.shape, axes))
+    return powers / spread_along(reduce(SUM, powers, axes), node.shape, axes)
 
 
 @public()
 def log_softmax(x: Any, axis: Any = -1) -> Node:
     """x - log(sum(e^x)) along axes, without overflow."""
-    x = floating("log_softmax", x)
-    axes = normalise_axes(axis, x.ndim, "log_softmax")
-    shifted = x - spread_along(peak(x, axes), x.shape, axes)
-    return shifted - spread_along(log(reduce(SUM, exp(shifted), axes)), x.shape, axes)
+    node = floating("log_softmax", x)
+    axes = normalise_axes(axis, node.ndim, "log_softmax")
+    shifted = node - spread_along(peak(node, axes), node.shape, axes)
+    return shifted - spread_along(log(reduce(SUM, exp(shifted), axes)), node.shape, axes)
 
 
 @public(Kind.MAP)
 def round(x: Any, decimals: int = 0) -> Node:
     """x rounded to a number of decimals, halves to the even neighbour."""
-    x = floating("round", x)
-    return rint(x * 10.0**decimals) / 10.0**decimals if decimals else rint(x)
+    node = floating("round", x)
+    return rint(node * 10.0**decimals) / 10.0**decimals if decimals else rint(node)

@@ -6,6 +6,7 @@ the result's cotangent `g` and the result `z`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ logaddexp = declare_row(MapRow(
     points=((500.0, 500.0), (-1000.0, 0.0), (0.0, -np.inf), (np.inf, np.inf), (np.nan, 0.0)),
     formula="e^(x-z), e^(y-z)"))  # fmt: skip
 
-copysign = declare_row(MapRow(
+copysign: Callable[..., Node] = declare_row(MapRow(
     "copysign", "xy", "math.copysign({x}, {y})", np.copysign,
     lambda g, z, x, y: (g * sign(x) * copysign(1.0, y), None),
     "|x| with the sign of y.", "float", points=((1.0, -0.0), (-2.0, 0.0)), cost=2,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, evaluate
+from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply, const
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
@@ -16,7 +16,7 @@ from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, node_of, reshape
-from staticflow.ops.views import Slice
+from staticflow.ops.slices import Slice, flip_axis, slice_axis
 from staticflow.types import Shape, TensorType, normalise_axis, promote
 
 Starts = tuple[tuple[AnyDim, ...], ...]
@@ -99,7 +99,7 @@ class Pad(Op):
         return xs[0].with_shape(tuple(p + n + q for p, n, q in sizes))
 
     def reference(self, *xs: Array) -> Any:
-        widths = [(evaluate(p, {}), evaluate(q, {})) for p, q in zip(self.before, self.after, strict=True)]
+        widths: Any = list(zip(self.before, self.after, strict=True))
         return np.pad(xs[0], widths, constant_values=self.value)
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
@@ -139,28 +139,6 @@ def _replace(entries: tuple[AnyDim, ...], axis: int, entry: AnyDim) -> tuple[Any
 def zeros_for(type_: TensorType) -> Node:
     """Zeros of a type, without an array."""
     return broadcast_to_shape(const(0, type_.dtype), type_.shape, "zeros")
-
-
-def slice_axis(x: Node, axis: int, start: AnyDim, stop: AnyDim, step: int = 1) -> Node:
-    """x[start:stop:step] along one axis; the bounds are taken as they are."""
-    if start == 0 and stop == x.shape[axis] and step == 1:
-        return x
-    starts: tuple[AnyDim, ...] = (0,) * x.ndim
-    stops: tuple[AnyDim | None, ...] = (None,) * x.ndim
-    steps = (1,) * x.ndim
-    return apply(
-        Slice(
-            (*starts[:axis], start, *starts[axis + 1 :]),
-            (*stops[:axis], stop, *stops[axis + 1 :]),
-            (*steps[:axis], step, *steps[axis + 1 :]),
-        ),
-        x,
-    )
-
-
-def flip_axis(x: Node, axis: int) -> Node:
-    """x backwards along one axis."""
-    return slice_axis(x, axis, x.shape[axis] - 1, -1, -1)
 
 
 def unslice(g: Node, op: Slice, shape: Shape) -> Node:
@@ -232,92 +210,22 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Node:
     return concatenate([expand_dims(x, axis) for x in parts], axis)
 
 
-@public(Kind.VIEW)
-def split(x: Any, sections: Any, axis: int = 0) -> list[Node]:
-    """Parts of x along an axis: that many equal ones, or between the given positions."""
-    x = node_of(x)
-    axis = normalise_axis(axis, x.ndim, "split")
-    size = x.shape[axis]
-    if isinstance(sections, int):
-        if not isinstance(size, int) or not sections or size % sections:
-            fail(
-                ShapeError,
-                f"split: axis {axis} does not divide into {sections} equal parts",
-                got=str(x.type),
-                do="give the positions at which to split",
-            )
-        sections = range(size // sections, size, size // sections)
-    edges: list[AnyDim] = [0, *sections, size]
-    return [slice_axis(x, axis, a, b) for a, b in zip(edges, edges[1:], strict=False)]
-
-
 @public(Kind.ASSEMBLE)
 def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Node:
     """x with constant elements around it: (before, after) for each axis, or for all, or one int."""
-    x = node_of(x)
+    node = node_of(x)
     entries = pad_width if isinstance(pad_width, tuple | list) else (pad_width, pad_width)
     if len(entries) == 2 and not isinstance(entries[0], tuple | list):
-        entries = [entries] * x.ndim
+        entries = [entries] * node.ndim
     pairs = [p if isinstance(p, tuple | list) else (p, p) for p in entries]
     if len(pairs) == 1:
-        pairs = pairs * x.ndim
+        pairs = pairs * node.ndim
     negative = [n for p in pairs for n in p if isinstance(n, int) and n < 0]
-    if len(pairs) != x.ndim or negative:
+    if len(pairs) != node.ndim or negative:
         fail(
             ShapeError,
             "pad: needs a non-negative (before, after) for each axis",
-            got=f"{pad_width} for {x.type}",
+            got=f"{pad_width} for {node.type}",
         )
     before, after = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
-    return pad_edges(x, before, after, float(constant_values))
-
-
-@public(Kind.VIEW)
-def flip(x: Any, axis: Any = None) -> Node:
-    """x backwards along the given axes, by default along all."""
-    x = node_of(x)
-    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
-    for k in axes:
-        x = flip_axis(x, normalise_axis(k, x.ndim, "flip"))
-    return x
-
-
-@public(Kind.ASSEMBLE)
-def roll(x: Any, shift: int, axis: int | None = None) -> Node:
-    """x moved on by `shift` along an axis, what leaves at the end coming in at the start."""
-    x = node_of(x)
-    if axis is None:
-        return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape)
-    axis = normalise_axis(axis, x.ndim, "roll")
-    size = x.shape[axis]
-    shift = shift % size if isinstance(size, int) and size else shift
-    if shift == 0:
-        return x
-    cut = size - shift if shift > 0 else -shift
-    return concatenate([slice_axis(x, axis, cut, size), slice_axis(x, axis, 0, cut)], axis)
-
-
-@public(Kind.VIEW)
-def repeat(x: Any, repeats: int, axis: int | None = None) -> Node:
-    """Each element `repeats` times along an axis; of all elements in order if axis is None."""
-    x = node_of(x)
-    if axis is None:
-        return repeat(reshape(x, (-1,)), repeats, 0)
-    axis = normalise_axis(axis, x.ndim, "repeat")
-    wide = (*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :])
-    shape = _replace(x.shape, axis, x.shape[axis] * repeats)
-    return reshape(broadcast_to_shape(expand_dims(x, axis + 1), wide, "repeat"), shape)
-
-
-@public(Kind.VIEW)
-def tile(x: Any, reps: Any) -> Node:
-    """The whole of x `reps` times along each axis."""
-    x = node_of(x)
-    counts = tuple(reps) if isinstance(reps, tuple | list) else (reps,)
-    counts = (1,) * (x.ndim - len(counts)) + counts
-    x = expand_dims(x, tuple(range(len(counts) - x.ndim))) if len(counts) > x.ndim else x
-    for axis, count in enumerate(counts):
-        wide = (*x.shape[:axis], count, *x.shape[axis:])
-        shape = _replace(x.shape, axis, x.shape[axis] * count)
-        x = reshape(broadcast_to_shape(expand_dims(x, axis), wide, "tile"), shape)
-    return x
+    return pad_edges(node, before, after, float(constant_values))

@@ -1,7 +1,7 @@
 """Rewrite rules for parts and wholes.
 
-The cotangent of a value that was split is a sum of pads, one for each part. Where the parts lie side
-by side they are one concatenation, which is written once instead of being added up:
+The cotangent of a value that was split is a sum of pads, one for each part. Parts that lie side by
+side are one concatenation, which is written once instead of being added up:
 
     pad(p, [0+6]) + pad(q, [2+4]) + pad(r, [4+2])  =  pad(concat(p, q, r), [0+2])
 """
@@ -15,7 +15,7 @@ from staticflow.graph import Node, apply
 from staticflow.ops.arithmetic import add
 from staticflow.ops.assemble import Concat, Pad, pad_edges
 from staticflow.ops.rules import Rule
-from staticflow.ops.views import Slice
+from staticflow.ops.slices import Slice
 
 
 def _sum_of_pads(node: Node) -> Node | None:

@@ -1,4 +1,4 @@
-"""Conversion between dtypes, in NumPy's meaning: towards zero from float to integer, `x != 0` to bool.
+"""Conversion between dtypes: from float to integer towards zero, to bool by `x != 0`.
 
 Every mix of dtypes is resolved by these rows when a node is made; no other op converts.
 """

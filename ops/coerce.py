@@ -61,7 +61,12 @@ def common_dtype(what: str, nodes: Sequence[Node], domain: str) -> str:
     if domain == "float":
         return dtype if dtype in FLOATS else DEFAULT_FLOAT
     if domain == "integer" and dtype in FLOATS:
-        fail(DTypeError, f"{what}: takes integers or booleans", _list(nodes), "use .astype('int64')")
+        fail(
+            DTypeError,
+            f"{what}: takes integers or booleans",
+            got=_list(nodes),
+            do="use .astype('int64')",
+        )
     if domain == "number" and dtype == "bool":
         fail(
             DTypeError,

@@ -4,8 +4,11 @@ a derivative.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from staticflow.graph import Node
 from staticflow.op import MapRow, boolean
 from staticflow.ops.public import declare_row
 
@@ -19,7 +22,7 @@ equal = declare_row(MapRow(
 
 not_equal = declare_row(MapRow(
     "not_equal", "xy", "({x} != {y})", np.not_equal, None,
-    "Whether x differs from y; NaN differs from itself.", "any", boolean, points=ORDER))  # fmt: skip
+    "Whether x differs from y, as NaN from itself.", "any", boolean, points=ORDER))  # fmt: skip
 
 less = declare_row(MapRow(
     "less", "xy", "({x} < {y})", np.less, None,
@@ -90,7 +93,7 @@ signbit = declare_row(MapRow(
     "Whether the sign of x is negative, also that of -0.", "float", boolean,
     points=EDGES))  # fmt: skip
 
-where = declare_row(MapRow(
+where: Callable[..., Node] = declare_row(MapRow(
     "where", "cxy", "({x} if {c} else {y})", np.where,
     lambda g, z, c, x, y: (None, where(c, g, 0.0), where(c, 0.0, g)),
     "x where c holds, else y.", "any", lambda *dtypes: dtypes[1],

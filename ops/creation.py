@@ -6,7 +6,7 @@ from typing import Any
 
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, const
+from staticflow.graph import Node
 from staticflow.op import Kind
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape
@@ -14,7 +14,7 @@ from staticflow.ops.compare import equal, greater_equal, where
 from staticflow.ops.counting import iota, iota_like
 from staticflow.ops.public import public
 from staticflow.ops.shape import node_of
-from staticflow.types import FLOATS, as_dtype, as_shape
+from staticflow.types import as_dtype, as_shape
 
 
 @public(Kind.VIEW)
@@ -40,8 +40,8 @@ def ones(shape: Any, dtype: Any = "float32") -> Node:
 @public(Kind.VIEW)
 def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Node:
     """An array of x's shape, and by default of its dtype, with every element `fill_value`."""
-    x = node_of(x)
-    return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
+    node = node_of(x)
+    return full(node.shape, fill_value, node.dtype if dtype is None else dtype)
 
 
 @public(Kind.VIEW)
@@ -107,17 +107,17 @@ def eye(n: Any, m: Any = None, k: int = 0, dtype: Any = "float32") -> Node:
 @public(Kind.MAP)
 def tril(x: Any, k: int = 0) -> Node:
     """x where column - row <= k, else 0."""
-    x = _matrix("tril", x)
-    below = greater_equal(iota_like(x.shape, x.ndim - 2) + k, iota_like(x.shape, x.ndim - 1))
-    return where(below, x, 0)
+    node = _matrix("tril", x)
+    row, column = (iota_like(node.shape, node.ndim - axis) for axis in (2, 1))
+    return where(greater_equal(row + k, column), node, 0)
 
 
 @public(Kind.MAP)
 def triu(x: Any, k: int = 0) -> Node:
     """x where column - row >= k, else 0."""
-    x = _matrix("triu", x)
-    above = greater_equal(iota_like(x.shape, x.ndim - 1), iota_like(x.shape, x.ndim - 2) + k)
-    return where(above, x, 0)
+    node = _matrix("triu", x)
+    row, column = (iota_like(node.shape, node.ndim - axis) for axis in (2, 1))
+    return where(greater_equal(column, row + k), node, 0)
 
 
 def _matrix(what: str, x: Any) -> Node:

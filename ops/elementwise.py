@@ -17,6 +17,7 @@ from staticflow.op import Array, MapRow
 from staticflow.ops.compare import greater, where
 from staticflow.ops.public import declare_row
 
+Function = Callable[..., Node]
 Derivative = Callable[[Any, Any, Any], Node] | None
 EDGES = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan)
 LARGE = (*EDGES, 30.0, -30.0, 1e4, -1e4)
@@ -28,7 +29,7 @@ def _row(
     name: str, body: str, reference: Callable[..., Any], derivative: Derivative, doc: str,
     formula: str = "0", domain: str = "float", points: tuple[float, ...] = EDGES,
     sample: tuple[float, float] = (-3.0, 3.0), cost: int = 10, symbol: str = "", linear: str = "",
-) -> Callable[..., Node]:  # fmt: skip
+) -> Function:  # fmt: skip
     rule = None if derivative is None else lambda g, y, x: (derivative(g, y, x),)
     row = MapRow(
         name, "x", body, reference, rule, doc, domain,
@@ -65,7 +66,8 @@ log10 = _row("log10", "log10_{t}({x})", np.log10,
 
 log1p = _row("log1p", "log1p_{t}({x})", np.log1p,
     lambda g, y, x: g / (x + 1.0),
-    "log(1 + x), accurate near 0.", "1/(1+x)", points=(*EDGES, 1e-10), sample=(-0.9, 9.0))  # fmt: skip
+    "log(1 + x), accurate near 0.", "1/(1+x)",
+    points=(*EDGES, 1e-10), sample=(-0.9, 9.0))  # fmt: skip
 
 # Powers and roots
 
@@ -91,7 +93,7 @@ sin = _row("sin", "sin_{t}({x})", np.sin,
     lambda g, y, x: g * cos(x),
     "The sine of radians.", "cos(x)", points=(*EDGES, 100.0))  # fmt: skip
 
-cos = _row("cos", "cos_{t}({x})", np.cos,
+cos: Function = _row("cos", "cos_{t}({x})", np.cos,
     lambda g, y, x: -g * sin(x),
     "The cosine of radians.", "-sin(x)", points=(*EDGES, 100.0))  # fmt: skip
 
@@ -115,7 +117,7 @@ sinh = _row("sinh", "sinh_{t}({x})", np.sinh,
     lambda g, y, x: g * cosh(x),
     "(e^x - e^-x) / 2.", "cosh(x)", points=(*EDGES, 1e-5, 30.0))  # fmt: skip
 
-cosh = _row("cosh", "cosh_{t}({x})", np.cosh,
+cosh: Function = _row("cosh", "cosh_{t}({x})", np.cosh,
     lambda g, y, x: g * sinh(x),
     "(e^x + e^-x) / 2.", "sinh(x)", points=(*EDGES, 30.0))  # fmt: skip
 
@@ -129,7 +131,8 @@ arcsinh = _row("arcsinh", "arcsinh_{t}({x})", np.arcsinh,
 
 arccosh = _row("arccosh", "arccosh_{t}({x})", np.arccosh,
     lambda g, y, x: g / sqrt((x - 1.0) * (x + 1.0)),
-    "The inverse of cosh; NaN below 1.", "1/sqrt(x^2-1)", points=LARGE, sample=(1.1, 9.0))  # fmt: skip
+    "The inverse of cosh; NaN below 1.", "1/sqrt(x^2-1)",
+    points=LARGE, sample=(1.1, 9.0))  # fmt: skip
 
 arctanh = _row("arctanh", "arctanh_{t}({x})", np.arctanh,
     lambda g, y, x: g / ((1.0 - x) * (1.0 + x)),
@@ -161,7 +164,8 @@ abs = _row("abs", "abs({x})", np.abs,
     lambda g, y, x: g * sign(x),
     "The magnitude of x.", "sign(x), 0 at 0", domain="number", cost=1, symbol="abs")  # fmt: skip
 
-sign = _row("sign", "({t}({x} > {t}(0)) - {t}({x} < {t}(0)) if {x} == {x} else {x})", np.sign, None,
+sign: Function = _row("sign",
+    "({t}({x} > {t}(0)) - {t}({x} < {t}(0)) if {x} == {x} else {x})", np.sign, None,
     "-1, 0 or 1 with the sign of x; NaN for NaN.", domain="number", cost=2)  # fmt: skip
 
 floor = _row("floor", "floor_{t}({x})", np.floor, None,

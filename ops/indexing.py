@@ -67,6 +67,10 @@ class Take(Op):
         """The strides of x along the axes of the result, 0 along those of the index."""
         return (*strides[: self.axis], *(0,) * index_rank, *strides[self.axis + 1 :])
 
+    def index_strides(self, strides: Axes, rank: int) -> Axes:
+        """The strides of the index along the `rank` loops, 0 along the others."""
+        return (*(0,) * self.axis, *strides, *(0,) * (rank - self.axis - len(strides)))
+
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.axis)
 
@@ -91,7 +95,7 @@ class ScatterAdd(Op):
         g, index = xs
         rest = g.shape[self.axis + index.ndim :]
         out = np.zeros((*g.shape[: self.axis], self.size, *rest), g.dtype)
-        at = (slice(None),) * self.axis + (_within(index, out.shape[self.axis]),)
+        at: Any = (slice(None),) * self.axis + (_within(index, out.shape[self.axis]),)
         np.add.at(out, at, g)
         return out
 
@@ -111,6 +115,10 @@ class ScatterAdd(Op):
     def loop_strides(self, strides: Axes, index_rank: int) -> Axes:
         """The strides of the result along the axes of g, 0 along those of the index."""
         return (*strides[: self.axis], *(0,) * index_rank, *strides[self.axis + 1 :])
+
+    def index_strides(self, strides: Axes, rank: int) -> Axes:
+        """The strides of the index along the `rank` loops, 0 along the others."""
+        return (*(0,) * self.axis, *strides, *(0,) * (rank - self.axis - len(strides)))
 
     def sizes(self) -> tuple[AnyDim, ...]:
         return (self.size,)
@@ -151,6 +159,10 @@ class TakeAlong(Op):
         """The strides of x along the axes of the result, 0 along `axis`."""
         return (*strides[: self.axis], 0, *strides[self.axis + 1 :])
 
+    def index_strides(self, strides: Axes, rank: int) -> Axes:
+        """The strides of the index along the `rank` loops: it has them all."""
+        return strides
+
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.axis)
 
@@ -173,7 +185,7 @@ class ScatterAlong(Op):
     def reference(self, *xs: Array) -> Any:
         g, index = xs
         out = np.zeros((*g.shape[: self.axis], self.size, *g.shape[self.axis + 1 :]), g.dtype)
-        at = list(np.indices(g.shape, sparse=True))
+        at: list[Any] = list(np.indices(g.shape, sparse=True))
         at[self.axis] = _within(index, out.shape[self.axis])
         np.add.at(out, tuple(at), g)
         return out
@@ -193,6 +205,10 @@ class ScatterAlong(Op):
         """The strides of the result along the axes of g, 0 along `axis`."""
         return (*strides[: self.axis], 0, *strides[self.axis + 1 :])
 
+    def index_strides(self, strides: Axes, rank: int) -> Axes:
+        """The strides of the index along the `rank` loops: it has them all."""
+        return strides
+
     def sizes(self) -> tuple[AnyDim, ...]:
         return (self.size,)
 
@@ -208,15 +224,15 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Node:
     """The elements of x at integer indices along an axis, of all elements in order if it is None:
     x.shape[:axis] + indices.shape + x.shape[axis+1:].
     """
-    x = node_of(x)
+    node = node_of(x)
     if axis is None:
-        return take(reshape(x, (-1,)), indices, 0)
-    axis = normalise_axis(axis, x.ndim, "take")
+        return take(reshape(node, (-1,)), indices, 0)
+    axis = normalise_axis(axis, node.ndim, "take")
     index = integral("take: the indices", indices)
-    if x.shape[axis] == 0:
-        fail(ShapeError, f"take: axis {axis} has no element to take", str(x.type))
-    rows = apply(Take(0), moveaxis(x, axis, 0), index)
-    rest = [index.ndim + k for k in range(x.ndim - 1)]
+    if node.shape[axis] == 0:
+        fail(ShapeError, f"take: axis {axis} has no element to take", str(node.type))
+    rows = apply(Take(0), moveaxis(node, axis, 0), index)
+    rest = [index.ndim + k for k in range(node.ndim - 1)]
     return transpose(rows, [*rest[:axis], *range(index.ndim), *rest[axis:]])
 
 

@@ -8,15 +8,14 @@ from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node
 from staticflow.ops.alias import bounded
 from staticflow.ops.arithmetic import maximum
-from staticflow.ops.coerce import broadcast, floating, integral, operands, spread_along
+from staticflow.ops.coerce import floating, integral, operands, spread_along
 from staticflow.ops.compare import equal, less, where
 from staticflow.ops.counting import iota_like
-from staticflow.ops.elementwise import exp, log, log1p, square
 from staticflow.ops.elementwise import abs as magnitude
+from staticflow.ops.elementwise import exp, log, log1p, square
 from staticflow.ops.public import public
 from staticflow.ops.reductions import SUM, reduce
 from staticflow.ops.statistics import mean, peak
-from staticflow.types import broadcast_shapes
 
 
 @public()
@@ -39,7 +38,8 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Node:
     position = iota_like(logits.shape, last, labels.dtype)
     chosen = equal(position, spread_along(labels, logits.shape, (last,)))
     shifted = logits - spread_along(peak(logits, (last,)), logits.shape, (last,))
-    return log(reduce(SUM, exp(shifted), (last,))) - reduce(SUM, where(chosen, shifted, 0.0), (last,))
+    total = reduce(SUM, exp(shifted), (last,))
+    return log(total) - reduce(SUM, where(chosen, shifted, 0.0), (last,))
 
 
 @public()
@@ -63,7 +63,7 @@ def mae(y: Any, t: Any) -> Node:
 
 @public()
 def huber(y: Any, t: Any, delta: float = 1.0) -> Node:
-    """The mean over all elements of d^2 / 2 where d = |y - t| < delta, else delta (d - delta / 2)."""
+    """The mean over all elements of d^2/2 where d = |y - t| < delta, else delta (d - delta/2)."""
     distance = magnitude(_difference("huber", y, t))
     near, far = 0.5 * square(distance), delta * (distance - 0.5 * delta)
     return mean(where(less(distance, delta), near, far))

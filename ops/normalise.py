@@ -21,11 +21,11 @@ def layer_norm(
     x: Any, scale: Any = None, shift: Any = None, axis: Any = -1, epsilon: float = 1e-5
 ) -> Node:
     """(x - mean) / sqrt(var + epsilon) along axes, times `scale`, plus `shift`."""
-    x = floating("layer_norm", x)
-    axes = normalise_axes(axis, x.ndim, "layer_norm")
-    distance = centre(x, axes)
+    node = floating("layer_norm", x)
+    axes = normalise_axes(axis, node.ndim, "layer_norm")
+    distance = centre(node, axes)
     spread = 1.0 / sqrt(mean_along(square(distance), axes) + epsilon)
-    y = distance * spread_along(spread, x.shape, axes)
+    y = distance * spread_along(spread, node.shape, axes)
     y = y if scale is None else y * scale
     return y if shift is None else y + shift
 
@@ -33,10 +33,10 @@ def layer_norm(
 @public()
 def dropout(x: Any, rate: float) -> Node:
     """In training, each element is 0 with probability `rate`, else x / (1 - rate); else x."""
-    x = floating("dropout", x)
+    node = floating("dropout", x)
     if not 0.0 <= rate < 1.0:
         fail(ShapeError, "dropout: the rate is a probability below 1", got=str(rate))
     if rate == 0.0:
-        return x
-    kept = less(uniform(x.shape, dtype=x.dtype), 1.0 - rate)
-    return by_mode(where(kept, x * (1.0 / (1.0 - rate)), 0.0), x)
+        return node
+    kept = less(uniform(node.shape, dtype=node.dtype), 1.0 - rate)
+    return by_mode(where(kept, node * (1.0 / (1.0 - rate)), 0.0), node)

@@ -32,7 +32,7 @@ def public(
 
 
 def declare_row(row: MapRow, symbol: str = "") -> Callable[..., Node]:
-    """The function of a row of the elementwise table: operands are brought together, then mapped."""
+    """The function of a row of the elementwise table: brings operands together, then maps."""
 
     def function(*values: Any) -> Node:
         return mapped(row, operands(row.name, row.inputs, values, row.domain))

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from staticflow.errors import GraphError, fail
-from staticflow.native.random_formulas import draw
 from staticflow.graph import Hyper, Node, apply
+from staticflow.native.random_formulas import draw
 from staticflow.op import Array, Axes, Classes, Kind, OutType
 from staticflow.ops.counting import IndexMap
 from staticflow.ops.public import public
@@ -44,8 +44,9 @@ class Random(IndexMap):
 
     def reference(self, *xs: Array) -> Any:
         seed, step = (int(x) for x in xs)
-        count = math.prod(int(n) for n in self.shape)
-        return draw(self.dist, self.dtype, seed, self.token, step, count).reshape(self.shape)
+        shape: Any = self.shape
+        count = math.prod(shape)
+        return draw(self.dist, self.dtype, seed, self.token, step, count).reshape(shape)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return tuple(classes.fresh(n) for n in self.shape)

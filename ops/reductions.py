@@ -58,15 +58,18 @@ SUM = ReduceRow(
 
 PROD = ReduceRow(
     "prod", "({acc} * {x})", "{t}(1)", np.prod, _product_cotangent,
-    "The product along axes.", points=(0.0, 2.0, 0.0), formula="the product of the others")  # fmt: skip
+    "The product along axes.", points=(0.0, 2.0, 0.0),
+    formula="the product of the others")  # fmt: skip
 
 MAX = ReduceRow(
-    "max", "({x} if ({x} > {acc} or {x} != {x}) else {acc})", "lowest_{t}", np.max, _extreme_cotangent,
+    "max", "({x} if ({x} > {acc} or {x} != {x}) else {acc})", "lowest_{t}",
+    np.max, _extreme_cotangent,
     "The largest element along axes; NaN if any is.", empty=False,
     points=(1.0, np.nan, 3.0), formula="x = y, shared by ties")  # fmt: skip
 
 MIN = ReduceRow(
-    "min", "({x} if ({x} < {acc} or {x} != {x}) else {acc})", "highest_{t}", np.min, _extreme_cotangent,
+    "min", "({x} if ({x} < {acc} or {x} != {x}) else {acc})", "highest_{t}",
+    np.min, _extreme_cotangent,
     "The smallest element along axes; NaN if any is.", empty=False,
     points=(1.0, np.nan, -3.0), formula="x = y, shared by ties")  # fmt: skip
 
@@ -145,5 +148,5 @@ def _wide(x: Any) -> Node:
 def _number(what: str, x: Any) -> Node:
     node = as_nodes([x])[0]
     if node.dtype == "bool":
-        fail(DTypeError, f"{what}: takes numbers, not booleans", str(node), "use ops.any or ops.all")
+        fail(DTypeError, f"{what}: takes numbers", str(node), "use ops.any or ops.all")
     return node

@@ -29,64 +29,64 @@ def astype(x: Any, dtype: Any) -> Node:
 @public(Kind.VIEW, "transpose")
 def transpose(x: Any, axes: Any = None) -> Node:
     """x with its axes in the order `axes`, reversed by default."""
-    x = node_of(x)
-    perm = tuple(range(x.ndim))[::-1]
+    node = node_of(x)
+    perm = tuple(range(node.ndim))[::-1]
     if axes is not None:
-        perm = tuple(normalise_axis(int(axis), x.ndim, "transpose") for axis in axes)
-    if sorted(perm) != list(range(x.ndim)):
+        perm = tuple(normalise_axis(int(axis), node.ndim, "transpose") for axis in axes)
+    if sorted(perm) != list(range(node.ndim)):
         fail(
             ShapeError,
             "transpose: axes must name every axis once",
-            got=f"axes {axes} for {x.type}",
+            got=f"axes {axes} for {node.type}",
         )
-    return x if perm == tuple(range(x.ndim)) else apply(Transpose(perm), x)
+    return node if perm == tuple(range(node.ndim)) else apply(Transpose(perm), node)
 
 
 @public(Kind.VIEW)
 def swapaxes(x: Any, axis1: int, axis2: int) -> Node:
     """x with two axes exchanged."""
-    x = node_of(x)
-    perm = list(range(x.ndim))
-    first, second = (normalise_axis(axis, x.ndim, "swapaxes") for axis in (axis1, axis2))
+    node = node_of(x)
+    perm = list(range(node.ndim))
+    first, second = (normalise_axis(axis, node.ndim, "swapaxes") for axis in (axis1, axis2))
     perm[first], perm[second] = perm[second], perm[first]
-    return transpose(x, perm)
+    return transpose(node, perm)
 
 
 @public(Kind.VIEW)
 def moveaxis(x: Any, source: int, destination: int) -> Node:
     """x with axis `source` moved to position `destination`; the others keep their order."""
-    x = node_of(x)
-    perm = [axis for axis in range(x.ndim) if axis != normalise_axis(source, x.ndim, "moveaxis")]
-    position = normalise_axis(destination, x.ndim, "moveaxis")
-    perm.insert(position, normalise_axis(source, x.ndim, "moveaxis"))
-    return transpose(x, perm)
+    node = node_of(x)
+    moved, position = (normalise_axis(k, node.ndim, "moveaxis") for k in (source, destination))
+    perm = [axis for axis in range(node.ndim) if axis != moved]
+    perm.insert(position, moved)
+    return transpose(node, perm)
 
 
 @public(Kind.VIEW)
 def expand_dims(x: Any, axis: Any) -> Node:
     """x with axes of size 1 inserted at positions `axis` of the result."""
-    x = node_of(x)
+    node = node_of(x)
     entries = axis if isinstance(axis, tuple | list) else (axis,)
-    axes = normalise_axes(tuple(entries), x.ndim + len(entries), "expand_dims")
-    return apply(Expand(axes), x) if axes else x
+    axes = normalise_axes(tuple(entries), node.ndim + len(entries), "expand_dims")
+    return apply(Expand(axes), node) if axes else node
 
 
 @public(Kind.VIEW)
 def squeeze(x: Any, axis: Any = None) -> Node:
     """x without the given axes of size 1, by default without all that are known to be 1."""
-    x = node_of(x)
-    axes = tuple(k for k, n in enumerate(x.shape) if n == 1)
+    node = node_of(x)
+    axes = tuple(k for k, n in enumerate(node.shape) if n == 1)
     if axis is not None:
-        axes = normalise_axes(axis, x.ndim, "squeeze")
-    wide = [k for k in axes if x.shape[k] != 1]
+        axes = normalise_axes(axis, node.ndim, "squeeze")
+    wide = [k for k in axes if node.shape[k] != 1]
     if wide:
         fail(
             ShapeError,
-            f"squeeze: axis {wide[0]} has size {x.shape[wide[0]]}",
-            got=str(x.type),
+            f"squeeze: axis {wide[0]} has size {node.shape[wide[0]]}",
+            got=str(node.type),
             do="squeeze axes of size 1 only, or index the axis with [..., 0]",
         )
-    return apply(Squeeze(axes), x) if axes else x
+    return apply(Squeeze(axes), node) if axes else node
 
 
 @public(Kind.VIEW)
@@ -98,25 +98,25 @@ def broadcast_to(x: Any, shape: Any) -> Node:
 @public(Kind.VIEW, "reshape")
 def reshape(x: Any, shape: Any) -> Node:
     """x with its elements, in row-major order, in another shape; one size may be -1."""
-    x = node_of(x)
-    target = _target_shape(x, shape)
-    if target == x.shape:
-        return x
-    narrow = tuple(k for k, n in enumerate(x.shape) if n == 1)
+    node = node_of(x)
+    target = _target_shape(node, shape)
+    if target == node.shape:
+        return node
+    narrow = tuple(k for k, n in enumerate(node.shape) if n == 1)
     if narrow:
-        x = apply(Squeeze(narrow), x)
+        node = apply(Squeeze(narrow), node)
     wide = tuple(n for n in target if n != 1)
-    if wide != x.shape:
-        x = apply(Reshape(wide, _groups(x.shape, wide)), x)
+    if wide != node.shape:
+        node = apply(Reshape(wide, _groups(node.shape, wide)), node)
     ones = tuple(k for k, n in enumerate(target) if n == 1)
-    return apply(Expand(ones), x) if ones else x
+    return apply(Expand(ones), node) if ones else node
 
 
 @public(Kind.VIEW)
 def ravel(x: Any) -> Node:
     """The elements in row-major order as a vector."""
-    x = node_of(x)
-    return reshape(x, (product(x.shape),))
+    node = node_of(x)
+    return reshape(node, (product(node.shape),))
 
 
 def _target_shape(x: Node, shape: Any) -> Shape:

@@ -16,13 +16,13 @@ from staticflow.dims import AnyDim, product
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Node, apply
 from staticflow.op import Kind
-from staticflow.ops.assemble import slice_axis
 from staticflow.ops.coerce import broadcast, integral
 from staticflow.ops.compare import less, where
 from staticflow.ops.counting import SizeOf
 from staticflow.ops.indexing import take
 from staticflow.ops.public import public
 from staticflow.ops.shape import reshape
+from staticflow.ops.slices import slice_axis
 from staticflow.ops.views import Expand, Squeeze
 
 
@@ -92,9 +92,9 @@ def _slice(x: Node, axis: int, bounds: slice) -> Node:
     if step == 0:
         fail(ShapeError, "indexing: a step cannot be 0")
     if isinstance(size, int) and _all_ints(bounds):
-        start, stop, step = bounds.indices(size)
-        stop = max(stop, start) if step > 0 else min(stop, start)
-        return slice_axis(x, axis, start, stop, step)
+        low, high, step = bounds.indices(size)
+        high = max(high, low) if step > 0 else min(high, low)
+        return slice_axis(x, axis, low, high, step)
     if abs(step) != 1:
         fail(
             ShapeError,

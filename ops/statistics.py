@@ -8,7 +8,6 @@ import numpy as np
 
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply
-from staticflow.op import Kind
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.arithmetic import divide
 from staticflow.ops.coerce import floating, spread_along

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from staticflow.graph import Node, apply
 from staticflow.op import Kind, Map, Reduce
-from staticflow.ops.coerce import is_scalar_const
+from staticflow.ops.coerce import is_scalar_const, spread
 from staticflow.ops.contraction import Dot
 from staticflow.ops.rules import Rule, uniform_value
 from staticflow.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
-from staticflow.ops.views import Broadcast, Expand, Reshape, Slice, Squeeze, Transpose
+from staticflow.ops.slices import Slice
+from staticflow.ops.views import Broadcast, Expand, Reshape, Squeeze, Transpose
 
 
 def _transpose(node: Node) -> Node | None:
@@ -48,6 +49,10 @@ def _squeeze(node: Node) -> Node | None:
     if isinstance(x.op, Squeeze):
         kept = [k for k in range(x.inputs[0].ndim) if k not in x.op.axes]
         return squeeze(x.inputs[0], (*x.op.axes, *(kept[k] for k in dropped)))
+    if isinstance(x.op, Broadcast) and set(dropped) <= set(x.op.new_axes):
+        left = [k for k in range(x.ndim) if k not in dropped]
+        axes = tuple(left.index(k) for k in x.op.axes)
+        return spread(x.inputs[0], node.shape, axes)
     if isinstance(x.op, Expand) and set(dropped) & set(x.op.axes):
         return _cancel(x, x.op.axes, dropped)
     if isinstance(x.op, Transpose):

@@ -7,9 +7,9 @@
     Squeeze     drop axes of size 1                      dropped                         Expand
     Broadcast   repeat along new axes                    0 inserted                      sum
     Reshape     merge and split neighbouring axes        even groups only, else a copy   Reshape
-    Slice       start, stop and step along each axis     times step, offset by starts    Pad
 
-Each does one thing; `ops.shape` and `ops.slicing` compose the functions that users call from them.
+Each does one thing; `shape` composes the functions that users call from them. `Slice`, whose
+transpose is a `Pad`, is in `slices`.
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ class Broadcast(View):
         return xs[0].with_shape(self.shape)
 
     def reference(self, *xs: Array) -> Any:
-        return np.broadcast_to(np.expand_dims(xs[0], self.new_axes), self.shape)
+        shape: Any = self.shape
+        return np.broadcast_to(np.expand_dims(xs[0], self.new_axes), shape)
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
         return (g.sum(axis=self.new_axes),)
@@ -263,80 +264,6 @@ class Reshape(View):
             runs.append((old[first : first + before], self.shape[done : done + after]))
             first, done = first + before, done + after
         return runs
-
-
-@dataclass(frozen=True)
-class Slice(View):
-    """Element `i` of an axis is element `start + i * step` of the input's; a full axis is kept.
-
-    A full axis has start 0, stop None and step 1. With a negative step, `stop` may be -1.
-    """
-
-    starts: tuple[AnyDim, ...]
-    stops: tuple[AnyDim | None, ...]
-    steps: tuple[int, ...]
-
-    @property
-    def full(self) -> tuple[bool, ...]:
-        """For each axis, whether all of it is taken."""
-        return tuple(stop is None for stop in self.stops)
-
-    def infer(self, *xs: TensorType) -> TensorType:
-        bounds = zip(xs[0].shape, self.starts, self.stops, self.steps, strict=True)
-        shape = tuple(n if stop is None else extent(a, stop, s) for n, a, stop, s in bounds)
-        return xs[0].with_shape(shape)
-
-    def reference(self, *xs: Array) -> Any:
-        index: list[slice] = []
-        for start, stop, step in zip(self.starts, self.stops, self.steps, strict=True):
-            last: Any = None if stop == -1 else stop
-            first: Any = start
-            index.append(slice(first, last, step))
-        return xs[0][tuple(index)]
-
-    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        from staticflow.ops.assemble import unslice
-
-        return (unslice(g, self, xs[0].shape),)
-
-    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
-        assert isinstance(out, TensorType)
-        entries = zip(self.full, xs[0], out.shape, strict=True)
-        return tuple(old if full else classes.fresh(n) for full, old, n in entries)
-
-    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
-        starts = iter(sizes)
-        offset = access.offset
-        for full, stride in zip(self.full, access.strides, strict=True):
-            if not full:
-                offset = offset + next(starts) * stride
-        strides = tuple(n * step for n, step in zip(access.strides, self.steps, strict=True))
-        return Access(access.buffer, offset, out, strides)
-
-    def moves_axis(self, axis: int, shape: Shape) -> int | None:
-        return axis if self.full[axis] else None
-
-    def sizes(self) -> tuple[AnyDim, ...]:
-        return tuple(a for a, full in zip(self.starts, self.full, strict=True) if not full)
-
-    def key(self) -> tuple[Any, ...]:
-        return (self.name, self.full, self.steps)
-
-    def attributes(self) -> str:
-        texts = []
-        for start, stop, step in zip(self.starts, self.stops, self.steps, strict=True):
-            bounds = ":" if stop is None else f"{start}:{'' if stop == -1 else stop}"
-            texts.append(bounds if step == 1 else f"{bounds}:{step}")
-        return f"[{', '.join(texts)}]"
-
-
-def extent(start: AnyDim, stop: AnyDim, step: int) -> AnyDim:
-    """The number of elements of a slice; with a step beyond 1, only of integers."""
-    length = stop - start if step > 0 else start - stop
-    if isinstance(length, int):
-        return max(0, -(-length // abs(step)))
-    assert abs(step) == 1, "the length of a strided slice of a named axis is not a polynomial"
-    return length
 
 
 def _text(shape: Shape) -> str:

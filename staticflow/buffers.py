@@ -7,17 +7,32 @@ buffer, views are accesses into the buffer of their root, and everything else li
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from staticflow.dims import AnyDim, product
-from staticflow.fuse import Group, is_implicit, is_row_reduction, through_views
+from staticflow.fuse import Group, is_row_reduction
 from staticflow.generalise import Generalised
-from staticflow.graph import Node, Part
+from staticflow.graph import Node, is_implicit, through_views
 from staticflow.op import Access, Kind
 
 SUFFIX = {"float32": "f4", "float64": "f8", "int32": "i4", "int64": "i8", "bool": "b1"}
 ITEMSIZE = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "bool": 1}
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A place within another buffer that changes with the steps of a loop.
+
+    `place` is a template over {t}, the position in xs and ys; {k}, the number of steps done; and
+    {n}, the loop's length. The address is that of the base plus place * stride, in elements.
+    """
+
+    base: int
+    offset: AnyDim
+    stride: AnyDim
+    place: str
+    loop: int  # the number of the loop it moves with
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,8 @@ class Buffer:
     node: Node
     dtype: str
     count: AnyDim  # elements, in size classes
-    role: str  # leaf, temp or output
+    role: str  # leaf, temp, output or moving
+    moving: Moving | None = None
 
     @property
     def suffix(self) -> str:
@@ -46,6 +62,15 @@ class Layout:
     g: Generalised
     buffers: list[Buffer]
     access: dict[Node, Access]
+    loops: dict[Node, int] = field(default_factory=dict)  # numbered
+    groups: dict[Node, list[Group]] = field(default_factory=dict)  # of each loop's body
+    stored: dict[Node, set[Node]] = field(default_factory=dict)
+    history: dict[tuple[Node, int], int] = field(default_factory=dict)  # carries' buffers
+    parts: dict[tuple[Node, int], Node] = field(default_factory=dict)
+
+    def part(self, node: Node, index: int) -> Node | None:
+        """The node that stands for an output of an op that has several, if anything reads it."""
+        return self.parts.get((node, index))
 
     def of(self, node: Node) -> Access:
         """The access of a node that owns or shows a buffer."""
@@ -118,28 +143,6 @@ def _register_reductions(
         and node in stored
         and node not in read_outside
     }
-
-
-def lay_out(g: Generalised, groups: Sequence[Group], outputs: Sequence[Node]) -> Layout:
-    """Give every leaf and every stored value a contiguous buffer of its own."""
-    stored = stored_nodes(groups, outputs)
-    finals = {through_views(node)[0] for node in outputs}
-    layout = Layout(g, [], {})
-    for node in g.order:
-        if node.op.kind is Kind.LEAF and not is_implicit(node):
-            _add(layout, node, "leaf")
-        elif node in stored and not isinstance(node.type, tuple):
-            _add(layout, node, "output" if node in finals else "temp")
-        elif isinstance(node.op, Part):
-            _add(layout, node, "output" if node in finals else "temp")
-    return layout
-
-
-def _add(layout: Layout, node: Node, role: str) -> None:
-    shape = layout.g.axes[node]
-    index = len(layout.buffers)
-    layout.buffers.append(Buffer(index, node, node.dtype, product(shape), role))
-    layout.access[node] = Access.contiguous(index, shape)
 
 
 def assembly_regions(node: Node, layout: Layout) -> tuple[Access, ...]:

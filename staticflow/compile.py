@@ -9,23 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from staticflow.buffers import Layout, lay_out, stored_nodes
+from staticflow.buffers import Layout, stored_nodes
 from staticflow.donate import donate
 from staticflow.emit import DriverText, driver_source
 from staticflow.fuse import fuse
 from staticflow.generalise import Generalised
 from staticflow.graph import Node
+from staticflow.hoist import rearrange
+from staticflow.layout import lay_out, place_assemblies
 from staticflow.memory import MemoryPlan, plan_memory
 from staticflow.placement import Placement, place
-from staticflow.prepare import prepare
+from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
-from staticflow.schedule import Step, place_assemblies, schedule
+from staticflow.scan import Scan, drop_unused, map_bodies, merge_scans, separate_bodies
+from staticflow.schedule import Step, schedule
 from staticflow.simplify import resolve_mode, simplify
 
 PIPELINE = (
     (resolve_mode, "choose between what training and what inference computes"),
+    (merge_scans, "make one loop of a scan and the same scan with residuals"),
     (simplify, "fold constants, apply rewrite rules, share equal nodes, drop unused ones"),
+    (drop_unused, "remove what of a loop nobody reads"),
+    (rearrange, "move work that needs no loop out of loops: before them, or behind them"),
     (place, "decide what each shard holds: rows, everything, or a partial sum"),
+    (separate_bodies, "give each loop nodes of its own, to be placed in memory by themselves"),
     (prepare, "copy where strides, assemblies or outputs demand it; sizes become classes"),
     (fuse, "group nodes that share loops into kernels"),
     (recompute, "compute cheap values where they are read, and group again"),
@@ -63,9 +70,14 @@ def compile_graph(
     `shard` names the dimension whose rows may be split over shards. `donations` maps an output's
     position to the leaf whose buffer it takes over.
     """
-    roots = simplify(resolve_mode(outputs, training))
+    roots = merge_scans(resolve_mode(outputs, training))
+    roots = drop_unused(simplify_all(roots, training))
+    roots = rearrange(roots)
     placement = place(roots, shard)
-    g, roots = prepare(placement.outputs)
+    roots = map_bodies(
+        separate_bodies(placement.outputs), lambda op, body: prepare_body(op.carries, body)
+    )
+    g, roots = prepare(roots)
     g, roots = prepare(recompute(fuse(g), roots))
     groups = fuse(g)
     stored = stored_nodes(groups, roots)
@@ -79,3 +91,12 @@ def compile_graph(
     return Compiled(
         tuple(roots), g, layout, tuple(steps), memory, driver, placement, buffers
     )
+
+
+def simplify_all(roots: Sequence[Node], training: bool) -> list[Node]:
+    """Simplify the graph and the bodies of its loops."""
+
+    def simplify_body(op: Scan, body: Sequence[Node]) -> list[Node]:
+        return simplify(resolve_mode(body, training))
+
+    return simplify(map_bodies(simplify(roots), simplify_body))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from staticflow.dims import evaluate, product
-from staticflow.schedule import KernelStep, ProductStep, Step
+from staticflow.schedule import KernelStep, LoopStep, ProductStep, Step
 
 NS_PER_FLOP = {"float32": 1 / 60, "float64": 1 / 30, "int32": 1.0, "int64": 1.0}
 NS_PER_ELEMENT = 0.1  # of a fused loop, for each node in it
@@ -38,6 +38,8 @@ def estimate(steps: Sequence[Step], sizes: Mapping[str, int]) -> float:
             flops = 2.0 * evaluate(step.m, sizes) * evaluate(step.n, sizes)
             flops *= evaluate(step.k, sizes) * evaluate(product(step.batch), sizes)
             total += flops * NS_PER_FLOP[step.dtype]
+        elif isinstance(step, LoopStep):
+            total += evaluate(step.length, sizes) * estimate(step.body, sizes)
         elif isinstance(step, KernelStep):
             total += NS_PER_ELEMENT * evaluate(step.work, sizes)
     return total

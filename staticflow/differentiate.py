@@ -1,4 +1,4 @@
-"""Differentiate a graph: cotangents and tangents are nodes of the same ops, so it can be done again.
+"""Differentiate a graph: derivatives are nodes of the same ops, so it can be done again.
 
     y = sum(tanh(x))
     grad(y, x):   ones -> broadcast -> * (1 - tanh(x)^2)          reverse: from y back to x
@@ -153,7 +153,7 @@ def push_forward(ys: Sequence[Node], wrt: Sequence[Node], ts: Sequence[Node]) ->
 
 def _push_through(node: Node, tangents: Mapping[Node, Any]) -> Any:
     """The tangent of a node, given those of its inputs; None for zero."""
-    moved = [tangents.get(x) for x in node.inputs]
+    moved: list[Any] = [tangents.get(x) for x in node.inputs]
     if all(t is None for t in moved):
         return None
     if isinstance(node.op, Part):
@@ -172,8 +172,9 @@ def _by_transposition(node: Node, moved: Sequence[Any]) -> Any:
     stand_ins = [apply(Input("cotangent", t)) for t in types]
     g = tuple(stand_ins) if several else stand_ins[0]
     backward = node.op.vjp(g, node, *node.inputs)
-    pairs = [(c, t) for c, t in zip(backward, moved, strict=True) if None not in (c, t)]
-    forward = pull_back([c for c, _ in pairs], [t for _, t in pairs], stand_ins)
+    pairs = zip(backward, moved, strict=True)
+    linked = [(c, t) for c, t in pairs if c is not None and t is not None]
+    forward = pull_back([c for c, _ in linked], [t for _, t in linked], stand_ins)
     return tuple(forward) if several else forward[0]
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from staticflow.buffers import SUFFIX, Layout
-from staticflow.fuse import Group, through_views
-from staticflow.graph import Node
+from staticflow.fuse import Group
+from staticflow.graph import Node, through_views
 from staticflow.loops import For, Index, Kernel, Let, Load, Store
 from staticflow.op import Kind
 from staticflow.schedule import KernelStep, Step

@@ -26,6 +26,7 @@ from staticflow.schedule import (
     CallStep,
     CollectiveStep,
     KernelStep,
+    LoopStep,
     Operand,
     ProductStep,
     Step,
@@ -33,7 +34,7 @@ from staticflow.schedule import (
 )
 
 # The first entries of table T, before the buffers.
-WORK, SYNC, PEERS, SHARDS, PROFILE = range(5)
+WORK, SYNC, PEERS, SHARDS, PROFILE, STOP = range(6)
 HEADER = 8
 # The first entry of table S, before the size classes.
 FIRST_ROW_ENTRY = 0
@@ -132,8 +133,19 @@ class _Driver:
         return size_text(dim)
 
     def name(self, buffer: int) -> str:
-        self.used_buffers.add(buffer)
+        if self.buffers[buffer].moving is None:
+            self.used_buffers.add(buffer)
         return buffer_name(self.buffers[buffer])
+
+    def move(self, index: int, k: str, t: str, n: str) -> None:
+        """Write the line that gives a moving buffer its address."""
+        buffer = self.buffers[index]
+        moving = buffer.moving
+        assert moving is not None
+        place = moving.place.format(k=k, t=t, n=n)
+        step = f"{place} * ({self.size(moving.stride)})" if moving.stride != 1 else place
+        base = self.address(moving.base, moving.offset)
+        self.write(f"{buffer_name(buffer)} = {base} + {buffer.itemsize} * ({step})")
 
     def address(self, buffer: int, offset: AnyDim, extra: str = "") -> str:
         """The address of an element, as source."""
@@ -201,7 +213,8 @@ def _emit_step(driver: _Driver, step: Step) -> None:
 def describe(step: Step) -> str:
     """What a step computes, with types."""
     names = ", ".join(dict.fromkeys(node.op.name for node in step.nodes))
-    return f"{names}: {step.nodes[-1].type}"
+    type_ = step.nodes[-1].type
+    return f"{names}: {', '.join(map(str, type_)) if isinstance(type_, tuple) else type_}"
 
 
 def _emit_kernel(driver: _Driver, step: KernelStep) -> None:
@@ -251,11 +264,30 @@ def _emit_call(driver: _Driver, step: CallStep) -> None:
     driver.write(f"{step.routine}({', '.join(arguments)})")
 
 
+def _emit_loop(driver: _Driver, step: LoopStep) -> None:
+    write = driver.write
+    k, t = f"k{step.number}", f"t{step.number}"
+    length = driver.size(step.length)
+    write(f"for {k} in range({length}):")
+    write.depth += 1
+    write(f"if load_acquire(T[{STOP}]) != 0:")
+    write("    return 1")
+    write(f"{t} = {length} - 1 - {k}" if step.reverse else f"{t} = {k}")
+    for buffer in step.moving:
+        driver.move(buffer, k, t, length)
+    for inner in step.body:
+        _emit_step(driver, inner)
+    write.depth -= 1
+    for buffer in step.after:
+        driver.move(buffer, k, t, length)
+
+
 _EMITTERS: Mapping[type, Callable[..., None]] = {
     KernelStep: _emit_kernel,
     ProductStep: _emit_product,
     CollectiveStep: _emit_collective,
     CallStep: _emit_call,
+    LoopStep: _emit_loop,
 }
 
 

@@ -23,11 +23,11 @@ behind a producer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from staticflow.generalise import Generalised
-from staticflow.graph import Const, Node
+from staticflow.graph import Node, is_implicit, through_views
 from staticflow.op import Axes, Kind, Reduce
 
 LOOP_KINDS = (Kind.MAP, Kind.REDUCE, Kind.GATHER, Kind.SCATTER)
@@ -54,23 +54,6 @@ class Group:
         )
 
 
-def through_views(node: Node) -> tuple[Node, tuple[Node, ...]]:
-    """The node whose elements a chain of views shows, and the views from it on."""
-    views: list[Node] = []
-    while node.op.kind in (Kind.VIEW, Kind.ALIAS):
-        if node.op.kind is Kind.VIEW:
-            views.append(node)
-        node = node.inputs[0]
-    return node, tuple(reversed(views))
-
-
-def is_implicit(node: Node) -> bool:
-    """Whether a value needs no buffer: a scalar constant, an index, a size."""
-    if isinstance(node.op, Const):
-        return node.op.is_scalar
-    return getattr(node.op, "implicit", False)
-
-
 def iteration_space(node: Node, g: Generalised) -> Axes:
     """The loops that a map, gather, reduction or scatter runs over."""
     source = node.inputs[0] if node.op.kind in (Kind.REDUCE, Kind.SCATTER) else node
@@ -82,11 +65,11 @@ def is_row_reduction(node: Node, space: Axes) -> bool:
     return isinstance(node.op, Reduce) and node.op.axes == (len(space) - 1,)
 
 
-def fuse(g: Generalised) -> list[Group]:
-    """Put every node that computes something into a group, in execution order."""
+def fuse(g: Generalised, order: Sequence[Node] | None = None) -> list[Group]:
+    """Put every node of `order` that computes something into a group, in execution order."""
     groups: list[Group] = []
     home: dict[Node, int] = {}
-    for node in g.order:
+    for node in g.order if order is None else order:
         kind = node.op.kind
         if kind in (Kind.LEAF, Kind.VIEW, Kind.ALIAS, Kind.PART) or is_implicit(node):
             continue

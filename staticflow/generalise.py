@@ -8,13 +8,13 @@ because their numbers happen to agree. Another width is then another table, not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from staticflow.dims import AnyDim, Dim, evaluate
-from staticflow.graph import Node
-from staticflow.op import Axes, Classes
+from staticflow.graph import Node, toposort
+from staticflow.op import Axes, Classes, Kind
 
 FIRST_ROW = Dim.named("row0")  # where a shard's rows begin within the whole batch
 
@@ -29,6 +29,7 @@ class Generalised:
     sizes: tuple[AnyDim, ...]  # the value of class n<i>, in the user's names
     whole: frozenset[int]  # the classes that hold a size of the unsharded value
     streams: Mapping[Node, int]  # the random nodes, numbered
+    bodies: Mapping[Node, tuple[Node, ...]]  # of the loops, inner ones too, in order
 
     def evaluate(self, env: Mapping[str, int], whole_env: Mapping[str, int]) -> list[int]:
         """The size table of a shard, whose own sizes are `env`; the whole's are `whole_env`."""
@@ -71,16 +72,62 @@ def generalise(order: Sequence[Node]) -> Generalised:
     unifier = _Unifier()
     axes: dict[Node, Any] = {}
     symbols: dict[Node, tuple[AnyDim, ...]] = {}
+    bodies: dict[Node, tuple[Node, ...]] = {}
     for node in order:
+        _relate(node, unifier, axes, symbols, bodies)
+    return _number(order, axes, symbols, bodies, unifier)
+
+
+def _relate(
+    node: Node,
+    unifier: _Unifier,
+    axes: dict[Node, Any],
+    symbols: dict[Node, tuple[AnyDim, ...]],
+    bodies: dict[Node, tuple[Node, ...]],
+) -> None:
+    if node in axes:
+        return  # the slot of a loop, which has the axes of what it stands for
+    if node.op.kind is Kind.LOOP:
+        axes[node] = _relate_loop(node, unifier, axes, symbols, bodies)
+    else:
         axes[node] = node.op.relate(unifier, node.type, *(axes[x] for x in node.inputs))
-        symbols[node] = tuple(n if n == 0 else unifier.fresh(n) for n in node.op.sizes())
-    return _number(order, axes, symbols, unifier)
+    symbols[node] = tuple(n if n == 0 else unifier.fresh(n) for n in node.op.sizes())
+
+
+def _relate_loop(
+    node: Node,
+    unifier: _Unifier,
+    axes: dict[Node, Any],
+    symbols: dict[Node, tuple[AnyDim, ...]],
+    bodies: dict[Node, tuple[Node, ...]],
+) -> Any:
+    """Carries keep their axes from step to step; xs and ys lead with the loop's length."""
+    op: Any = node.op
+    init, xs, consts = op.split(node.inputs)
+    length: AnyDim | None = None
+    for slots, outer in ((op.carries, init), (op.consts, consts)):
+        axes.update({s: axes[x] for s, x in zip(slots, outer, strict=True)})
+    for s, x in zip(op.xs, xs, strict=True):
+        lead, *rest = axes[x]
+        length = lead if length is None else unifier.same(length, lead)
+        axes[s] = tuple(rest)
+    length = unifier.fresh(op.length) if length is None else length
+    symbols.update(dict.fromkeys(op.slots, ()))
+    bodies[node] = tuple(toposort(op.body))
+    for inner in bodies[node]:
+        _relate(inner, unifier, axes, symbols, bodies)
+    for s, following in zip(op.carries, op.next, strict=True):
+        for a, b in zip(axes[s], axes[following], strict=True):
+            unifier.same(a, b)
+    stacked = [(length, *axes[y]) for y in op.ys]
+    return (*(axes[s] for s in op.carries), *stacked, (length,))
 
 
 def _number(
     order: Sequence[Node],
     axes: dict[Node, Any],
     symbols: dict[Node, tuple[AnyDim, ...]],
+    bodies: dict[Node, tuple[Node, ...]],
     unifier: _Unifier,
 ) -> Generalised:
     """Number the classes by first appearance, so that equal structures get equal names."""
@@ -101,12 +148,13 @@ def _number(
 
     new_axes: dict[Node, Any] = {}
     new_symbols: dict[Node, Axes] = {}
-    for node in order:
+    everything = list(_walk(order, bodies))
+    for node in everything:
         new_axes[node] = rename_all(axes[node])
         new_symbols[node] = rename_all(symbols[node])
     whole = {
         int(str(symbol)[1:])
-        for node in order
+        for node in everything
         if getattr(node.op, "whole_size", False)
         for symbol in new_symbols[node]
         if symbol != 0
@@ -114,7 +162,7 @@ def _number(
     streams: dict[int, int] = {}  # equal draws, by the token that they share
     numbers = {
         node: streams.setdefault(id(getattr(node.op, "token", node)), len(streams))
-        for node in order
+        for node in everything
         if getattr(node.op, "is_random", False)
     }
     return Generalised(
@@ -124,4 +172,14 @@ def _number(
         tuple(sizes),
         frozenset(whole),
         numbers,
+        bodies,
     )
+
+
+def _walk(order: Sequence[Node], bodies: Mapping[Node, tuple[Node, ...]]) -> Iterator[Node]:
+    for node in order:
+        if node in bodies:
+            op: Any = node.op
+            yield from op.slots
+            yield from _walk(bodies[node], bodies)
+        yield node

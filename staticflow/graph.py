@@ -21,6 +21,21 @@ from staticflow.op import OPS, Array, Axes, Classes, Kind, Op, OutType
 from staticflow.types import Shape, TensorType, as_dtype, as_shape
 
 
+Binary = Callable[["Node", Any], "Node"]
+
+
+def _operator(symbol: str) -> tuple[Binary, Binary]:
+    """The methods behind `node + other` and `other + node`; `ops` says what they do."""
+
+    def forward(self: Node, other: Any) -> Node:
+        return OPS.operator(symbol)(self, other)
+
+    def backward(self: Node, other: Any) -> Node:
+        return OPS.operator(symbol)(other, self)
+
+    return forward, backward
+
+
 class Node:
     """A value in the graph: an op applied to input nodes, with a type and the line that made it."""
 
@@ -116,34 +131,31 @@ class Node:
     def astype(self, dtype: Any) -> Node:
         return OPS.operator("astype")(self, dtype)
 
+    __add__, __radd__ = _operator("add")
+    __sub__, __rsub__ = _operator("sub")
+    __mul__, __rmul__ = _operator("mul")
+    __truediv__, __rtruediv__ = _operator("truediv")
+    __floordiv__, __rfloordiv__ = _operator("floordiv")
+    __mod__, __rmod__ = _operator("mod")
+    __pow__, __rpow__ = _operator("pow")
+    __matmul__, __rmatmul__ = _operator("matmul")
+    __and__, __rand__ = _operator("and")
+    __or__, __ror__ = _operator("or")
+    __xor__, __rxor__ = _operator("xor")
+    __lt__, __gt__ = _operator("lt")[0], _operator("gt")[0]
+    __le__, __ge__ = _operator("le")[0], _operator("ge")[0]
+
     def __neg__(self) -> Node:
         return OPS.operator("neg")(self)
+
+    def __invert__(self) -> Node:
+        return OPS.operator("invert")(self)
 
     def __pos__(self) -> Node:
         return self
 
     def __abs__(self) -> Node:
         return OPS.operator("abs")(self)
-
-
-def _bind_operators() -> None:
-    symbols = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
-
-    def forward(symbol: str) -> Callable[[Node, Any], Node]:
-        return lambda self, other: OPS.operator(symbol)(self, other)
-
-    def backward(symbol: str) -> Callable[[Node, Any], Node]:
-        return lambda self, other: OPS.operator(symbol)(other, self)
-
-    for symbol in symbols:
-        setattr(Node, f"__{symbol}__", forward(symbol))
-        setattr(Node, f"__r{symbol}__", backward(symbol))
-    for symbol in ("lt", "le", "gt", "ge", "and", "or", "xor"):
-        setattr(Node, f"__{symbol}__", forward(symbol))
-    setattr(Node, "__invert__", lambda self: OPS.operator("invert")(self))  # noqa: B010
-
-
-_bind_operators()
 
 
 def apply(op: Op, *inputs: Node, where: Where | None = None) -> Node:
@@ -357,6 +369,28 @@ def toposort(roots: Iterable[Node]) -> list[Node]:
             done.add(node)
             order.append(node)
     return order
+
+
+def through_views(node: Node) -> tuple[Node, tuple[Node, ...]]:
+    """The node whose elements a chain of views shows, and the views from it on."""
+    views: list[Node] = []
+    while node.op.kind in (Kind.VIEW, Kind.ALIAS):
+        if node.op.kind is Kind.VIEW:
+            views.append(node)
+        node = node.inputs[0]
+    return node, tuple(reversed(views))
+
+
+def is_loop_part(node: Node) -> bool:
+    """Whether a node is an output of a loop."""
+    return node.op.kind is Kind.PART and node.inputs[0].op.kind is Kind.LOOP
+
+
+def is_implicit(node: Node) -> bool:
+    """Whether a value needs no buffer: a scalar constant, an index, a size."""
+    if isinstance(node.op, Const):
+        return node.op.is_scalar
+    return getattr(node.op, "implicit", False)
 
 
 def rebuild(roots: Sequence[Node], replace: Callable[[Node, tuple[Node, ...]], Node]) -> list[Node]:

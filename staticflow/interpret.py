@@ -9,7 +9,7 @@ shared with the compiler: an op's reference sees its inputs as arrays and its si
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from staticflow.dims import Dim, evaluate
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Const, Hyper, Leaf, Node, toposort
-from staticflow.op import Array, Op
+from staticflow.op import Array, Kind, Op
 from staticflow.ops.alias import ByMode
 from staticflow.ops.random import Random, number_streams, with_stream
 from staticflow.types import TensorType
@@ -31,12 +31,25 @@ def interpret(
     step: int = 0,
 ) -> list[Any]:
     """The values of `outputs`, given arrays for the leaves that they reach."""
-    order = toposort(outputs)
     sizes = bind_sizes(env)
-    streams = number_streams(order)
+    streams = number_streams(toposort(outputs))
     hyper = {"seed": seed, "step": step}
+    return _compute(outputs, env, sizes, streams, hyper, training)
+
+
+def _compute(
+    outputs: Sequence[Node],
+    env: Mapping[Node, Any],
+    sizes: Mapping[str, int],
+    streams: Mapping[Node, int],
+    hyper: Mapping[str, int],
+    training: bool,
+) -> list[Any]:
+    def evaluate_body(body: Sequence[Node], slots: Mapping[Node, Any]) -> list[Any]:
+        return _compute(body, slots, sizes, streams, hyper, training)
+
     values: dict[Node, Any] = {}
-    for node in order:
+    for node in toposort(outputs):
         if isinstance(node.op, Leaf):
             values[node] = _leaf(node, env, hyper)
         elif isinstance(node.op, ByMode):
@@ -45,8 +58,12 @@ def interpret(
             op = at_sizes(node.op, sizes)
             if isinstance(op, Random):
                 op = with_stream(op, streams[node])
+            operands = [values[x] for x in node.inputs]
             with np.errstate(all="ignore"):
-                result = op.reference(*(values[x] for x in node.inputs))
+                if op.kind is Kind.LOOP:
+                    result = op.unroll(evaluate_body, *operands)  # type: ignore[attr-defined]
+                else:
+                    result = op.reference(*operands)
             values[node] = _typed(result, node, sizes)
     return [values[node] for node in outputs]
 
@@ -68,11 +85,10 @@ def bind_sizes(env: Mapping[Node, Any]) -> dict[str, int]:
 
 def at_sizes(op: Op, sizes: Mapping[str, int]) -> Op:
     """The op with every size that it mentions as an integer."""
-    if not is_dataclass(op):
-        return op
-    old = {f.name: getattr(op, f.name) for f in fields(op)}
-    new = {name: _evaluated(value, sizes) for name, value in old.items()}
-    return op if new == old else replace(op, **new)
+    value: Any = op
+    old = {f.name: getattr(op, f.name) for f in fields(value)}
+    new = {name: _evaluated(field, sizes) for name, field in old.items()}
+    return op if new == old else replace(value, **new)
 
 
 def _evaluated(value: Any, sizes: Mapping[str, int]) -> Any:

@@ -16,9 +16,9 @@ from typing import Any
 
 from staticflow.buffers import SUFFIX, Layout, lives_in_register, view_access
 from staticflow.dims import AnyDim, product
-from staticflow.fuse import Group, is_implicit, is_row_reduction, through_views
+from staticflow.fuse import Group, is_row_reduction
 from staticflow.generalise import FIRST_ROW
-from staticflow.graph import Const, Node
+from staticflow.graph import Const, Node, is_implicit, through_views
 from staticflow.loops import Assign, Expr, For, Index, Kernel, Let, Load, Stmt, Store
 from staticflow.op import Access, Kind, Map, Reduce, contiguous_strides
 

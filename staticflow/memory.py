@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from staticflow.buffers import Buffer
 from staticflow.dims import AnyDim, evaluate
-from staticflow.schedule import Step
+from staticflow.schedule import LoopStep, Step
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -40,19 +40,58 @@ class MemoryPlan:
         return offsets, total
 
 
-def live_ranges(steps: Sequence[Step]) -> dict[int, tuple[int, int]]:
-    """The first and last step that touches each buffer."""
+def live_ranges(
+    steps: Sequence[Step], buffers: Sequence[Buffer]
+) -> dict[int, tuple[int, int]]:
+    """The first and last step that touches each buffer.
+
+    The steps of a loop's body count one by one. What the body shares with the rest of the program
+    is live through the whole loop, for the next step of the loop may need it.
+    """
     ranges: dict[int, tuple[int, int]] = {}
-    for position, step in enumerate(steps):
-        for buffer in step.reads | step.writes:
-            first, _ = ranges.get(buffer, (position, position))
-            ranges[buffer] = (first, position)
+
+    def touch(buffer: int, first: int, last: int) -> None:
+        while (moving := buffers[buffer].moving) is not None:
+            buffer = moving.base
+        old = ranges.get(buffer, (first, last))
+        ranges[buffer] = (min(old[0], first), max(old[1], last))
+
+    def visit(steps: Sequence[Step], position: int) -> int:
+        for step in steps:
+            if isinstance(step, LoopStep):
+                end = visit(step.body, position + 1)
+                for buffer in _shared(step, buffers):
+                    touch(buffer, position, end)
+                position = end
+            else:
+                for buffer in step.reads | step.writes:
+                    touch(buffer, position, position)
+            position += 1
+        return position
+
+    visit(steps, 0)
     return ranges
+
+
+def _shared(step: LoopStep, buffers: Sequence[Buffer]) -> set[int]:
+    """The buffers of a loop that must keep their content from one of its steps to the next."""
+    shared = set(step.bases) | {b for b in step.moving} | set(step.after)
+    written = _written(step)
+    shared |= {b for b in step.reads if b not in written}
+    return shared
+
+
+def _written(step: LoopStep) -> set[int]:
+    """What the body writes before reading it, and so need not keep."""
+    own: set[int] = set()
+    for inner in step.body:
+        own |= _written(inner) | inner.bases if isinstance(inner, LoopStep) else inner.writes
+    return own
 
 
 def plan_memory(buffers: Sequence[Buffer], steps: Sequence[Step]) -> MemoryPlan:
     """Plan the temporaries that the steps use; leaves and outputs are bound from outside."""
-    ranges = live_ranges(steps)
+    ranges = live_ranges(steps, buffers)
     temporary = {b.index: b for b in buffers if b.role == "temp" and b.index in ranges}
     slots: list[AnyDim] = []
     free_from: list[int] = []  # the first step at which each slot is free again

@@ -27,6 +27,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,7 @@ class Op:
 
     def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
         """The output's tangent; NotImplemented asks for the transpose of `vjp`."""
-        return NotImplemented
+        return NotImplemented  # type: ignore[no-any-return]
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         """Size classes of the result's axes from those of the inputs."""
@@ -265,7 +266,7 @@ class Reduce(Op):
         from staticflow.graph import apply
 
         if not self.row.linear:
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         return apply(self, tangents[0]) if tangents[0] is not None else None
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
@@ -321,7 +322,7 @@ class View(Op):
 def merge_strides(shape: Axes, strides: tuple[AnyDim, ...]) -> AnyDim | None:
     """The stride of neighbouring axes taken as one axis, where they lie evenly; else None."""
     wide = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
-    for (_, outer), (n, inner) in zip(wide, wide[1:], strict=False):
+    for (_, outer), (n, inner) in pairwise(wide):
         if outer != inner * n:
             return None
     return wide[-1][1] if wide else 1
@@ -365,7 +366,8 @@ def declare(entry: Declaration) -> None:
     if not entry.doc:
         raise ImportError(f"op {entry.name} has no docstring")
     if isinstance(entry.row, MapRow):
-        missing = [letter for letter in entry.row.inputs if "{" + letter + "}" not in entry.row.body]
+        body = entry.row.body
+        missing = [letter for letter in entry.row.inputs if "{" + letter + "}" not in body]
         if missing:
             raise ImportError(f"op {entry.name}: its body does not use {', '.join(missing)}")
     OPS.rows[entry.name] = entry

@@ -148,6 +148,8 @@ def _result(node: Node, at: Sequence[At], shard: str) -> At:
         return _reduction(node, at[0])
     if kind in (Kind.VIEW, Kind.ALIAS):
         return _view(node, at[0], shard)
+    if kind is Kind.LOOP:
+        raise CannotShardError("loops later")
     if kind is Kind.CONTRACT:
         return _contraction(node, at)
     if all(a == WHOLE for a in at):

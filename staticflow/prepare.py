@@ -7,16 +7,27 @@ native call is contiguous.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from staticflow.buffers import view_access
 from staticflow.dims import product
-from staticflow.fuse import is_implicit, through_views
+from staticflow.fuse import fuse
 from staticflow.generalise import Generalised, generalise
-from staticflow.graph import Node, apply, toposort, with_inputs
+from staticflow.graph import (
+    Node,
+    apply,
+    is_implicit,
+    is_loop_part,
+    through_views,
+    toposort,
+    with_inputs,
+)
 from staticflow.op import Access, Kind, Map, MapRow
+from staticflow.recompute import recompute
 
 COPY = Map(MapRow("copy", "x", "{x}", np.array, lambda g, y, x: (g,), "The same elements."))
 COMPUTED = (
@@ -32,7 +43,8 @@ def prepare(outputs: Sequence[Node]) -> tuple[Generalised, list[Node]]:
     while True:
         g = generalise(toposort(roots))
         access = _trial_accesses(g)
-        edges = _failing_views(g, access) | _immovable_parts(g, roots) | _call_operands(g, access)
+        edges = _failing_views(g, access) | _immovable_parts(g, roots)
+        edges |= _call_operands(g, access) | _initial_carries(g)
         final = _shared_outputs(g, roots, access)
         if not edges and not final:
             return g, roots
@@ -94,10 +106,42 @@ def _call_operands(g: Generalised, access: dict[Node, Access | None]) -> set[Edg
             continue
         for position, x in enumerate(node.inputs):
             shown = access[x]
+            root, _ = through_views(x)
             plain = shown is not None and shown.is_contiguous and shown.offset == 0
-            if not plain or is_implicit(through_views(x)[0]):
+            shifted = node.op.kind is Kind.CALL and is_loop_part(root)
+            if not plain or is_implicit(root) or shifted:
                 edges.add((node, position))
     return edges
+
+
+def _initial_carries(g: Generalised) -> set[Edge]:
+    """What a carry starts with is computed right into the carry's memory."""
+    uses = Counter(x for node in g.order for x in node.inputs)
+    edges: set[Edge] = set()
+    for node in g.order:
+        if node.op.kind is Kind.LOOP:
+            op: Any = node.op
+            init, _, _ = op.split(node.inputs)
+            edges |= {(node, i) for i, x in enumerate(init) if x.op is not COPY or uses[x] > 1}
+    return edges
+
+
+def prepare_body(slots: Sequence[Node], outputs: Sequence[Node]) -> list[Node]:
+    """Prepare the body of a loop: each next carry and each y is computed into its own memory.
+
+    A y that is a carry, before or after the step, needs none. `slots` are the carries.
+    """
+    count = len(slots)
+    following = list(outputs[:count])
+    kept = [y for y in dict.fromkeys(outputs[count:]) if y not in following and y not in slots]
+    _, roots = prepare([*following, *kept])
+    g, roots = prepare(roots)
+    roots = recompute(fuse(g), roots)
+    _, roots = prepare(roots)
+    new = dict(zip(kept, roots[count:], strict=True))
+    new.update(zip(reversed(following), reversed(roots[:count]), strict=True))
+    new.update({s: s for s in slots})
+    return [*roots[:count], *(new[y] for y in outputs[count:])]
 
 
 def _shared_outputs(
@@ -109,7 +153,7 @@ def _shared_outputs(
     for position, node in enumerate(outputs):
         root, _ = through_views(node)
         shown = access[node]
-        computed = root.op.kind in COMPUTED and not is_implicit(root)
+        computed = root.op.kind in COMPUTED and not is_implicit(root) and not is_loop_part(root)
         whole = (
             shown is not None
             and shown.is_contiguous

@@ -21,6 +21,7 @@ from staticflow.emit import (
     PEERS,
     SHARDS,
     SIZE_HEADER,
+    STOP,
     SYNC,
     WORK,
     DriverText,
@@ -70,6 +71,7 @@ class Program:
         self.compiled = compiled
         self.toolchain = toolchain
         self.function = self._load(compiled.driver)
+        self._running = np.zeros(1, np.int64)  # a stop flag that nobody sets
 
     @cached_property
     def call(self) -> Callable[[int, int], int]:
@@ -152,6 +154,7 @@ class Program:
         scratch = aligned(WORK_BYTES) if work is None else work
         T[WORK] = scratch.ctypes.data
         T[SHARDS] = 1
+        T[STOP] = self._running.ctypes.data
         frame = Frame(T, S, arena, scratch, (T.ctypes.data, S.ctypes.data))
         self._bind_constants(frame)
         return frame

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from staticflow.buffers import lives_in_register, stored_nodes
-from staticflow.fuse import Group, is_implicit, through_views
-from staticflow.graph import Const, Node, toposort, with_inputs
+from staticflow.fuse import Group
+from staticflow.graph import Const, Node, is_implicit, through_views, toposort, with_inputs
 from staticflow.op import Kind, Map
 
 CHEAP = 2

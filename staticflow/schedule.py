@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from staticflow.buffers import SUFFIX, Layout, assembly_regions
+from staticflow.buffers import SUFFIX, Layout
 from staticflow.dims import AnyDim, product
 from staticflow.errors import Where
 from staticflow.fuse import Group
@@ -121,7 +121,33 @@ class CallStep:
         return (self.node,)
 
 
-Step = KernelStep | ProductStep | CollectiveStep | CallStep
+@dataclass(frozen=True)
+class LoopStep:
+    """Run steps again and again, with buffers that move."""
+
+    number: int  # of the loop in its program, for the names of its variables
+    length: AnyDim
+    reverse: bool
+    body: tuple[Step, ...]
+    moving: tuple[int, ...]  # buffers whose addresses change in each step
+    after: tuple[int, ...]  # buffers whose addresses are known after the last step
+    bases: frozenset[int]  # what the moving buffers lie in
+    node: Node
+
+    @property
+    def reads(self) -> frozenset[int]:
+        return self.bases.union(*(step.reads for step in self.body))
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset().union(*(step.writes for step in self.body))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+
+Step = KernelStep | ProductStep | CollectiveStep | CallStep | LoopStep
 
 
 def schedule(
@@ -140,7 +166,36 @@ def schedule(
             steps.append(_product(node, layout))
         elif group.kind is Kind.CALL:
             steps.append(_call(node, layout))
+        elif group.kind is Kind.LOOP:
+            steps.append(_loop(node, layout, sharded))
     return steps
+
+
+def _loop(node: Node, layout: Layout, sharded: frozenset[Node]) -> LoopStep:
+    op: Any = node.op
+    body = schedule(layout.groups[node], layout, layout.stored[node], sharded)
+    outputs = [layout.part(node, i) for i in range(len(node.type))]
+    own = {layout.access[s].buffer for s in (*op.slots, *op.body) if s in layout.access}
+    moving = [b for b in sorted(own) if layout.buffers[b].moving is not None]
+    after = [layout.access[part].buffer for part in outputs if part is not None]
+    homes = {layout.history[node, i] for i in range(len(op.carries))}
+    homes |= {layout.access[part].buffer for part in outputs if part is not None}
+    return LoopStep(
+        number=layout.loops[node],
+        length=layout.g.axes[node][-1][0],
+        reverse=op.reverse,
+        body=tuple(body),
+        moving=tuple(b for b in moving if _belongs(b, node, layout)),
+        after=tuple(b for b in after if layout.buffers[b].moving is not None),
+        bases=frozenset(homes),
+        node=node,
+    )
+
+
+def _belongs(buffer: int, node: Node, layout: Layout) -> bool:
+    """Whether a moving buffer moves with this loop, rather than with one around it."""
+    moving = layout.buffers[buffer].moving
+    return moving is not None and moving.loop == layout.loops[node]
 
 
 def _kernel_step(lowered: Lowered, work: AnyDim) -> KernelStep:
@@ -206,18 +261,14 @@ def _call(node: Node, layout: Layout) -> Step:
 def _outputs_of(node: Node, layout: Layout) -> list[int]:
     if not isinstance(node.type, tuple):
         return [layout.access[node].buffer]
-    by_index = {
-        getattr(part.op, "index", None): layout.access[part].buffer
-        for part in layout.g.order
-        if part.op.kind is Kind.PART and part.inputs[0] is node
-    }
-    return [by_index[i] for i in range(len(node.type))]
+    parts = [layout.part(node, i) for i in range(len(node.type))]
+    return [layout.access[part].buffer for part in parts if part is not None]
 
 
 def _fills(groups: Sequence[Group], layout: Layout) -> dict[int, list[Step]]:
     home = {node: i for i, group in enumerate(groups) for node in group.nodes}
     fills: dict[int, list[Step]] = {}
-    for node in layout.g.order:
+    for node in home:
         value = getattr(node.op, "fill", None)
         if node.op.kind is not Kind.ASSEMBLE or value is None:
             continue
@@ -236,14 +287,6 @@ def _fill(node: Node, value: float, layout: Layout) -> KernelStep:
     count = layout.buffers[buffer].count
     own = frozenset((buffer,))
     return KernelStep(kernel, ((buffer, 0),), (count,), frozenset(), own, (node,), count)
-
-
-def place_assemblies(layout: Layout) -> None:
-    """Let every part of an assembly be computed right in its region of the whole."""
-    for node in reversed(layout.g.order):
-        if node.op.kind is Kind.ASSEMBLE:
-            regions = assembly_regions(node, layout)
-            layout.access.update(zip(node.inputs, regions, strict=True))
 
 
 def where_of(step: Step) -> Where:

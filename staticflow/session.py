@@ -112,6 +112,8 @@ class Session:
         self._programs: dict[str, StepPrograms] = {}
         self._slots: dict[str, Array] = {}
         self._extras: dict[str, Array] = {}
+        self._jitted: dict[Any, Any] = {}
+        self.extra: dict[str, Any] = {}
         if self.optimizer is not None:
             self._make_slots(self.optimizer)
 
@@ -258,6 +260,22 @@ class Session:
                 f"the fetched node uses parameter {unknown[0].name!r}, which is not this session's",
                 do="pass the node in outputs= when making the session",
             )
+
+    def jit(self, fetch: Any) -> Any:
+        """A function of the fetch for the user's own Numba code: no Python, any number of threads.
+
+        `f(*arrays)` returns a new array (a tuple of them for a tuple of fetches), `f(*arrays, out)`
+        fills `out` and allocates nothing. The arrays are the inputs that the fetch needs, in the
+        order in which they were declared. Parameters are those of the session at the time of the
+        call. Indices out of range are clamped.
+        """
+        from staticflow.embed import jit_session
+
+        key = _structure_key(fetch)
+        with self._lock:
+            if key not in self._jitted:
+                self._jitted[key] = jit_session(self, fetch)
+            return self._jitted[key]
 
     # -- training --------------------------------------------------------------------------------
 

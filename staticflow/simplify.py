@@ -1,11 +1,11 @@
-"""Simplify a graph: share equal nodes, fold constants, apply the rewrite rules, drop what is unused.
+"""Simplify a graph: share equal nodes, fold constants, apply rewrite rules, drop what is unused.
 
     %3 = multiply(%1, %2)   %4 = multiply(%1, %2)   %5 = add(%3, 0)   %6 = subtract(%4, -(-%5))
 ->  %3 = multiply(%1, %2)   %6 = subtract(%3, %3)
 
-The graph is rebuilt from its leaves on. Each node is INTERNED: the first with an op and inputs stands
-for all. Then the rules for its op are tried; what one puts in its place is settled in the same way,
-until no rule applies. The rules themselves are a table in `staticflow.ops.rewrites`.
+The graph is rebuilt from its leaves on. Each node is INTERNED: the first with an op and inputs
+stands for all. Then the rules for its op are tried; what one puts in its place is settled in the
+same way, until no rule applies. The rules themselves are a table in `staticflow.ops.rewrites`.
 """
 
 from __future__ import annotations

@@ -21,13 +21,13 @@ from staticflow.compile import compile_graph
 from staticflow.cost import Choice, choose_shards, estimate
 from staticflow.differentiate import grad
 from staticflow.dims import Dim
-from staticflow.emit import PEERS, SHARDS, SYNC
+from staticflow.emit import PEERS, SHARDS, STOP, SYNC
 from staticflow.graph import Hyper, Node, State, apply, input
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker import worker
 from staticflow.native.worker_layout import Input as InputEntry
-from staticflow.native.worker_layout import Shard, Variant
+from staticflow.native.worker_layout import Shard, Sync, Variant
 from staticflow.native.worker_tables import ShardTable, SyncBlock, words
 from staticflow.ops.counting import count
 from staticflow.optim import Optimizer
@@ -325,6 +325,7 @@ class Trainer:
         frame.T[SYNC] = memory.table.address
         frame.T[PEERS] = peers.ctypes.data
         frame.T[SHARDS] = len(self.shards)
+        frame.T[STOP] = self.sync.address + 8 * Sync.STOP
 
     def _update_frame(self, memory: _ShardMemory, first: int, end: int) -> Frame:
         programs, flat = self.programs, self.flat

@@ -85,4 +85,4 @@ def _sources(pattern: str) -> str:
 
 def math_key() -> str:
     """A hash over the files that define the scalar functions of kernels."""
-    return _sources("*math*.py") + _sources("kernel_names.py")
+    return "".join(map(_sources, ("*math*.py", "random_formulas.py", "kernel_names.py")))

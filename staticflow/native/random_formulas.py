@@ -3,8 +3,8 @@
 A 64-bit hash of the four is a counter-based generator (SplitMix64, whose state is the counter): any
 element can be computed anywhere, in any order. The formulas are written once, over a `Machine` that
 says what arrays and scalars do differently, and are used twice: on NumPy arrays here, as the
-reference, and compiled by `random_math`. Both give the same bits, since every
-step is an integer operation or one correctly rounded operation on floats.
+reference, and compiled by `random_math`. Both give the same bits, since every step is an
+integer operation or one correctly rounded operation on floats.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Function = Callable[..., Any]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: its multiples lie far apart
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # Stafford's mix 13
@@ -31,7 +32,7 @@ _LOG2, _SQRT2, _QUARTER = math.log(2.0), math.sqrt(2.0), math.pi / 4.0
 class Machine:
     """What the formulas need beside arithmetic, for one kind of value."""
 
-    compile: Callable[[Any], Any]
+    compile: Callable[[Function], Function]
     unsigned: Callable[[Any], Any]  # int64 to uint64
     int32: Callable[[Any], Any]
     int64: Callable[[Any], Any]
@@ -43,7 +44,7 @@ class Machine:
     select: Callable[[Any, Any, Any], Any]
 
 
-def formulas(m: Machine) -> dict[str, Callable[..., Any]]:
+def formulas(m: Machine) -> dict[str, Function]:
     """uniform_f4, uniform_f8, normal_f4 and normal_f8 of (seed, stream, step, index)."""
     unsigned, int32, int64 = m.unsigned, m.int32, m.int64
     float32, float64 = m.float32, m.float64
@@ -93,7 +94,7 @@ def formulas(m: Machine) -> dict[str, Callable[..., Any]]:
     return dict(zip(names, made, strict=True))
 
 
-def _series(m: Machine, coefficients: Sequence[float]) -> Callable[[Any], Any]:
+def _series(m: Machine, coefficients: Sequence[float]) -> Function:
     """The polynomial with these eight coefficients, the constant one first."""
     a, b, c, d, e, f, g, h = coefficients
 
@@ -104,7 +105,7 @@ def _series(m: Machine, coefficients: Sequence[float]) -> Callable[[Any], Any]:
     return series
 
 
-def _log(m: Machine) -> Callable[[Any], Any]:
+def _log(m: Machine) -> Function:
     """The logarithm of a normal float64: k log(2) + 2 artanh(s) with s = (f - 1) / (f + 1)."""
     bits, from_bits, float64, select = m.bits, m.from_bits, m.float64, m.select
     artanh = _series(m, [1.0 / n for n in range(3, 18, 2)])  # (artanh(s) / s - 1) / s^2, of s^2
@@ -123,7 +124,7 @@ def _log(m: Machine) -> Callable[[Any], Any]:
     return log
 
 
-def _circle(m: Machine) -> Callable[[Any], Any]:
+def _circle(m: Machine) -> Function:
     """The abscissa of the point of the unit circle that 64 random bits choose.
 
     By symmetry it is, with a random sign, the sine or the cosine of an angle in [0, pi/4), each by

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,19 +23,16 @@ def _bitcast(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return builder.bitcast(arguments[0], to)
 
 
-@intrinsic
 def _bits(typingctx: Any, x: Any) -> Any:
     """The bits of a float64."""
     return types.int64(types.float64), _bitcast
 
 
-@intrinsic
 def _from_bits(typingctx: Any, x: Any) -> Any:
     """The float64 with these bits."""
     return types.float64(types.int64), _bitcast
 
 
-@njit(fastmath=False, forceinline=True)
 def _select(condition: Any, then: Any, otherwise: Any) -> Any:
     return then if condition else otherwise
 
@@ -45,8 +41,8 @@ def _select(condition: Any, then: Any, otherwise: Any) -> Any:
 _compile = njit(error_model="numpy", fastmath=False, forceinline=True)
 _MACHINE = random_formulas.Machine(
     compile=_compile, unsigned=np.uint64, int32=np.int32, int64=np.int64, float32=np.float32,
-    float64=np.float64, bits=_bits, from_bits=_from_bits, sqrt=math.sqrt, select=_select,
+    float64=np.float64, bits=intrinsic(_bits), from_bits=intrinsic(_from_bits), sqrt=math.sqrt,
+    select=_compile(_select),
 )  # fmt: skip
 
 FUNCTIONS: Mapping[str, object] = random_formulas.formulas(_MACHINE)
-SOURCES: tuple[Path, ...] = (Path(__file__), Path(random_formulas.__file__))

@@ -1,0 +1,133 @@
+"""Calls of compiled entries from the user's own jitted functions.
+
+The three functions here stand in code that Numba compiles: they check the types of arrays and of
+scalars while it compiles, and leave a call of a C symbol. The address that the symbol is called
+with is a dynamic global of Numba's, so that nothing that holds it is kept in Numba's disk cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, errors, types
+from numba.core.typing import signature
+from numba.extending import intrinsic, overload
+from numba.np import arrayobj, numpy_support
+
+_WORD = ir.IntType(64)
+
+
+class Expected(NamedTuple):
+    """What an argument must be."""
+
+    what: str  # "input 'x'"
+    dtype: str
+    ndim: int
+    text: str  # its type, for messages
+    written: bool
+
+
+def contiguous(array: Any) -> Any:
+    """The array itself, or a copy in C order; a scalar as it is."""
+    return np.ascontiguousarray(array)
+
+
+@overload(contiguous, inline="always")
+def _contiguous(array: Any) -> Any:
+    def copied(array: Any) -> Any:
+        return np.ascontiguousarray(array)
+
+    def same(array: Any) -> Any:
+        return array
+
+    return copied if isinstance(array, types.Array) and array.layout != "C" else same
+
+
+@intrinsic
+def overlap(_typing_context: Any, first: Any, second: Any) -> Any:
+    """Whether two arrays share memory, given that both are contiguous."""
+
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        if not all(isinstance(type_, types.Array) for type_ in sig.args):
+            return ir.Constant(ir.IntType(1), 0)
+        bounds = [_bounds(context, builder, *pair) for pair in zip(sig.args, values, strict=True)]
+        (a, a_end), (b, b_end) = bounds
+        before = builder.icmp_unsigned("<", a, b_end)
+        return builder.and_(before, builder.icmp_unsigned("<", b, a_end))
+
+    return signature(types.boolean, first, second), generate
+
+
+def _bounds(context: Any, builder: Any, type_: Any, value: Any) -> tuple[Any, Any]:
+    array = arrayobj.make_array(type_)(context, builder, value)
+    start = builder.ptrtoint(array.data, _WORD)
+    return start, builder.add(start, builder.mul(array.nitems, array.itemsize))
+
+
+def checker(expected: Sequence[Expected]) -> Any:
+    """An intrinsic that refuses a tuple of arguments of other types than expected."""
+
+    def check(_typing_context: Any, values: Any) -> Any:
+        for given, wanted in zip(values, expected, strict=True):
+            _check(given, wanted)
+
+        def generate(context: Any, _builder: Any, _sig: Any, _values: Any) -> Any:
+            return context.get_dummy_value()
+
+        return signature(types.void, values), generate
+
+    return intrinsic(check)
+
+
+def _check(given: Any, wanted: Expected) -> None:
+    if wanted.ndim == 0 and not wanted.written and isinstance(given, types.Number | types.Boolean):
+        return
+    dtype = numpy_support.from_dtype(np.dtype(wanted.dtype))
+    do = ""
+    if not isinstance(given, types.Array):
+        do = "pass an array"
+    elif given.dtype != dtype:
+        do = f"convert it with .astype(np.{wanted.dtype})"
+    elif given.ndim != wanted.ndim:
+        do = "reshape it"
+    elif wanted.written and not given.mutable:
+        do = "pass an array that may be written to"
+    elif wanted.written and given.layout != "C":
+        do = "pass a C-contiguous array"
+    if do:
+        raise errors.TypingError(f"{wanted.what} takes {wanted.text}\n  got: {given}\n  do: {do}")
+
+
+def caller(symbol: str, address: int, expected: Sequence[Expected]) -> Any:
+    """An intrinsic `call(sizes, arrays)`: symbol(address, *sizes, *addresses of the arrays)."""
+
+    def call(_typing_context: Any, sizes: Any, arrays: Any) -> Any:
+        return signature(types.int64, sizes, arrays), generate
+
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        sizes = cgutils.unpack_tuple(builder, values[0], len(sig.args[0]))
+        arrays = cgutils.unpack_tuple(builder, values[1], len(sig.args[1]))
+        constant = context.add_dynamic_addr(builder, address, info="staticflow")
+        arguments = [builder.ptrtoint(constant, _WORD)]
+        arguments += [builder.sext(n, _WORD) if n.type.width < 64 else n for n in sizes]
+        for type_, value, wanted in zip(sig.args[1], arrays, expected, strict=True):
+            arguments.append(_address(context, builder, type_, value, wanted))
+        type_ = ir.FunctionType(_WORD, [_WORD] * len(arguments))
+        function = cgutils.get_or_insert_function(builder.module, type_, symbol)
+        return builder.call(function, arguments)
+
+    return intrinsic(call)
+
+
+def _address(context: Any, builder: Any, type_: Any, value: Any, wanted: Expected) -> Any:
+    if isinstance(type_, types.Array):
+        array = arrayobj.make_array(type_)(context, builder, value)
+        return builder.ptrtoint(array.data, _WORD)
+    dtype = numpy_support.from_dtype(np.dtype(wanted.dtype))
+    converted = context.cast(builder, value, type_, dtype)
+    stored = context.get_value_as_data(builder, dtype, converted)
+    place = cgutils.alloca_once_value(builder, stored)
+    return builder.ptrtoint(place, _WORD)

@@ -1,0 +1,184 @@
+"""Run a program's generated source as plain Python: the same text, no compiler.
+
+Addresses are made up: each buffer has four gigabytes of its own, so that an element outside its
+buffer is an error here where native code would read its neighbour. Temporaries share memory as the
+memory plan says, and all memory starts as garbage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow.buffers import SUFFIX
+from staticflow.compile import Compiled
+from staticflow.emit import HEADER, SIZE_HEADER, WORK, kernel_source
+from staticflow.graph import Const, Node
+from staticflow.op import MapRow, table
+
+Array = NDArray[Any]
+TYPES: dict[str, Any] = {
+    "f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64, "b1": np.bool_,
+}  # fmt: skip
+_ROOM = 32
+_MIDDLE = 1 << 31
+
+
+class Memory:
+    """Buffers by made-up address."""
+
+    def __init__(self) -> None:
+        self.blocks: list[NDArray[np.uint8]] = []
+
+    def add(self, data: Array) -> int:
+        """The address of an array's bytes."""
+        self.blocks.append(data.reshape(-1).view(np.uint8))
+        return (len(self.blocks) << _ROOM) + _MIDDLE
+
+    def pointer(self, address: int, suffix: str) -> Pointer:
+        """A typed pointer, as a kernel has it."""
+        block = self.blocks[(address >> _ROOM) - 1]
+        items = block[: block.size // itemsize(suffix) * itemsize(suffix)].view(TYPES[suffix])
+        offset = (address & ((1 << _ROOM) - 1)) - _MIDDLE
+        return Pointer(items, offset // itemsize(suffix))
+
+
+def itemsize(suffix: str) -> int:
+    """Bytes of one element."""
+    return int(np.dtype(TYPES[suffix]).itemsize)
+
+
+class Pointer:
+    """`p[i]` with bounds."""
+
+    def __init__(self, items: Array, offset: int) -> None:
+        self.items, self.offset = items, offset
+
+    def _position(self, index: Any) -> int:
+        position = int(index) + self.offset
+        assert 0 <= position < self.items.size, f"element {position} of {self.items.size}"
+        return position
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.items[self._position(index)]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.items[self._position(index)] = value
+
+
+def wrap_index(index: Any, extent: int) -> int:
+    """A negative index counts from the end, and none leaves the axis."""
+    position = int(index) + extent if index < 0 else int(index)
+    return max(min(position, extent - 1), 0)
+
+
+def scalar_functions() -> dict[str, Any]:
+    """The functions that loop bodies call, from the references of the op table."""
+    names: dict[str, Any] = {}
+    for suffix in ("f4", "f8"):
+        for entry in table().values():
+            if isinstance(entry.row, MapRow):
+                names[f"{entry.row.name}_{suffix}"] = _typed(entry.row.reference, TYPES[suffix])
+        names[f"pow_{suffix}"] = _typed(np.power, TYPES[suffix])
+        names[f"remainder_{suffix}"] = _typed(np.mod, TYPES[suffix])
+        names[f"lowest_{suffix}"] = TYPES[suffix](-np.inf)
+        names[f"highest_{suffix}"] = TYPES[suffix](np.inf)
+    for suffix in ("i4", "i8"):
+        names[f"lowest_{suffix}"] = np.iinfo(TYPES[suffix]).min
+        names[f"highest_{suffix}"] = np.iinfo(TYPES[suffix]).max
+    return {**names, **TYPES, "math": math, "wrap_index": wrap_index, "inf": np.inf, "nan": np.nan}
+
+
+def _typed(function: Any, dtype: Any) -> Any:
+    return lambda *xs: dtype(function(*(np.asarray(x, dtype) for x in xs)))
+
+
+class LoopInterpreter:
+    """A compiled program as Python functions."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+        self.memory = Memory()
+        names = scalar_functions()
+        for name, kernel in compiled.driver.kernels.items():
+            names[name] = self._kernel(name, kernel, dict(names))
+        for suffix in ("f4", "f8", "i4", "i8"):
+            names[f"gemm_{suffix}"] = self._product(suffix)
+        exec(compiled.driver.source, names)
+        self.driver = names[compiled.driver.source.split("(")[0].removeprefix("def ").strip()]
+
+    def _kernel(self, name: str, kernel: Any, names: dict[str, Any]) -> Any:
+        exec(kernel_source(kernel, name), names)
+        function = names[name]
+        suffixes = [code.rstrip("*") for _, code in kernel.pointers]
+
+        def call(*arguments: int) -> None:
+            pairs = zip(arguments, suffixes, strict=False)
+            pointers = [self.memory.pointer(address, suffix) for address, suffix in pairs]
+            function(*pointers, *arguments[len(suffixes) :])
+
+        return call
+
+    def _product(self, suffix: str) -> Any:
+        def gemm(
+            m: int, n: int, k: int, a: int, a_row: int, a_column: int, b: int, b_row: int,
+            b_column: int, c: int, c_row: int, add: int, work: int,
+        ) -> None:  # fmt: skip
+            left, right = self.memory.pointer(a, suffix), self.memory.pointer(b, suffix)
+            out = self.memory.pointer(c, suffix)
+            for i in range(m):
+                for j in range(n):
+                    total = TYPES[suffix](0)
+                    for p in range(k):
+                        x = left[i * a_row + p * a_column]
+                        total += x * right[p * b_row + j * b_column]
+                    out[i * c_row + j] = total + out[i * c_row + j] if add else total
+
+        return gemm
+
+    def __call__(self, values: Mapping[Node, Array], sizes: Mapping[str, int]) -> list[Array]:
+        """The outputs, given arrays for the leaves and sizes for the named dimensions."""
+        compiled, memory = self.compiled, self.memory
+        memory.blocks.clear()
+        evaluated = compiled.g.evaluate(sizes, sizes)
+        table_s = [0] * SIZE_HEADER + evaluated
+        table_t = [0] * (HEADER + len(compiled.layout.buffers))
+        table_t[WORK] = memory.add(np.zeros(8, np.uint8))
+        by_class = {f"n{i}": n for i, n in enumerate(evaluated)}
+        outputs = []
+        slots = [memory.add(garbage(_size(n, by_class))) for n in compiled.memory.slots]
+        for buffer, slot in compiled.memory.slot_of.items():
+            table_t[HEADER + buffer] = slots[slot]
+        for b in compiled.layout.buffers:
+            if b.role == "leaf":
+                value = b.node.op.value if isinstance(b.node.op, Const) else values[b.node]
+                table_t[HEADER + b.index] = memory.add(np.array(value, b.dtype, order="C"))
+        for node, buffer in zip(compiled.outputs, compiled.output_buffers, strict=True):
+            shape = tuple(_size(n, sizes) for n in node.shape)
+            dtype = TYPES[SUFFIX[node.dtype]]
+            out = garbage(int(np.prod(shape)) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
+            table_t[HEADER + buffer] = memory.add(out)
+            outputs.append(out)
+        with np.errstate(all="ignore"):
+            assert self.driver(table_t, table_s) == 0
+        return outputs
+
+
+def garbage(count: int) -> NDArray[np.uint8]:
+    """Bytes that make NaN of floats and nonsense of integers."""
+    return np.full(count, 0xFF, np.uint8)
+
+
+def _size(dim: Any, sizes: Mapping[str, int]) -> int:
+    return int(dim) if isinstance(dim, int) else int(dim.evaluate(sizes))
+
+
+def run_loops(
+    compiled: Compiled, values: Mapping[Node, Array], sizes: Mapping[str, int]
+) -> Sequence[Array]:
+    """Run a compiled program's source in Python."""
+    return LoopInterpreter(compiled)(values, sizes)
