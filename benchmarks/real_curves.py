@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ import torch
 
 import staticflow as sf
 from benchmarks.real_mnist import BATCH, Images, load_images, session, torch_net, weights
-from staticflow.plot import save
 
 STEPS, WITHIN = 200, 1e-4
 OPTIMIZERS = {
@@ -65,10 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     """Print the largest relative difference for each optimizer; 1 if one is too large."""
     parser = argparse.ArgumentParser(prog="benchmarks.real_curves", description=__doc__)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--plot", type=Path, help="a picture of all curves")
     options = parser.parse_args(argv)
     feeds = batches(load_images(), options.steps)
-    curves: dict[str, list[float]] = {}
     worst = []
     for name, (ours, theirs) in OPTIMIZERS.items():
         a, b = our_losses(ours(), feeds), torch_losses(theirs, feeds)
@@ -76,9 +72,6 @@ def main(argv: list[str] | None = None) -> int:
         worst.append(float(apart.max()))
         print(f"{name}: loss {b[0]:.3f} to {b[-1]:.3f} in {len(b)} steps;", end=" ")
         print(f"largest relative difference {worst[-1]:.1e} (aim {WITHIN:g})")
-        curves |= {f"loss, {name}": a, f"loss, {name} (PyTorch)": b}
-    if options.plot:
-        save(curves, options.plot)
     return int(max(worst) > WITHIN)
 
 

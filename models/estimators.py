@@ -57,7 +57,7 @@ class _Classifier(base.ClassifierMixin, TrainingEstimator):
         unknown = ~np.isin(target, self.classes_)
         if unknown.any():
             raise ValueError(
-                f"y has the class {target[unknown][0]!r}, which is not among {self.classes_}"
+                f"y has the class {target[unknown][0]}, which is not among {self.classes_}"
             )
         return np.searchsorted(self.classes_, target)
 

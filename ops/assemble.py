@@ -68,6 +68,9 @@ class Concat(Op):
             start = start + shape[self.axis]
         return tuple(starts)
 
+    def lifted(self, length: AnyDim) -> Concat:
+        return Concat(self.axis + 1)
+
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.axis)
 
@@ -123,6 +126,9 @@ class Pad(Op):
 
     def sizes(self) -> tuple[AnyDim, ...]:
         return tuple(p for p, padded in zip(self.before, self.padded, strict=True) if padded)
+
+    def lifted(self, length: AnyDim) -> Pad:
+        return Pad((0, *self.before), (0, *self.after), self.value)
 
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.padded, repr(self.value))

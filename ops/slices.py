@@ -66,6 +66,9 @@ class Slice(View):
     def sizes(self) -> tuple[AnyDim, ...]:
         return tuple(a for a, full in zip(self.starts, self.full, strict=True) if not full)
 
+    def lifted(self, length: AnyDim) -> Slice:
+        return Slice((0, *self.starts), (None, *self.stops), (1, *self.steps))
+
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.full, self.steps)
 

@@ -60,6 +60,9 @@ class Transpose(View):
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return self.perm.index(axis)
 
+    def lifted(self, length: AnyDim) -> Transpose:
+        return Transpose((0, *(axis + 1 for axis in self.perm)))
+
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.perm)
 
@@ -97,6 +100,9 @@ class Expand(View):
         kept = [k for k in range(len(shape) + len(self.axes)) if k not in self.axes]
         return kept[axis]
 
+    def lifted(self, length: AnyDim) -> Expand:
+        return Expand(tuple(axis + 1 for axis in self.axes))
+
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.axes)
 
@@ -133,6 +139,9 @@ class Squeeze(View):
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return axis - sum(dropped < axis for dropped in self.axes)
 
+    def lifted(self, length: AnyDim) -> Squeeze:
+        return Squeeze(tuple(axis + 1 for axis in self.axes))
+
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.axes)
 
@@ -149,6 +158,7 @@ class Broadcast(View):
 
     shape: Shape
     axes: tuple[int, ...]
+    repeats = True
 
     @property
     def new_axes(self) -> tuple[int, ...]:
@@ -184,6 +194,9 @@ class Broadcast(View):
 
     def sizes(self) -> tuple[AnyDim, ...]:
         return tuple(self.shape[axis] for axis in self.new_axes)
+
+    def lifted(self, length: AnyDim) -> Broadcast:
+        return Broadcast((length, *self.shape), (0, *(axis + 1 for axis in self.axes)))
 
     def key(self) -> tuple[Any, ...]:
         return (self.name, len(self.shape), self.axes)
@@ -245,6 +258,9 @@ class Reshape(View):
         runs = self._runs(())
         return tuple(n for (old, count), (_, new) in zip(self.groups, runs, strict=True)
                      for n in new if not old == count == 1)
+
+    def lifted(self, length: AnyDim) -> Reshape:
+        return Reshape((length, *self.shape), ((1, 1), *self.groups))
 
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.groups)

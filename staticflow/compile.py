@@ -6,7 +6,7 @@ source, kernels, tables and memory plan, none of it loaded yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from staticflow.buffers import Layout, stored_nodes
@@ -62,18 +62,20 @@ def compile_graph(
     *,
     training: bool = False,
     shard: str | None = None,
+    whole: Collection[int] = (),
     donations: Mapping[int, Node] | None = None,
     name: str = "step",
 ) -> Compiled:
     """Compile the given outputs.
 
-    `shard` names the dimension whose rows may be split over shards. `donations` maps an output's
-    position to the leaf whose buffer it takes over.
+    `shard` names the dimension whose rows may be split over shards; the outputs at the positions
+    `whole` are not left as partial sums. `donations` maps an output's position to the leaf whose
+    buffer it takes over.
     """
     roots = merge_scans(resolve_mode(outputs, training))
     roots = drop_unused(simplify_all(roots, training))
-    roots = rearrange(roots)
-    placement = place(roots, shard)
+    roots = drop_unused(simplify_all(rearrange(roots), training))
+    placement = place(roots, shard, whole)
     roots = map_bodies(
         separate_bodies(placement.outputs), lambda op, body: prepare_body(op.carries, body)
     )

@@ -24,10 +24,12 @@ def donate(
     home = {node: i for i, group in enumerate(groups) for node in group.nodes}
     late: list[Step] = []
     for position, leaf in donations.items():
-        if leaf not in layout.access:
-            continue
         root, views = through_views(outputs[position])
-        own, target = layout.access[root], layout.access[leaf]
+        own = layout.access[root]
+        if leaf not in layout.access:  # nothing reads it: the output's buffer is the leaf's
+            layout.buffers[own.buffer] = replace(layout.buffers[own.buffer], node=leaf, role="leaf")
+            continue
+        target = layout.access[leaf]
         if not views and _sound(leaf, root, groups, home, layout):
             layout.access[root] = replace(target, shape=own.shape, strides=own.strides)
         else:

@@ -44,8 +44,9 @@ def jit_session(session: Session, fetch: Any) -> Any:
     _check_sizes(inputs, nodes)
     program = Program(compile_graph(nodes, name="run"), session._toolchain)
     entry = Reentrant(program, inputs, session._fixed(program), named_sizes(inputs))
-    _KEPT.append((entry, session._params, session._states))
-    _KEPT.append((session._seed_cell, session._inference_step))
+    stores = (session._params, session._states)
+    flats = [flat.data for store in stores for flat in store.flats.values()]
+    _KEPT.append([*entry.memory, *flats, session._seed_cell, session._inference_step])
     name = _identifier(fetch if isinstance(fetch, str) else nodes[0].name)
     return _function(name, inputs, nodes, single, entry)
 

@@ -261,6 +261,7 @@ def _emit_collective(driver: _Driver, step: CollectiveStep) -> None:
 def _emit_call(driver: _Driver, step: CallStep) -> None:
     driver.calls.add(step.routine)
     arguments = [driver.name(b) for b in step.buffers] + [driver.size(n) for n in step.sizes]
+    arguments += [f"T[{WORK}]"] if step.multiplies else []
     driver.write(f"{step.routine}({', '.join(arguments)})")
 
 

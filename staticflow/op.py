@@ -138,6 +138,10 @@ class Op:
         """Size classes of the result's axes from those of the inputs."""
         raise NotImplementedError(f"{self.name} does not relate its axes")
 
+    def lifted(self, length: AnyDim) -> Op | None:
+        """The op over a new leading axis of all inputs, of size `length`; None if there is none."""
+        return None
+
     def sizes(self) -> tuple[AnyDim, ...]:
         """Attributes that are sizes, in the order in which `relate` and `view` ask for them."""
         return ()
@@ -189,6 +193,9 @@ class Map(Op):
         for other in shapes[1:]:
             merged = tuple(classes.same(a, b) for a, b in zip(merged, other, strict=True))
         return merged
+
+    def lifted(self, length: AnyDim) -> Op | None:
+        return self
 
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.params)
@@ -272,6 +279,9 @@ class Reduce(Op):
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return tuple(n for axis, n in enumerate(xs[0]) if axis not in self.axes)
 
+    def lifted(self, length: AnyDim) -> Op | None:
+        return Reduce(self.row, tuple(axis + 1 for axis in self.axes))
+
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.axes)
 
@@ -301,6 +311,7 @@ class View(Op):
     """Another look at the same elements: strides and an offset, never a copy of its own."""
 
     kind = Kind.VIEW
+    repeats = False  # whether elements are seen more than once
 
     def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
         """The access of the result; None where strides cannot express it and a copy is needed."""

@@ -12,13 +12,13 @@ sharded dimension reaches, never on a name in an op.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.generalise import Generalised
-from staticflow.graph import Input, Node, apply, toposort, with_inputs
+from staticflow.graph import Input, Node, apply, dims_of, toposort, with_inputs
 from staticflow.op import Kind, Map, Op, OutType, Reduce, View
 from staticflow.types import TensorType
 
@@ -75,17 +75,22 @@ class Placement:
         )
 
 
-def place(outputs: Sequence[Node], shard: str | None) -> Placement:
-    """Place every value, inserting collectives; falls back to one shard with a reason."""
+def place(
+    outputs: Sequence[Node], shard: str | None, whole: Collection[int] = ()
+) -> Placement:
+    """Place every value, inserting collectives; falls back to one shard with a reason.
+
+    Every shard gets the outputs at the positions `whole` with their partial sums added up.
+    """
     if shard is None:
         return Placement(tuple(outputs), (WHOLE,) * len(outputs), None, "no dimension to shard")
     try:
-        return _place(outputs, shard)
+        return _place(outputs, shard, whole)
     except CannotShardError as error:
         return Placement(tuple(outputs), (WHOLE,) * len(outputs), None, str(error))
 
 
-def _place(outputs: Sequence[Node], shard: str) -> Placement:
+def _place(outputs: Sequence[Node], shard: str, needed: Collection[int]) -> Placement:
     at: dict[Node, At] = {}
     new: dict[Node, Node] = {}
     reduced: dict[Node, Node] = {}
@@ -101,12 +106,12 @@ def _place(outputs: Sequence[Node], shard: str) -> Placement:
 
     for node in toposort(outputs):
         inputs = tuple(new[x] for x in node.inputs)
-        if not _keeps_partial(node, [at[x] for x in inputs]):
+        if not _keeps_partial(node, [at[x] for x in inputs], shard):
             inputs = tuple(whole(x) for x in inputs)
         result = with_inputs(node, inputs)
         new[node] = result
         at[result] = _result(result, [at[x] for x in inputs], shard)
-    roots = tuple(new[node] for node in outputs)
+    roots = tuple(whole(new[n]) if i in needed else new[n] for i, n in enumerate(outputs))
     return Placement(roots, tuple(at[root] for root in roots), shard, "")
 
 
@@ -114,10 +119,12 @@ def _has(dim: AnyDim, shard: str) -> bool:
     return isinstance(dim, Dim) and shard in dim.names
 
 
-def _keeps_partial(node: Node, at: Sequence[At]) -> bool:
-    """Whether a node of partial sums is itself a partial sum."""
+def _keeps_partial(node: Node, at: Sequence[At], shard: str) -> bool:
+    """Whether a node of partial sums is itself a partial sum; nothing with rows can be one."""
     if PARTIAL not in at:
         return True
+    if any(_has(n, shard) for n in dims_of(node)):
+        return False
     op = node.op
     if op.kind in (Kind.VIEW, Kind.ALIAS):
         return True

@@ -102,6 +102,8 @@ def _immovable_parts(g: Generalised, outputs: Sequence[Node]) -> set[Edge]:
 def _call_operands(g: Generalised, access: dict[Node, Access | None]) -> set[Edge]:
     edges: set[Edge] = set()
     for node in g.order:
+        if node.op.kind is Kind.CONTRACT:
+            edges |= {(node, i) for i, x in enumerate(node.inputs) if _has_no_buffer(x)}
         if node.op.kind not in (Kind.CALL, Kind.LOOP):
             continue
         for position, x in enumerate(node.inputs):
@@ -112,6 +114,11 @@ def _call_operands(g: Generalised, access: dict[Node, Access | None]) -> set[Edg
             if not plain or is_implicit(root) or shifted:
                 edges.add((node, position))
     return edges
+
+
+def _has_no_buffer(node: Node) -> bool:
+    """Whether a value is computed where it is used, and so lies nowhere."""
+    return is_implicit(through_views(node)[0])
 
 
 def _initial_carries(g: Generalised) -> set[Edge]:

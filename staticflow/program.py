@@ -32,6 +32,7 @@ from staticflow.graph import Node
 from staticflow.loops import Kernel
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.products import all_sum, math_key, product
+from staticflow.native.routines import routine as native_routine
 from staticflow.native.toolchain import Toolchain
 
 ALIGNMENT = 64
@@ -127,7 +128,7 @@ class Program:
         if routine == "all_sum":
             entries = {"SYNC": SYNC, "PEERS": PEERS, "SHARDS": SHARDS}
             return all_sum(self.toolchain, suffix, entries)
-        raise NotImplementedError(f"no native routine {name}")
+        return native_routine(self.toolchain, routine, suffix)
 
     def frame(
         self,

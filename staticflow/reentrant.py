@@ -14,18 +14,18 @@ again, and only one that needs more memory than its block has allocates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
 from staticflow.dims import AnyDim, Dim, names_of
-from staticflow.emit import HEADER, SHARDS, SIZE_HEADER, WORK, size_text
+from staticflow.emit import HEADER, SHARDS, SIZE_HEADER, STOP, WORK, size_text
 from staticflow.graph import Node
 from staticflow.memory import ALIGNMENT
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.worker_tables import Words, words
 from staticflow.program import WORK_BYTES, Program
-from staticflow.schedule import ProductStep
+from staticflow.schedule import LoopStep, ProductStep, Step
 
 BUSY, BLOCK, ALLOCATION, BYTES, SIZES = range(5)  # the words of a record
 RECORDS = 64  # more calls at a time than this wait for each other
@@ -49,10 +49,17 @@ class Reentrant:
         self.width = -(-(SIZES + len(self.sizes)) // LINE_WORDS) * LINE_WORDS
         self._records = words(RECORDS * self.width)
         self._records.reshape(RECORDS, self.width)[:, SIZES:] = -1
+        self._running = words(1)  # a stop flag that nobody sets
         self._tables = self._templates(fixed)
         self._context = words(3)
         self._context[:] = [self._records.ctypes.data, *(t.ctypes.data for t in self._tables)]
         self.function = self._compile()
+
+    @property
+    def memory(self) -> list[object]:
+        """All that the entry reads, but for what is at the `fixed` addresses."""
+        constants = [getattr(node.op, "value", None) for node in self.program.leaves]
+        return [self._records, self._context, self._running, *self._tables, *constants]
 
     @property
     def context(self) -> int:
@@ -64,7 +71,7 @@ class Reentrant:
         compiled = self.program.compiled
         T = words(HEADER + len(compiled.layout.buffers))
         S = words(SIZE_HEADER + len(compiled.g.sizes))
-        T[SHARDS] = 1
+        T[SHARDS], T[STOP] = 1, self._running.ctypes.data
         for node, buffer in self.program.leaves.items():
             value: Any = getattr(node.op, "value", None)
             address = fixed.get(node, 0) if value is None else value.ctypes.data
@@ -123,7 +130,7 @@ def entry_source(
         [
             f"def entry({', '.join([*arguments, *buffers])}):",
             "    records = i8ptr(context)[0]",
-            "    number = thread_hash()",
+            f"    number = thread_hash() & {RECORDS - 1}",
             f"    place = records + {8 * width} * number",
             f"    while swap_if_zero(place + {8 * BUSY}, 1) != 0:",
             "        number += 1",
@@ -162,8 +169,7 @@ def prepare_source(program: Program, sizes: Sequence[str]) -> str:
     for i, slot in enumerate(compiled.memory.slots):
         lines.append(f"    slot{i} = end")
         lines.append(f"    end += ({_text(slot)} + {ALIGNMENT - 1}) // {ALIGNMENT} * {ALIGNMENT}")
-    steps = [step for step in compiled.steps if isinstance(step, ProductStep)]
-    lines += ["    work = end", *_work_lines(steps), *_ALLOCATE.splitlines()]
+    lines += ["    work = end", *_work_lines(products(compiled.steps)), *_ALLOCATE.splitlines()]
     lines.append(f"    copy_bytes(block, i8ptr(context)[1], {8 * t_words})")
     lines.append(f"    copy_bytes(block + {8 * t_words}, i8ptr(context)[2], {8 * s_words})")
     lines += ["    T = i8ptr(block)", f"    S = i8ptr(block + {8 * t_words})"]
@@ -194,6 +200,15 @@ _ALLOCATE = f"""\
         record[{BYTES}] = end
         record[{BLOCK}] = (record[{ALLOCATION}] + {ALIGNMENT - 1}) // {ALIGNMENT} * {ALIGNMENT}
     block = record[{BLOCK}]"""
+
+
+def products(steps: Iterable[Step]) -> Iterator[ProductStep]:
+    """The matrix products among steps, those in loops too."""
+    for step in steps:
+        if isinstance(step, ProductStep):
+            yield step
+        elif isinstance(step, LoopStep):
+            yield from products(step.body)
 
 
 def _work_lines(steps: Iterable[ProductStep]) -> list[str]:
@@ -232,14 +247,13 @@ def _namespace() -> Mapping[str, object]:
     from staticflow.native.intrinsics import declare
 
     def emit(builder: Any) -> Any:
-        """A number below RECORDS from the address of the stack, which every thread has its own."""
+        """A number from the address of the stack, of which every thread has its own."""
         word = ir.IntType(64)
         with builder.goto_entry_block():
             place = builder.alloca(word)
         megabyte = builder.lshr(builder.ptrtoint(place, word), ir.Constant(word, 20))
         mixed = builder.mul(megabyte, ir.Constant(word, 0x9E3779B97F4A7C15))
-        bits = RECORDS.bit_length() - 1
-        return builder.lshr(mixed, ir.Constant(word, 64 - bits))
+        return builder.lshr(mixed, ir.Constant(word, 32))
 
     return {"thread_hash": declare("thread_hash", "i8", (), emit)}
 

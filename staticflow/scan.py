@@ -206,6 +206,12 @@ def _check_carries(init: Sequence[Node], following: Sequence[Node]) -> list[Node
     return list(following)
 
 
+def _stays_inside(node: Node) -> bool:
+    """Whether a body computes a node itself: it is implicit, or repeats an outer node's elements."""
+    repeats = node.op.kind is Kind.VIEW and getattr(node.op, "repeats", False)
+    return repeats or is_implicit(through_views(node)[0])
+
+
 def capture(
     outputs: Sequence[Node], slots: Sequence[Node]
 ) -> tuple[list[Node], list[Node], list[Node]]:
@@ -229,7 +235,7 @@ def capture(
     for node in _needed(outputs, inside):
         if node in new:
             continue
-        if node not in inside and not is_implicit(through_views(node)[0]):
+        if node not in inside and not _stays_inside(node):
             new[node] = stand_in(node)
         else:
             new[node] = with_inputs(node, tuple(new[x] for x in node.inputs))
@@ -245,7 +251,7 @@ def _needed(outputs: Sequence[Node], inside: set[Node]) -> Iterator[Node]:
         node, ready = stack.pop()
         if node in done:
             continue
-        opened = node in inside or is_implicit(through_views(node)[0])
+        opened = node in inside or _stays_inside(node)
         if ready or not opened:
             done.add(node)
             order.append(node)
@@ -289,7 +295,7 @@ def _backward(op: Scan, gs: Sequence[Node], inputs: Sequence[Node]) -> list[Node
     places.update(zip(op.xs, elements, strict=True))
     consts = [slot(c.name, c.type) for c in op.consts]
     places.update(zip(op.consts, consts, strict=True))
-    body = _substitute(body, places)
+    body = substitute(body, places)
 
     _, xs, outer = op.split(inputs)
     float_ys = [i for i, node in enumerate(op.ys) if _is_float(node)]
@@ -338,7 +344,7 @@ def residuals(body: Sequence[Node], op: Scan) -> list[Node]:
     return list(found)
 
 
-def _substitute(roots: Sequence[Node], places: dict[Node, Node]) -> list[Node]:
+def substitute(roots: Sequence[Node], places: dict[Node, Node]) -> list[Node]:
     """The graph with some nodes replaced; what only these needed falls away."""
     new: dict[Node, Node] = dict(places)
     stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(roots)]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from staticflow.buffers import SUFFIX, Layout
+from staticflow.buffers import SUFFIX, Buffer, Layout
 from staticflow.dims import AnyDim, product
 from staticflow.errors import Where
 from staticflow.fuse import Group
@@ -103,10 +103,11 @@ class CallStep:
     """Call a native routine on contiguous buffers."""
 
     routine: str
-    buffers: tuple[int, ...]  # inputs, then outputs
+    buffers: tuple[int, ...]  # inputs, then outputs and scratch
     inputs: int
     sizes: tuple[AnyDim, ...]
     node: Node
+    multiplies: bool = False  # whether it needs the scratch of the matrix product
 
     @property
     def reads(self) -> frozenset[int]:
@@ -255,14 +256,30 @@ def _call(node: Node, layout: Layout) -> Step:
     shapes = [layout.g.axes[x] for x in node.inputs]
     sizes = tuple(op.routine_sizes(*shapes))
     routine = f"{op.routine}_{SUFFIX[node.inputs[0].dtype]}"
-    return CallStep(routine, (*inputs, *outputs), len(inputs), sizes, node)
+    scratch = [_temp(node, dtype, n, layout) for dtype, n in op.scratch(*shapes)]
+    buffers = (*inputs, *outputs, *scratch)
+    return CallStep(routine, buffers, len(inputs), sizes, node, op.multiplies)
+
+
+def _temp(node: Node, dtype: str, count: AnyDim, layout: Layout) -> int:
+    """A buffer that only one call uses."""
+    index = len(layout.buffers)
+    layout.buffers.append(Buffer(index, node, dtype, count, "temp"))
+    return index
 
 
 def _outputs_of(node: Node, layout: Layout) -> list[int]:
     if not isinstance(node.type, tuple):
         return [layout.access[node].buffer]
-    parts = [layout.part(node, i) for i in range(len(node.type))]
-    return [layout.access[part].buffer for part in parts if part is not None]
+    buffers = []
+    for i, type_ in enumerate(node.type):
+        part = layout.part(node, i)
+        if part is None:  # nobody reads it
+            count = product(layout.g.axes[node][i])
+            buffers.append(_temp(node, type_.dtype, count, layout))
+        else:
+            buffers.append(layout.access[part].buffer)
+    return buffers
 
 
 def _fills(groups: Sequence[Group], layout: Layout) -> dict[int, list[Step]]:

@@ -84,9 +84,14 @@ def build_programs(
     updated = [s for s in states if isinstance(s.op, State) and s.op.updates]
     next_states = [s.op.updates[-1] for s in updated if isinstance(s.op, State)]
     outputs = [*forward_outputs(loss, metrics, params, batch), *next_states]
-    forward = Program(
-        compile_graph(outputs, training=True, shard=batch or None, name="forward_backward"), toolchain
+    compiled = compile_graph(
+        outputs,
+        training=True,
+        shard=batch or None,
+        whole=range(len(outputs) - len(next_states), len(outputs)),
+        name="forward_backward",
     )
+    forward = Program(compiled, toolchain)
     update, leaves, slots = None, {}, ()
     if optimizer is not None and params:
         graph = _update_graph(optimizer, params, updated)
@@ -167,6 +172,7 @@ class _ShardMemory:
     work: NDArray[np.uint8]
     frames: dict[str, Frame]
     next_states: dict[str, Array]
+    unused: list[Array]  # where results go that another shard has as well
 
 
 class Trainer:
@@ -238,6 +244,7 @@ class Trainer:
             next_states={
                 s.name: np.zeros([int(str(n)) for n in s.shape], s.dtype) for s in programs.states
             },
+            unused=[],
         )
         table.point(Shard.STEP_CELL, memory.step_cell)
         table.point(Shard.METRICS, memory.metrics)
@@ -282,16 +289,14 @@ class Trainer:
         programs = self.programs
         buffers = iter(programs.forward.compiled.output_buffers)
         places = iter(programs.forward.compiled.placement.at)
-        for m in range(memory.metrics.size):
-            target = memory.metrics[m : m + 1]
-            # what every shard holds whole must be counted once
-            if next(places) == WHOLE and index > 0:
-                target = np.zeros(1)
-                memory.next_states[f"unused metric {m}"] = target
-            frame.bind(next(buffers), target.ctypes.data)
+        targets = [memory.metrics[m : m + 1] for m in range(memory.metrics.size)]
         if self.flat is not None:
-            for slot in self.flat.slots:
-                frame.bind(next(buffers), self.flat.view(slot, memory.gradient).ctypes.data)
+            targets += [self.flat.view(slot, memory.gradient) for slot in self.flat.slots]
+        for target in targets:
+            if next(places) == WHOLE and index > 0:  # every shard has all of it; it counts once
+                target = np.zeros_like(target)
+                memory.unused.append(target)
+            frame.bind(next(buffers), target.ctypes.data)
         for state in programs.states:
             frame.bind(next(buffers), memory.next_states[state.name].ctypes.data)
 

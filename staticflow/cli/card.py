@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +66,7 @@ class Card:
 
     def extra(self) -> dict[str, Any]:
         """As plain data."""
-        return {"staticflow-card": _FORMAT, **asdict(self)}
+        return write_card("table", asdict(self))
 
 
 def class_names(labels: np.ndarray[Any, Any]) -> list[str]:
@@ -76,18 +75,27 @@ def class_names(labels: np.ndarray[Any, Any]) -> list[str]:
     return sorted(names, key=float) if all(is_number(name) for name in names) else names
 
 
-def load_model(path: Path) -> tuple[Session, Card]:
-    """A model file that `train` has written."""
+def write_card(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Plain data that `read_card` knows again."""
+    return {"staticflow-card": _FORMAT, "kind": kind, "fields": fields}
+
+
+def load_model(path: Path) -> tuple[Session, str, dict[str, Any]]:
+    """A model file that `train` has written: the session, and its card's kind and fields."""
     from staticflow.session import Session
 
     if not path.exists():
         raise CommandError(f"there is no model file {path}; `staticflow train` writes one")
     session = Session.load(path)
-    return session, read_card(path, session.extra)
-
-
-def read_card(path: Path, extra: Mapping[str, Any] | None) -> Card:
-    """The card among a file's metadata."""
-    if not extra or extra.get("staticflow-card") != _FORMAT:
+    extra = session.extra or {}
+    if extra.get("staticflow-card") != _FORMAT:
         raise CommandError(f"{path} was not written by this version's `staticflow train`")
-    return Card(**{name: value for name, value in extra.items() if name != "staticflow-card"})
+    return session, extra["kind"], extra["fields"]
+
+
+def load_rows_model(path: Path) -> tuple[Session, Card]:
+    """A model of a table's rows."""
+    session, kind, fields = load_model(path)
+    if kind != "table":
+        raise CommandError(f"{path} is a model of a text; use it with `staticflow generate`")
+    return session, Card(**fields)

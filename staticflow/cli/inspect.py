@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
-from staticflow.cli.card import Card, load_model
+from staticflow.cli.card import load_model
 from staticflow.cli.report import table
-from staticflow.session import Session
+
+if TYPE_CHECKING:
+    from staticflow.session import Session
 
 
 def run(options: argparse.Namespace) -> int:
     """Print one view of the model."""
-    session, card = load_model(options.model)
+    session, kind, fields = load_model(options.model)
     if options.source:
         print(session.source)
     elif options.graph or options.memory:
         print(session.explain())
     else:
-        print(_summary(session, card))
+        print(_summary(session, kind, fields))
     return 0
 
 
-def _summary(session: Session, card: Card) -> str:
+def _summary(session: Session, kind: str, fields: dict[str, Any]) -> str:
     shapes = {name: array.shape for name, array in session.params.items()}
     count = sum(array.size for array in session.params.values())
-    rows = [
-        ("model", f"{card.model}, {count:,} parameters"),
-        ("inputs", _list(card.features)),
-        ("target", f"{card.target}: {_list(card.classes) if card.classes else 'a number'}"),
-        ("trained", f"seed {card.seed}, {100 * card.test_fraction:g} % of the rows held out"),
-    ]
+    rows = [("model", f"{fields['model']}, {count:,} parameters")]
+    if kind == "table":
+        answer = _list(fields["classes"]) if fields["classes"] else "a number"
+        rows.append(("inputs", _list(fields["features"])))
+        rows.append(("target", f"{fields['target']}: {answer}"))
+    else:
+        rows.append(("alphabet", repr(fields["alphabet"])))
+    rows.append(("held out", f"{100 * fields['test_fraction']:g} % of its data"))
     return table(rows + [(name, " x ".join(map(str, shape))) for name, shape in shapes.items()])
 
 

@@ -12,7 +12,7 @@ from staticflow.cli.errors import CommandError
 if TYPE_CHECKING:
     from staticflow.graph import Node
 
-_HIDDEN = {"fnn": (128, 64), "rnn": (64,), "lstm": (64,), "gru": (64,)}
+_HIDDEN = {"fnn": (128, 64), "rnn": (128,), "lstm": (128,), "gru": (128,)}
 _LEARNING_RATE = {"sgd": 0.05, "lion": 3e-4}
 _DROPOUT = 0.2  # the digits gain a per cent of accuracy by it
 _CELLS = {"rnn": "tanh", "lstm": "lstm", "gru": "gru"}
@@ -41,7 +41,7 @@ def build(
         loss=loss,
         outputs=outputs,
         metrics=metrics,
-        optimizer=_optimizer(options, total_steps),
+        optimizer=optimizer(options, total_steps),
         seed=options.seed,
         threads=options.threads,
     )
@@ -55,13 +55,19 @@ def _body(options: argparse.Namespace, x: Node, width: int, classes: int) -> Nod
     if options.model == "fnn":
         sizes = [width, *hidden, out]
         return models.FNN(sizes, activation=options.activation, dropout=dropout)(x)
+    return models.FNN([hidden[0], out], name="head")(recurrent(options, dropout)(x))
+
+
+def recurrent(options: argparse.Namespace, dropout: float, sequences: bool = False) -> models.RNN:
+    """The recurrent layers, which are equally wide."""
+    hidden = widths(options)
     if len(set(hidden)) != 1:
         raise CommandError(
             f"the layers of --model {options.model} are equally wide: --hidden 64,64"
         )
     cell = _CELLS[options.model]
-    rnn = models.RNN(hidden[0], cell=cell, layers=len(hidden), dropout=dropout)
-    return models.FNN([hidden[0], out], name="head")(rnn(x))
+    layers = len(hidden)
+    return models.RNN(hidden[0], cell, layers, dropout=dropout, return_sequences=sequences)
 
 
 def _classifier(logits: Node) -> tuple[Node, dict[str, Node], dict[str, Node]]:
@@ -77,7 +83,8 @@ def _regressor(last: Node) -> tuple[Node, dict[str, Node], dict[str, Node]]:
     return ops.mse(prediction, y), {"prediction": prediction}, {}
 
 
-def _optimizer(options: argparse.Namespace, total_steps: int) -> Any:
+def optimizer(options: argparse.Namespace, total_steps: int) -> Any:
+    """The optimizer; its rate falls to 0 over all steps unless it is to stay."""
     kinds = {
         "sgd": sf.optim.SGD,
         "rmsprop": sf.optim.RMSProp,

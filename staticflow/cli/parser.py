@@ -12,7 +12,8 @@ Number = TypeVar("Number", int, float)
 
 MODELS = ("fnn", "rnn", "lstm", "gru")
 OPTIMIZERS = ("sgd", "rmsprop", "adagrad", "adam", "adamw", "lion")
-_SOURCE = "the bundled data set 'digits', or a .csv, .tsv, .npz or .parquet file"
+_TABLE = "the bundled data set 'digits', or a .csv, .tsv, .npz or .parquet file"
+_SOURCE = f"{_TABLE}, or a .txt file"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train a model and save it"))
     _add_predict(commands.add_parser("predict", help="apply a saved model to the rows of a file"))
     _add_evaluate(commands.add_parser("evaluate", help="measure a saved model on known answers"))
+    _add_generate(commands.add_parser("generate", help="write text with a character model"))
     _add_inspect(commands.add_parser("inspect", help="show what is in a saved model"))
     commands.add_parser("bench", help="measure against other frameworks: bench --help")
     return parser
@@ -47,7 +49,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--task", choices=("classify", "regress"), help="default: what the target looks like"
     )
-    data.add_argument("--test-fraction", metavar="F", type=_fraction, default=0.2)
+    data.add_argument(
+        "--test-fraction", metavar="F", type=_fraction, help="default: 0.2; 0.1 of a text"
+    )
     net = parser.add_argument_group("network")
     net.add_argument("--model", choices=MODELS, default="fnn")
     net.add_argument("--hidden", metavar="N,N", type=_widths, help="widths of the hidden layers")
@@ -56,10 +60,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--dropout", metavar="P", type=_probability, help="default: 0.2 in an fnn of classes, or 0"
     )
     net.add_argument(
-        "--steps", metavar="N", type=_positive, help="time steps that a row's columns are cut into"
+        "--steps", metavar="N", type=_positive, help="time steps that a row, or a text, is cut into"
     )
     training = parser.add_argument_group("training")
-    training.add_argument("--epochs", metavar="N", type=_positive, default=30)
+    training.add_argument("--epochs", metavar="N", type=_positive, help="default: 30; 10 of a text")
     training.add_argument("--batch-size", metavar="N", type=_positive, default=32)
     training.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
     training.add_argument("--lr", metavar="X", type=_positive_float, help="the learning rate")
@@ -78,11 +82,21 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, help="a file saved by train")
-    parser.add_argument("source", metavar="SOURCE", help=_SOURCE)
+    parser.add_argument("source", metavar="SOURCE", help=_TABLE)
     parser.add_argument("--out", metavar="FILE", type=Path, help="a CSV file; default: print")
     parser.add_argument(
         "--probabilities", action="store_true", help="a column for every class as well"
     )
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", type=Path, help="trained on a .txt file")
+    parser.add_argument("--prompt", metavar="TEXT", default="", help="how the text begins")
+    parser.add_argument("--length", metavar="N", type=_positive, default=500, help="characters")
+    parser.add_argument(
+        "--temperature", metavar="X", type=_positive_float, default=0.8, help="lower is more likely"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

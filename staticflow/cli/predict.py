@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from staticflow.cli.card import Card, load_model
+from staticflow.cli.card import Card, load_rows_model
 from staticflow.cli.errors import CommandError
 from staticflow.cli.measure import outputs
 from staticflow.cli.source import open_source
@@ -17,7 +17,7 @@ from staticflow.cli.source import open_source
 
 def run(options: argparse.Namespace) -> int:
     """Write the predictions to a file or to the standard output."""
-    session, card = load_model(options.model)
+    session, card = load_rows_model(options.model)
     if options.probabilities and card.classes is None:
         raise CommandError(f"{options.model} predicts numbers; it has no --probabilities")
     table = open_source(options.source).table

@@ -76,6 +76,6 @@ def task_of(table: Table, target: str, given: str | None) -> str:
     return "classify" if whole and len(np.unique(values)) <= _MANY else "regress"
 
 
-def fingerprint(x: Floats) -> str:
-    """What tells whether two commands read the same rows."""
+def fingerprint(x: np.ndarray[Any, Any]) -> str:
+    """What tells whether two commands read the same data."""
     return hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()[:32]

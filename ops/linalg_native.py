@@ -1,0 +1,239 @@
+"""The native calls of linear algebra; `ops.linalg` and its neighbours give them derivatives.
+
+    Lu            (n, n)                -> factors (n, n), row order (n,), parity ()
+    LuSolve       factors, order, (n,k) -> (n, k)
+    Triangular    (n, n), (n, k)        -> (n, k)
+    CholeskyCall  (n, n)                -> (n, n)
+    QrCall        (m, n)                -> (m, k), (k, n)
+    EighCall      (n, n)                -> (n,), (n, n)
+    SvdCall       (m, n)                -> (m, k), (k,), (k, n)
+    Squarings     (n, n), times ()      -> (n, n)
+
+All have leading batch axes, which are left out here. The references are NumPy's and SciPy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from staticflow.dims import AnyDim, product
+from staticflow.graph import Node
+from staticflow.op import Array, Axes, Classes, OutType
+from staticflow.ops.native_call import NativeCall, Scratch, batch_of, same_batch
+from staticflow.types import TensorType
+
+
+@dataclass(frozen=True)
+class Lu(NativeCall):
+    """The factors by row exchanges; derivatives are those of what is solved by them."""
+
+    routine = "lu"
+    multiplies = True
+
+    def infer(self, *xs: TensorType) -> OutType:
+        (a,) = xs
+        order = TensorType(a.shape[:-1], "int32")
+        return (a, order, a.with_shape(a.shape[:-2]))
+
+    def reference(self, *xs: Array) -> Any:
+        a = xs[0]
+        factors, order = np.array(a), np.zeros(a.shape[:-1], np.int32)
+        parity = np.ones(a.shape[:-2], a.dtype)
+        for index in np.ndindex(*a.shape[:-2]):
+            factors[index], order[index], parity[index] = _lu(a[index])
+        return factors, order, parity
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        return None
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        classes.same(xs[0][-1], xs[0][-2])
+        return (xs[0], xs[0][:-1], xs[0][:-2])
+
+    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
+        return (batch_of(xs[0], 2), xs[0][-1])
+
+    def scratch(self, *xs: Axes) -> Scratch:
+        return (("", xs[0][-1] * 32),)
+
+
+def _lu(a: Array) -> tuple[Array, Array, float]:
+    f, n = np.array(a), len(a)
+    order, parity = np.arange(n, dtype=np.int32), 1.0
+    for j in range(n):
+        at = j + int(np.argmax(abs(f[j:, j]))) if j < n else j
+        if at != j:
+            f[[j, at]], order[[j, at]], parity = f[[at, j]], order[[at, j]], -parity
+        if f[j, j] != 0:
+            f[j + 1 :, j] /= f[j, j]
+            f[j + 1 :, j + 1 :] -= np.outer(f[j + 1 :, j], f[j, j + 1 :])
+    return f, order, parity
+
+
+@dataclass(frozen=True)
+class LuSolve(NativeCall):
+    """X with A X = B, or A' X = B if `turned`, from the factors of A."""
+
+    turned: bool
+    routine = "lu_solve"
+    multiplies = True
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[2]
+
+    def reference(self, *xs: Array) -> Any:
+        f, order, b = xs
+        eye = np.eye(f.shape[-1], dtype=f.dtype)
+        lower = np.tril(f, -1) + eye
+        a = np.take_along_axis(
+            lower @ np.triu(f), np.argsort(order, -1)[..., None].astype(np.int64), -2
+        )
+        return _solve(np.swapaxes(a, -1, -2) if self.turned else a, b)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        f, order, b = xs
+        n = classes.same(classes.same(f[-1], f[-2]), classes.same(order[-1], b[-2]))
+        batch = same_batch(classes, f, b, 2, 2)
+        same_batch(classes, order, b, 1, 2)
+        return (*batch, n, b[-1])
+
+    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
+        return (batch_of(xs[0], 2), xs[0][-1], xs[2][-1], int(self.turned))
+
+    def scratch(self, *xs: Axes) -> Scratch:
+        return (("", xs[2][-1] * xs[2][-2] * 2),)
+
+
+def _solve(a: Array, b: Array) -> Array:
+    """NumPy's solve, with infinities instead of an error for a singular matrix."""
+    out = np.empty_like(b)
+    for index in np.ndindex(*a.shape[:-2]):
+        try:
+            out[index] = np.linalg.solve(a[index], b[index])
+        except np.linalg.LinAlgError:
+            out[index] = np.inf
+    return out
+
+
+@dataclass(frozen=True)
+class Triangular(NativeCall):
+    """X with M X = B; M is the lower or upper triangle of A, transposed if `turned`."""
+
+    lower: bool
+    turned: bool
+    unit: bool
+    routine = "triangular"
+    multiplies = True
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[1]
+
+    def reference(self, *xs: Array) -> Any:
+        a, b = xs
+        m = np.tril(a) if self.lower else np.triu(a)
+        if self.unit:
+            eye = np.eye(a.shape[-1], dtype=bool)
+            m = np.where(eye, 1.0, m)
+        return _solve(np.swapaxes(m, -1, -2) if self.turned else m, b)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        from staticflow.ops.linalg_rules import triangular_cotangents
+
+        return triangular_cotangents(self, g, y, *xs)
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        from staticflow.ops.linalg_rules import triangular_tangent
+
+        return triangular_tangent(self, tangents, y, *xs)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        a, b = xs
+        n = classes.same(classes.same(a[-1], a[-2]), b[-2])
+        return (*same_batch(classes, a, b, 2, 2), n, b[-1])
+
+    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
+        flags = (int(self.lower), int(self.turned), int(self.unit))
+        return (batch_of(xs[0], 2), xs[0][-1], xs[1][-1], *flags)
+
+    def scratch(self, *xs: Axes) -> Scratch:
+        return (("", xs[1][-1] * xs[1][-2]),)
+
+
+@dataclass(frozen=True)
+class CholeskyCall(NativeCall):
+    """L with L L' = A, lower; NaN where A is not positive definite."""
+
+    routine = "cholesky"
+    multiplies = True
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0]
+
+    def reference(self, *xs: Array) -> Any:
+        out = np.empty_like(xs[0])
+        for index in np.ndindex(*out.shape[:-2]):
+            try:
+                out[index] = np.linalg.cholesky(xs[0][index])
+            except np.linalg.LinAlgError:
+                out[index] = np.tril(np.full(out.shape[-2:], np.nan))
+        return out
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        from staticflow.ops.linalg_rules import cholesky_cotangent
+
+        return (cholesky_cotangent(g, y),)
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        from staticflow.ops.linalg_rules import cholesky_tangent
+
+        return None if tangents[0] is None else cholesky_tangent(tangents[0], y)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        n = classes.same(xs[0][-1], xs[0][-2])
+        return (*xs[0][:-2], n, n)
+
+    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
+        return (batch_of(xs[0], 2), xs[0][-1])
+
+    def scratch(self, *xs: Axes) -> Scratch:
+        return (("", xs[0][-1] * 32 + 1024),)
+
+
+@dataclass(frozen=True)
+class QrCall(NativeCall):
+    """A = Q R with `k` = min(m, n) columns of Q."""
+
+    k: AnyDim
+    routine = "qr"
+
+    def infer(self, *xs: TensorType) -> OutType:
+        (a,) = xs
+        *batch, m, n = a.shape
+        return (a.with_shape((*batch, m, self.k)), a.with_shape((*batch, self.k, n)))
+
+    def reference(self, *xs: Array) -> Any:
+        return tuple(np.linalg.qr(xs[0]))
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        from staticflow.ops.linalg_rules import qr_cotangent
+
+        return (qr_cotangent(g, y, xs[0]),)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        *batch, m, n = xs[0]
+        assert isinstance(out, tuple)
+        k = _smaller(classes, self.k, out[0].shape[-2], out[1].shape[-1], m, n)
+        return ((*batch, m, k), (*batch, k, n))
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return (self.k,)
+
+    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
+        raise AssertionError("set by the concrete op")
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name,)

@@ -1,0 +1,84 @@
+"""The bases of what linear algebra is made of: ops that call a native routine, and values whose
+derivative is given by a formula of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from staticflow.dims import AnyDim, product
+from staticflow.graph import Node, apply
+from staticflow.op import Axes, Classes, Kind, Op
+from staticflow.ops.alias import Alias, stop_gradient
+
+Scratch = tuple[tuple[str, AnyDim], ...]  # dtypes and numbers of elements
+
+
+class NativeCall(Op):
+    """One call of `staticflow.native.routines.ROUTINES[routine]` on contiguous arrays.
+
+    The routine gets the inputs, the outputs and the scratch, then `routine_sizes`; it is chosen for
+    the dtype of the first input. Leading axes are a batch, which the routine loops over.
+    """
+
+    kind = Kind.CALL
+    routine: ClassVar[str]
+    multiplies: ClassVar[bool] = False  # whether the routine calls the matrix product
+
+    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
+        """Sizes and flags, from the size classes of the inputs' axes."""
+        raise NotImplementedError
+
+    def scratch(self, *xs: Axes) -> Scratch:
+        """The memory that the routine needs beside its inputs and outputs."""
+        return ()
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, repr(self))
+
+
+def batch_of(shape: Axes, rank: int) -> AnyDim:
+    """How many arrays of `rank` axes there are in `shape`."""
+    return product(shape[: len(shape) - rank])
+
+
+def same_batch(classes: Classes, a: Axes, b: Axes, rank_a: int, rank_b: int) -> Axes:
+    """Leading axes that two inputs share."""
+    pairs = zip(a[: len(a) - rank_a], b[: len(b) - rank_b], strict=True)
+    return tuple(classes.same(p, q) for p, q in pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """A derivative: `vjp(g, y, *xs)` gives the cotangents of xs, `jvp(tangents, y, *xs)` a tangent.
+
+    Without a `jvp`, forward mode is the transpose of `vjp`.
+    """
+
+    vjp: Callable[..., Sequence[Node | None]]
+    jvp: Callable[..., Node | None] | None = None
+
+
+@dataclass(frozen=True)
+class Ruled(Alias):
+    """The first input, computed from the others; its derivative by them is that of `rule`."""
+
+    rule: Rule
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return (None, *self.rule.vjp(g, y, *xs[1:]))
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        if self.rule.jvp is None:
+            return NotImplemented
+        return self.rule.jvp(tangents[1:], y, *xs[1:])
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name,)
+
+
+def ruled(value: Callable[..., Node], rule: Rule, *xs: Node) -> Node:
+    """`value(*xs)`, with a derivative by a rule instead of through its parts."""
+    return apply(Ruled(rule), value(*map(stop_gradient, xs)), *xs)

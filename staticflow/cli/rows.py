@@ -1,0 +1,129 @@
+"""Learning a column of a table from the others."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from staticflow.cli import network
+from staticflow.cli.card import Card, class_names
+from staticflow.cli.errors import CommandError
+from staticflow.cli.measure import scores, shown
+from staticflow.cli.source import (
+    Floats,
+    Source,
+    features_of,
+    fingerprint,
+    open_source,
+    target_of,
+    task_of,
+)
+from staticflow.data import Split, split_rows
+
+if TYPE_CHECKING:
+    from staticflow.session import Session
+
+Array = np.ndarray[Any, Any]
+_EPOCHS, _TEST_FRACTION = 30, 0.2
+
+
+class RowsProblem:
+    """Classes or a number for each row; see `train.Problem`."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._source = source = open_source(options.source)
+        self.name = source.name
+        self.epochs: int = options.epochs or _EPOCHS
+        target = target_of(source, options.target)
+        features = features_of(source.table, target, options.drop)
+        task = task_of(source.table, target, options.task)
+        x = source.table.matrix(features)
+        labels = source.table.labels(target) if task == "classify" else None
+        self.fraction = _TEST_FRACTION if options.test_fraction is None else options.test_fraction
+        self.split = self._split(len(x), labels)
+        self.card = self._card(features, x, target, labels)
+        self.x, self.y = self.card.inputs(x), self.card.answers(source.table)
+
+    def session(self) -> Session:
+        batches = -(-len(self.split.train) // self._options.batch_size)
+        return network.build(
+            self._options,
+            features=len(self.card.features),
+            steps=self.card.steps,
+            classes=len(self.card.classes or ()),
+            total_steps=self.epochs * batches,
+        )
+
+    def training_data(self) -> dict[str, Array]:
+        return self._part(self.split.train)
+
+    def test_data(self) -> dict[str, Array] | None:
+        return self._part(self.split.test) if len(self.split.test) else None
+
+    def extra(self) -> dict[str, Any]:
+        return self.card.extra()
+
+    def results(self, session: Session) -> list[tuple[str, str]]:
+        card, split = self.card, self.split
+        numbers = sum(array.size for array in session.params.values())
+        count = f"{len(split.train):,} rows to train on, {len(split.test):,} to test on"
+        task = f"{len(card.classes)} classes" if card.classes else "a number"
+        rows = [
+            ("model", f"{card.model}, {numbers:,} parameters"),
+            ("data", f"{self._source.table.source}: {count}; {card.target} is {task}"),
+            ("training", f"{self.epochs} epochs of batches of {self._options.batch_size}"),
+        ]
+        for name, part in (("train", split.train), ("test", split.test)):
+            if len(part):
+                rows.append((name, shown(scores(session, card, self.x[part], self.y[part]))))
+        return rows
+
+    def _part(self, rows: Array) -> dict[str, Array]:
+        return {"x": self.x[rows], "y": self.y[rows]}
+
+    def _split(self, rows: int, labels: Array | None) -> Split:
+        if self.fraction == 0:
+            return Split(np.arange(rows), np.arange(0))
+        if rows < 2:
+            what = f"{self._options.source} has {rows} row"
+            raise CommandError(f"{what}; training and a test need two or more")
+        return split_rows(rows, self.fraction, self._options.seed, labels)
+
+    def _card(self, names: list[str], x: Floats, target: str, labels: Array | None) -> Card:
+        known = x[self.split.train]
+        classes = class_names(labels) if labels is not None else None
+        if classes is not None and len(classes) < 2:
+            raise CommandError(f"column {target!r} holds one class only, {classes[0]!r}")
+        mean, scale = 0.0, 1.0
+        if classes is None:
+            values = self._source.table.numbers(target)[self.split.train]
+            mean, scale = float(values.mean()), float(values.std()) or 1.0
+        std = known.std(axis=0)
+        return Card(
+            model=network.describe(self._options, len(names), len(classes or "1")),
+            features=names,
+            mean=known.mean(axis=0).tolist(),
+            std=np.where(std > 0, std, 1.0).tolist(),
+            steps=_steps(self._options, self._source, len(names)),
+            target=target,
+            classes=classes,
+            target_mean=mean,
+            target_std=scale,
+            rows=fingerprint(x),
+            seed=self._options.seed,
+            test_fraction=self.fraction,
+        )
+
+
+def _steps(options: argparse.Namespace, source: Source, features: int) -> int | None:
+    if options.model == "fnn":
+        if options.steps is not None:
+            raise CommandError("--steps is for --model rnn, lstm or gru; an fnn reads flat rows")
+        return None
+    steps: int = options.steps or source.steps or features
+    if features % steps:
+        raise CommandError(f"{features} columns cannot be cut into {steps} equal time steps")
+    return steps

@@ -1,0 +1,110 @@
+"""Compute body nodes for all steps of a loop at once: stacked along a new leading axis.
+
+    in the loop, for each t:   z = x_t @ w          x_t: (batch, features)
+    lifted:                    Z = X @ w            X:   (time, batch, features)
+
+A product with a constant on one side becomes one product over the rows of all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from staticflow.dims import AnyDim
+from staticflow.graph import Node, apply
+from staticflow.op import OPS, Kind
+
+
+class CannotLiftError(Exception):
+    """Some op has no form over all steps at once."""
+
+
+class Lifter:
+    """Lifts nodes of one body; `stacked` and `outer` say what slots stand for.
+
+    `need(node)` is asked for the stack of a node that only the loop can compute.
+    """
+
+    def __init__(
+        self,
+        length: AnyDim,
+        stacked: Mapping[Node, Node],
+        outer: Mapping[Node, Node],
+        need: Callable[[Node], Node],
+    ) -> None:
+        self.length = length
+        self.stacked = dict(stacked)
+        self.outer = dict(outer)
+        self.need = need
+
+    def lift(self, node: Node) -> tuple[Node, bool]:
+        """The node over all steps, and whether it has the steps' axis."""
+        if node in self.stacked:
+            return self.stacked[node], True
+        if node in self.outer:
+            return self.outer[node], False
+        if node.op.kind is Kind.LEAF:
+            return (self.need(node), True) if not self._is_free(node) else (node, False)
+        inputs = [self.lift(x) for x in node.inputs]
+        if not any(lifted for _, lifted in inputs):
+            result = apply(node.op, *(x for x, _ in inputs), where=node.where)
+            self.outer[node] = result
+            return result, False
+        result = self._apply(node, inputs)
+        self.stacked[node] = result
+        return result, True
+
+    def _is_free(self, node: Node) -> bool:
+        return type(node.op).__name__ != "Slot"
+
+    def _apply(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
+        if node.op.kind is Kind.CONTRACT:
+            return self._product(node, inputs)
+        if node.op.kind is Kind.GATHER:
+            return self._gather(node, inputs)
+        op: Any = node.op.lifted(self.length)
+        if op is None:
+            raise CannotLiftError(node.op.name)
+        return apply(op, *(self._spread(x, lifted) for x, lifted in inputs), where=node.where)
+
+    def _spread(self, x: Node, lifted: bool) -> Node:
+        """A value that does not depend on the step, repeated for every step."""
+        if lifted or (x.ndim == 0 and x.op.kind is Kind.LEAF):
+            return x
+        return OPS.operator("broadcast_to")(x, (self.length, *x.shape))
+
+    def _gather(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
+        (table, table_lifted), (index, index_lifted) = inputs
+        op: Any = node.op
+        if table_lifted and not index_lifted and op.lifted(self.length) is not None:
+            return apply(op.lifted(self.length), table, index, where=node.where)
+        if index_lifted and not table_lifted and op.name == "take" and op.axis == 0:
+            return apply(op, table, index, where=node.where)
+        raise CannotLiftError(op.name)
+
+    def _product(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
+        (a, a_lifted), (b, b_lifted) = inputs
+        reshape = OPS.operator("reshape")
+        if a_lifted and not b_lifted and b.ndim == 2:
+            rows = reshape(a, (self.length * node.shape[0], a.shape[-1]))
+            return reshape(apply(node.op, rows, b, where=node.where), (self.length, *node.shape))
+        if b_lifted and not a_lifted and a.ndim == 2:
+            turned = OPS.operator("transpose")(b, (0, 2, 1))
+            rows = reshape(turned, (self.length * node.shape[1], b.shape[1]))
+            product = apply(node.op, rows, a.T, where=node.where)
+            stacked = reshape(product, (self.length, node.shape[1], node.shape[0]))
+            return OPS.operator("transpose")(stacked, (0, 2, 1))
+        spread = [self._spread(x, lifted) for x, lifted in inputs]
+        return apply(node.op, *spread, where=node.where)
+
+    def sum_of_products(self, node: Node) -> Node:
+        """sum over steps of A_t @ B_t, as one product with the steps among the summed rows."""
+        (a, a_lifted), (b, b_lifted) = (self.lift(x) for x in node.inputs)
+        if not (a_lifted and b_lifted and node.ndim == 2):
+            raise CannotLiftError("a sum of products with a constant factor")
+        reshape = OPS.operator("reshape")
+        inner = self.length * a.shape[2]
+        wide = reshape(OPS.operator("transpose")(a, (1, 0, 2)), (a.shape[1], inner))
+        tall = reshape(b, (inner, b.shape[2]))
+        return apply(node.op, wide, tall, where=node.where)

@@ -1,0 +1,72 @@
+"""The table of native routines that drivers call on whole buffers, by name and dtype.
+
+A routine takes the addresses of its inputs, outputs and scratch, then sizes and flags, and last the
+scratch of the matrix product if it uses that. An op names its routine; see `ops.native_call`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from staticflow.native import lapack, linalg_solve, row_routines
+from staticflow.native.objects import External, KernelSource, Signature
+from staticflow.native.products import product
+from staticflow.native.toolchain import Toolchain
+
+ITEM_BYTES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8}
+Provider = Callable[[Toolchain, str], External]
+
+
+@dataclass(frozen=True)
+class Routine:
+    """A routine's source, how many arguments it takes, and what it calls."""
+
+    source: str
+    arguments: int
+    calls: tuple[str, ...] = ()  # gemm, lapack <function>, or another routine
+
+
+ROUTINES = {
+    "cholesky": Routine(linalg_solve.CHOLESKY, 6, ("gemm",)),
+    "lu": Routine(linalg_solve.LU, 8, ("gemm",)),
+    "triangular": Routine(linalg_solve.TRIANGULAR, 11, ("gemm",)),
+    "lu_solve": Routine(linalg_solve.LU_SOLVE, 10, ("triangular",)),
+    "qr": Routine(linalg_solve.QR, 8),
+    "squarings": Routine(linalg_solve.SQUARINGS, 7, ("gemm",)),
+    "eigh": Routine(lapack.EIGH, 7, ("lapack syevd",)),
+    "svd": Routine(lapack.SVD, 10, ("lapack gesdd",)),
+    "cumsum": Routine(row_routines.CUMSUM, 5),
+    "recurrence": Routine(row_routines.RECURRENCE, 6),
+    "argsort": Routine(row_routines.ARGSORT, 6),
+}
+# Routines that are made at run time: the functions of custom ops.
+PROVIDED: dict[str, Provider] = {}
+
+
+def routine(toolchain: Toolchain, name: str, suffix: str) -> External:
+    """The compiled routine `name` for elements of a dtype."""
+    if name in PROVIDED:
+        return PROVIDED[name](toolchain, suffix)
+    entry = ROUTINES[name]
+    externals: dict[str, External] = {}
+    for called in entry.calls:
+        externals |= _called(toolchain, called, suffix)
+    source = entry.source.replace("{t}", suffix).replace("{size}", str(ITEM_BYTES[suffix]))
+    kernel = KernelSource(
+        name=name,
+        source=source,
+        signature=Signature("", ("i8",) * entry.arguments),
+        externals=externals,
+        noalias=False,
+    )
+    return toolchain.kernel(kernel).external
+
+
+def _called(toolchain: Toolchain, called: str, suffix: str) -> dict[str, External]:
+    if called == "gemm":
+        return {"gemm": product(toolchain, suffix)}
+    if called.startswith("lapack "):
+        function = lapack.lapack_function(called.split()[1], suffix)
+        return {"lapack": function, **lapack.thread_limit(toolchain)}
+    return {called: routine(toolchain, called, suffix)}
