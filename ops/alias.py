@@ -12,9 +12,9 @@ from staticflow.dims import AnyDim
 from staticflow.errors import GraphError, fail
 from staticflow.graph import Node, apply
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
-from staticflow.ops.coerce import as_nodes, broadcast
+from staticflow.ops.coerce import as_nodes, stretch
 from staticflow.ops.public import public
-from staticflow.types import TensorType
+from staticflow.types import TensorType, broadcast_shapes
 
 
 class Alias(Op):
@@ -96,7 +96,8 @@ def by_mode(training: Any, inference: Any) -> Node:
             got=" and ".join(str(x.type) for x in nodes),
             do="convert one with .astype",
         )
-    return apply(ByMode(), *broadcast("by_mode", nodes))
+    shape = broadcast_shapes([x.shape for x in nodes], "by_mode")
+    return apply(ByMode(), *(stretch(x, shape) for x in nodes))
 
 
 def bounded(x: Node, limit: AnyDim) -> Node:

@@ -205,15 +205,14 @@ class CholeskyCall(NativeCall):
 
 @dataclass(frozen=True)
 class QrCall(NativeCall):
-    """A = Q R with `k` = min(m, n) columns of Q."""
+    """A = Q R; Q has k = min(m, n) columns."""
 
     k: AnyDim
     routine = "qr"
 
     def infer(self, *xs: TensorType) -> OutType:
-        (a,) = xs
-        *batch, m, n = a.shape
-        return (a.with_shape((*batch, m, self.k)), a.with_shape((*batch, self.k, n)))
+        *batch, m, n = xs[0].shape
+        return (xs[0].with_shape((*batch, m, self.k)), xs[0].with_shape((*batch, self.k, n)))
 
     def reference(self, *xs: Array) -> Any:
         return tuple(np.linalg.qr(xs[0]))
@@ -225,15 +224,114 @@ class QrCall(NativeCall):
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         *batch, m, n = xs[0]
-        assert isinstance(out, tuple)
-        k = _smaller(classes, self.k, out[0].shape[-2], out[1].shape[-1], m, n)
+        k = classes.fresh(self.k)
         return ((*batch, m, k), (*batch, k, n))
 
-    def sizes(self) -> tuple[AnyDim, ...]:
-        return (self.k,)
-
     def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
-        raise AssertionError("set by the concrete op")
+        return (batch_of(xs[0], 2), xs[0][-2], xs[0][-1])
+
+    def scratch(self, *xs: Axes) -> Scratch:
+        *_, m, n = xs[0]
+        return (("", m * n + m + n),)
 
     def key(self) -> tuple[Any, ...]:
         return (self.name,)
+
+
+@dataclass(frozen=True)
+class EighCall(NativeCall):
+    """Ascending eigenvalues of symmetric A, and eigenvectors as columns.
+
+    The rule is that of the eigenvectors; `ops.linalg_factor` gives the eigenvalues their own, which
+    holds where they are equal.
+    """
+
+    routine = "eigh"
+
+    def infer(self, *xs: TensorType) -> OutType:
+        (a,) = xs
+        return (a.with_shape(a.shape[:-1]), a)
+
+    def reference(self, *xs: Array) -> Any:
+        return tuple(np.linalg.eigh(xs[0]))
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        from staticflow.ops.linalg_rules import eigenvector_cotangent
+
+        return (eigenvector_cotangent(g[1], y),)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        n = classes.same(xs[0][-1], xs[0][-2])
+        return ((*xs[0][:-2], n), (*xs[0][:-2], n, n))
+
+    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
+        return (batch_of(xs[0], 2), xs[0][-1])
+
+    def scratch(self, *xs: Axes) -> Scratch:
+        n = xs[0][-1]
+        return (("", 2 * n * n + 6 * n + 1), ("int32", 5 * n + 16))
+
+
+@dataclass(frozen=True)
+class SvdCall(NativeCall):
+    """A = U diag(s) V with k = min(m, n) descending s; the rule is that of U and V."""
+
+    k: AnyDim
+    routine = "svd"
+
+    def infer(self, *xs: TensorType) -> OutType:
+        (a,) = xs
+        *batch, m, n = a.shape
+        shapes = ((*batch, m, self.k), (*batch, self.k), (*batch, self.k, n))
+        return tuple(a.with_shape(shape) for shape in shapes)
+
+    def reference(self, *xs: Array) -> Any:
+        return tuple(np.linalg.svd(xs[0], full_matrices=False))
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        from staticflow.ops.linalg_rules import singular_vector_cotangent
+
+        return (singular_vector_cotangent(g[0], g[2], y),)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        *batch, m, n = xs[0]
+        k = classes.fresh(self.k)
+        return ((*batch, m, k), (*batch, k), (*batch, k, n))
+
+    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
+        return (batch_of(xs[0], 2), xs[0][-2], xs[0][-1])
+
+    def scratch(self, *xs: Axes) -> Scratch:
+        *_, m, n = xs[0]
+        return (("", 5 * m * n + 73 * (m + n)), ("int32", 4 * (m + n) + 16))
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name,)
+
+
+@dataclass(frozen=True)
+class Squarings(NativeCall):
+    """A^(2^times), the times being known at run time only; has no derivative of its own."""
+
+    routine = "squarings"
+    multiplies = True
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0]
+
+    def reference(self, *xs: Array) -> Any:
+        out = np.array(xs[0])
+        for index in np.ndindex(*out.shape[:-2]):
+            for _ in range(int(xs[1][index])):
+                out[index] = out[index] @ out[index]
+        return out
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        n = classes.same(xs[0][-1], xs[0][-2])
+        return (*same_batch(classes, *xs, 2, 0), n, n)
+
+    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
+        return (batch_of(xs[0], 2), xs[0][-1])
+
+    def scratch(self, *xs: Axes) -> Scratch:
+        return (("", product(xs[0][-2:])),)

@@ -13,7 +13,8 @@ from staticflow.graph import Node, apply
 from staticflow.op import Axes, Classes, Kind, Op
 from staticflow.ops.alias import Alias, stop_gradient
 
-Scratch = tuple[tuple[str, AnyDim], ...]  # dtypes and numbers of elements
+# Dtypes, "" for that of the first input, and numbers of elements
+Scratch = tuple[tuple[str, AnyDim], ...]
 
 
 class NativeCall(Op):

@@ -262,6 +262,25 @@ class Reshape(View):
     def lifted(self, length: AnyDim) -> Reshape:
         return Reshape((length, *self.shape), ((1, 1), *self.groups))
 
+    def mixes_axis(self, axis: int, shape: Shape) -> tuple[int, Shape, Shape] | None:
+        first = done = 0
+        for old, new in self.groups:
+            if first < axis < first + old and new == 1:
+                return done, shape[first:axis], shape[axis + 1 : first + old]
+            first, done = first + old, done + new
+        return None
+
+    def parts_axis(self, axis: int, before: Shape, after: Shape) -> int | None:
+        first = done = 0
+        for old, new in self.groups:
+            if axis == first and old == 1:
+                run = self.shape[done : done + new]
+                middle = len(before)
+                fits = new == middle + 1 + len(after) and run[:middle] == before
+                return done + middle if fits and run[middle + 1 :] == after else None
+            first, done = first + old, done + new
+        return None
+
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.groups)
 

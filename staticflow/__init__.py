@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from staticflow import init, models, optim
     from staticflow.function import function
     from staticflow.history import History
+    from staticflow.scan import scan
     from staticflow.session import Session
 
 __all__ = [  # fmt: skip
     "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError", "const",
     "function", "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp", "models", "ops",
-    "optim", "param", "state", "update", "vjp",
+    "optim", "param", "scan", "state", "update", "vjp",
 ]
 
 # What declaring a graph does not need is imported when it is first asked for.
@@ -26,6 +27,7 @@ _LATER = {
     "History": "staticflow.history",
     "Session": "staticflow.session",
     "function": "staticflow.function",
+    "scan": "staticflow.scan",
 }
 _MODULES = ("init", "models", "optim")
 

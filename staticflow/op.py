@@ -324,6 +324,18 @@ class View(Op):
         """
         raise NotImplementedError
 
+    def mixes_axis(
+        self, axis: int, shape: tuple[AnyDim, ...]
+    ) -> tuple[int, tuple[AnyDim, ...], tuple[AnyDim, ...]] | None:
+        """The axis into which an axis is merged behind others, and the sizes before and after it."""
+        return None
+
+    def parts_axis(
+        self, axis: int, before: tuple[AnyDim, ...], after: tuple[AnyDim, ...]
+    ) -> int | None:
+        """Where the mixed axis is in the result, if that undoes such a merge."""
+        return None
+
     def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
         from staticflow.graph import apply
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.generalise import Generalised
@@ -24,11 +26,38 @@ from staticflow.types import TensorType
 
 WHOLE = "whole"
 PARTIAL = "partial"
-At = str | int  # whole, partial, or the axis along which rows are split
+# whole, partial, or the axis along which rows are split; of each output, for several
+At = Any
 
 
 class CannotShardError(Exception):
     """Something in the program needs the whole batch in a way that no collective provides."""
+
+
+class Mixed(NamedTuple):
+    """Rows merged with other axes, `before` and `after` them: time * batch, say.
+
+    Each shard holds the elements of its own rows, which do not lie together in the whole.
+    """
+
+    axis: int
+    before: tuple[AnyDim, ...]
+    after: tuple[AnyDim, ...]
+
+
+def axis_of(at: At) -> int | None:
+    """The axis along which a value is split."""
+    return at.axis if isinstance(at, Mixed) else at if isinstance(at, int) else None
+
+
+def _moved(at: At, axis: int) -> At:
+    return at._replace(axis=axis) if isinstance(at, Mixed) else axis
+
+
+def _shifted(at: At, by: int) -> At:
+    """The place in a value with one leading axis more or less."""
+    axis = axis_of(at)
+    return at if axis is None else _moved(at, axis + by)
 
 
 @dataclass(frozen=True)
@@ -126,7 +155,7 @@ def _keeps_partial(node: Node, at: Sequence[At], shard: str) -> bool:
     if any(_has(n, shard) for n in dims_of(node)):
         return False
     op = node.op
-    if op.kind in (Kind.VIEW, Kind.ALIAS):
+    if op.kind in (Kind.VIEW, Kind.ALIAS, Kind.PART):
         return True
     if isinstance(op, Map):
         if op.row.linear == "joint":
@@ -156,13 +185,16 @@ def _result(node: Node, at: Sequence[At], shard: str) -> At:
     if kind in (Kind.VIEW, Kind.ALIAS):
         return _view(node, at[0], shard)
     if kind is Kind.LOOP:
-        raise CannotShardError("loops later")
+        return _loop(node, at, shard)
+    if kind is Kind.PART:
+        return at[0][node.op.index] if isinstance(at[0], tuple) else at[0]
     if kind is Kind.CONTRACT:
         return _contraction(node, at)
     if all(a == WHOLE for a in at):
         if isinstance(node.type, TensorType):
             _no_rows(node, shard)
-        return WHOLE
+            return WHOLE
+        return (WHOLE,) * len(node.type)
     if kind is Kind.GATHER:
         return _gather(node, at)
     if kind is Kind.SCATTER:
@@ -170,6 +202,53 @@ def _result(node: Node, at: Sequence[At], shard: str) -> At:
     if kind is Kind.ASSEMBLE and len({a for a in at}) == 1:
         return _assembly(node, at[0], shard)
     raise CannotShardError(f"{node.op.name} at {node.where} needs the whole batch")
+
+
+def _loop(node: Node, at: Sequence[At], shard: str) -> At:
+    """A loop is placed if its carries keep their places; a sum that starts at zero may be partial.
+
+    There are no collectives within a loop.
+    """
+    op: Any = node.op
+    init, xs, consts = op.split(at)
+    if any(axis_of(x) == 0 for x in xs):
+        raise CannotShardError(f"{op.name} at {node.where} loops over {shard}")
+    inner = [_shifted(x, -1) for x in xs]
+    for _ in range(len(init) + 1):
+        known = dict(zip(op.slots, [*init, *inner, *consts], strict=True))
+        places = _body(op.body, known, shard)
+        following = places[: len(init)]
+        if following == init:
+            ys = [_shifted(y, 1) for y in places[len(init) :]]
+            return (*init, *ys)
+        init = [
+            _carry(old, new, x, node)
+            for old, new, x in zip(init, following, node.inputs, strict=False)
+        ]
+    raise CannotShardError(f"{op.name} at {node.where} moves a carry between shards")
+
+
+def _carry(old: At, new: At, init: Node, node: Node) -> At:
+    if old == new:
+        return old
+    root, _ = through_views(init)
+    zero = isinstance(root.op, Const) and not np.any(root.op.value)
+    if old == WHOLE and new == PARTIAL and zero:
+        return PARTIAL
+    raise CannotShardError(f"{node.op.name} at {node.where} moves a carry between shards")
+
+
+def _body(outputs: Sequence[Node], known: dict[Node, At], shard: str) -> list[At]:
+    """The places of a loop's body, given those of its slots."""
+    at = dict(known)
+    for node in toposort(outputs):
+        if node in at:
+            continue
+        places = [at[x] for x in node.inputs]
+        if not _keeps_partial(node, places, shard):
+            raise CannotShardError(f"{node.op.name} at {node.where} needs a sum within a loop")
+        at[node] = _result(node, places, shard)
+    return [at[node] for node in outputs]
 
 
 def _no_rows(node: Node, shard: str) -> None:
@@ -189,20 +268,21 @@ def _leaf(node: Node, shard: str) -> At:
 def _map(node: Node, at: Sequence[At], shard: str) -> At:
     if PARTIAL in at:
         return PARTIAL
-    axes = {a for a in at if a != WHOLE}
-    if not axes:
-        flat_rows = getattr(node.op, "is_random", False) and node.shape and _has(node.shape[0], shard)
-        if flat_rows:
+    places = {a for a in at if a != WHOLE}
+    if not places:
+        if getattr(node.op, "is_random", False) and node.shape and _has(node.shape[0], shard):
             return 0
         _no_rows_made(node, shard)
         return WHOLE
-    (axis,) = axes if len(axes) == 1 else (None,)
-    if axis is None:
+    if len(places) > 1:
         raise CannotShardError(f"{node.op.name} at {node.where} mixes rows of different axes")
+    (place,) = places
+    axis = axis_of(place)
+    assert axis is not None
     for x, a in zip(node.inputs, at, strict=True):
-        if a == WHOLE and x.ndim and _has(x.shape[int(axis)], shard):
+        if a == WHOLE and x.ndim and _has(x.shape[axis], shard):
             raise CannotShardError(f"{node.op.name} at {node.where} mixes rows and a whole batch")
-    return axis
+    return place
 
 
 def _no_rows_made(node: Node, shard: str) -> None:
@@ -215,25 +295,37 @@ def _no_rows_made(node: Node, shard: str) -> None:
 def _reduction(node: Node, at: At) -> At:
     op = node.op
     assert isinstance(op, Reduce)
-    if not isinstance(at, int):
+    split = axis_of(at)
+    if split is None:
         return at
-    if at in op.axes:
+    if split in op.axes:
         if op.row.linear:
             return PARTIAL
         raise CannotShardError(f"{op.name} at {node.where} runs over the rows of all shards")
-    return at - sum(axis < at for axis in op.axes)
+    return _moved(at, split - sum(axis < split for axis in op.axes))
 
 
 def _view(node: Node, at: At, shard: str) -> At:
-    if not isinstance(at, int):
+    axis = axis_of(at)
+    if axis is None:
         return at if at == PARTIAL else _spread(node, shard)
     if node.op.kind is Kind.ALIAS:
         return at
     assert isinstance(node.op, View)
-    moved = node.op.moves_axis(at, node.inputs[0].shape)
-    if moved is None:
+    shape = node.inputs[0].shape
+    if isinstance(at, Mixed):
+        parted = node.op.parts_axis(axis, at.before, at.after)
+        if parted is not None:
+            return parted
+    else:
+        mixed = node.op.mixes_axis(axis, shape)
+        if mixed is not None:
+            return Mixed(*mixed)
+    moved = node.op.moves_axis(axis, shape)
+    keeps = moved is not None and _has(node.shape[moved], shard)
+    if moved is None or not keeps or (isinstance(at, Mixed) and node.shape[moved] != shape[axis]):
         raise CannotShardError(f"{node.op.name} at {node.where} takes the rows apart")
-    return moved
+    return _moved(at, moved)
 
 
 def _spread(node: Node, shard: str) -> At:
@@ -249,19 +341,22 @@ def _spread(node: Node, shard: str) -> At:
 
 def _contraction(node: Node, at: Sequence[At]) -> At:
     rank = node.ndim
-    a, b = at
-    if a == WHOLE and b == WHOLE:
+    if all(x == WHOLE for x in at):
         return WHOLE
     if PARTIAL in at:
         return PARTIAL
-    if a == rank - 1 and b == rank - 2:
+    a, b = (axis_of(x) for x in at)
+    same = isinstance(at[0], Mixed) == isinstance(at[1], Mixed)
+    if isinstance(at[0], Mixed) and isinstance(at[1], Mixed):
+        same = at[0][1:] == at[1][1:]
+    if a == rank - 1 and b == rank - 2 and same:
         return PARTIAL  # the contracted axis is the sharded one
-    if isinstance(a, int) and a < rank - 2 and a == b:
-        return a
-    if a == rank - 2 and b == WHOLE:
-        return rank - 2
-    if b == rank - 1 and a == WHOLE:
-        return rank - 1
+    if a is not None and a < rank - 2 and at[0] == at[1]:
+        return at[0]
+    if a == rank - 2 and b is None:
+        return at[0]
+    if b == rank - 1 and a is None:
+        return at[1]
     raise CannotShardError(f"{node.op.name} at {node.where} pairs rows of different shards")
 
 

@@ -256,7 +256,8 @@ def _call(node: Node, layout: Layout) -> Step:
     shapes = [layout.g.axes[x] for x in node.inputs]
     sizes = tuple(op.routine_sizes(*shapes))
     routine = f"{op.routine}_{SUFFIX[node.inputs[0].dtype]}"
-    scratch = [_temp(node, dtype, n, layout) for dtype, n in op.scratch(*shapes)]
+    own = node.inputs[0].dtype
+    scratch = [_temp(node, dtype or own, n, layout) for dtype, n in op.scratch(*shapes)]
     buffers = (*inputs, *outputs, *scratch)
     return CallStep(routine, buffers, len(inputs), sizes, node, op.multiplies)
 

@@ -34,6 +34,7 @@ class Graph:
     prefix: str
     exact: bool
     dtype: str
+    lead: str = ""  # a dimension that leads most inputs, as rows do, and stands nowhere else
     nodes: list[Node] = field(default_factory=list)
     leaves: list[Node] = field(default_factory=list)
     bounds: dict[str, int] = field(default_factory=dict)  # of index inputs
@@ -44,8 +45,10 @@ class Graph:
         return items[self.choose(len(items))]
 
     def leaf(self, shape: tuple[Any, ...], dtype: str) -> Node:
-        if any(isinstance(n, Dim) and n.name is None for n in shape):
-            raise ShapeError("the shape of an input consists of ints and names")
+        if any(isinstance(n, Dim) and n.name in (None, self.lead or None) for n in shape[1:]) or (
+            shape and isinstance(shape[0], Dim) and shape[0].name is None
+        ):
+            raise ShapeError("the shape of an input is names and ints, the leading one for rows")
         node = sf.input(f"{self.prefix}{len(self.leaves)}", shape, dtype)
         self.leaves.append(node)
         self.nodes.append(node)
@@ -64,12 +67,13 @@ class Graph:
                 self.positive |= dim.names
 
 
-def make_graph(choose: Choose, prefix: str, length: int, exact: bool) -> Graph:
+def make_graph(choose: Choose, prefix: str, length: int, exact: bool, lead: str = "") -> Graph:
     """A graph of about `length` nodes beside its leaves."""
-    graph = Graph(choose, prefix, exact, FLOATS[choose(2)])
+    graph = Graph(choose, prefix, exact, FLOATS[choose(2)], lead)
     for _ in range(1 + choose(2)):
         rank = choose(4)
-        graph.leaf(tuple(graph.one_of(SIZES) for _ in range(rank)), graph.dtype)
+        shape = tuple(graph.one_of(SIZES) for _ in range(rank))
+        graph.leaf((lead, *shape[1:]) if lead and choose(4) else shape, graph.dtype)
     if exact and choose(2):
         graph.leaf(graph.one_of(graph.nodes).shape, ("bool", "int64", "int32")[choose(3)])
     rules = EXACT if exact else SMOOTH

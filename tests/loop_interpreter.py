@@ -8,7 +8,9 @@ memory plan says, and all memory starts as garbage.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,10 @@ from numpy.typing import NDArray
 
 from staticflow.buffers import SUFFIX
 from staticflow.compile import Compiled
-from staticflow.emit import HEADER, SIZE_HEADER, WORK, kernel_source
+from staticflow.emit import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK, kernel_source
 from staticflow.graph import Const, Node
 from staticflow.op import MapRow, table
+from staticflow.placement import PARTIAL, WHOLE
 
 Array = NDArray[Any]
 TYPES: dict[str, Any] = {
@@ -97,17 +100,30 @@ def _typed(function: Any, dtype: Any) -> Any:
     return lambda *xs: dtype(function(*(np.asarray(x, dtype) for x in xs)))
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A shard's rows within the whole, and the shards it runs with, itself among them."""
+
+    first: int
+    whole: Mapping[str, int]
+    peers: list[LoopInterpreter]
+    barrier: threading.Barrier
+
+
 class LoopInterpreter:
     """A compiled program as Python functions."""
 
-    def __init__(self, compiled: Compiled) -> None:
-        self.compiled = compiled
+    def __init__(self, compiled: Compiled, shard: Shard | None = None) -> None:
+        self.compiled, self.shard = compiled, shard
         self.memory = Memory()
+        self.table: list[int] = []
         names = scalar_functions()
+        names["load_acquire"] = lambda address: 0
         for name, kernel in compiled.driver.kernels.items():
             names[name] = self._kernel(name, kernel, dict(names))
         for suffix in ("f4", "f8", "i4", "i8"):
             names[f"gemm_{suffix}"] = self._product(suffix)
+            names[f"all_sum_{suffix}"] = self._collective(suffix)
         exec(compiled.driver.source, names)
         self.driver = names[compiled.driver.source.split("(")[0].removeprefix("def ").strip()]
 
@@ -140,13 +156,32 @@ class LoopInterpreter:
 
         return gemm
 
+    def _collective(self, suffix: str) -> Any:
+        def all_sum(table: list[int], source: int, target: int, count: int) -> int:
+            peers = [self] if self.shard is None else self.shard.peers
+            self._wait()
+            parts = [p.memory.pointer(p.table[source], suffix) for p in peers]
+            total = [sum(part[i] for part in parts) for i in range(count)]
+            self._wait()
+            out = self.memory.pointer(table[target], suffix)
+            for i in range(count):
+                out[i] = total[i]
+            return 0
+
+        return all_sum
+
+    def _wait(self) -> None:
+        if self.shard is not None:
+            self.shard.barrier.wait(timeout=30)
+
     def __call__(self, values: Mapping[Node, Array], sizes: Mapping[str, int]) -> list[Array]:
         """The outputs, given arrays for the leaves and sizes for the named dimensions."""
         compiled, memory = self.compiled, self.memory
         memory.blocks.clear()
-        evaluated = compiled.g.evaluate(sizes, sizes)
+        evaluated = compiled.g.evaluate(sizes, self.shard.whole if self.shard else sizes)
         table_s = [0] * SIZE_HEADER + evaluated
-        table_t = [0] * (HEADER + len(compiled.layout.buffers))
+        table_s[FIRST_ROW_ENTRY] = self.shard.first if self.shard else 0
+        table_t = self.table = [0] * (HEADER + len(compiled.layout.buffers))
         table_t[WORK] = memory.add(np.zeros(8, np.uint8))
         by_class = {f"n{i}": n for i, n in enumerate(evaluated)}
         outputs = []
@@ -182,3 +217,49 @@ def run_loops(
 ) -> Sequence[Array]:
     """Run a compiled program's source in Python."""
     return LoopInterpreter(compiled)(values, sizes)
+
+
+def run_sharded(
+    compiled: Compiled, values: Mapping[Node, Array], sizes: Mapping[str, int], shards: int
+) -> list[Array]:
+    """Run a program on shards of the rows, in threads; put the outputs together again."""
+    placement = compiled.placement
+    rows = placement.shard
+    assert rows is not None, placement.reason
+    cuts = [sizes[rows] * i // shards for i in range(shards + 1)]
+    peers: list[LoopInterpreter] = []
+    barrier = threading.Barrier(shards)
+    results: list[Any] = [None] * shards
+    for first in cuts[:-1]:
+        peers.append(LoopInterpreter(compiled, Shard(first, sizes, peers, barrier)))
+
+    def run(k: int) -> None:
+        own = {
+            node: v[cuts[k] : cuts[k + 1]] if node.shape[:1] == (rows,) else v
+            for node, v in values.items()
+        }
+        try:
+            results[k] = peers[k](own, {**sizes, rows: cuts[k + 1] - cuts[k]})
+        except BaseException as error:
+            results[k] = error
+            barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(shards)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [_together(at, list(parts)) for at, parts in zip(placement.at, zip(*results), strict=True)]
+
+
+def _together(at: Any, parts: list[Array]) -> Array:
+    if at == PARTIAL:
+        return np.asarray(sum(parts[1:], parts[0]))
+    if at == WHOLE:
+        for part in parts:
+            np.testing.assert_array_equal(part, parts[0])
+        return parts[0]
+    return np.concatenate(parts, at)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_tools import Holder, features, names, values
 
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.graph import Param, State, leaves
-from tests.model_tools import Holder, features, names, values
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_tools import Holder, features, names, values
 
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.graph import Param, leaves
-from tests.model_tools import Holder, features, names, values
 
 
 def torch_rnn(torch: Any, cell: str, layers: int, both: bool) -> Any:

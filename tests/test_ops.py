@@ -346,14 +346,17 @@ def test_compiled_random_numbers_have_the_same_bits() -> None:
     for name, function in FUNCTIONS.items():
         dist, suffix = name.split("_")
         dtype = {"f4": "float32", "f8": "float64"}[suffix]
-
-        def fill(out: Any, function: Any = numba.extending.register_jitable(function)) -> None:
-            for k in range(out.size):
-                out[k] = function(-3, 2, 7, np.int64(k))
-
         out = np.empty(1000, dtype)
-        numba.njit(fastmath=True, error_model="numpy")(fill)(out)
+        numba.njit(fastmath=True, error_model="numpy")(filler(function))(out)
         np.testing.assert_array_equal(out, draw(dist, dtype, -3, 2, 7, 1000))
+
+
+def filler(function: Any) -> Callable[[Any], None]:
+    def fill(out: Any) -> None:
+        for k in range(out.size):
+            out[k] = function(-3, 2, 7, np.int64(k))
+
+    return fill
 
 
 def test_named_sizes_flow_through() -> None:

@@ -18,7 +18,8 @@ def run(options: argparse.Namespace) -> int:
     if options.source:
         print(session.source)
     elif options.graph or options.memory:
-        print(session.explain())
+        graph, _, programs = session.explain().partition("\nPROGRAM ")
+        print(graph if options.graph else f"PROGRAM {programs}")
     else:
         print(_summary(session, kind, fields))
     return 0

@@ -110,9 +110,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, help="a file saved by train")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--graph", action="store_true", help="the graph of a training step")
+    what.add_argument("--graph", action="store_true", help="the graph")
     what.add_argument("--source", action="store_true", help="the generated loops")
-    what.add_argument("--memory", action="store_true", help="kernels, buffers and choices")
+    what.add_argument("--memory", action="store_true", help="its kernels and their buffers")
 
 
 def _positive(text: str) -> int:

@@ -64,15 +64,16 @@ def eigh(a, w, v, scratch, words, batch, n):
 '''
 
 SVD = '''
-def svd(a, u, w, v, scratch, words, batch, m, n, k):
+def svd(a, u, w, v, scratch, words, batch, m, n):
     """A = U diag(w) V, with k = min(m, n) descending singular values."""
+    k = min(m, n)
     numbers = i4ptr(words)
     copy = {t}ptr(scratch)
     rest = scratch + m * n * {size}
     numbers[0] = i4(n)
     numbers[1] = i4(m)
     numbers[2] = i4(k)
-    numbers[3] = i4(4 * k * k + 8 * k + 65 * (m + n))
+    numbers[3] = i4(4 * m * n + 73 * (m + n))
     numbers[5] = i4(83)
     enter_lapack()
     for s in range(batch):

@@ -213,8 +213,9 @@ def lu_solve(f, perm, b, x, scratch, batch, n, k, turned, work):
 '''
 
 QR = '''
-def qr(a, q, r, scratch, batch, m, n, k):
+def qr(a, q, r, scratch, batch, m, n):
     """A = Q R by reflections; Q has k = min(m, n) orthonormal columns. Signs are LAPACK's."""
+    k = min(m, n)
     H = {t}ptr(scratch)
     tau = {t}ptr(scratch + m * n * {size})
     sums = {t}ptr(scratch + (m * n + k) * {size})

@@ -1,0 +1,147 @@
+"""The derivatives of linear algebra, in graph ops, so that they can be differentiated again.
+
+With A' the transpose, a bar for a cotangent and a dot for a tangent:
+
+    M X = B           Bbar = M^-T Xbar                       Mbar = -Bbar X'
+    A = L L'          Abar = (S + S') / 2                    S = L^-T low(L' Lbar) L^-1
+    A = Q R           Abar = (Qbar + Q copy(R Rbar' - Qbar' Q)) R^-T
+    A = V diag(w) V'  Abar = V (diag(wbar) + E * (V' Vbar)) V'        E = 1 / (w_j - w_i)
+    A = U diag(s) V   see `singular_vector_cotangent`
+
+`low` halves the diagonal and drops what is above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from staticflow.graph import Node, apply, parts
+from staticflow.ops.compare import equal, greater, where
+from staticflow.ops.contraction import matmul
+from staticflow.ops.counting import iota_like
+from staticflow.ops.creation import tril, triu
+from staticflow.ops.linalg_native import Triangular
+from staticflow.ops.shape import expand_dims, swapaxes
+from staticflow.types import Shape
+
+
+def turn(x: Node) -> Node:
+    """The matrices transposed."""
+    return swapaxes(x, -1, -2)
+
+
+def identity_mask(shape: Shape) -> Node:
+    """Whether an element lies on the diagonal, for matrices of `shape`."""
+    return equal(iota_like(shape, len(shape) - 2), iota_like(shape, len(shape) - 1))
+
+
+def low(x: Node) -> Node:
+    """The lower triangle, with half the diagonal."""
+    row, column = iota_like(x.shape, x.ndim - 2), iota_like(x.shape, x.ndim - 1)
+    return where(equal(row, column), 0.5 * x, where(greater(row, column), x, 0.0))
+
+
+def symmetric(x: Node) -> Node:
+    """The symmetric part."""
+    return 0.5 * (x + turn(x))
+
+
+def triangle_of(op: Triangular, x: Node) -> Node:
+    """The elements that a triangular system reads."""
+    edge = 1 if op.unit else 0
+    return tril(x, -edge) if op.lower else triu(x, edge)
+
+
+def triangular_cotangents(op: Triangular, g: Node, y: Node, a: Node, b: Node) -> Sequence[Node]:
+    """Those of the triangle and of the right-hand side."""
+    right = apply(Triangular(op.lower, not op.turned, op.unit), a, g)
+    outer = matmul(y, turn(right)) if op.turned else matmul(right, turn(y))
+    return -triangle_of(op, outer), right
+
+
+def triangular_tangent(
+    op: Triangular, tangents: Sequence[Node | None], y: Node, a: Node, b: Node
+) -> Node:
+    """M^-1 (Bdot - Mdot X)."""
+    da, db = tangents
+    change = db
+    if da is not None:
+        moved = triangle_of(op, da)
+        product = matmul(turn(moved) if op.turned else moved, y)
+        change = -product if change is None else change - product
+    assert change is not None
+    return apply(op, a, change)
+
+
+def _solve_left(l: Node, x: Node, turned: bool) -> Node:
+    return apply(Triangular(True, turned, False), l, x)
+
+
+def cholesky_cotangent(g: Node, l: Node) -> Node:
+    """The symmetric cotangent of A = L L'."""
+    inner = low(matmul(turn(l), g))
+    half = _solve_left(l, inner, True)  # L^-T low(..)
+    return symmetric(turn(_solve_left(l, turn(half), True)))
+
+
+def cholesky_tangent(t: Node, l: Node) -> Node:
+    """L low(L^-1 Adot L^-T), of the symmetric part of Adot."""
+    half = _solve_left(l, symmetric(t), False)
+    return matmul(l, low(turn(_solve_left(l, turn(half), False))))
+
+
+def qr_cotangent(g: Any, y: Node, a: Node) -> Node:
+    """That of A = Q R; a wide A = [X Z] is factored as X = Q U, and Z = Q W follows."""
+    gq, gr = g
+    q, r = parts(y)
+    m, n = a.shape[-2:]
+    if q.shape[-1] == n:
+        return _qr_square(gq, gr, q, r)
+    u, gu = r[..., :m], gr[..., :m]
+    gw, z = gr[..., m:], a[..., m:]
+    first = _qr_square(gq + matmul(z, turn(gw)), gu, q, u)
+    from staticflow.ops.assemble import concatenate
+
+    return concatenate([first, matmul(q, gw)], -1)
+
+
+def _qr_square(gq: Node, gr: Node, q: Node, r: Node) -> Node:
+    m = matmul(r, turn(gr)) - matmul(turn(gq), q)
+    filled = tril(m) + turn(tril(m, -1))
+    left = gq + matmul(q, filled)
+    return turn(apply(Triangular(False, False, False), r, turn(left)))
+
+
+def _gaps(values: Node, shape: Shape) -> Node:
+    """1 / (v_j - v_i) off the diagonal, 0 on it."""
+    difference = expand_dims(values, -2) - expand_dims(values, -1)
+    diagonal = identity_mask(shape)
+    return where(diagonal, 0.0, 1.0 / where(diagonal, 1.0, difference))
+
+
+def eigenvector_cotangent(g: Node, y: Node) -> Node:
+    """V (E * (V' Vbar)) V'."""
+    w, v = parts(y)
+    inner = _gaps(w, v.shape) * matmul(turn(v), g)
+    return matmul(matmul(v, inner), turn(v))
+
+
+def singular_vector_cotangent(gu: Node, gv: Node, y: Node) -> Node:
+    """U (J + J') S V + U S (K + K') V, and what leaves the spaces of U and V.
+
+    J = E * (U' Ubar) and K = E * (V Vbar') with E = 1 / (s_j^2 - s_i^2); V has right vectors as rows.
+    """
+    u, s, v = parts(y)
+    k = (*s.shape, s.shape[-1])
+    gaps = _gaps(s * s, k)
+    column, row = expand_dims(s, -1), expand_dims(s, -2)
+    left, right = matmul(turn(u), gu), matmul(v, turn(gv))
+    j, h = gaps * left, gaps * right
+    inner = (j + turn(j)) * row + column * (h + turn(h))
+    total = matmul(matmul(u, inner), v)
+    if u.shape[-2] != u.shape[-1]:
+        total = total + matmul((gu - matmul(u, left)) / row, v)
+    if v.shape[-1] != v.shape[-2]:
+        total = total + matmul(u, (gv - matmul(turn(right), v)) / column)
+    return total

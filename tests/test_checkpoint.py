@@ -1,0 +1,343 @@
+"""Saved sessions: resuming bit for bit, files that other tools read, and files that are damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import staticflow as sf
+from staticflow import models, ops, optim
+from staticflow.checkpoint import DATA, DIGEST, _digest
+from staticflow.dims import Dim
+from staticflow.graph import format_graph
+from staticflow.serialise import parse_dim, rows
+
+Array = np.ndarray[Any, Any]
+
+
+def network(optimizer: Any = None, seed: int = 3, dtype: str = "float32") -> sf.Session:
+    """With dropout, batch norm (states), labels, a metric, frozen and undecayed parameters."""
+    x = sf.input("x", ("batch", 6), dtype)
+    label = sf.input("label", ("batch",), "int64")
+    net = models.FNN([6, 9, 4], dropout=0.2, norm="batch")
+    shift = sf.param("shift", (4,), init="ones", trainable=False, dtype=dtype)
+    scale = sf.param("scale", (4,), init=lambda rng, shape: rng.uniform(1, 2, shape),
+                     decay=False, lr_scale=0.5, dtype=dtype)  # fmt: skip
+    table = sf.const(np.arange(8.0).reshape(2, 4).astype(dtype))
+    y = net(x) * scale + shift + table[1]
+    loss = ops.softmax_cross_entropy(y, label).mean()
+    hit = ops.equal(ops.argmax(y, axis=-1), label).astype("float32").mean()
+    return sf.Session(
+        loss=loss,
+        outputs={"y": y, "pair": (y[:, 0], [ops.exp(-y)])},
+        metrics={"accuracy": hit},
+        optimizer=optimizer or optim.AdamW(1e-2),
+        seed=seed,
+        threads=1,
+    )
+
+
+def data(dtype: str = "float32") -> dict[str, Array]:
+    rng = np.random.default_rng(0)
+    return {"x": rng.standard_normal((50, 6)).astype(dtype), "label": rng.integers(0, 4, 50)}
+
+
+def fit(session: sf.Session, epochs: int, rows: dict[str, Array]) -> list[dict[str, float]]:
+    return session.fit(rows, epochs=epochs, batch_size=16, progress=False).epochs
+
+
+def assert_equal(a: sf.Session, b: sf.Session) -> None:
+    assert list(a.params) == list(b.params)
+    for store, other in ((a.params, b.params), (a.states, b.states)):
+        assert list(store) == list(other)
+        for name in store:
+            np.testing.assert_array_equal(store[name], other[name])
+    assert (a.step_count, a.epoch_count) == (b.step_count, b.epoch_count)
+
+
+OPTIMIZERS = [
+    optim.AdamW(optim.warmup(3, optim.cosine(1e-2, steps=40)), clip_norm=1.0),
+    optim.SGD(lambda step: 0.1 / (1.0 + 0.1 * step), momentum=0.9, nesterov=True),
+    optim.RMSProp(centered=True, momentum=0.5, weight_decay=0.01),
+    optim.Adagrad(initial_accumulator_value=0.1),
+    optim.Lion(optim.step(1e-3, 4), clip_value=0.5),
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
+def test_training_resumes_bit_for_bit(optimizer: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    straight, broken = network(optimizer), network(optimizer)
+    expected = fit(straight, 2, data())
+    first = fit(broken, 1, data())
+    broken.save(path)
+    resumed = sf.Session.load(path)
+    assert [*first, *fit(resumed, 1, data())] == expected
+    assert_equal(resumed, straight)
+    resumed.save(path)
+    assert_equal(sf.Session.load(path), straight)
+
+
+def test_float64(tmp_path: Path) -> None:
+    straight, broken = network(dtype="float64"), network(dtype="float64")
+    fit(straight, 2, data("float64"))
+    fit(broken, 1, data("float64"))
+    broken.save(tmp_path / "m")
+    resumed = sf.Session.load(tmp_path / "m")
+    fit(resumed, 1, data("float64"))
+    assert_equal(resumed, straight)
+
+
+def test_outputs_keep_their_structure_and_values(tmp_path: Path) -> None:
+    session = network()
+    fit(session, 1, data())
+    session.save(tmp_path / "m")
+    loaded = sf.Session.load(tmp_path / "m")
+    feeds = {"x": data()["x"]}
+    found, expected = loaded.run(["y", "pair"], feeds), session.run(["y", "pair"], feeds)
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert isinstance(found[1], tuple) and isinstance(found[1][1], list)
+    np.testing.assert_array_equal(found[1][1][0], expected[1][1][0])
+    assert loaded.evaluate(data()) == session.evaluate(data())
+    assert format_graph(loaded._roots()).count("\n") == format_graph(session._roots()).count("\n")
+
+
+def test_an_untrained_session_without_loss(tmp_path: Path) -> None:
+    x = sf.input("x", ("n", 3))
+    session = sf.Session(outputs=x @ sf.param("w", (3, 2)))
+    session.save(tmp_path / "m")
+    loaded = sf.Session.load(tmp_path / "m")
+    rows = np.ones((4, 3), np.float32)
+    np.testing.assert_array_equal(loaded(x=rows), session(x=rows))
+
+
+def test_every_kind_of_op_survives(tmp_path: Path) -> None:
+    """Sizes of sizes, slices, gathers, assemblies, comparisons, special constants."""
+    x, i = sf.input("x", ("batch", "time", 4)), sf.input("i", ("batch",), "int32")
+    flat = x[:, 1:, ::-1].reshape(-1, 2)
+    outputs = {
+        "flat": flat,
+        "take": ops.take(x, i, axis=0),
+        "along": ops.take_along_axis(x[:, :, 0], i[:, None], axis=1),
+        "pad": ops.pad(x, ((1, 0), (0, 2), (0, 0)), -np.inf),
+        "cat": ops.concatenate([x, 2 * x], axis=1),
+        "max": ops.where(x > 0, x, -np.inf).max(axis=-1),
+        "nan": x + np.float32(np.nan),
+        "int": (i // 2) ** 2 % 3,
+        "grad": sf.grad(ops.sum(ops.take(x, i, axis=0) ** 3), x),
+        "one": ops.one_hot(i, 5),
+        "mean": x.mean(axis=(0, 1)),
+    }
+    session = sf.Session(outputs=outputs)
+    session.save(tmp_path / "m")
+    loaded = sf.Session.load(tmp_path / "m")
+    feeds = {
+        "x": np.random.default_rng(1).standard_normal((3, 5, 4)).astype(np.float32),
+        "i": np.array([2, 0, 1], np.int32),
+    }
+    found, expected = loaded.run(loaded.outputs, feeds), session.run(outputs, feeds)
+    for name in outputs:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def test_loops(tmp_path: Path) -> None:
+    x = sf.input("x", ("time", "batch", 3))
+    w = sf.param("w", (3, 3))
+
+    def step(h: Any, x: Any) -> tuple[Any, Any]:
+        h = ops.tanh(x @ w + h)
+        return h, h
+
+    last, ys = sf.scan(step, x[0] * 0.0, x)
+    loss = (ys * ys).mean() + last.sum()
+    session = sf.Session(loss=loss, outputs=ys, optimizer=optim.Adam(1e-2), threads=1)
+    session.save(tmp_path / "m")
+    loaded = sf.Session.load(tmp_path / "m")
+    feeds = {"x": np.random.default_rng(1).standard_normal((5, 4, 3)).astype(np.float32)}
+    for _ in range(3):
+        assert loaded.step(feeds, batch_axis="time") == session.step(feeds, batch_axis="time")
+    assert_equal(loaded, session)
+
+
+def test_any_tool_reads_the_weights(tmp_path: Path) -> None:
+    session = network()
+    session.save(tmp_path / "m")
+    tensors = load_file(tmp_path / "m")
+    for name, value in [*session.params.items(), *session.states.items()]:
+        np.testing.assert_array_equal(tensors[name], value)
+
+
+def test_load_params_from_a_session_and_from_another_tool(tmp_path: Path) -> None:
+    session, other = network(), network(seed=8)
+    session.save(tmp_path / "m")
+    other.load_params(tmp_path / "m")
+    assert_equal(other, session)
+    save_file({"shift": np.full(4, 7, np.float32)}, tmp_path / "w")
+    other.load_params(str(tmp_path / "w"))
+    assert (other.params["shift"] == 7).all()
+    with pytest.raises(sf.GraphError, match="no graph"):
+        sf.Session.load(tmp_path / "w")
+
+
+def test_extra_comes_back(tmp_path: Path) -> None:
+    extra = {"classes": ["a", "b"], "mean": 0.1, "nested": {"n": None}}
+    network().save(tmp_path / "m", extra=extra)
+    loaded = sf.Session.load(tmp_path / "m")
+    assert loaded.extra == extra
+    loaded.save(tmp_path / "n")
+    assert sf.Session.load(tmp_path / "n").extra == extra
+    with pytest.raises(sf.GraphError, match="plain data"):
+        loaded.save(tmp_path / "n", extra={"x": np.zeros(3)})
+    assert sf.Session.load(tmp_path / "n").extra == extra
+
+
+def test_threads(tmp_path: Path) -> None:
+    network().save(tmp_path / "m")
+    assert sf.Session.load(tmp_path / "m").threads == 1
+    assert sf.Session.load(tmp_path / "m", threads=2).threads == 2
+
+
+def test_no_part_of_a_file_can_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    network().save(path)
+    whole = path.read_bytes()
+    for size in (0, 7, 8, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        for read in (sf.Session.load, network().load_params):
+            with pytest.raises(sf.GraphError, match="model: the file is damaged"):
+                read(path)
+
+
+def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    network().save(path)
+    whole = path.read_bytes()
+    for position in np.linspace(0, len(whole) - 1, 60).astype(int):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(sf.GraphError, match="model: "):
+            sf.Session.load(path)
+
+
+def rewritten(path: Path, change: Any) -> None:
+    """Change a file's data, and sign it again."""
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        content = json.loads(file.metadata()[DATA])
+    tensors = load_file(path)
+    change(content, tensors)
+    text = json.dumps(content)
+    save_file(tensors, path, {DATA: text, DIGEST: _digest(text, tensors)})
+
+
+def _unknown_op(content: Any, tensors: Any) -> None:
+    content["graph"]["nodes"][3]["op"] = "Pickle"
+
+
+def _unknown_row(content: Any, tensors: Any) -> None:
+    node = next(n for n in content["graph"]["nodes"] if n["op"] == "Map")
+    node["fields"]["row"] = {"row": "frobnicate"}
+
+
+def _later(content: Any, tensors: Any) -> None:
+    content["version"] = 99
+
+
+def _forward_reference(content: Any, tensors: Any) -> None:
+    node = next(n for n in content["graph"]["nodes"] if "in" in n)
+    node["in"][0] = len(content["graph"]["nodes"]) - 1
+
+
+def _other_size(content: Any, tensors: Any) -> None:
+    node = next(n for n in content["graph"]["nodes"] if n["op"] == "Param")
+    node["fields"]["type"]["shape"][0] = 1 << 20
+
+
+def _missing_tensor(content: Any, tensors: Any) -> None:
+    del tensors["shift"]
+
+
+def _other_shape(content: Any, tensors: Any) -> None:
+    tensors["shift"] = np.zeros(3, np.float32)
+
+
+def _no_graph(content: Any, tensors: Any) -> None:
+    del content["graph"]
+
+
+def _code_for_a_size(content: Any, tensors: Any) -> None:
+    node = next(n for n in content["graph"]["nodes"] if n["op"] == "Input")
+    node["fields"]["type"]["shape"][0] = {"dim": "__import__('os').getpid()"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_unknown_op, "there is no op 'Pickle'"),
+        (_unknown_row, "there is no op 'frobnicate'"),
+        (_later, "version 99"),
+        (_forward_reference, "does not come before it"),
+        (_other_size, "a size is"),
+        (_missing_tensor, "damaged"),
+        (_other_shape, "'shift'"),
+        (_no_graph, "damaged"),
+        (_code_for_a_size, "not a size"),
+    ],
+)
+def test_content_that_makes_no_sense(change: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    network().save(path)
+    rewritten(path, lambda content, tensors: None)
+    sf.Session.load(path)
+    rewritten(path, change)
+    with pytest.raises(sf.GraphError, match=f"(?s)model: .*{message}"):
+        sf.Session.load(path)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "model"
+    network().save(path)
+    before = path.read_bytes()
+
+    def refuse(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        network(seed=9).save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        sf.Session.load(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError):
+        network().save(tmp_path / "no" / "folder")
+    with pytest.raises(sf.GraphError, match="folder"):
+        sf.Session.load(tmp_path)
+
+
+def test_foreign_ops_are_refused_at_saving(tmp_path: Path) -> None:
+    class Own(optim.SGD):
+        pass
+
+    with pytest.raises(sf.GraphError, match="cannot be saved"):
+        network(Own(0.1)).save(tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_have_names_of_their_own() -> None:
+    assert len({id(row) for row in rows().values()}) == len(rows())
+
+
+@pytest.mark.parametrize("text", ["n", "n - 1", "2*batch*time + 3", "-n + 4", "n*n - 2*n"])
+def test_sizes_as_text(text: str) -> None:
+    size = parse_dim(text)
+    assert isinstance(size, Dim)
+    assert parse_dim(repr(size)) == size
