@@ -78,7 +78,7 @@ logaddexp = declare_row(MapRow(
     "(({x} if {x} > {y} else {y})"
     " + (softplus_{t}(-abs({x} - {y})) if {x} != {y} else {t}(0.6931471805599453)))",
     np.logaddexp,
-    lambda g, z, x, y: (g * exp(x - z), g * exp(y - z)),
+    lambda g, z, x, y: (g * _weight(x, z), g * _weight(y, z)),
     "log(e^x + e^y) without overflow.", "float", cost=20,
     points=((500.0, 500.0), (-1000.0, 0.0), (0.0, -np.inf), (np.inf, np.inf), (np.nan, 0.0)),
     formula="e^(x-z), e^(y-z)"))  # fmt: skip
@@ -159,6 +159,11 @@ def _power_slope(x: Node, y: Node) -> Any:
         exponent = float(y.op.value)
         return exponent * power(x, exponent - 1.0) if exponent else 0.0
     return where(equal(y, 0), 0.0, y * power(x, where(equal(y, 0), 1.0, y - 1.0)))
+
+
+def _weight(x: Node, z: Node) -> Node:
+    """e^(x - z), also where both are infinite."""
+    return exp(where(equal(x, z), 0.0, x - z))
 
 
 def _share(g: Node, x: Node, y: Node) -> Node:

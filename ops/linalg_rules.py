@@ -3,7 +3,7 @@
 With A' the transpose, a bar for a cotangent and a dot for a tangent:
 
     M X = B           Bbar = M^-T Xbar                       Mbar = -Bbar X'
-    A = L L'          Abar = (S + S') / 2                    S = L^-T low(L' Lbar) L^-1
+    A = L L'          Abar = L^-T low(L' Lbar) L^-1          Ldot = L low(L^-1 Adot L^-T)
     A = Q R           Abar = (Qbar + Q copy(R Rbar' - Qbar' Q)) R^-T
     A = V diag(w) V'  Abar = V (diag(wbar) + E * (V' Vbar)) V'        E = 1 / (w_j - w_i)
     A = U diag(s) V   see `singular_vector_cotangent`
@@ -74,21 +74,20 @@ def triangular_tangent(
     return apply(op, a, change)
 
 
-def _solve_left(l: Node, x: Node, turned: bool) -> Node:
-    return apply(Triangular(True, turned, False), l, x)
+def _solve_left(factor: Node, x: Node, turned: bool) -> Node:
+    return apply(Triangular(True, turned, False), factor, x)
 
 
-def cholesky_cotangent(g: Node, l: Node) -> Node:
-    """The symmetric cotangent of A = L L'."""
-    inner = low(matmul(turn(l), g))
-    half = _solve_left(l, inner, True)  # L^-T low(..)
-    return symmetric(turn(_solve_left(l, turn(half), True)))
+def cholesky_cotangent(g: Node, factor: Node) -> Node:
+    """L^-T low(L' Lbar) L^-1, a cotangent of the symmetric A = L L'."""
+    half = _solve_left(factor, low(matmul(turn(factor), g)), True)
+    return turn(_solve_left(factor, turn(half), True))
 
 
-def cholesky_tangent(t: Node, l: Node) -> Node:
-    """L low(L^-1 Adot L^-T), of the symmetric part of Adot."""
-    half = _solve_left(l, symmetric(t), False)
-    return matmul(l, low(turn(_solve_left(l, turn(half), False))))
+def cholesky_tangent(t: Node, factor: Node) -> Node:
+    """L low(L^-1 Adot L^-T) for a symmetric Adot."""
+    half = _solve_left(factor, t, False)
+    return matmul(factor, low(turn(_solve_left(factor, turn(half), False))))
 
 
 def qr_cotangent(g: Any, y: Node, a: Node) -> Node:
@@ -130,7 +129,7 @@ def eigenvector_cotangent(g: Node, y: Node) -> Node:
 def singular_vector_cotangent(gu: Node, gv: Node, y: Node) -> Node:
     """U (J + J') S V + U S (K + K') V, and what leaves the spaces of U and V.
 
-    J = E * (U' Ubar) and K = E * (V Vbar') with E = 1 / (s_j^2 - s_i^2); V has right vectors as rows.
+    J = E * (U' Ubar) and K = E * (V Vbar') with E = 1 / (s_j^2 - s_i^2); V's rows are vectors.
     """
     u, s, v = parts(y)
     k = (*s.shape, s.shape[-1])

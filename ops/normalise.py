@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticflow.errors import ShapeError, fail
+from staticflow.errors import GraphError, fail
 from staticflow.graph import Node
 from staticflow.ops.alias import by_mode
 from staticflow.ops.coerce import floating, spread_along
@@ -35,7 +35,7 @@ def dropout(x: Any, rate: float) -> Node:
     """In training, each element is 0 with probability `rate`, else x / (1 - rate); else x."""
     node = floating("dropout", x)
     if not 0.0 <= rate < 1.0:
-        fail(ShapeError, "dropout: the rate is a probability below 1", got=str(rate))
+        fail(GraphError, "dropout: the rate is a probability below 1", got=str(rate))
     if rate == 0.0:
         return node
     kept = less(uniform(node.shape, dtype=node.dtype), 1.0 - rate)

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
+from staticflow.graph import Node, State
 from staticflow.parameters import FlatArray
-from staticflow.serialise import Decoder, Encoder
+from staticflow.serialise import Decoder, Encoder, check_sizes
 
 if TYPE_CHECKING:
     from staticflow.session import Session
@@ -146,6 +147,7 @@ def _restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int
         threads=min(data["threads"], os.cpu_count() or 1) if threads is None else threads,
         check_numerics=data["check_numerics"],
     )
+    check_sizes([*session._roots(), *(n for s in session._states.nodes.values() for n in _updates(s))])
     for name in data["params"]:
         _fill(session.params[name], tensors[name], name)
     for name, key in data["states"].items():
@@ -158,6 +160,10 @@ def _restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int
     session._rng.bit_generator.state = data["rng"]
     session.extra = data["extra"]
     return session
+
+
+def _updates(state: Node) -> list[Node]:
+    return state.op.updates if isinstance(state.op, State) else []
 
 
 def _fill(target: Array, values: Array, name: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.dims import AnyDim
+from staticflow.dims import AnyDim, evaluate
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.graph import Input, Node, toposort
+from staticflow.graph import Input, Node, leaves, toposort
 from staticflow.op import Kind
 
 Array = NDArray[Any]
@@ -19,11 +19,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class IndexLimit:
-    """The values of an input must be at least `low` and below `high`."""
+    """The values of an input must be at least `low` and below `high`.
 
-    name: str
-    low: int
-    high: int
+    Without a name it is about computed indices: these are clamped, which takes an element to
+    clamp to.
+    """
+
+    name: str | None
+    low: AnyDim
+    high: AnyDim
     used_by: Node
 
 
@@ -43,23 +47,26 @@ def check_loss(loss: Any, what: str = "the loss") -> None:
 
 
 def index_limits(outputs: Sequence[Node]) -> list[IndexLimit]:
-    """The ranges that labels and indices must keep, for inputs that are used as such directly."""
-    limits: dict[tuple[str, int, int], IndexLimit] = {}
+    """The ranges that labels and indices must keep, of inputs that are used as such directly, and
+    the axes that computed indices look up.
+    """
+    limits: dict[tuple[str | None, AnyDim, AnyDim], IndexLimit] = {}
     for node in toposort(outputs):
         for x, low, high in _bounds(node):
             source = _source(x)
-            if isinstance(source.op, Input) and isinstance(high, int):
-                limits[(source.name, low, high)] = IndexLimit(source.name, low, high, node)
+            name = source.name if isinstance(source.op, Input) else None
+            if name is not None or (node.op.kind is not Kind.ALIAS and not (isinstance(high, int) and high)):
+                limits[(name, low, high)] = IndexLimit(name, low, high, node)
     return list(limits.values())
 
 
-def _bounds(node: Node) -> list[tuple[Node, int, AnyDim]]:
+def _bounds(node: Node) -> list[tuple[Node, AnyDim, AnyDim]]:
     op: Any = node.op
     if node.op.kind is Kind.ALIAS and hasattr(op, "limit"):
         return [(node.inputs[0], 0, op.limit)]
     if node.op.kind is Kind.GATHER:
         size = node.inputs[0].shape[op.axis]
-        return [(node.inputs[1], -size if isinstance(size, int) else 0, size)]
+        return [(node.inputs[1], -size, size)]
     return []
 
 
@@ -70,19 +77,56 @@ def _source(node: Node) -> Node:
     return node
 
 
-def check_indices(limits: Sequence[IndexLimit], arrays: Mapping[str, Array]) -> None:
+def check_indices(
+    limits: Sequence[IndexLimit], arrays: Mapping[str, Array], env: Mapping[str, int]
+) -> None:
     """Refuse indices out of range, naming the first."""
     for limit in limits:
+        low, high = evaluate(limit.low, env), evaluate(limit.high, env)
+        if limit.name is None:
+            _check_table(limit.used_by, high, env)
+            continue
         array = arrays.get(limit.name)
         if array is None or array.size == 0:
             continue
-        if array.min() >= limit.low and array.max() < limit.high:
+        if array.min() >= low and array.max() < high:
             continue
-        bad = np.argwhere((array < limit.low) | (array >= limit.high))[0]
+        bad = np.argwhere(~((array >= low) & (array < high)))[0]
         position = tuple(int(i) for i in bad)
         fail(
             GraphError,
-            f"input {limit.name!r}: an index is out of range 0..{limit.high - 1}",
+            f"input {limit.name!r}: an index is out of range 0..{high - 1}",
             got=f"{array[position]} at position {position}",
             do=f"check the labels; they are used at {limit.used_by.where}",
         )
+
+
+def _check_table(node: Node, size: int, env: Mapping[str, int]) -> None:
+    if size == 0 and all(evaluate(n, env) > 0 for n in node.shape):
+        fail(
+            GraphError,
+            f"{node.op.name}: there is no element to take",
+            got=f"an axis of size 0 at {node.where}",
+            do="feed an array with at least one element along the axis",
+        )
+
+
+def check_labels(
+    loss: Node, outputs: Sequence[Node], inputs: Mapping[str, Node], arrays: Mapping[str, Array]
+) -> None:
+    """Refuse NaN in what the loss reads beside the outputs, unless the graph looks for NaN."""
+    of_outputs = set(leaves(outputs, Input))
+    order = toposort([loss])
+    tested = {_source(x) for n in order if n.op.name in ("isnan", "isfinite") for x in n.inputs}
+    for name, array in arrays.items():
+        node = inputs[name]
+        if node in of_outputs or node in tested or array.dtype.kind != "f" or not array.size:
+            continue
+        if np.isnan(array.min()):
+            position = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
+            fail(
+                GraphError,
+                f"input {name!r}: a value is NaN",
+                got=f"nan at position {position}, {int(np.isnan(array).sum())} in all",
+                do="leave such rows out, or mask them in the graph with ops.isnan",
+            )

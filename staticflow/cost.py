@@ -1,6 +1,6 @@
 """The cost model: how long a step takes, and so on how many shards it pays to run it.
 
-A pure function of sizes and thread count, so that runs repeat bit for bit. Its constants are
+A pure function of sizes, thread count and vector width, so that runs repeat bit for bit. Its constants are
 nanoseconds on a current core, rounded; what matters is their ratio to the cost of a barrier.
 """
 
@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from staticflow.buffers import ITEMSIZE
 from staticflow.dims import evaluate, product
+from staticflow.native.products import vector_bytes
 from staticflow.schedule import KernelStep, LoopStep, ProductStep, Step
 
-NS_PER_FLOP = {"float32": 1 / 60, "float64": 1 / 30, "int32": 1.0, "int64": 1.0}
-NS_PER_ELEMENT = 0.1  # of a fused loop, for each node in it
-NS_PER_CALL = 15.0
-NS_PER_REGION = 3000.0  # two barriers, and shards that do not finish at the same time
+FLOPS_PER_LANE_NS = 13.0  # of the matrix product, for each lane of a vector
+NS_PER_ELEMENT = 0.015  # of a fused loop over 64-byte vectors, in additions
+NS_PER_CALL = 10.0
+NS_PER_REGION = 1500.0  # two barriers, and shards that do not finish at the same time
 MIN_GAIN = 1.15
 
 
@@ -32,16 +34,18 @@ class Choice:
 def estimate(steps: Sequence[Step], sizes: Mapping[str, int]) -> float:
     """Nanoseconds that the steps take on one core."""
     total = 0.0
+    width = vector_bytes()
     for step in steps:
         total += NS_PER_CALL
         if isinstance(step, ProductStep):
             flops = 2.0 * evaluate(step.m, sizes) * evaluate(step.n, sizes)
             flops *= evaluate(step.k, sizes) * evaluate(product(step.batch), sizes)
-            total += flops * NS_PER_FLOP[step.dtype]
+            lanes = width / ITEMSIZE[step.dtype]
+            total += flops / (lanes * FLOPS_PER_LANE_NS)
         elif isinstance(step, LoopStep):
             total += evaluate(step.length, sizes) * estimate(step.body, sizes)
         elif isinstance(step, KernelStep):
-            total += NS_PER_ELEMENT * evaluate(step.work, sizes)
+            total += NS_PER_ELEMENT * (64 / width) * evaluate(step.work, sizes)
     return total
 
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from staticflow.checks import check_labels
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import leading_dimension, match_feeds
 from staticflow.graph import Node
 from staticflow.history import History
 from staticflow.progress import Progress
+from staticflow.structure import flatten
 from staticflow.training import Trainer
 
 if TYPE_CHECKING:
@@ -77,11 +79,12 @@ class Fit:
         progress: bool,
         batch_axis: str | None,
     ) -> None:
-        if epochs < 0 or batch_size < 1:
+        whole = all(hasattr(n, "__index__") for n in (epochs, batch_size))
+        if not whole or epochs < 0 or batch_size < 1:
             fail(
                 GraphError,
-                "fit: epochs must be at least 0 and batch_size at least 1",
-                got=f"epochs={epochs}, batch_size={batch_size}",
+                "fit: epochs must be an integer of at least 0, batch_size one of at least 1",
+                got=f"epochs={epochs!r}, batch_size={batch_size!r}",
             )
         self.session = session
         self.epochs, self.shuffle = int(epochs), shuffle
@@ -91,6 +94,9 @@ class Fit:
         self.inputs = session.training_inputs()
         self.stream = data if callable(data) else None
         self.rows = None if callable(data) else read_rows(session, self.inputs, data, batch_axis)
+        if self.rows is not None and session.loss is not None:
+            outputs = flatten(session.outputs)
+            check_labels(session.loss, outputs, self.inputs, self.rows.sliced)
         if isinstance(validation_data, Mapping):
             read_rows(session, self.inputs, validation_data, batch_axis)
         self.history = History()
@@ -105,22 +111,28 @@ class Fit:
         env = {**rows.env, rows.batch: size}
         session = self.session
         trainer = session.trainer(rows.batch, env, rows.whole, session.threads)
-        last = rows.count - (batches - 1) * size
-        if last != size:
-            trainer.prepare_ragged(last)
-        trainer.bind_data(rows.sliced)
         assert session.optimizer is not None
         session._lr[0] = session.optimizer.base_lr
         with Progress(self.epochs, batches, self.show) as bar:
-            self._epochs(trainer, bar, batches, last != size)
+            self._epochs(trainer, bar, batches, rows.count - (batches - 1) * size)
         return self.history
 
-    def _epochs(self, trainer: Trainer, bar: Progress, batches: int, ragged: bool) -> None:
+    def _bind(self, trainer: Trainer, last: int) -> None:
+        """Point the trainer at this fit's data, if a call in between has not left it so."""
+        assert self.rows is not None
+        if trainer.user is not self:
+            if last != trainer.rows:
+                trainer.prepare_ragged(last)
+            trainer.bind_data(self.rows.sliced)
+            trainer.user = self
+
+    def _epochs(self, trainer: Trainer, bar: Progress, batches: int, last: int) -> None:
         assert self.rows is not None
         done = 0
         while done < self.epochs:
             together = self._epochs_per_call(trainer, batches, self.epochs - done)
-            logs = self._train(trainer, bar, batches, ragged, together, done)
+            self._bind(trainer, last)
+            logs = self._train(trainer, bar, batches, last != trainer.rows, together, done)
             for log in logs:
                 done += 1
                 if self._finish_epoch(log, bar):

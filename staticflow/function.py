@@ -60,7 +60,7 @@ class Function:
         arrays = [as_array(n, v) for n, v in zip(self.inputs, bound, strict=True)]
         by_name = dict(zip(self.names, arrays, strict=True))
         env = bind_sizes(dict(zip(self.names, self.inputs, strict=True)), by_name)
-        check_indices(self.runner.limits, by_name)
+        check_indices(self.runner.limits, by_name, env)
         return rebuild_like(self.outputs, iter(self.runner(arrays, env)))
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim
+from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, GraphError, ShapeError, Where, fail, user_line
 from staticflow.op import OPS, Array, Axes, Classes, Kind, Op, OutType
 from staticflow.types import Shape, TensorType, as_dtype, as_shape
@@ -269,7 +269,16 @@ def input(name: str, shape: Any, dtype: Any = "float32") -> Node:
     `shape` is a tuple of ints and names; a name is a size known when data arrives, and equal names
     mean equal sizes. Raises ShapeError or DTypeError for what is neither.
     """
-    return apply(Input(_leaf_name(name, "input"), TensorType(as_shape(shape), as_dtype(dtype))))
+    type_ = TensorType(as_shape(shape), as_dtype(dtype))
+    derived = [n for n in type_.shape if isinstance(n, Dim) and n.name is None]
+    if derived:
+        fail(
+            ShapeError,
+            f"input {name!r}: a size must be an int or a name",
+            got=str(derived[0]),
+            do="give the dimension a name of its own",
+        )
+    return apply(Input(_leaf_name(name, "input"), type_))
 
 
 def param(

@@ -8,7 +8,7 @@ shared with the compiler: an op's reference sees its inputs as arrays and its si
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -34,19 +34,22 @@ def interpret(
     sizes = bind_sizes(env)
     streams = number_streams(toposort(outputs))
     hyper = {"seed": seed, "step": step}
-    return _compute(outputs, env, sizes, streams, hyper, training)
+    return compute(outputs, env, sizes, streams, hyper, training)
 
 
-def _compute(
+def compute(
     outputs: Sequence[Node],
     env: Mapping[Node, Any],
     sizes: Mapping[str, int],
     streams: Mapping[Node, int],
     hyper: Mapping[str, int],
     training: bool,
+    watch: Callable[[Node, Any, Sequence[Any]], None] = lambda node, value, operands: None,
 ) -> list[Any]:
+    """The values of `outputs`; `watch` is shown each node's value and its operands' in turn."""
+
     def evaluate_body(body: Sequence[Node], slots: Mapping[Node, Any]) -> list[Any]:
-        return _compute(body, slots, sizes, streams, hyper, training)
+        return compute(body, slots, sizes, streams, hyper, training, watch)
 
     values: dict[Node, Any] = {}
     for node in toposort(outputs):
@@ -65,6 +68,7 @@ def _compute(
                 else:
                     result = op.reference(*operands)
             values[node] = _typed(result, node, sizes)
+            watch(node, values[node], operands)
     return [values[node] for node in outputs]
 
 

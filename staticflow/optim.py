@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -120,8 +121,8 @@ class Adam(Optimizer):
         b1, b2 = self.betas
         m = b1 * now.slots["m"] + (1.0 - b1) * now.g
         v = b2 * now.slots["v"] + (1.0 - b2) * (now.g * now.g)
-        rate = now.rate(now.lr / (1.0 - ops.power(b1, now.t)))
-        root = now.scalar(1.0 / ops.sqrt(1.0 - ops.power(b2, now.t)))
+        rate = now.rate(now.lr / (1.0 - _decayed(b1, now.t)))
+        root = now.scalar(1.0 / ops.sqrt(1.0 - _decayed(b2, now.t)))
         return rate * m / (ops.sqrt(v) * root + self.eps), {"m": m, "v": v}
 
 
@@ -155,6 +156,11 @@ class Lion(Optimizer):
         m = now.slots["m"]
         direction = ops.sign(b1 * m + (1.0 - b1) * now.g)
         return now.rate(now.lr) * direction, {"m": b2 * m + (1.0 - b2) * now.g}
+
+
+def _decayed(beta: float, t: Node) -> Any:
+    """beta^t for a float64 scalar t, as exp(t log beta), which costs a fraction of a power."""
+    return ops.exp(t * math.log(beta)) if beta > 0 else 0.0
 
 
 def _check_betas(optimizer: Adam | Lion) -> None:

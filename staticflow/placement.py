@@ -270,8 +270,8 @@ def _map(node: Node, at: Sequence[At], shard: str) -> At:
         return PARTIAL
     places = {a for a in at if a != WHOLE}
     if not places:
-        if getattr(node.op, "is_random", False) and node.shape and _has(node.shape[0], shard):
-            return 0
+        if getattr(node.op, "is_random", False) and node.shape and node.shape[0] == shard:
+            return 0  # drawn by row number, and a shard knows its first row
         _no_rows_made(node, shard)
         return WHOLE
     if len(places) > 1:

@@ -130,6 +130,11 @@ class Program:
             return all_sum(self.toolchain, suffix, entries)
         return native_routine(self.toolchain, routine, suffix)
 
+    def arena_bytes(self, env: Mapping[str, int]) -> int:
+        """The memory that a frame's temporaries take, without making it."""
+        sizes = self.compiled.g.evaluate(env, env)
+        return self.compiled.memory.offsets({f"n{i}": n for i, n in enumerate(sizes)})[1]
+
     def frame(
         self,
         env: Mapping[str, int],

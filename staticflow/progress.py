@@ -26,8 +26,8 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._enabled:
-            self._bar = _open(self._epochs * self._steps if self._steps is not None else None)
-            self._describe()
+            total = self._epochs * self._steps if self._steps is not None else None
+            self._bar = _open(total, self._description())
         return self
 
     def __exit__(
@@ -57,20 +57,20 @@ class Progress:
             self._bar.update(self._epoch * self._steps - self._bar.n)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in log.items() if name != "epoch")
         self._bar.set_postfix_str(shown, refresh=False)
-        self._describe()
+        self._bar.set_description_str(self._description(), refresh=False)
 
-    def _describe(self) -> None:
-        epoch = min(self._epoch + 1, self._epochs)
-        self._bar.set_description_str(f"epoch {epoch}/{self._epochs}", refresh=False)
+    def _description(self) -> str:
+        return f"epoch {min(self._epoch + 1, self._epochs)}/{self._epochs}"
 
 
-def _open(total: int | None) -> Any:
+def _open(total: int | None, description: str) -> Any:
     if "IPython" in sys.modules:
         from tqdm.auto import tqdm  # a widget in a notebook
     else:
         from tqdm.std import tqdm
     return tqdm(
         total=total,
+        desc=description,
         mininterval=_REDRAW if sys.stderr.isatty() else _REDRAW_IN_FILE,
         miniters=1,
         bar_format=_FORMAT if total is not None else _FORMAT_OPEN,

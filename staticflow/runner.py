@@ -77,7 +77,7 @@ class Runner:
     def _bind(self, arrays: Sequence[Array], env: Mapping[str, int] | None) -> _Bound:
         if len(self._bound) >= MAX_FRAMES:
             self._bound.pop(next(iter(self._bound)))
-        sizes = dict(env) if env is not None else self._sizes(arrays)
+        sizes = dict(env) if env is not None else self.sizes(arrays)
         frame = self.program.frame(sizes)
         for node, address in self.fixed.items():
             if node in self.program.leaves:
@@ -101,7 +101,12 @@ class Runner:
             shapes.append(shape)
         return _Bound(frame, staged, results, shapes)
 
-    def _sizes(self, arrays: Sequence[Array]) -> dict[str, int]:
+    def frame_of(self, arrays: Sequence[Array]) -> Frame:
+        """The frame that the last call with arrays of these shapes used."""
+        return self._bound[tuple([a.shape for a in arrays])].frame
+
+    def sizes(self, arrays: Sequence[Array]) -> dict[str, int]:
+        """The values of the named dimensions."""
         from staticflow.feeds import bind_sizes
 
         by_name = {str(i): node for i, node in enumerate(self.inputs)}

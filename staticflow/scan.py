@@ -325,8 +325,11 @@ def places_of(nodes: Sequence[Node], places: dict[Node, Node]) -> list[Node]:
 
 
 def residuals(body: Sequence[Node], op: Scan) -> list[Node]:
-    """What of the forward body a backward body reads, apart from xs and constants."""
-    forward = set(toposort(op.body)) | set(op.slots)
+    """What of the forward body a backward body reads, apart from xs and constants.
+
+    What a loop within the body saves for its own derivative is part of the forward body.
+    """
+    forward = set(toposort(op.body)) | set(op.slots) | _saved_by_loops(body, op.slots)
     given = set(op.xs) | set(op.consts)
     found: dict[Node, None] = {}
     stack = list(body)
@@ -342,6 +345,19 @@ def residuals(body: Sequence[Node], op: Scan) -> list[Node]:
         elif node not in given:
             stack += node.inputs
     return list(found)
+
+
+def _saved_by_loops(body: Sequence[Node], slots: Sequence[Node]) -> set[Node]:
+    """The outputs of loops that depend on the given slots only."""
+    known = set(slots)
+    found: set[Node] = set()
+    for node in toposort(body):
+        if node in known or isinstance(node.op, Slot) or not all(x in known for x in node.inputs):
+            continue
+        known.add(node)
+        if isinstance(node.op, Part) and node.inputs[0].op.kind is Kind.LOOP:
+            found.add(node)
+    return found
 
 
 def substitute(roots: Sequence[Node], places: dict[Node, Node]) -> list[Node]:
@@ -401,7 +417,7 @@ def _forward_tangents(op: Scan, tangents: Sequence[Any], inputs: Sequence[Node])
     types = op.infer()
     assert isinstance(types, tuple)
     return tuple(
-        by_output.get(i) or zeros(t.shape, t.dtype) for i, t in enumerate(types)
+        by_output[i] if i in by_output else zeros(t.shape, t.dtype) for i, t in enumerate(types)
     )
 
 
@@ -422,44 +438,63 @@ def map_bodies(
 
 
 def merge_scans(roots: Sequence[Node]) -> list[Node]:
-    """Make one scan of those that have one body and the same inputs, with all their ys."""
-    unions: dict[Any, list[Node]] = {}
-
-    def key(op: Scan, inputs: Iterable[Node]) -> Any:
-        return (id(op.origin), *map(id, inputs))
-
-    def collect(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """Make one scan of those that have one body and equal inputs, with all their ys."""
+    order = toposort(roots)
+    number = _numbered(order)
+    unions: dict[int, dict[Node, None]] = {}
+    for node in order:
         if isinstance(node.op, Scan):
-            ys = unions.setdefault(key(node.op, inputs), [])
-            ys += [y for y in node.op.ys if y not in ys]
-        return with_inputs(node, inputs)
-
-    merged: dict[Any, Node] = {}
-    kept: dict[Node, Node] = {}  # a scan of the first pass and the union that takes its place
+            unions.setdefault(number[node], {}).update(dict.fromkeys(node.op.ys))
+    merged: dict[int, Node] = {}
 
     def unite(node: Node, inputs: tuple[Node, ...]) -> Node:
         if isinstance(node.op, Part) and isinstance(node.inputs[0].op, Scan):
-            return _part_of_union(node, node.inputs[0].op, kept[node.inputs[0]])
+            source = node.inputs[0]
+            position = _index_in_union(node.op.index, node.inputs[0].op, unions[number[source]])
+            return apply(Part(position), inputs[0], where=node.where)
         if not isinstance(node.op, Scan):
             return with_inputs(node, inputs)
-        op = node.op
-        name = key(op, inputs)
-        if name not in merged:
-            union = replace(op, ys=tuple(unions.get(name, op.ys)))
-            merged[name] = apply(union, *inputs, where=node.where)
-        kept[node] = merged[name]
-        return merged[name]
+        if number[node] not in merged:
+            union = replace(node.op, ys=tuple(unions[number[node]]))
+            merged[number[node]] = apply(_merged_inside(union), *inputs, where=node.where)
+        return merged[number[node]]
 
-    return rebuild(rebuild(roots, collect), unite)
+    return rebuild(roots, unite)
 
 
-def _part_of_union(node: Node, op: Scan, union: Node) -> Node:
-    assert isinstance(node.op, Part) and isinstance(union.op, Scan)
+def _merged_inside(op: Scan) -> Scan:
+    """The scan with the scans in its body merged."""
+    body = merge_scans(op.body)
+    count = len(op.next)
+    return replace(op, next=tuple(body[:count]), ys=tuple(body[count:]))
+
+
+def _index_in_union(index: int, op: Scan, ys: Iterable[Node]) -> int:
     count = len(op.carries)
-    index = node.op.index
-    if index >= count:
-        index = count + union.op.ys.index(op.ys[index - count])
-    return apply(Part(index), union, where=node.where)
+    return index if index < count else count + list(ys).index(op.ys[index - count])
+
+
+def _numbered(order: Sequence[Node]) -> dict[Node, int]:
+    """A number for each node, equal for equal values; scans of one body and equal inputs count as
+    one, however many ys they return.
+    """
+    numbers: dict[Node, int] = {}
+    found: dict[Any, int] = {}
+    for node in order:
+        numbers[node] = found.setdefault(_identity(node, numbers), len(found))
+    return numbers
+
+
+def _identity(node: Node, numbers: dict[Node, int]) -> Any:
+    inputs = tuple(numbers[x] for x in node.inputs)
+    if isinstance(node.op, Scan):
+        return (id(node.op.origin), node.op.reverse, inputs)
+    if isinstance(node.op, Part) and isinstance(node.inputs[0].op, Scan):
+        op, index = node.inputs[0].op, node.op.index - len(node.inputs[0].op.carries)
+        return (Part, inputs, node.op.index if index < 0 else op.ys[index])
+    if isinstance(node.op, Const) and node.op.is_scalar:
+        return (Const, node.dtype, node.op.value.tobytes())
+    return (node.op, inputs)
 
 
 def separate_bodies(roots: Sequence[Node]) -> list[Node]:

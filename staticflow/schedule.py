@@ -20,7 +20,7 @@ from staticflow.fuse import Group
 from staticflow.graph import Node
 from staticflow.loops import For, Index, Kernel, Load, Store
 from staticflow.lower import Lowered, lower_group
-from staticflow.op import Access, Kind
+from staticflow.op import Access, Kind, Map
 
 Place = tuple[int, AnyDim]  # a buffer and an offset in elements
 
@@ -35,7 +35,7 @@ class KernelStep:
     reads: frozenset[int]
     writes: frozenset[int]
     nodes: tuple[Node, ...]
-    work: AnyDim  # scalar results, for the cost model
+    work: AnyDim  # in additions, for the cost model
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def schedule(
         steps += fills.get(position, [])
         node = group.nodes[0]
         if group.kind is Kind.MAP:
-            work = product(group.space) * len(group.nodes)
+            work = product(group.space) * sum(_cost(n) for n in group.nodes)
             steps.append(_kernel_step(lower_group(group, layout, stored, sharded), work))
         elif group.kind is Kind.CONTRACT:
             steps.append(_product(node, layout))
@@ -170,6 +170,11 @@ def schedule(
         elif group.kind is Kind.LOOP:
             steps.append(_loop(node, layout, sharded))
     return steps
+
+
+def _cost(node: Node) -> int:
+    """What one element of a node costs, in additions."""
+    return max(1, node.op.row.cost) if isinstance(node.op, Map) else 1
 
 
 def _loop(node: Node, layout: Layout, sharded: frozenset[Node]) -> LoopStep:

@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import staticflow.ops
-import staticflow.scan  # noqa: F401  (declares its ops)
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import GraphError, Where, attributed, fail
 from staticflow.generalise import generalise
@@ -135,7 +134,10 @@ class Encoder:
     def _fields(self, value: Any) -> dict[str, Any]:
         left_out = LEFT_OUT if isinstance(value, Leaf) else ()
         names = [f.name for f in fields(value) if f.init and f.name not in left_out]
-        return {name: self.value(getattr(value, name)) for name in names}
+        given = {name: getattr(value, name) for name in names}
+        if isinstance(value, Optimizer) and callable(value.lr):
+            given["lr"] = value.schedule
+        return {name: self.value(v) for name, v in given.items()}
 
     def value(self, value: Any) -> Any:
         """A field of an op or of an optimizer."""
@@ -210,7 +212,6 @@ class Decoder:
         for state, *values in updates:
             op: Any = self.nodes[state].op
             op.updates.extend(self.nodes[i] for i in values)
-        _check_sizes(self.nodes)
 
     def structure(self, data: Any) -> Any:
         """What `Encoder.structure` was given, of nodes."""
@@ -321,13 +322,13 @@ def _fresh_serials(nodes: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     return {serial: next(OPS.serials) for serial in sorted(old)}
 
 
-def _check_sizes(nodes: Sequence[Node]) -> None:
+def check_sizes(roots: Sequence[Node]) -> None:
     """Refuse axes that an op takes as equal and that are not: they would be read beyond their end."""
-    g = generalise(nodes)
-    for node in nodes:
+    g = generalise(toposort(roots))
+    for node, axes in g.axes.items():
         if isinstance(node.type, tuple):
             continue
-        for symbol, size in zip(g.axes[node], node.shape, strict=True):
+        for symbol, size in zip(axes, node.shape, strict=True):
             value = g.sizes[int(str(symbol)[1:])] if isinstance(symbol, Dim) else symbol
             if value != size:
                 fail(GraphError, f"{node.name}: a size is {size} and {value}", where=node.where)

@@ -30,6 +30,7 @@ from staticflow.graph import Hyper, Node, Param, State, leaves
 from staticflow.history import History
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
+from staticflow.numerics import CheckedTrainer, check_run
 from staticflow.optim import Optimizer
 from staticflow.parameters import Store, declared_order
 from staticflow.program import Program
@@ -47,6 +48,9 @@ class Session:
     `loss` is a scalar node to train on. `outputs` is a node or a dict of nodes to fetch by name,
     `metrics` a dict of scalar nodes averaged by rows. `params` gives initial values by name, or
     another session's `params`. `threads` is the most that a fit may use (default: all cores).
+    With `check_numerics`, a step or run in which NaN or Inf appears raises NumericsError, which
+    names the node where it first did, and leaves all values as they were; it is for finding faults:
+    steps are checked one by one, on one thread.
     """
 
     def __init__(
@@ -67,6 +71,13 @@ class Session:
         self.metrics = dict(metrics or {})
         for name, node in self.metrics.items():
             check_loss(node, f"metric {name!r}")
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
+            fail(
+                GraphError,
+                "the optimizer must be one of sf.optim",
+                got=repr(optimizer)[:80],
+                do="pass optimizer=sf.optim.Adam(1e-3), for example",
+            )
         self.optimizer = optimizer
         self.seed = int(seed)
         self.threads = os.cpu_count() or 1 if threads is None else max(1, int(threads))
@@ -184,6 +195,8 @@ class Session:
         runner, names, structure = self._runner(fetches)
         arrays = self._feed(runner, names, feeds or {})
         values = runner(arrays)
+        if self.check_numerics:
+            check_run(runner, arrays, values)
         return rebuild_like(structure, iter(values))
 
     def __call__(self, **feeds: Any) -> Any:
@@ -201,8 +214,7 @@ class Session:
         inputs = dict(zip(names, runner.inputs, strict=True))
         named = match_feeds(inputs, feeds)
         arrays = {name: as_array(inputs[name], named[name]) for name in names}
-        bind_sizes(inputs, arrays)
-        check_indices(runner.limits, arrays)
+        check_indices(runner.limits, arrays, bind_sizes(inputs, arrays))
         return list(arrays.values())
 
     def _runner(self, fetches: Any) -> tuple[Runner, list[str], Any]:
@@ -318,9 +330,10 @@ class Session:
         if key not in self._trainers:
             while len(self._trainers) >= MAX_TRAINERS:
                 self._trainers.pop(next(iter(self._trainers)))
-            self._trainers[key] = Trainer(
+            make = CheckedTrainer if self.check_numerics else Trainer
+            self._trainers[key] = make(
                 programs, self._params, self._states, self._slots, self._extras, env, whole,
-                threads, self._toolchain, self._lr, self._seed_cell,
+                1 if self.check_numerics else threads, self._toolchain, self._lr, self._seed_cell,
             )  # fmt: skip
         return self._trainers[key]
 
@@ -350,6 +363,8 @@ class Session:
             return fit.run()
 
     def _require_optimizer(self, what: str) -> Optimizer:
+        if self.loss is None:
+            fail(GraphError, "this session has no loss to train on", do="pass loss=")
         if self.optimizer is None:
             fail(
                 GraphError,
@@ -400,7 +415,7 @@ class Session:
         arrays = {name: as_array(inputs[name], named[name]) for name in inputs}
         env = bind_sizes(inputs, arrays)
         roots = [n for n in (self.loss, *self.metrics.values()) if n is not None]
-        check_indices(index_limits(roots), arrays)
+        check_indices(index_limits(roots), arrays, env)
         return arrays, env
 
     # -- evaluating ------------------------------------------------------------------------------

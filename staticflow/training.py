@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow import ops
+from staticflow.blocking import BlockedFrame, block_rows, blocked_frame
 from staticflow.compile import compile_graph
 from staticflow.cost import Choice, choose_shards, estimate
 from staticflow.differentiate import grad
 from staticflow.dims import Dim
 from staticflow.emit import PEERS, SHARDS, STOP, SYNC
 from staticflow.graph import Hyper, Node, State, apply, input
+from staticflow.native.blocks import run_blocks
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker import worker
@@ -32,7 +34,7 @@ from staticflow.native.worker_tables import ShardTable, SyncBlock, words
 from staticflow.ops.counting import count
 from staticflow.optim import Optimizer
 from staticflow.parameters import FlatArray, Store
-from staticflow.placement import WHOLE
+from staticflow.placement import PARTIAL, WHOLE
 from staticflow.program import Frame, Program, aligned
 from staticflow.types import TensorType
 
@@ -170,7 +172,7 @@ class _ShardMemory:
     step_cell: NDArray[np.int64]
     metrics: NDArray[np.float64]
     work: NDArray[np.uint8]
-    frames: dict[str, Frame]
+    frames: dict[str, Frame | BlockedFrame]
     next_states: dict[str, Array]
     unused: list[Array]  # where results go that another shard has as well
 
@@ -204,7 +206,9 @@ class Trainer:
         self.sync = SyncBlock()
         self.worker = worker(toolchain)
         self.call = self.worker.train.bind()
+        self.block = self._block_rows()
         self.shards = [self._shard(i) for i in range(self.choice.shards)]
+        self.user: object = None  # the fit whose data the tables point at
         self._connect()
 
     def _flat(self) -> FlatArray | None:
@@ -223,6 +227,17 @@ class Trainer:
             update_ns = estimate(update.steps, {f"n{i}": n for i, n in enumerate(counts)})
         reason = compiled.placement.reason
         return choose_shards(serial, update_ns, threads, self.rows, reason)
+
+    def _block_rows(self) -> int:
+        """The rows of a block, or 0 where a shard runs all its rows at once."""
+        programs, flat = self.programs, self.flat
+        at = programs.forward.compiled.placement.at
+        gradient_bytes = flat.data.nbytes if flat is not None else 0
+        rows = -(-self.rows // self.choice.shards)
+        if programs.states or any(place != PARTIAL for place in at):
+            return 0
+        size = block_rows(programs.forward, self.env, programs.batch, rows, gradient_bytes)
+        return 0 if size >= rows else size
 
     def split(self, rows: int, shard: int) -> tuple[int, int]:
         """The rows of a batch that a shard has: first and end."""
@@ -250,26 +265,37 @@ class Trainer:
         table.point(Shard.METRICS, memory.metrics)
         table[Shard.METRIC_COUNT] = memory.metrics.size
         table[Shard.STEP] = programs.forward.function.address
+        if self.block:
+            table[Shard.STEP] = run_blocks(programs.forward.toolchain).address
         memory.frames["whole"] = self._forward_frame(memory, index, self.rows)
         self._point_variant(table, Shard.WHOLE, memory.frames["whole"], index, self.rows)
         return memory
 
     def _point_variant(
-        self, table: ShardTable, entry: int, frame: Frame, index: int, rows: int
+        self, table: ShardTable, entry: int, frame: Frame | BlockedFrame, index: int, rows: int
     ) -> None:
         first, end = self.split(rows, index)
         table[entry + Variant.T], table[entry + Variant.S] = frame.addresses
         table[entry + Variant.BEGIN] = first
         table[entry + Variant.ROWS] = end - first
 
-    def _forward_frame(self, memory: _ShardMemory, index: int, rows: int) -> Frame:
+    def _forward_frame(
+        self, memory: _ShardMemory, index: int, rows: int
+    ) -> Frame | BlockedFrame:
         """Tables of the forward and backward program for this shard's rows of a batch."""
         programs = self.programs
         program = programs.forward
         first, end = self.split(rows, index)
         env = {**self.env, programs.batch: end - first} if programs.batch else self.env
         whole_env = {**self.env, programs.batch: rows} if programs.batch else self.env
-        frame = program.frame(env, whole_env, first, memory.work)
+        frame: Frame | BlockedFrame
+        if self.block:
+            size = max(1, min(self.block, end - first))
+            frame = blocked_frame(
+                program, env, whole_env, programs.batch, first, size, memory.work
+            )
+        else:
+            frame = program.frame(env, whole_env, first, memory.work)
         leaves = program.leaves
         for node in [*self.store.nodes.values(), *self.states.nodes.values()]:
             if node in leaves:
@@ -285,8 +311,13 @@ class Trainer:
         self._bind_outputs(frame, memory, index)
         return frame
 
-    def _bind_outputs(self, frame: Frame, memory: _ShardMemory, index: int) -> None:
+    def _bind_outputs(
+        self, frame: Frame | BlockedFrame, memory: _ShardMemory, index: int
+    ) -> None:
         programs = self.programs
+        if isinstance(frame, BlockedFrame):
+            self._bind_block_outputs(frame, memory)
+            return
         buffers = iter(programs.forward.compiled.output_buffers)
         places = iter(programs.forward.compiled.placement.at)
         targets = [memory.metrics[m : m + 1] for m in range(memory.metrics.size)]
@@ -299,6 +330,19 @@ class Trainer:
             frame.bind(next(buffers), target.ctypes.data)
         for state in programs.states:
             frame.bind(next(buffers), memory.next_states[state.name].ctypes.data)
+
+    def _bind_block_outputs(self, frame: BlockedFrame, memory: _ShardMemory) -> None:
+        """Each block leaves its gradients and metrics beside the shard's, which add them up."""
+        buffers = iter(self.programs.forward.compiled.output_buffers)
+        metrics = np.zeros_like(memory.metrics)
+        for m in range(metrics.size):
+            frame.bind(next(buffers), metrics[m : m + 1].ctypes.data)
+        frame.add_up(metrics, memory.metrics)
+        if self.flat is not None:
+            gradient = self.flat.like()
+            for slot in self.flat.slots:
+                frame.bind(next(buffers), self.flat.view(slot, gradient).ctypes.data)
+            frame.add_up(gradient, memory.gradient)
 
     def _connect(self) -> None:
         """Tell the shards of each other, and give them their slices of the update."""
@@ -326,11 +370,14 @@ class Trainer:
         for memory in self.shards:
             self._introduce(memory.frames["update"], memory, update_peers)
 
-    def _introduce(self, frame: Frame, memory: _ShardMemory, peers: NDArray[np.int64]) -> None:
-        frame.T[SYNC] = memory.table.address
-        frame.T[PEERS] = peers.ctypes.data
-        frame.T[SHARDS] = len(self.shards)
-        frame.T[STOP] = self.sync.address + 8 * Sync.STOP
+    def _introduce(
+        self, frame: Frame | BlockedFrame, memory: _ShardMemory, peers: NDArray[np.int64]
+    ) -> None:
+        for table in [f.T for f in frame.frames] if isinstance(frame, BlockedFrame) else [frame.T]:
+            table[SYNC] = memory.table.address
+            table[PEERS] = peers.ctypes.data
+            table[SHARDS] = len(self.shards)
+            table[STOP] = self.sync.address + 8 * Sync.STOP
 
     def _update_frame(self, memory: _ShardMemory, first: int, end: int) -> Frame:
         programs, flat = self.programs, self.flat
@@ -394,6 +441,8 @@ class Trainer:
                     frame = memory.frames.get(variant)
                     if frame is not None:
                         frame.bind(leaves[node], own.ctypes.data)
+                        if isinstance(frame, BlockedFrame):
+                            frame.bind_rows(leaves[node], row_bytes)
                         entry[slot] = frame.slot_address(leaves[node])
                 entries.append(entry)
             memory.table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, entries)
@@ -429,6 +478,7 @@ class Trainer:
         self, pool: ShardPool, arrays: Mapping[str, Array], step_count: int, train: bool
     ) -> list[float]:
         """One step on one batch; returns loss and metrics. Without `train`, nothing is updated."""
+        self.user = None
         batch = self.programs.batch
         leads = {n for n in arrays if batch and self.programs.inputs[n].shape[:1] == (batch,)}
         self.bind_data({n: a for n, a in arrays.items() if n in leads})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ def check_derivatives(build: Callable[..., Node], arrays: Sequence[Array], order
     floats = [x for x in xs if x.type.is_float]
     y = build(*xs)
     rng = np.random.default_rng(7)
-    weights = rng.uniform(0.5, 1.5, [int(n) for n in y.shape])
+    shape: Any = y.shape
+    weights = rng.uniform(0.5, 1.5, shape)
     scalar = ops.sum(y * sf.const(weights, y.dtype))
     for _ in range(order):
         gradients = sf.grad(scalar, floats)
@@ -55,8 +57,12 @@ def _check_reverse(
     scalar: Node, xs: Sequence[Node], gradients: Sequence[Node], env: dict[Node, Array]
 ) -> None:
     for x, g in zip(xs, gradients, strict=True):
-        expected = by_differences(lambda v, x=x: interpret([scalar], {**env, x: v})[0], env[x])
+        expected = by_differences(partial(_value, scalar, env, x), env[x])
         np.testing.assert_allclose(interpret([g], env)[0], expected, rtol=2e-5, atol=2e-6)
+
+
+def _value(scalar: Node, env: dict[Node, Array], x: Node, v: Array) -> Any:
+    return interpret([scalar], {**env, x: v})[0]
 
 
 def _check_forward(

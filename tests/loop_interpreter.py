@@ -21,7 +21,7 @@ from staticflow.compile import Compiled
 from staticflow.emit import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK, kernel_source
 from staticflow.graph import Const, Node
 from staticflow.op import MapRow, table
-from staticflow.placement import PARTIAL, WHOLE
+from staticflow.placement import PARTIAL, WHOLE, Mixed
 
 Array = NDArray[Any]
 TYPES: dict[str, Any] = {
@@ -252,14 +252,25 @@ def run_sharded(
     for result in results:
         if isinstance(result, BaseException):
             raise result
-    return [_together(at, list(parts)) for at, parts in zip(placement.at, zip(*results), strict=True)]
+    pairs = zip(placement.at, zip(*results, strict=True), strict=True)
+    return [_together(at, list(parts), sizes) for at, parts in pairs]
 
 
-def _together(at: Any, parts: list[Array]) -> Array:
+def _together(at: Any, parts: list[Array], sizes: Mapping[str, int]) -> Array:
     if at == PARTIAL:
         return np.asarray(sum(parts[1:], parts[0]))
     if at == WHOLE:
         for part in parts:
             np.testing.assert_array_equal(part, parts[0])
         return parts[0]
-    return np.concatenate(parts, at)
+    if not isinstance(at, Mixed):
+        return np.concatenate(parts, at)
+    before, after = (tuple(_size(n, sizes) for n in dims) for dims in (at.before, at.after))
+    apart = []
+    for part in parts:
+        head, tail = part.shape[: at.axis], part.shape[at.axis + 1 :]
+        rows = part.shape[at.axis] // max(1, math.prod((*before, *after)))
+        apart.append(part.reshape(*head, *before, rows, *after, *tail))
+    whole = np.concatenate(apart, at.axis + len(before))
+    shape = (*parts[0].shape[: at.axis], -1, *parts[0].shape[at.axis + 1 :])
+    return whole.reshape(shape) if whole.size else whole.reshape(*shape[: at.axis], 0, *tail)

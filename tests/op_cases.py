@@ -88,7 +88,8 @@ A, B, C = f(3, 4), f(3, 4, seed=1), f(2, 3, 4)
 ROWS = i(5, below=3)
 
 VIEWS = (
-    Case("astype", lambda x: ops.astype(x, "float32"), lambda x: x.astype("f4"), (A,), smooth=False),
+    Case("astype", lambda x: ops.astype(x, "float32"), lambda x: x.astype("f4"), (A,),
+         smooth=False),
     Case("astype", lambda x: ops.astype(x, "int64"), lambda x: x.astype("i8"), (A,), label="int"),
     Case("astype", lambda x: ops.astype(x, bool), lambda x: x != 0, (A * (A > 0),), label="bool"),
     Case("transpose", ops.transpose, np.transpose, (C,)),
@@ -106,7 +107,8 @@ VIEWS = (
          label="uneven"),
     Case("reshape", lambda x: x.reshape(1, 6, 1, 4), lambda x: x.reshape(1, 6, 1, 4), (C,),
          label="ones"),
-    Case("reshape", lambda x: x.reshape(0, 7), lambda x: x.reshape(0, 7), (f(3, 0),), label="empty"),
+    Case("reshape", lambda x: x.reshape(0, 7), lambda x: x.reshape(0, 7), (f(3, 0),),
+         label="empty"),
     Case("ravel", ops.ravel, np.ravel, (C,)),
     Case("flip", ops.flip, np.flip, (A,)),
     Case("flip", lambda x: ops.flip(x, 1), lambda x: np.flip(x, 1), (A,), label="axis"),
@@ -205,14 +207,19 @@ STATISTICS = (
          lambda x: np.argmin(x, 0, keepdims=True), (A,)),
 )  # fmt: skip
 
+
+def _reduction(name: str, values: Array, axis: Any) -> Case:
+    def call(x: Any) -> Any:
+        return getattr(ops, name)(x, axis=axis)
+
+    def expected(x: Any) -> Any:
+        return getattr(np, name)(x, axis=axis)
+
+    return Case(name, call, expected, (values,), label=f"{axis}")
+
+
 REDUCTIONS = tuple(
-    Case(
-        name,
-        lambda x, function=getattr(ops, name), axis=axis: function(x, axis=axis),
-        lambda x, function=getattr(np, name), axis=axis: function(x, axis=axis),
-        (values,),
-        label=f"{axis}",
-    )
+    _reduction(name, values, axis)
     for name, values in (
         ("sum", C), ("prod", f(2, 3, 2)), ("max", C), ("min", C),
         ("any", C > 1.0), ("all", C > -1.0),

@@ -15,6 +15,7 @@ from staticflow import models, ops, optim
 from staticflow.checkpoint import DATA, DIGEST, _digest
 from staticflow.dims import Dim
 from staticflow.graph import format_graph
+from staticflow.scan import scan
 from staticflow.serialise import parse_dim, rows
 
 Array = np.ndarray[Any, Any]
@@ -153,7 +154,7 @@ def test_loops(tmp_path: Path) -> None:
         h = ops.tanh(x @ w + h)
         return h, h
 
-    last, ys = sf.scan(step, x[0] * 0.0, x)
+    last, ys = scan(step, x[0] * 0.0, x)
     loss = (ys * ys).mean() + last.sum()
     session = sf.Session(loss=loss, outputs=ys, optimizer=optim.Adam(1e-2), threads=1)
     session.save(tmp_path / "m")

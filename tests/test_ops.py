@@ -37,7 +37,7 @@ def operands(row: MapRow, dtype: str, special: bool = True) -> list[Array]:
     for k, letter in enumerate(row.inputs):
         kind = "bool" if letter == "c" else dtype
         low, high = row.sample
-        drawn = rng.uniform(low, high, 40)
+        drawn: Array = rng.uniform(low, high, 40)
         if kind == "bool":
             drawn = drawn > np.mean(row.sample)
         elif kind not in ("float32", "float64"):
@@ -238,8 +238,8 @@ def test_an_array_stands_on_either_side() -> None:
 
 
 OPERATORS: list[tuple[Callable[[Any, Any], Any], str]] = [
-    (lambda x, y: x + y, "float64"), (lambda x, y: x - y, "float64"), (lambda x, y: x * y, "float64"),
-    (lambda x, y: x / y, "float64"), (lambda x, y: x // y, "int64"), (lambda x, y: x % y, "int64"),
+    (lambda x, y: x + y, "float64"), (lambda x, y: x - y, "float64"),
+    (lambda x, y: x * y, "float64"), (lambda x, y: x / y, "float64"), (lambda x, y: x // y, "int64"), (lambda x, y: x % y, "int64"),
     (lambda x, y: x**y, "float64"), (lambda x, y: x < y, "float64"), (lambda x, y: x <= y, "int64"),
     (lambda x, y: x > y, "float64"), (lambda x, y: x >= y, "int64"), (lambda x, y: x & y, "int64"),
     (lambda x, y: x | y, "bool"), (lambda x, y: x ^ y, "int64"), (lambda x, y: ~x, "bool"),
@@ -277,7 +277,8 @@ def test_a_mean_bakes_no_size_in() -> None:
 
 def test_the_gradient_stops() -> None:
     x = sf.input("x", (3,), "float64")
-    g, t = sf.grad(ops.sum(ops.stop_gradient(x) * x), x), sf.jvp(ops.stop_gradient(x), x, np.ones(3))
+    y = ops.stop_gradient(x)
+    g, t = sf.grad(ops.sum(y * x), x), sf.jvp(y, x, np.ones(3))
     values = interpret([g, t], {x: np.array([1.0, 2.0, 3.0])})
     np.testing.assert_array_equal(values, [[1, 2, 3], [0, 0, 0]])
 
@@ -323,7 +324,8 @@ def test_random_values_have_their_moments(
 def test_each_random_node_step_and_seed_has_its_own_values() -> None:
     x, y = ops.random.uniform((50,)), ops.random.uniform((50,))
     first, second = interpret([x, y], {}, seed=1, step=0)
-    others = [second, *(interpret([x], {}, seed=s, step=t)[0] for s, t in ((1, 1), (2, 0), (-1, 0)))]
+    keys = ((1, 1), (2, 0), (-1, 0))
+    others = [second, *(interpret([x], {}, seed=s, step=t)[0] for s, t in keys)]
     for other in others:
         assert not np.isin(first, other).any()
 

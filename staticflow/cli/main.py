@@ -35,9 +35,14 @@ def _run(command: str, options: object) -> int:
     except Exception as error:
         if not _is_users(error):
             raise
-        print(f"staticflow: {error}", file=sys.stderr)
+        print(f"staticflow: {_without_place(str(error))}", file=sys.stderr)
         return 2
     return code
+
+
+def _without_place(message: str) -> str:
+    """The library's errors name the line that declared the graph, which here is not the user's."""
+    return "\n".join(line for line in message.split("\n") if not line.startswith("  at "))
 
 
 def _is_users(error: Exception) -> bool:

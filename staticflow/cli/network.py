@@ -24,9 +24,9 @@ def widths(options: argparse.Namespace) -> tuple[int, ...]:
     return _HIDDEN[options.model] if given is None else given
 
 
-def describe(options: argparse.Namespace, features: int, outputs: int) -> str:
+def describe(options: argparse.Namespace, inputs: int | str, outputs: int) -> str:
     """The network in a line."""
-    return f"{options.model} {'-'.join(map(str, (features, *widths(options), outputs)))}"
+    return f"{options.model} {'-'.join(map(str, (inputs, *widths(options), outputs)))}"
 
 
 def build(

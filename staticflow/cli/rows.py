@@ -102,12 +102,14 @@ class RowsProblem:
             values = self._source.table.numbers(target)[self.split.train]
             mean, scale = float(values.mean()), float(values.std()) or 1.0
         std = known.std(axis=0)
+        steps = _steps(self._options, self._source, len(names))
+        inputs = len(names) if steps is None else f"{steps}x{len(names) // steps}"
         return Card(
-            model=network.describe(self._options, len(names), len(classes or "1")),
+            model=network.describe(self._options, inputs, len(classes) if classes else 1),
             features=names,
             mean=known.mean(axis=0).tolist(),
             std=np.where(std > 0, std, 1.0).tolist(),
-            steps=_steps(self._options, self._source, len(names)),
+            steps=steps,
             target=target,
             classes=classes,
             target_mean=mean,

@@ -49,6 +49,10 @@ class SyncBlock:
         """How many steps are finished."""
         return int(self._words[Sync.DONE])
 
+    @done.setter
+    def done(self, count: int) -> None:
+        self._words[Sync.DONE] = count
+
     @property
     def reason(self) -> int:
         """Why the run ended: a `Reason`, or what the program's `step` or `update` gave."""

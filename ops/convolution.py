@@ -1,0 +1,128 @@
+"""One-dimensional convolution and correlation.
+
+    y_i = sum_j x_(i+j) w_j     xbar = ybar convolved with w     wbar_j = sum_i x_(i+j) ybar_i
+
+Both derivatives are correlations again, so that there is one rule for all orders. The windows of x
+are a view with overlapping elements: nothing is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from staticflow.dims import AnyDim
+from staticflow.errors import DTypeError, ShapeError, fail
+from staticflow.graph import Node, apply
+from staticflow.op import Access, Array, Axes, Classes, OutType, View
+from staticflow.ops.assemble import pad_edges
+from staticflow.ops.cast import cast
+from staticflow.ops.coerce import as_nodes
+from staticflow.ops.native_call import Rule, ruled
+from staticflow.ops.public import public
+from staticflow.ops.reductions import sum as total
+from staticflow.ops.slices import flip_axis, slice_axis
+from staticflow.types import Shape, TensorType, promote
+
+
+@dataclass(frozen=True)
+class Windows(View):
+    """Row i of the result is x_i, x_(i+1) ... of `width` elements."""
+
+    width: AnyDim
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0].with_shape((xs[0].shape[0] - self.width + 1, self.width))
+
+    def reference(self, *xs: Array) -> Any:
+        return np.lib.stride_tricks.sliding_window_view(xs[0], int(self.width))  # type: ignore[arg-type]
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        raise AssertionError("windows are only used inside a correlation")
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        assert isinstance(out, TensorType)
+        return tuple(classes.fresh(n) for n in out.shape)
+
+    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+        (step,) = access.strides
+        return Access(access.buffer, access.offset, out, (step, step))
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        return None
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name,)
+
+    def attributes(self) -> str:
+        return str(self.width)
+
+
+def _slide(x: Node, w: Node) -> Node:
+    """sum_j x_(i+j) w_j, for each i at which w fits."""
+    return ruled(lambda a, b: total(apply(Windows(b.shape[0]), a) * b, axis=-1), _SLIDE, x, w)
+
+
+def _edges(x: Node, n: AnyDim) -> Node:
+    """x between n zeros on either side."""
+    return pad_edges(x, (n,), (n,), 0.0)
+
+
+def _slide_cotangents(g: Node, y: Node, x: Node, w: Node) -> tuple[Node, Node]:
+    return _slide(_edges(g, w.shape[0] - 1), flip_axis(w, 0)), _slide(x, g)
+
+
+def _slide_tangent(tangents: Sequence[Node | None], y: Node, x: Node, w: Node) -> Node:
+    dx, dw = tangents
+    terms = [] if dx is None else [_slide(dx, w)]
+    terms += [] if dw is None else [_slide(x, dw)]
+    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+
+
+_SLIDE = Rule(_slide_cotangents, _slide_tangent)
+
+
+@public()
+def convolve(a: Any, v: Any, mode: str = "full") -> Node:
+    """The convolution of two vectors: all of it, "same" as long as the longer, or "valid", where
+    they overlap wholly.
+    """
+    a, v = _vectors("convolve", a, v)
+    return _correlated("convolve", a, flip_axis(v, 0), mode)
+
+
+@public()
+def correlate(a: Any, v: Any, mode: str = "valid") -> Node:
+    """The correlation of two vectors, sum_j a_(i+j) v_j; modes as those of convolve."""
+    a, v = _vectors("correlate", a, v)
+    return _correlated("correlate", a, v, mode)
+
+
+def _correlated(what: str, a: Node, v: Node, mode: str) -> Node:
+    n, m = a.shape[0], v.shape[0]
+    if isinstance(n, int) and isinstance(m, int) and n < m:
+        # The shorter slides along the longer; from the other side, the result runs backwards.
+        return flip_axis(_correlated(what, v, a, mode), 0)
+    if mode == "valid":
+        return _slide(a, v)
+    full = _slide(_edges(a, m - 1), v)
+    if mode == "full":
+        return full
+    if mode != "same" or not isinstance(m, int):
+        fail(ShapeError, f"{what}: mode is 'full', 'same' or 'valid'", f"{mode!r}, {v.type}",
+             "for 'same', declare the shorter size as an integer")  # fmt: skip
+    first = (m - 1) // 2
+    return slice_axis(full, 0, first, first + n)
+
+
+def _vectors(what: str, a: Any, v: Any) -> tuple[Node, Node]:
+    a, v = as_nodes([a, v])
+    dtype = promote([a.dtype, v.dtype])
+    if dtype == "bool":
+        fail(DTypeError, f"{what}: takes numbers, not booleans", f"{a.type} and {v.type}")
+    if a.ndim != 1 or v.ndim != 1 or 0 in (*a.shape, *v.shape):
+        fail(ShapeError, f"{what}: needs two vectors with elements", f"{a.type} and {v.type}")
+    return cast(a, dtype), cast(v, dtype)

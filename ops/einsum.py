@@ -1,0 +1,130 @@
+"""Einstein sums: products of arrays with named axes, by transposes and matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticflow.dims import AnyDim, product
+from staticflow.errors import DTypeError, ShapeError, fail
+from staticflow.graph import Node
+from staticflow.ops.cast import cast
+from staticflow.ops.coerce import as_nodes
+from staticflow.ops.contraction import matmul
+from staticflow.ops.linalg_diagonal import diagonal
+from staticflow.ops.public import public
+from staticflow.ops.reductions import sum as total
+from staticflow.ops.shape import expand_dims, reshape, transpose
+from staticflow.types import promote
+
+SPARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+Labelled = tuple[Node, str]  # an array and a letter for each of its axes
+
+
+@public()
+def einsum(subscripts: str, *operands: Any) -> Node:
+    """The sum over all letters that the result lacks, of products of elements with equal letters.
+
+    As NumPy's: "ij,jk->ik" is a matrix product, "ii" a trace, "...ij->...ji" a transpose.
+    """
+    nodes = as_nodes(list(operands))
+    dtype = promote([x.dtype for x in nodes]) if nodes else "float32"
+    if dtype == "bool":
+        fail(DTypeError, "einsum: takes numbers, not booleans", str(nodes[0].type))
+    inputs, output = _parse(subscripts, nodes)
+    _check_sizes(subscripts, nodes, inputs, output)
+    terms = [_own(cast(x, dtype), letters) for x, letters in zip(nodes, inputs, strict=True)]
+    while len(terms) > 1:
+        first, second, *terms = terms
+        needed = set(output).union(*(letters for _, letters in terms))
+        terms.insert(0, _pair(first, second, needed))
+    x, letters = _summed(terms[0], set(output))
+    return transpose(x, [letters.index(letter) for letter in output])
+
+
+def _parse(subscripts: str, nodes: list[Node]) -> tuple[list[str], str]:
+    """A letter for each axis of each operand, and of the result; the dots become spare letters."""
+    text = subscripts.replace(" ", "")
+    left, arrow, right = text.partition("->")
+    inputs = left.split(",")
+    if len(inputs) != len(nodes):
+        fail(ShapeError, "einsum: one group of letters for each operand is needed",
+             f"{subscripts!r} for {len(nodes)} operands")  # fmt: skip
+    used = set(text)
+    spare = "".join(letter for letter in SPARE if letter not in used)
+    dots = max((x.ndim - len(t.replace("...", "")) for x, t in zip(nodes, inputs, strict=True)
+                if "..." in t), default=0)  # fmt: skip
+    filled = []
+    for x, term in zip(nodes, inputs, strict=True):
+        own = x.ndim - len(term.replace("...", ""))
+        letters = term.replace("...", spare[dots - own : dots] if own > 0 else "")
+        if len(letters) != x.ndim or (not letters.isalpha() and letters):
+            fail(ShapeError, f"einsum: {term!r} does not name the axes of an operand",
+                 got=f"{x.type} in {subscripts!r}")  # fmt: skip
+        filled.append(letters)
+    together = "".join(filled)
+    if arrow:
+        output = right.replace("...", spare[:dots])
+    else:
+        once = sorted(c for c in set(together) if together.count(c) == 1 and c not in spare[:dots])
+        output = spare[:dots] + "".join(once)
+    if len(set(output)) != len(output) or not set(output) <= set(together):
+        fail(ShapeError, "einsum: the result's letters must be distinct letters of the operands",
+             got=repr(subscripts))  # fmt: skip
+    return filled, output
+
+
+def _check_sizes(subscripts: str, nodes: list[Node], inputs: list[str], output: str) -> None:
+    sizes: dict[str, AnyDim] = {}
+    for x, letters in zip(nodes, inputs, strict=True):
+        for letter, n in zip(letters, x.shape, strict=True):
+            if sizes.setdefault(letter, n) != n:
+                fail(
+                    ShapeError,
+                    f"einsum: axes with the letter {letter!r} differ in size",
+                    got=f"{sizes[letter]} and {n} in {subscripts!r}",
+                    do="give equal letters to equal sizes only",
+                )
+
+
+def _own(x: Node, letters: str) -> Labelled:
+    """Each letter once: of a repeated one, the diagonal."""
+    for letter in letters:
+        while letters.count(letter) > 1:
+            first = letters.index(letter)
+            second = letters.index(letter, first + 1)
+            x = diagonal(x, 0, first, second)
+            rest = letters[:first] + letters[first + 1 : second] + letters[second + 1 :]
+            letters = rest + letter
+    return x, letters
+
+
+def _summed(term: Labelled, needed: set[str]) -> Labelled:
+    """The term summed over letters that nothing else has."""
+    x, letters = term
+    gone = tuple(k for k, letter in enumerate(letters) if letter not in needed)
+    if not gone:
+        return term
+    return total(x, axis=gone), "".join(letter for letter in letters if letter in needed)
+
+
+def _pair(first: Labelled, second: Labelled, needed: set[str]) -> Labelled:
+    """One matrix product for two operands: batch letters, own letters and summed letters."""
+    a, left = _summed(first, needed | set(second[1]))
+    b, right = _summed(second, needed | set(left))
+    batch = [c for c in left if c in right and c in needed]
+    inner = [c for c in left if c in right and c not in needed]
+    rows = [c for c in left if c not in right]
+    columns = [c for c in right if c not in left]
+    sizes = dict(zip(left, a.shape, strict=True)) | dict(zip(right, b.shape, strict=True))
+    a = transpose(a, [left.index(c) for c in (*batch, *rows, *inner)])
+    b = transpose(b, [right.index(c) for c in (*batch, *inner, *columns)])
+    letters = "".join((*batch, *rows, *columns))
+    if not inner:
+        spread = expand_dims(a, tuple(range(a.ndim, a.ndim + len(columns))))
+        axes = tuple(range(len(batch), len(batch) + len(rows)))
+        return spread * expand_dims(b, axes), letters
+    lead = tuple(sizes[c] for c in batch)
+    k = product(sizes[c] for c in inner)
+    flat_a = reshape(a, (*lead, product(sizes[c] for c in rows), k))
+    flat_b = reshape(b, (*lead, k, product(sizes[c] for c in columns)))
+    return reshape(matmul(flat_a, flat_b), tuple(sizes[c] for c in letters)), letters

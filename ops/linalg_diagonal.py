@@ -1,0 +1,115 @@
+"""Diagonals: a view of them, the matrix that has one, and the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from staticflow.dims import AnyDim
+from staticflow.errors import ShapeError, fail
+from staticflow.graph import Node, apply
+from staticflow.op import Access, Array, Axes, Classes, Kind, OutType, View
+from staticflow.ops.assemble import pad_edges
+from staticflow.ops.compare import equal, where
+from staticflow.ops.counting import iota_like
+from staticflow.ops.linalg_rules import identity_mask
+from staticflow.ops.public import public
+from staticflow.ops.reductions import sum as total
+from staticflow.ops.shape import expand_dims, node_of, transpose
+from staticflow.ops.slices import slice_axis
+from staticflow.types import Shape, TensorType, normalise_axis
+
+
+@dataclass(frozen=True)
+class Diagonal(View):
+    """The main diagonal of the last two axes, of `length` elements; all of it if `square`."""
+
+    length: AnyDim
+    square: bool
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0].with_shape((*xs[0].shape[:-2], self.length))
+
+    def reference(self, *xs: Array) -> Any:
+        return np.diagonal(xs[0], 0, -2, -1)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return (on_diagonal(g, xs[0].shape),)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        *batch, n, m = xs[0]
+        return (*batch, classes.same(n, m) if self.square else classes.fresh(self.length))
+
+    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+        *batch, down, across = access.strides
+        return Access(access.buffer, access.offset, out, (*batch, down + across))
+
+    def moves_axis(self, axis: int, shape: Shape) -> int | None:
+        return axis if axis < len(shape) - 2 else None
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.square)
+
+    def attributes(self) -> str:
+        return str(self.length)
+
+
+def on_diagonal(g: Node, shape: Shape) -> Node:
+    """Zeros of `shape` with g on the main diagonal of the last two axes."""
+    missing = shape[-2] - g.shape[-1]
+    if missing != 0:
+        edges = (0,) * (g.ndim - 1)
+        g = pad_edges(g, (*edges, 0), (*edges, missing), 0.0)
+    return where(identity_mask(shape), expand_dims(g, -1), 0)
+
+
+@public(Kind.VIEW)
+def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
+    """The elements with column - row = offset, of two axes, along a new last axis."""
+    x = node_of(x)
+    if x.ndim < 2:
+        fail(ShapeError, "diagonal: needs a matrix", str(x.type))
+    first, second = (normalise_axis(axis, x.ndim, "diagonal") for axis in (axis1, axis2))
+    if first == second:
+        fail(ShapeError, "diagonal: the two axes are the same", f"axis {first} of {x.type}")
+    x = transpose(x, [*(k for k in range(x.ndim) if k not in (first, second)), first, second])
+    axis = x.ndim - (1 if offset > 0 else 2)
+    x = slice_axis(x, axis, abs(offset), x.shape[axis])
+    n, m = x.shape[-2:]
+    if n == m:
+        return apply(Diagonal(n, True), x)
+    if not isinstance(n, int) or not isinstance(m, int):
+        fail(
+            ShapeError,
+            "diagonal: cannot tell which of the two sizes is smaller",
+            got=str(x.type),
+            do="declare the sizes as integers",
+        )
+    if min(n, m) < 1:
+        fail(ShapeError, "diagonal: there is no such diagonal", f"offset {offset} of {x.type}")
+    return apply(Diagonal(min(n, m), False), x)
+
+
+@public(Kind.VIEW)
+def diag(x: Any, k: int = 0) -> Node:
+    """The diagonal of a matrix; of a vector, the matrix that has it as its diagonal."""
+    x = node_of(x)
+    if x.ndim == 2:
+        return diagonal(x, k)
+    if x.ndim != 1:
+        fail(ShapeError, "diag: needs a vector or a matrix", str(x.type), "use ops.diagonal")
+    size = x.shape[0] + abs(k)
+    shape = (size, size)
+    wide = pad_edges(x, (0,), (abs(k),), 0.0) if k else x
+    along = expand_dims(wide, 1) if k >= 0 else expand_dims(wide, 0)
+    mask = equal(iota_like(shape, 0) + k, iota_like(shape, 1)) if k else identity_mask(shape)
+    return where(mask, along, 0)
+
+
+@public()
+def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
+    """The sum of a diagonal, of the first two axes by default as in NumPy."""
+    return total(diagonal(x, offset, axis1, axis2), axis=-1)

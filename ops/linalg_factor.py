@@ -1,0 +1,110 @@
+"""Factorisations: Cholesky, QR, symmetric eigenvalues and singular values.
+
+The derivatives of eigenvectors and singular vectors do not exist where values are equal, and are
+then infinite or NaN; those of the values alone exist, and hold there too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticflow.dims import AnyDim
+from staticflow.errors import ShapeError, fail
+from staticflow.graph import Node, apply, parts
+from staticflow.ops.contraction import matmul
+from staticflow.ops.linalg import matrices, square_matrices
+from staticflow.ops.linalg_native import CholeskyCall, EighCall, QrCall, SvdCall
+from staticflow.ops.linalg_rules import symmetric, turn
+from staticflow.ops.native_call import Rule, ruled
+from staticflow.ops.public import public
+from staticflow.ops.shape import expand_dims
+
+
+def _smaller(what: str, a: Node) -> AnyDim:
+    """min(m, n) of (..., m, n)."""
+    m, n = a.shape[-2:]
+    if isinstance(m, int) and isinstance(n, int):
+        return min(m, n)
+    if m != n:
+        fail(
+            ShapeError,
+            f"{what}: cannot tell whether the matrix is tall or wide",
+            got=str(a.type),
+            do="declare the last two sizes as integers",
+        )
+    return m
+
+
+@public()
+def cholesky(a: Any) -> Node:
+    """The lower triangle l with l l' = (a + a')/2; NaN where that is not positive definite."""
+    return apply(CholeskyCall(), symmetric(square_matrices("cholesky", a)))
+
+
+@public()
+def qr(a: Any) -> tuple[Node, Node]:
+    """(q, r) with a = q r: q has min(m, n) orthonormal columns, r is an upper triangle."""
+    a = matrices("qr", a)
+    q, r = parts(apply(QrCall(_smaller("qr", a)), a))
+    return q, r
+
+
+def _own_values(a: Node) -> Node:
+    return parts(apply(EighCall(), a))[0]
+
+
+def _moved_by(g: Node, y: Node, a: Node) -> tuple[Node]:
+    v = parts(apply(EighCall(), a))[1]
+    return (matmul(v * expand_dims(g, -2), turn(v)),)
+
+
+def _own_tangent(tangents: Any, y: Node, a: Node) -> Node:
+    v = parts(apply(EighCall(), a))[1]
+    return (v * matmul(tangents[0], v)).sum(axis=-2)
+
+
+_EIGENVALUES = Rule(_moved_by, _own_tangent)
+
+
+@public()
+def eigh(a: Any) -> tuple[Node, Node]:
+    """The ascending eigenvalues of (a + a')/2, and its eigenvectors as columns."""
+    a = symmetric(square_matrices("eigh", a))
+    return ruled(_own_values, _EIGENVALUES, a), parts(apply(EighCall(), a))[1]
+
+
+@public()
+def eigvalsh(a: Any) -> Node:
+    """The ascending eigenvalues of (a + a')/2."""
+    return ruled(_own_values, _EIGENVALUES, symmetric(square_matrices("eigvalsh", a)))
+
+
+def _svd(a: Node) -> tuple[Node, ...]:
+    return parts(apply(SvdCall(_smaller("svd", a)), a))
+
+
+def _singular_cotangent(g: Node, y: Node, a: Node) -> tuple[Node]:
+    u, _, v = _svd(a)
+    return (matmul(u * expand_dims(g, -2), v),)
+
+
+def _singular_tangent(tangents: Any, y: Node, a: Node) -> Node:
+    u, _, v = _svd(a)
+    return (u * matmul(tangents[0], turn(v))).sum(axis=-2)
+
+
+_SINGULAR_VALUES = Rule(_singular_cotangent, _singular_tangent)
+
+
+@public()
+def svd(a: Any) -> tuple[Node, Node, Node]:
+    """(u, s, v) with a = u diag(s) v and min(m, n) descending s; v has right vectors as rows."""
+    a = matrices("svd", a)
+    u, _, v = _svd(a)
+    return u, svdvals(a), v
+
+
+@public()
+def svdvals(a: Any) -> Node:
+    """The descending singular values."""
+    return ruled(lambda x: _svd(x)[1], _SINGULAR_VALUES, matrices("svdvals", a))

@@ -1,0 +1,91 @@
+"""Reductions that pass over NaN; where nothing is left, sums are 0, products 1, the others NaN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticflow.errors import DTypeError, fail
+from staticflow.graph import Node
+from staticflow.ops.arithmetic import divide
+from staticflow.ops.cast import cast
+from staticflow.ops.coerce import as_nodes, floating
+from staticflow.ops.compare import isnan, logical_not, where
+from staticflow.ops.elementwise import sqrt, square
+from staticflow.ops.public import public
+from staticflow.ops.reductions import all as every
+from staticflow.ops.reductions import max as largest
+from staticflow.ops.reductions import min as smallest
+from staticflow.ops.reductions import prod as product
+from staticflow.ops.reductions import sum as total
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def _without(what: str, x: Any, value: float) -> Node:
+    """x with `value` in place of NaN."""
+    node = as_nodes([x])[0]
+    if node.dtype == "bool":
+        fail(
+            DTypeError, f"{what}: takes numbers, not booleans", str(node), "use ops.any or ops.all"
+        )
+    return where(isnan(node), value, node) if node.type.is_float else node
+
+
+def _present(x: Node, axis: Any, keepdims: bool) -> Node:
+    """How many elements are not NaN."""
+    return total(cast(logical_not(isnan(x)), x.dtype), axis, keepdims)
+
+
+@public()
+def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+    """The sum of the elements that are not NaN."""
+    return total(_without("nansum", x, 0.0), axis, keepdims)
+
+
+@public()
+def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+    """The product of the elements that are not NaN."""
+    return product(_without("nanprod", x, 1.0), axis, keepdims)
+
+
+@public()
+def nanmax(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+    """The largest of the elements that are not NaN."""
+    return _extreme("nanmax", x, axis, keepdims)
+
+
+@public()
+def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+    """The smallest of the elements that are not NaN."""
+    return _extreme("nanmin", x, axis, keepdims)
+
+
+def _extreme(what: str, x: Any, axis: Any, keepdims: bool) -> Node:
+    reduce, worst = (largest, -INFINITY) if what == "nanmax" else (smallest, INFINITY)
+    node = as_nodes([x])[0]
+    result = reduce(_without(what, node, worst), axis, keepdims)
+    if not node.type.is_float:
+        return result
+    return where(every(isnan(node), axis, keepdims), NAN, result)
+
+
+@public()
+def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+    """The mean of the elements that are not NaN."""
+    node = floating("nanmean", x)
+    return divide(nansum(node, axis, keepdims), _present(node, axis, keepdims))
+
+
+@public()
+def nanvar(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Node:
+    """The variance of the elements that are not NaN."""
+    node = floating("nanvar", x)
+    centred = where(isnan(node), 0.0, node - nanmean(node, axis, True))
+    number = _present(node, axis, keepdims)
+    return divide(total(square(centred), axis, keepdims), number - float(ddof) if ddof else number)
+
+
+@public()
+def nanstd(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Node:
+    """The standard deviation of the elements that are not NaN."""
+    return sqrt(nanvar(x, axis, ddof, keepdims))
