@@ -3,7 +3,8 @@
     python -m benchmarks.real_digits
 
 Accuracy is on the 360 images held out (a stratified fifth of 1 797); the aim is a median of
-97.5 %. Time is that of the whole process; the aim is 2.5 s once the cache is warm, 10 s cold.
+97.5 %, 97 % for the recurrent models, which read 8 rows of 8 pixels. Time is that of the whole
+process; the aim for the fnn is 2.5 s once the cache is warm, 10 s cold.
 Without --cold, a first run that is not counted warms the cache.
 """
 
@@ -69,10 +70,12 @@ def main(argv: list[str] | None = None) -> int:
     runs = [_run(seed, options.model, options.cold) for seed in range(options.seeds)]
     accuracy = median(run.accuracy for run in runs)
     seconds = median(run.seconds for run in runs)
-    limit = COLD if options.cold else WARM
+    limit, state = (COLD, "cold") if options.cold else (WARM, "warm")
+    aim = f" (aim {limit} s, {state})" if options.model == "fnn" else ""
     print(f"median  accuracy {accuracy:.2f} % (aim {ACCURACY[options.model]} %)", end="")
-    print(f"  process {seconds:.2f} s (aim {limit} s, {'cold' if options.cold else 'warm'})")
-    return int(accuracy < ACCURACY[options.model] or seconds > limit)
+    print(f"  process {seconds:.2f} s{aim}")
+    slow = options.model == "fnn" and seconds > limit
+    return int(accuracy < ACCURACY[options.model] or slow)
 
 
 def _run(seed: int, model: str, cold: bool) -> Run:

@@ -242,8 +242,7 @@ class QrCall(NativeCall):
 class EighCall(NativeCall):
     """Ascending eigenvalues of symmetric A, and eigenvectors as columns.
 
-    The rule is that of the eigenvectors; `ops.linalg_factor` gives the eigenvalues their own, which
-    holds where they are equal.
+    `ops.linalg_factor` gives the eigenvalues a rule of their own, which holds where they are equal.
     """
 
     routine = "eigh"
@@ -256,9 +255,9 @@ class EighCall(NativeCall):
         return tuple(np.linalg.eigh(xs[0]))
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        from staticflow.ops.linalg_rules import eigenvector_cotangent
+        from staticflow.ops.linalg_rules import eigh_cotangent
 
-        return (eigenvector_cotangent(g[1], y),)
+        return (eigh_cotangent(*g, y),)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         n = classes.same(xs[0][-1], xs[0][-2])
@@ -274,7 +273,7 @@ class EighCall(NativeCall):
 
 @dataclass(frozen=True)
 class SvdCall(NativeCall):
-    """A = U diag(s) V with k = min(m, n) descending s; the rule is that of U and V."""
+    """A = U diag(s) V with k = min(m, n) descending s, which get a rule of their own as well."""
 
     k: AnyDim
     routine = "svd"
@@ -289,9 +288,9 @@ class SvdCall(NativeCall):
         return tuple(np.linalg.svd(xs[0], full_matrices=False))
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        from staticflow.ops.linalg_rules import singular_vector_cotangent
+        from staticflow.ops.linalg_rules import svd_cotangent
 
-        return (singular_vector_cotangent(g[0], g[2], y),)
+        return (svd_cotangent(*g, y),)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         *batch, m, n = xs[0]

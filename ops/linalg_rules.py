@@ -6,7 +6,7 @@ With A' the transpose, a bar for a cotangent and a dot for a tangent:
     A = L L'          Abar = L^-T low(L' Lbar) L^-1          Ldot = L low(L^-1 Adot L^-T)
     A = Q R           Abar = (Qbar + Q copy(R Rbar' - Qbar' Q)) R^-T
     A = V diag(w) V'  Abar = V (diag(wbar) + E * (V' Vbar)) V'        E = 1 / (w_j - w_i)
-    A = U diag(s) V   see `singular_vector_cotangent`
+    A = U diag(s) V   see `svd_cotangent`
 
 `low` halves the diagonal and drops what is above it.
 """
@@ -119,15 +119,17 @@ def _gaps(values: Node, shape: Shape) -> Node:
     return where(diagonal, 0.0, 1.0 / where(diagonal, 1.0, difference))
 
 
-def eigenvector_cotangent(g: Node, y: Node) -> Node:
-    """V (E * (V' Vbar)) V'."""
+def eigh_cotangent(gw: Node, gv: Node, y: Node) -> Node:
+    """V (diag(wbar) + E * (V' Vbar)) V'."""
     w, v = parts(y)
-    inner = _gaps(w, v.shape) * matmul(turn(v), g)
+    inner = where(
+        identity_mask(v.shape), expand_dims(gw, -1), _gaps(w, v.shape) * matmul(turn(v), gv)
+    )
     return matmul(matmul(v, inner), turn(v))
 
 
-def singular_vector_cotangent(gu: Node, gv: Node, y: Node) -> Node:
-    """U (J + J') S V + U S (K + K') V, and what leaves the spaces of U and V.
+def svd_cotangent(gu: Node, gs: Node, gv: Node, y: Node) -> Node:
+    """U (diag(sbar) + (J + J') S + S (K + K')) V, and what leaves the spaces of U and V.
 
     J = E * (U' Ubar) and K = E * (V Vbar') with E = 1 / (s_j^2 - s_i^2); V's rows are vectors.
     """
@@ -138,6 +140,7 @@ def singular_vector_cotangent(gu: Node, gv: Node, y: Node) -> Node:
     left, right = matmul(turn(u), gu), matmul(v, turn(gv))
     j, h = gaps * left, gaps * right
     inner = (j + turn(j)) * row + column * (h + turn(h))
+    inner = where(identity_mask(k), expand_dims(gs, -1), inner)
     total = matmul(matmul(u, inner), v)
     if u.shape[-2] != u.shape[-1]:
         total = total + matmul((gu - matmul(u, left)) / row, v)

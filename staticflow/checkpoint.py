@@ -45,7 +45,9 @@ def save_session(session: Session, path: Any, extra: Mapping[str, Any] | None) -
         _write(path, tensors, {DATA: text, DIGEST: _digest(text, tensors)})
 
 
-def _describe(session: Session, extra: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+def _describe(
+    session: Session, extra: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Array]]:
     """A session as plain data and tensors."""
     encoder = Encoder()
     graph = {
@@ -61,9 +63,11 @@ def _describe(session: Session, extra: Mapping[str, Any]) -> tuple[dict[str, Any
     tensors |= {key: session.states[name] for name, key in states.items()}
     slots: dict[str, dict[str, str]] = {}
     for slot, flat, values in _slots(session):
-        keys = {s.node.name: _unused(f"optimizer:{slot}:{s.node.name}", tensors) for s in flat.slots}
-        slots[slot] = keys
-        tensors |= {keys[s.node.name]: flat.view(s, values) for s in flat.slots}
+        slots[slot] = {}
+        for part in flat.slots:
+            key = _unused(f"optimizer:{slot}:{part.node.name}", tensors)
+            slots[slot][part.node.name] = key
+            tensors[key] = flat.view(part, values)
     data = {
         "version": VERSION,
         "graph": graph,
@@ -104,7 +108,7 @@ def _digest(text: str, tensors: Mapping[str, Array]) -> str:
     return state.hexdigest()
 
 
-def _write(path: Any, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+def _write(path: Any, tensors: Mapping[str, Array], metadata: dict[str, str]) -> None:
     """Write a whole file, or leave what was there."""
     from safetensors.numpy import save_file
 
@@ -147,7 +151,8 @@ def _restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int
         threads=min(data["threads"], os.cpu_count() or 1) if threads is None else threads,
         check_numerics=data["check_numerics"],
     )
-    check_sizes([*session._roots(), *(n for s in session._states.nodes.values() for n in _updates(s))])
+    updates = [u for s in session.states.nodes.values() for u in _updates(s)]
+    check_sizes([*session._roots(), *updates])
     for name in data["params"]:
         _fill(session.params[name], tensors[name], name)
     for name, key in data["states"].items():
@@ -168,7 +173,11 @@ def _updates(state: Node) -> list[Node]:
 
 def _fill(target: Array, values: Array, name: str) -> None:
     if target.shape != values.shape or target.dtype != values.dtype:
-        fail(GraphError, f"{name!r} is {target.dtype}{target.shape} in the graph", f"{values.shape}")
+        fail(
+            GraphError,
+            f"{name!r} is {target.dtype}{target.shape} in the graph",
+            got=f"{values.dtype}{values.shape} among the tensors",
+        )
     target[...] = values
 
 
@@ -195,7 +204,7 @@ def _read(path: Any) -> tuple[dict[str, Any] | None, dict[str, Array]]:
     try:
         with safe_open(name, "np") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, TypeError, ValueError, KeyError, AttributeError) as error:
         _damaged(name, str(error))
     if DATA not in metadata:

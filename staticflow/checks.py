@@ -111,18 +111,19 @@ def _check_table(node: Node, size: int, env: Mapping[str, int]) -> None:
         )
 
 
-def check_labels(
-    loss: Node, outputs: Sequence[Node], inputs: Mapping[str, Node], arrays: Mapping[str, Array]
-) -> None:
-    """Refuse NaN in what the loss reads beside the outputs, unless the graph looks for NaN."""
+def label_names(loss: Node, outputs: Sequence[Node], inputs: Mapping[str, Node]) -> list[str]:
+    """The inputs that the loss reads beside the outputs, and in which it does not look for NaN."""
     of_outputs = set(leaves(outputs, Input))
     order = toposort([loss])
     tested = {_source(x) for n in order if n.op.name in ("isnan", "isfinite") for x in n.inputs}
-    for name, array in arrays.items():
-        node = inputs[name]
-        if node in of_outputs or node in tested or array.dtype.kind != "f" or not array.size:
-            continue
-        if np.isnan(array.min()):
+    return [n for n, x in inputs.items() if x.type.is_float and x not in of_outputs | tested]
+
+
+def check_labels(names: Sequence[str], arrays: Mapping[str, Array]) -> None:
+    """Refuse NaN in labels."""
+    for name in names:
+        array = arrays.get(name)
+        if array is not None and array.size and np.isnan(array.min()):
             position = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
             fail(
                 GraphError,

@@ -129,7 +129,9 @@ def wrapper_source(
         for i, result in enumerate(results):
             for other in [*names, *results[:i]]:
                 write(f"if overlap({result}, {other}):")
-                write(f"    raise ValueError({'out overlaps another argument; pass one of its own'!r})")
+                write(
+                    "    raise ValueError('out overlaps another argument; pass it its own memory')"
+                )
         sizes = _tuple([f"size_{n}" for n in named_sizes(inputs)])
         write(f"if call({sizes}, {_tuple([*names, *results])}) != 0:")
         write("    raise MemoryError('no memory for the temporaries of a network')")

@@ -20,7 +20,6 @@ from staticflow.feeds import leading_dimension, match_feeds
 from staticflow.graph import Node
 from staticflow.history import History
 from staticflow.progress import Progress
-from staticflow.structure import flatten
 from staticflow.training import Trainer
 
 if TYPE_CHECKING:
@@ -91,12 +90,11 @@ class Fit:
         self.batch_size = int(batch_size)
         self.validation, self.callbacks = validation_data, callbacks
         self.show, self.batch_axis = progress, batch_axis
-        self.inputs = session.training_inputs()
+        self.inputs = session.training_inputs
         self.stream = data if callable(data) else None
         self.rows = None if callable(data) else read_rows(session, self.inputs, data, batch_axis)
-        if self.rows is not None and session.loss is not None:
-            outputs = flatten(session.outputs)
-            check_labels(session.loss, outputs, self.inputs, self.rows.sliced)
+        if self.rows is not None:
+            check_labels(session.labels, self.rows.sliced)
         if isinstance(validation_data, Mapping):
             read_rows(session, self.inputs, validation_data, batch_axis)
         self.history = History()
@@ -224,7 +222,7 @@ def evaluate(
     fetch = {name: node for name, node in nodes.items() if node is not None}
     if not fetch:
         fail(GraphError, "there is no loss and no metric to evaluate", do="pass metrics=")
-    inputs = session.training_inputs()
+    inputs = session.training_inputs
     totals = dict.fromkeys(fetch, 0.0)
     count = 0
     for rows in _batches(session, inputs, data, batch_size, batch_axis):

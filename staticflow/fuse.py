@@ -73,13 +73,29 @@ def fuse(g: Generalised, order: Sequence[Node] | None = None) -> list[Group]:
         kind = node.op.kind
         if kind in (Kind.LEAF, Kind.VIEW, Kind.ALIAS, Kind.PART) or is_implicit(node):
             continue
+        if _is_again(node):
+            continue  # placed with what reads it
         first = _earliest(node, home)
         if kind in LOOP_KINDS:
             home[node] = _join_loops(node, g, groups, home, first)
+            _place_copies(node, groups[home[node]], home)
         else:
             groups.append(Group(kind, (), [node]))
             home[node] = len(groups) - 1
     return groups
+
+
+def _is_again(node: Node) -> bool:
+    return getattr(node.op, "again", False)
+
+
+def _place_copies(node: Node, group: Group, home: dict[Node, int]) -> None:
+    """Put the cheap values that were copied for this node right before it."""
+    for x in node.inputs:
+        if _is_again(x) and x not in home:
+            group.nodes.insert(group.nodes.index(node), x)
+            group.level[x], group.stage[x] = group.level[node], group.stage[node]
+            home[x] = home[node]
 
 
 def producers(node: Node) -> Iterable[Node]:
@@ -92,7 +108,9 @@ def producers(node: Node) -> Iterable[Node]:
 
 
 def _earliest(node: Node, home: Mapping[Node, int]) -> int:
-    return max((home[p] for p in producers(node) if p in home), default=0)
+    direct = list(producers(node))
+    copied = [p for x in direct if _is_again(x) and x not in home for p in producers(x)]
+    return max((home[p] for p in (*direct, *copied) if p in home), default=0)
 
 
 def _join_loops(

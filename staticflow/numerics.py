@@ -80,15 +80,22 @@ class CheckedTrainer(Trainer):
         yield from memory.next_states.values()
         yield from self._changed()
 
+    def _block_rows(self) -> int:
+        return 0  # a fault is looked for in all rows
+
+    def _frame(self, name: str) -> Frame:
+        frame = self.shards[0].frames[name]
+        assert isinstance(frame, Frame)
+        return frame
+
     def _refuse(self, variant: str, rows: int, number: int) -> None:
         programs = self.programs
-        frames = self.shards[0].frames
         what = f"in training step {number}"
         env = {**self.env, programs.batch: rows} if programs.batch else self.env
-        find_fault(programs.forward, frames[variant], env, what)
+        find_fault(programs.forward, self._frame(variant), env, what)
         if programs.update is not None and self.flat is not None:
             what = f"in the optimizer's part of training step {number}"
-            find_fault(programs.update, frames["update"], {ELEMENTS: self.flat.size}, what)
+            find_fault(programs.update, self._frame("update"), {ELEMENTS: self.flat.size}, what)
         fail(
             NumericsError,
             f"NaN or Inf appears in training step {number}",
@@ -134,8 +141,8 @@ def _bound(node: Node, address: int, env: Mapping[str, int]) -> Array:
     shape = tuple(evaluate(n, env) for n in node.shape)
     dtype = np.dtype(node.dtype)
     count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    content = (ctypes.c_char * count).from_address(address)
-    return np.frombuffer(content, dtype).reshape(shape).copy()
+    array: Array = np.frombuffer(ctypes.string_at(address, count), dtype).reshape(shape)
+    return array
 
 
 def _finite(value: Any) -> bool:

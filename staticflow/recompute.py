@@ -10,6 +10,7 @@ the place of a load, and a store goes away.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from staticflow.buffers import lives_in_register, stored_nodes
 from staticflow.fuse import Group
@@ -17,6 +18,13 @@ from staticflow.graph import Const, Node, is_implicit, through_views, toposort, 
 from staticflow.op import Kind, Map
 
 CHEAP = 2
+
+
+@dataclass(frozen=True)
+class Again(Map):
+    """A cheap map that is computed in the kernel that reads it, whatever that is."""
+
+    again = True
 
 
 def recompute(groups: Sequence[Group], outputs: Sequence[Node]) -> list[Node]:
@@ -54,4 +62,6 @@ def _worth_it(x: Node, node: Node, group: Group, stored: set[Node]) -> bool:
 
 
 def _copy(x: Node, new: dict[Node, Node]) -> Node:
-    return Node(x.op, tuple(new[y] for y in x.inputs), x.type, x.where, x.label)
+    assert isinstance(x.op, Map)
+    op = Again(x.op.row, x.op.params)
+    return Node(op, tuple(new[y] for y in x.inputs), x.type, x.where, x.label)

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-
 from staticflow.dims import AnyDim, Dim, names_of
 from staticflow.emit import HEADER, SHARDS, SIZE_HEADER, STOP, WORK, size_text
 from staticflow.graph import Node
@@ -25,7 +24,7 @@ from staticflow.memory import ALIGNMENT
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.worker_tables import Words, words
 from staticflow.program import WORK_BYTES, Program
-from staticflow.schedule import LoopStep, ProductStep, Step
+from staticflow.schedule import CallStep, LoopStep, ProductStep, Step
 
 BUSY, BLOCK, ALLOCATION, BYTES, SIZES = range(5)  # the words of a record
 RECORDS = 64  # more calls at a time than this wait for each other
@@ -169,7 +168,7 @@ def prepare_source(program: Program, sizes: Sequence[str]) -> str:
     for i, slot in enumerate(compiled.memory.slots):
         lines.append(f"    slot{i} = end")
         lines.append(f"    end += ({_text(slot)} + {ALIGNMENT - 1}) // {ALIGNMENT} * {ALIGNMENT}")
-    lines += ["    work = end", *_work_lines(products(compiled.steps)), *_ALLOCATE.splitlines()]
+    lines += ["    work = end", *_work_lines(compiled.steps), *_ALLOCATE.splitlines()]
     lines.append(f"    copy_bytes(block, i8ptr(context)[1], {8 * t_words})")
     lines.append(f"    copy_bytes(block + {8 * t_words}, i8ptr(context)[2], {8 * s_words})")
     lines += ["    T = i8ptr(block)", f"    S = i8ptr(block + {8 * t_words})"]
@@ -202,30 +201,28 @@ _ALLOCATE = f"""\
     block = record[{BLOCK}]"""
 
 
-def products(steps: Iterable[Step]) -> Iterator[ProductStep]:
-    """The matrix products among steps, those in loops too."""
-    for step in steps:
-        if isinstance(step, ProductStep):
-            yield step
-        elif isinstance(step, LoopStep):
-            yield from products(step.body)
+def _work_lines(steps: Iterable[Step]) -> list[str]:
+    """Room for the copies that some matrix products make of their operands."""
+    texts = dict.fromkeys(text for step in steps for text in _copies(step))
+    return [f"    if {text}:\n        end = work + {WORK_BYTES}" for text in texts]
 
 
-def _work_lines(steps: Iterable[ProductStep]) -> list[str]:
-    """Room for the copies that some products make of their operands."""
-    texts = [_copies(step) for step in steps]
-    return [f"    if {text}:\n        end = work + {WORK_BYTES}" for text in dict.fromkeys(texts)]
-
-
-def _copies(step: ProductStep) -> str:
-    """Whether a product may copy operands, as source; see `native/gemm.py` for when it does."""
-    m, n, k = (_text(size) for size in (step.m, step.n, step.k))
-    large = f"({m} >= {WORK_ROWS} and {k} * ({n}) > {WORK_EXTENT // 8})"
-    if step.b.column == 1:
-        return large
-    if step.a.column == 1 and step.b.row == 1:
-        return f"({m} > 1 and {n} > 1 or {large})"
-    return f"({n} > 1 or {large})"
+def _copies(step: Step) -> Iterator[str]:
+    """When a step needs that room, as source; see `native/gemm.py` for when products copy."""
+    if isinstance(step, LoopStep):
+        for inner in step.body:
+            yield from _copies(inner)
+    elif isinstance(step, CallStep) and step.multiplies:
+        yield "True"
+    elif isinstance(step, ProductStep):
+        m, n, k = (_text(size) for size in (step.m, step.n, step.k))
+        large = f"({m} >= {WORK_ROWS} and {k} * {n} > {WORK_EXTENT // 8})"
+        if step.b.column == 1:
+            yield large
+        elif step.a.column == 1 and step.b.row == 1:
+            yield f"({m} > 1 and {n} > 1 or {large})"
+        else:
+            yield f"({n} > 1 or {large})"
 
 
 def _text(dim: AnyDim) -> str:

@@ -12,56 +12,27 @@ Classes and rows are looked up among staticflow's own, by name: data can make no
 from __future__ import annotations
 
 import ast
-import functools
-import importlib
 import math
-import os
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import staticflow.ops
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import GraphError, Where, attributed, fail
 from staticflow.generalise import generalise
 from staticflow.graph import Const, Leaf, Node, State, apply, as_node, input, rebuild, toposort
 from staticflow.learning_rates import Custom, Schedule
-from staticflow.op import OPS, MapRow, Op, ReduceRow, table
+from staticflow.op import OPS, Op
 from staticflow.optim import Optimizer
 from staticflow.types import DTYPES, TensorType
+from staticflow.vocabulary import OTHER_VERSION, Row, Rule, classes, derivatives, known, rows
 
 Array = NDArray[Any]
-Row = MapRow | ReduceRow
 LEFT_OUT = ("init", "updates", "value")  # of leaves: kept as values, apart, or as tensors
-
-
-@functools.cache
-def classes() -> Mapping[str, type]:
-    """The classes that data may name: ops, optimizers and schedules of staticflow."""
-    found: dict[str, type] = {}
-    waiting: list[type] = [Op, Optimizer, Schedule]
-    while waiting:
-        cls = waiting.pop()
-        waiting += cls.__subclasses__()
-        if cls.__module__.split(".")[0] == "staticflow" and is_dataclass(cls):
-            found[cls.__name__] = cls
-    return found
-
-
-@functools.cache
-def rows() -> Mapping[str, Row]:
-    """The rows of elementwise ops and reductions by name, those too that have no public function."""
-    found = {entry.row.name: entry.row for entry in table().values() if entry.row is not None}
-    for module in pkgutil.iter_modules(staticflow.ops.__path__):
-        values = vars(importlib.import_module(f"staticflow.ops.{module.name}")).values()
-        for value in values:
-            members = value.values() if isinstance(value, dict) else [value]
-            found.update({r.name: r for r in members if isinstance(r, Row)})
-    return found
 
 
 class Encoder:
@@ -116,7 +87,7 @@ class Encoder:
             entry["value"] = self._array(op.value)
         if isinstance(op, State):
             self._states.append(node)
-        entry["at"] = [os.path.basename(node.where.file), node.where.line]
+        entry["at"] = [PurePath(node.where.file).name, node.where.line]
         return entry
 
     def _class(self, value: Any, node: Node | None = None) -> str:
@@ -167,6 +138,7 @@ class Encoder:
             (TensorType, lambda v: {"type": v.dtype, "shape": self.value(v.shape)}),
             (Node, lambda v: {"node": self.node(v)}),
             (Row, self._row),
+            (Rule, self._rule),
             (np.ndarray, self._array),
             (Custom, self._custom),
             (Op | Optimizer | Schedule, self._made),
@@ -179,6 +151,12 @@ class Encoder:
         if rows().get(row.name) is not row:
             fail(GraphError, f"op {row.name} cannot be saved", "a row that is not staticflow's own")
         return {"row": row.name}
+
+    def _rule(self, rule: Rule) -> dict[str, Any]:
+        for name, known in derivatives().items():
+            if known is rule:
+                return {"rule": name}
+        fail(GraphError, "a derivative cannot be saved", "a rule that is not staticflow's own")
 
     def _custom(self, schedule: Custom) -> dict[str, Any]:
         """A function of the step count, as the graph that it makes."""
@@ -238,9 +216,7 @@ class Decoder:
         return node if label is None else node.named(label)
 
     def _make(self, name: str, members: Mapping[str, Any], value: Any = None) -> Any:
-        cls = classes().get(name)
-        if cls is None:
-            fail(GraphError, f"there is no op {name!r}", do="load it with the version that saved it")
+        cls = known(classes(), name, "op")
         given = {key: self.value(v) for key, v in members.items()}
         if issubclass(cls, Leaf):
             given["serial"] = self._serials[given["serial"]]
@@ -259,7 +235,7 @@ class Decoder:
         for kind, decode in self._kinds().items():
             if kind in data:
                 return decode(data)
-        fail(GraphError, f"unknown data {sorted(data)}", do="load it with the version that saved it")
+        fail(GraphError, f"unknown data {sorted(data)}", do=OTHER_VERSION)
 
     def _kinds(self) -> dict[str, Callable[[Any], Any]]:
         return {
@@ -267,7 +243,8 @@ class Decoder:
             "dim": lambda d: parse_dim(d["dim"]),
             "type": lambda d: TensorType(self.value(d["shape"]), _dtype(d["type"])),
             "node": lambda d: self.nodes[d["node"]],
-            "row": _row,
+            "row": lambda d: known(rows(), d["row"], "op"),
+            "rule": lambda d: known(derivatives(), d["rule"], "derivative"),
             "token": lambda d: self._tokens.setdefault(d["token"], object()),
             "class": lambda d: self._make(d["class"], d["fields"]),
             "done": self._custom,
@@ -296,13 +273,6 @@ def _on(node: Node, inputs: tuple[Node, ...]) -> Node:
     return Node(node.op, inputs, node.type, node.where, node.label)
 
 
-def _row(data: Mapping[str, Any]) -> Row:
-    row = rows().get(data["row"])
-    if row is None:
-        fail(GraphError, f"there is no op {data['row']!r}", do="load it with the version that saved it")
-    return row
-
-
 def _dtype(name: str) -> str:
     if name not in DTYPES:
         fail(GraphError, f"there is no dtype {name!r}")
@@ -323,7 +293,7 @@ def _fresh_serials(nodes: Sequence[Mapping[str, Any]]) -> dict[int, int]:
 
 
 def check_sizes(roots: Sequence[Node]) -> None:
-    """Refuse axes that an op takes as equal and that are not: they would be read beyond their end."""
+    """Refuse axes that an op takes as equal and that are not: code would read beyond their end."""
     g = generalise(toposort(roots))
     for node, axes in g.axes.items():
         if isinstance(node.type, tuple):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.checks import check_indices, check_loss, index_limits
+from staticflow.checks import IndexLimit, check_indices, check_loss, index_limits, label_names
 from staticflow.compile import compile_graph
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import (
@@ -394,7 +395,7 @@ class Session:
         self, feeds: Mapping[Any, Any], batch_axis: str | None, train: bool
     ) -> tuple[Trainer, list[float]]:
         assert self.loss is not None or self._step_programs("") is not None
-        inputs = self.training_inputs()
+        inputs = self.training_inputs
         arrays, env = self.checked(inputs, match_feeds(inputs, feeds))
         batch = leading_dimension(inputs, batch_axis) if env else ""
         trainer = self.trainer(batch, env, {}, threads=1)
@@ -402,11 +403,24 @@ class Session:
             self._lr[0] = self.optimizer.base_lr
         return trainer, trainer.single(self._pool, arrays, self.step_count, train)
 
+    @cached_property
     def training_inputs(self) -> dict[str, Node]:
         """The inputs that a training step reads."""
+        return input_nodes(self._training_roots())
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The inputs of a training step in which a NaN can only be a mistake."""
+        outputs = flatten(self.outputs)
+        return [] if self.loss is None else label_names(self.loss, outputs, self.training_inputs)
+
+    @cached_property
+    def _training_limits(self) -> list[IndexLimit]:
+        return index_limits(self._training_roots())
+
+    def _training_roots(self) -> list[Node]:
         roots = [n for n in (self.loss, *self.metrics.values()) if n is not None]
-        updates = [u for s in self._states.nodes.values() for u in _updates(s)]
-        return input_nodes([*roots, *updates])
+        return [*roots, *(u for s in self._states.nodes.values() for u in _updates(s))]
 
     def checked(
         self, inputs: Mapping[str, Node], named: Mapping[str, Any]
@@ -414,8 +428,7 @@ class Session:
         """Fed values as arrays, and the sizes of the named dimensions."""
         arrays = {name: as_array(inputs[name], named[name]) for name in inputs}
         env = bind_sizes(inputs, arrays)
-        roots = [n for n in (self.loss, *self.metrics.values()) if n is not None]
-        check_indices(index_limits(roots), arrays, env)
+        check_indices(self._training_limits, arrays, env)
         return arrays, env
 
     # -- evaluating ------------------------------------------------------------------------------
@@ -451,7 +464,7 @@ class Session:
 
     def batch_name(self) -> str:
         """The dimension that training slices; "" where no input has a named leading one."""
-        inputs = self.training_inputs()
+        inputs = self.training_inputs
         if any(node.shape and not isinstance(node.shape[0], int) for node in inputs.values()):
             return leading_dimension(inputs, None)
         return ""

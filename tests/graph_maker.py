@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.dims import Dim
+from staticflow.dims import Dim, evaluate
 from staticflow.errors import ShapeError
+from staticflow.graph import toposort
+from staticflow.interpret import interpret
 
 Choose = Callable[[int], int]  # a number below the given one
 Array = NDArray[Any]
@@ -37,7 +39,7 @@ class Graph:
     lead: str = ""  # a dimension that leads most inputs, as rows do, and stands nowhere else
     nodes: list[Node] = field(default_factory=list)
     leaves: list[Node] = field(default_factory=list)
-    bounds: dict[str, int] = field(default_factory=dict)  # of index inputs
+    bounds: dict[str, Any] = field(default_factory=dict)  # of index inputs
     positive: set[str] = field(default_factory=set)  # dimensions that must not be 0
 
     def one_of(self, entries: Any) -> Any:
@@ -101,11 +103,11 @@ def values_for(graph: Graph, sizes: dict[str, int], rng: np.random.Generator) ->
     """Arrays for the leaves: whole numbers for exact graphs; in various layouts, some read-only."""
     values = {}
     for node in graph.leaves:
-        shape = tuple(n if isinstance(n, int) else n.evaluate(sizes) for n in node.shape)
+        shape = tuple(evaluate(n, sizes) for n in node.shape)
         if node.dtype == "bool":
             array = rng.integers(0, 2, shape).astype(bool)
-        elif graph.bounds.get(node.name):
-            bound = graph.bounds[node.name]
+        elif node.name in graph.bounds:
+            bound = max(evaluate(graph.bounds[node.name], sizes), 1)
             array = rng.integers(-bound, bound, shape)
         elif graph.exact or node.dtype not in FLOATS:
             array = rng.integers(-2, 3, shape)
@@ -407,14 +409,16 @@ def _gather(graph: Graph) -> Node | None:
     axis = graph.axis(x)
     size = x.shape[axis]
     graph.need(size)
+    if size == 0:
+        return None
     if graph.choose(2):
         shape = list(x.shape)
         shape[axis] = graph.one_of((1, 3, "a"))
         index = graph.leaf(tuple(shape), "int64")
-        graph.bounds[index.name] = size if isinstance(size, int) else 3
+        graph.bounds[index.name] = size
         return ops.take_along_axis(x, index, axis)
     index = graph.leaf((graph.one_of(SIZES),) * graph.choose(3), graph.one_of(("int32", "int64")))
-    graph.bounds[index.name] = size if isinstance(size, int) else 3
+    graph.bounds[index.name] = size
     return ops.take(x, index, axis)
 
 
@@ -452,3 +456,45 @@ SMOOTH = (
     *BOTH, _smooth_unary, _smooth_unary, _smooth_unary, _smooth_binary, _smooth_binary,
     _smooth_binary, _smooth_reduction, _smooth_reduction, _row_wise, _row_wise,
 )  # fmt: skip
+
+
+def sizes_for(graph: Graph, choose: Choose, entries: tuple[int, ...] = (0, 1, 2, 3, 5, 7)) -> Any:
+    """Values of the named dimensions; empty ones only where every op has a value for them."""
+    names = ("a", "b", "c", *((graph.lead,) if graph.lead else ()))
+    return {
+        name: max(entries[choose(len(entries))], 2 if name in graph.positive else 0)
+        for name in names
+    }
+
+
+def tolerance(graph: Graph, outputs: list[Node], values: dict[Node, Array]) -> tuple[float, float]:
+    """Relative and absolute, by the unit of rounding and the largest number on the way."""
+    if graph.exact:
+        return 0.0, 0.0
+    order = toposort(outputs)
+    largest = 1.0
+    for array in interpret(order, values, training=False):
+        finite = array[np.isfinite(array)] if array.dtype.kind == "f" else np.zeros(0)
+        largest = max(largest, float(np.abs(finite).max(initial=0.0)))
+    single = any(node.dtype == "float32" for node in order)
+    relative = 200 * float(np.finfo("float32" if single else "float64").eps)
+    return relative, relative * largest
+
+
+def assert_agree(
+    graph: Graph, outputs: list[Node], values: dict[Node, Array], found: Any
+) -> None:
+    """Compare arrays with what NumPy computes for the graph, node by node."""
+    relative, absolute = tolerance(graph, outputs, values)
+    for node, expected, array in zip(
+        outputs, interpret(outputs, values, training=False), found, strict=True
+    ):
+        assert array.dtype == expected.dtype == node.dtype
+        np.testing.assert_allclose(array, expected, relative, absolute)
+
+
+def with_gradients(graph: Graph, outputs: list[Node]) -> list[Node]:
+    """The last output, and the gradients of the sum of its sines by all float inputs."""
+    y = outputs[-1]
+    inputs = [x for x in graph.leaves if x.dtype in FLOATS]
+    return [y, *sf.grad(ops.sum(ops.sin(y)), inputs)] if y.dtype in FLOATS else [y]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,8 @@ from staticflow.checkpoint import DATA, DIGEST, _digest
 from staticflow.dims import Dim
 from staticflow.graph import format_graph
 from staticflow.scan import scan
-from staticflow.serialise import parse_dim, rows
+from staticflow.serialise import parse_dim
+from staticflow.vocabulary import rows
 
 Array = np.ndarray[Any, Any]
 
@@ -163,6 +167,33 @@ def test_loops(tmp_path: Path) -> None:
     for _ in range(3):
         assert loaded.step(feeds, batch_axis="time") == session.step(feeds, batch_axis="time")
     assert_equal(loaded, session)
+
+
+def test_native_routines_and_their_derivatives(tmp_path: Path) -> None:
+    a = sf.input("a", ("batch", 3, 3), "float64")
+    outputs = {"inv": ops.inv(a), "slope": sf.grad(ops.sum(ops.slogdet(a)[1]), a)}
+    session = sf.Session(outputs=outputs)
+    session.save(tmp_path / "m")
+    loaded = sf.Session.load(tmp_path / "m")
+    feeds = {"a": np.random.default_rng(0).standard_normal((4, 3, 3))}
+    for name in outputs:
+        np.testing.assert_array_equal(loaded.run(name, feeds), session.run(name, feeds))
+
+
+def test_another_process_resumes_bit_for_bit(tmp_path: Path) -> None:
+    session = network()
+    fit(session, 1, data())
+    session.save(tmp_path / "m")
+    np.savez(tmp_path / "data.npz", **data())
+    code = (
+        "import numpy as np, staticflow as sf; s = sf.Session.load('m');"
+        "s.fit(dict(np.load('data.npz')), epochs=1, batch_size=16, progress=False); s.save('n')"
+    )
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    fit(session, 1, data())
+    assert_equal(sf.Session.load(tmp_path / "n"), session)
 
 
 def test_any_tool_reads_the_weights(tmp_path: Path) -> None:

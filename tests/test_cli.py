@@ -190,6 +190,54 @@ def test_no_row_held_out(call) -> None:
     assert "60 rows to train on, 0 to test on" in run.out and "\ntest" not in run.out
 
 
+@pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
+def test_recurrent_models_read_a_row_in_steps(call, model: str) -> None:
+    path = write_table("points.csv", "side")
+    options = ("--target", "side", "--drop", "note", "--no-plot", "--model", model, *QUICK)
+    run = call("train", str(path), *options)
+    assert run.value("model").startswith(f"{model} 2x1-16-2, ")
+    assert run.accuracy("train") > 80
+    assert call("evaluate", "points.sf", str(path)).value("result") == run.value("test")
+
+
+@pytest.fixture
+def poem() -> Path:
+    path = Path("poem.txt")
+    path.write_text("the cat sat on the mat and the dog lay in the fog\n" * 60)
+    return path
+
+
+@pytest.mark.parametrize("hidden", ["32", "24,24"])
+@pytest.mark.parametrize("model", ["gru", "lstm"])
+def test_a_text_is_learnt_and_goes_on(call, poem: Path, model: str, hidden: str) -> None:
+    options = ("--steps", "25", "--epochs", "15", "--lr", "0.02", "--no-progress")
+    run = call("train", str(poem), "--model", model, "--hidden", hidden, *options)
+    assert float(run.value("test").split()[0]) < 1.5, "bits a character, of about 3.5 at random"
+    texts = [call("generate", "poem.sf", "--prompt", "the ", "--length", "40").out for _ in "ab"]
+    assert texts[0] == texts[1] and len(texts[0]) == 45
+    assert {"cat", "dog", "mat", "fog"} & set(texts[0].split())
+    other = call("generate", "poem.sf", "--prompt", "the ", "--length", "40", "--seed", "1")
+    assert other.out != texts[0]
+    found = call("evaluate", "poem.sf", str(poem))
+    assert found.value("result") == run.value("test")
+    assert found.value("data") == "poem.txt: 300 characters, the end held out from training"
+    assert "alphabet" in call("inspect", "poem.sf").out
+
+
+def test_reading_at_once_and_one_by_one_is_the_same(call, poem: Path) -> None:
+    from staticflow.cli.generate import Writer
+    from staticflow.cli.text import load_text_model
+
+    options = ("--hidden", "16", "--epochs", "1", "--no-progress", "--no-plot")
+    assert call("train", str(poem), *options).code == 0
+    session, card = load_text_model(Path("poem.sf"))
+    together, apart = Writer(session, card, 0), Writer(session, card, 0)
+    expected = together.read([1, 2, 3, 4])
+    for code in (1, 2, 3):
+        apart.read([code])
+    np.testing.assert_allclose(apart.read([4]), expected, rtol=1e-5, atol=1e-6)
+
+
 ERRORS = {
     "train none.csv": "there is no file none.csv",
     "train nothing": "there is no data set 'nothing'; 'digits' is bundled",
@@ -216,13 +264,24 @@ ERRORS = {
     "evaluate digits.sf points.csv": "there is no column 'pixel0'",
     "predict height.sf points.csv --probabilities": "predicts numbers; it has no --probabilities",
     "evaluate side.sf other.csv": "column 'side' at line 2 is 'up'; the model knows the classes",
+    "train poem.txt --model fnn": "poem.txt is a text; learn it with --model gru, lstm or rnn",
+    "train poem.txt --target side": "--target is for tables; poem.txt is a text",
+    "train short.txt": "short.txt is too short to learn from: 6 characters",
+    "predict poem.sf digits": "poem.sf is a model of a text; use it with `staticflow generate`",
+    "generate side.sf": "is a model of a table's rows; use it with `staticflow predict`",
+    "generate poem.sf --prompt X": "--prompt: the model was trained without the character 'X'",
+    "generate poem.sf --temperature 0": "0 is not a positive number",
+    "train points.csv --target side --drop note --model gru --steps 3": "2 columns cannot be cut",
+    "train points.csv --target side --drop note --model gru --hidden 4,5": "are equally wide",
     "fly": "invalid choice: 'fly'",
 }
 
 
 @pytest.fixture
-def files(digits: tuple[Path, str], call) -> None:
+def files(digits: tuple[Path, str], call, poem: Path) -> None:
     """What the wrong commands are given."""
+    assert call("train", str(poem), "--epochs", "1", "--no-plot", *QUICK).code == 0
+    Path("short.txt").write_text("abc\nde")
     write_table("points.csv", "side")
     write_table("heights.csv", "height")
     Path("bad.sf").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00nonsense")

@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from derivatives import check_derivatives, leaves_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_cases import CASES, Array, Case, f
-from test_ops import MAPS, operands
 
 import staticflow as sf
 from staticflow import Node, ops
@@ -20,6 +17,9 @@ from staticflow.graph import apply, format_graph, parts, toposort
 from staticflow.interpret import interpret
 from staticflow.op import Kind, MapRow, Op, table
 from staticflow.types import TensorType
+from tests.derivatives import check_derivatives, leaves_for
+from tests.op_cases import CASES, Array, Case, f
+from tests.test_ops import MAPS, operands
 
 
 @dataclass(frozen=True)

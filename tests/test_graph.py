@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from derivatives import leaves_for
 from hypothesis import given
 from hypothesis import strategies as st
-from op_cases import CASES, Case
 
 import staticflow as sf
 from staticflow import Node, ops
@@ -21,6 +19,8 @@ from staticflow.dims import AnyDim, Dim, divide, evaluate
 from staticflow.graph import Const, Input, format_graph, leaves, rebuild, toposort, with_inputs
 from staticflow.interpret import at_sizes, interpret
 from staticflow.op import Access, Classes, Kind, OpTable, View, declare, merge_strides, table
+from tests.derivatives import leaves_for
+from tests.op_cases import CASES, Case
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -13,6 +13,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import staticflow as sf
 from staticflow import ops
+from staticflow.scan import scan
 
 Array = np.ndarray[Any, Any]
 
@@ -67,16 +68,18 @@ def test_parameters_are_live() -> None:
 
 
 def test_what_it_reads_outlives_the_session() -> None:
-    session = network()
-    f = session.jit("y")
-    expected = session.run("y", {"x": rows(2)})
+    def prepare() -> tuple[Any, Array]:
+        session = network()
+        f = session.jit("y")
 
-    @numba.njit  # type: ignore[misc]
-    def call(x: Array) -> Array:
-        return f(x)
+        @numba.njit  # type: ignore[misc]
+        def call(x: Array) -> Array:
+            return f(x)
 
-    call(rows(2))
-    del session, f
+        call(rows(2))
+        return call, session.run("y", {"x": rows(2)})
+
+    call, expected = prepare()
     gc.collect()
     garbage = [np.full(64, np.nan, np.float32) for _ in range(2000)]
     np.testing.assert_array_equal(call(rows(2)), expected)
@@ -198,6 +201,28 @@ def test_large_products_get_their_scratch() -> None:
         for count in (200, 3, 200):
             found = session.jit(fetch)(data[:count])
             np.testing.assert_array_equal(found, session.run(fetch, {"x": data[:count]}))
+
+
+def test_loops_over_a_time_that_the_call_brings() -> None:
+    xs = sf.input("xs", ("time", "batch", 3))
+    w, u = sf.param("w", (3, 5)), sf.param("u", (5, 5))
+    start = xs[0] @ w * 0.0
+    last, ys = scan(lambda h, x: (ops.tanh(x @ w + h @ u),) * 2, start, xs)
+    session = sf.Session(outputs={"last": last, "ys": ys})
+    f = session.jit(("last", "ys"))
+    data = np.random.default_rng(0).standard_normal((7, 2, 3)).astype(np.float32)
+    for time in (7, 2, 4):
+        found, expected = f(data[:time]), session.run(["last", "ys"], {"xs": data[:time]})
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_native_routines() -> None:
+    a = sf.input("a", ("batch", 3, 3), "float64")
+    session = sf.Session(outputs={"inv": ops.inv(a), "slope": sf.grad(ops.sum(ops.det(a)), a)})
+    data = np.random.default_rng(0).standard_normal((4, 3, 3))
+    for fetch in ("inv", "slope"):
+        np.testing.assert_array_equal(session.jit(fetch)(data), session.run(fetch, {"a": data}))
 
 
 def test_labels_booleans_and_constants() -> None:

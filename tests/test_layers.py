@@ -18,14 +18,21 @@ LAYERS: dict[str, set[str]] = {
     "values and machine": {"errors", "dims", "types", "native", "plot"},
     "graph": {"op", "graph", "structure"},
     "vocabulary": {"ops"},
-    "graph to graph": {"differentiate", "simplify", "interpret", "generalise"},
-    "graph to loops": {
-        "buffers", "compile", "cost", "donate", "emit", "fuse", "loops", "lower", "memory",
-        "placement", "prepare", "recompute", "schedule",
+    "graph to graph": {
+        "differentiate", "simplify", "interpret", "generalise", "scan", "lift", "hoist",
     },
-    "programs": {"program", "reentrant", "runner", "checks", "feeds", "init", "parameters", "function"},
-    "training": {"learning_rates", "optim", "training", "history", "numerics", "progress"},
-    "session": {"session", "fitting", "explain", "checkpoint", "embed", "serialise"},
+    "graph to loops": {
+        "buffers", "compile", "cost", "donate", "emit", "fuse", "layout", "loops", "lower",
+        "memory", "placement", "prepare", "recompute", "schedule",
+    },
+    "programs": {
+        "program", "blocking", "reentrant", "runner", "checks", "feeds", "init", "parameters",
+        "function", "embed",
+    },
+    "training": {
+        "learning_rates", "optimizer", "optim", "training", "numerics", "history", "progress",
+    },
+    "session": {"session", "fitting", "explain", "serialise", "checkpoint"},
     "public": {""},
     "models": {"models"},
     "command line": {"data", "cli", "__main__"},

@@ -14,7 +14,7 @@ import jax.scipy.linalg as jsl  # noqa: E402
 
 import staticflow as sf  # noqa: E402
 from staticflow import ops  # noqa: E402
-from tests.matrix_cases import Case, check  # noqa: E402
+from matrix_cases import Case, check  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 pytestmark = pytest.mark.peers

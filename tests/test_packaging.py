@@ -147,6 +147,20 @@ def test_python_m_works_from_the_checkout() -> None:
     assert "train" in python("-m", "staticflow", "--help", cwd=ROOT)
 
 
+def test_no_module_hides_a_public_name() -> None:
+    """Importing `staticflow.x` sets the attribute `x`, which must not be a function of that name."""
+    code = """
+import importlib, pkgutil, types
+import staticflow
+for found in pkgutil.iter_modules(staticflow.__path__):
+    if found.name != "__main__":
+        importlib.import_module(f"staticflow.{found.name}")
+modules = {n for n in staticflow.__all__ if isinstance(getattr(staticflow, n), types.ModuleType)}
+print(*sorted(modules))
+"""
+    assert python("-c", code, cwd=ROOT).split() == ["init", "models", "ops", "optim"]
+
+
 def test_the_import_is_light() -> None:
     """Nothing that only some users need is imported with the package."""
     code = "import sys, staticflow; print(*sys.modules)"

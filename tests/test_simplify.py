@@ -7,11 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from derivatives import leaves_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_cases import CASES, Array, Case, f
-from test_grad import compose
 
 import staticflow as sf
 from staticflow import Node, ops
@@ -25,6 +22,9 @@ from staticflow.ops.rewrites import ALGEBRA
 from staticflow.ops.views import Expand, Squeeze
 from staticflow.simplify import resolve_mode, simplify
 from staticflow.types import TensorType
+from tests.derivatives import leaves_for
+from tests.op_cases import CASES, Array, Case, f
+from tests.test_grad import compose
 
 
 def structure(roots: Sequence[Node]) -> str:

@@ -53,7 +53,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--test-fraction", metavar="F", type=_fraction, help="default: 0.2; 0.1 of a text"
     )
     net = parser.add_argument_group("network")
-    net.add_argument("--model", choices=MODELS, default="fnn")
+    net.add_argument("--model", choices=MODELS, help="default: fnn; gru for a text")
     net.add_argument("--hidden", metavar="N,N", type=_widths, help="widths of the hidden layers")
     net.add_argument("--activation", default="relu", help="of an fnn: relu, tanh, gelu, ...")
     net.add_argument(

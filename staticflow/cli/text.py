@@ -55,8 +55,8 @@ class TextProblem:
         fraction = _TEST_FRACTION if options.test_fraction is None else options.test_fraction
         alphabet = self._text.alphabet()
         codes = encode(self._text.characters, alphabet, self._text.source)
-        self._train, self._test = split_text(codes, fraction)
-        if len(self._train) < max(_SMALLEST, 2 * self._steps):
+        self.train, self.test = split_text(codes, fraction)
+        if len(self.train) < max(_SMALLEST, 2 * self._steps):
             raise CommandError(
                 f"{options.source} is too short to learn from: {len(codes)} characters"
             )
@@ -69,29 +69,29 @@ class TextProblem:
         )
 
     def session(self) -> Session:
-        rows = len(self._train) // self._steps
+        rows = len(self.train) // self._steps
         steps = self.epochs * -(-rows // self._options.batch_size)
         return build(self._options, self.card, steps)
 
     def training_data(self) -> dict[str, Codes]:
-        return _feeds(self._train, self._steps)
+        return _feeds(self.train, self._steps)
 
     def test_data(self) -> dict[str, Codes] | None:
-        return _feeds(self._test, _LONG) if len(self._test) > 1 else None
+        return _feeds(self.test, _LONG) if len(self.test) > 1 else None
 
     def extra(self) -> dict[str, Any]:
         return write_card("text", asdict(self.card))
 
     def results(self, session: Session) -> list[tuple[str, str]]:
         numbers = sum(array.size for array in session.params.values())
-        count = f"{len(self._train):,} characters to train on, {len(self._test):,} to test on"
+        count = f"{len(self.train):,} characters to train on, {len(self.test):,} to test on"
         rows = [
             ("model", f"{self.card.model}, {numbers:,} parameters"),
             ("data", f"{self._text.source}: {count}; {len(self.card.alphabet)} different ones"),
             ("training", f"{self.epochs} epochs of batches of {self._options.batch_size}"),
         ]
-        if len(self._test) > 1:
-            rows.append(("test", f"{bits(session, self._test):.3f} bits a character"))
+        if len(self.test) > 1:
+            rows.append(("test", f"{bits(session, self.test):.3f} bits a character"))
         return rows
 
 

@@ -69,7 +69,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _problem(options: argparse.Namespace) -> Problem:
-    if Path(options.source).suffix.lower() in _TEXT:
+    is_text = Path(options.source).suffix.lower() in _TEXT
+    options.model = options.model or ("gru" if is_text else "fnn")
+    if is_text:
         from staticflow.cli.text import TextProblem
 
         return TextProblem(options)

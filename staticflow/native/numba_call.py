@@ -1,6 +1,6 @@
 """Calls of compiled entries from the user's own jitted functions.
 
-The three functions here stand in code that Numba compiles: they check the types of arrays and of
+The functions here stand in code that Numba compiles: they check the types of arrays and of
 scalars while it compiles, and leave a call of a C symbol. The address that the symbol is called
 with is a dynamic global of Numba's, so that nothing that holds it is kept in Numba's disk cache.
 """
@@ -35,7 +35,6 @@ def contiguous(array: Any) -> Any:
     return np.ascontiguousarray(array)
 
 
-@overload(contiguous, inline="always")
 def _contiguous(array: Any) -> Any:
     def copied(array: Any) -> Any:
         return np.ascontiguousarray(array)
@@ -46,9 +45,11 @@ def _contiguous(array: Any) -> Any:
     return copied if isinstance(array, types.Array) and array.layout != "C" else same
 
 
-@intrinsic
-def overlap(_typing_context: Any, first: Any, second: Any) -> Any:
-    """Whether two arrays share memory, given that both are contiguous."""
+overload(contiguous, inline="always")(_contiguous)
+
+
+def _overlap(_typing_context: Any, first: Any, second: Any) -> Any:
+    """overlap(a, b): whether two contiguous arrays share memory; a scalar does with none."""
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         if not all(isinstance(type_, types.Array) for type_ in sig.args):
@@ -59,6 +60,9 @@ def overlap(_typing_context: Any, first: Any, second: Any) -> Any:
         return builder.and_(before, builder.icmp_unsigned("<", b, a_end))
 
     return signature(types.boolean, first, second), generate
+
+
+overlap = intrinsic(_overlap)
 
 
 def _bounds(context: Any, builder: Any, type_: Any, value: Any) -> tuple[Any, Any]:
