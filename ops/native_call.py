@@ -20,13 +20,14 @@ Scratch = tuple[tuple[str, AnyDim], ...]
 class NativeCall(Op):
     """One call of `staticflow.native.routines.ROUTINES[routine]` on contiguous arrays.
 
-    The routine gets the inputs, the outputs and the scratch, then `routine_sizes`; it is chosen for
+    The routine gets the inputs, the outputs and the scratch, then `routine_sizes` and `sizes`; it is chosen for
     the dtype of the first input. Leading axes are a batch, which the routine loops over.
     """
 
     kind = Kind.CALL
     routine: ClassVar[str]
     multiplies: ClassVar[bool] = False  # whether the routine calls the matrix product
+    fails: ClassVar[bool] = False  # whether it returns a code, 0 for success
 
     def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
         """Sizes and flags, from the size classes of the inputs' axes."""

@@ -80,6 +80,7 @@ class Expand(View):
     """Insert axes of size 1 at positions `axes` of the result."""
 
     axes: tuple[int, ...]
+    keeps_order = True
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape(self._insert(xs[0].shape, 1))
@@ -120,6 +121,7 @@ class Squeeze(View):
     """Drop `axes`, which have size 1."""
 
     axes: tuple[int, ...]
+    keeps_order = True
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape(self._drop(xs[0].shape))
@@ -214,6 +216,7 @@ class Reshape(View):
 
     shape: Shape
     groups: tuple[tuple[int, int], ...]
+    keeps_order = True
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape(self.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from staticflow import ops
+from staticflow.custom import custom_op
 from staticflow.differentiate import grad, hessian, hvp, jacobian, jvp, vjp
 from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError
 from staticflow.graph import Node, const, input, param, state, update
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from staticflow.session import Session
 
 __all__ = [  # fmt: skip
-    "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError", "const",
+    "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError", "const", "custom_op",
     "function", "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp", "models", "ops",
     "optim", "param", "scan", "state", "update", "vjp",
 ]

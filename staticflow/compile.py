@@ -17,11 +17,12 @@ from staticflow.generalise import Generalised
 from staticflow.graph import Node
 from staticflow.hoist import rearrange
 from staticflow.layout import lay_out, place_assemblies
+from staticflow.loop_passes import drop_unused, map_bodies, merge_scans, separate_bodies
 from staticflow.memory import MemoryPlan, plan_memory
 from staticflow.placement import Placement, place
 from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
-from staticflow.scan import Scan, drop_unused, map_bodies, merge_scans, separate_bodies
+from staticflow.recurrence import Scan
 from staticflow.schedule import Step, schedule
 from staticflow.simplify import resolve_mode, simplify
 

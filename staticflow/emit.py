@@ -262,7 +262,13 @@ def _emit_call(driver: _Driver, step: CallStep) -> None:
     driver.calls.add(step.routine)
     arguments = [driver.name(b) for b in step.buffers] + [driver.size(n) for n in step.sizes]
     arguments += [f"T[{WORK}]"] if step.multiplies else []
-    driver.write(f"{step.routine}({', '.join(arguments)})")
+    call = f"{step.routine}({', '.join(arguments)})"
+    if not step.fails:
+        driver.write(call)
+        return
+    driver.write(f"code = {call}")
+    driver.write("if code != 0:")
+    driver.write("    return code")
 
 
 def _emit_loop(driver: _Driver, step: LoopStep) -> None:

@@ -16,10 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from staticflow.bodies import slot, substitute
+from staticflow.copying import in_order
 from staticflow.graph import Node, Part, apply, parts, rebuild, through_views, toposort, with_inputs
 from staticflow.lift import CannotLiftError, Lifter
+from staticflow.loop_passes import map_bodies
 from staticflow.op import OPS, Kind, Map, Reduce
-from staticflow.scan import Scan, map_bodies, slot, substitute
+from staticflow.recurrence import Scan
 
 
 def rearrange(roots: Sequence[Node]) -> list[Node]:
@@ -62,7 +65,7 @@ def _hoist(op: Scan, inputs: Sequence[Node]) -> tuple[Scan, tuple[Node, ...]]:
     init, xs, consts = op.split(inputs)
     lifter = Lifter(
         op.length,
-        dict(zip(op.xs, xs, strict=True)),
+        dict(zip(op.xs, map(in_order, xs), strict=True)),
         dict(zip(op.consts, consts, strict=True)),
         _refuse,
     )
@@ -123,7 +126,7 @@ def _sink(op: Scan, inputs: Sequence[Node], node: Node) -> list[Node]:
     sinking = _Sinking(op)
     lifter = _BodyLifter(
         op.length,
-        dict(zip(op.xs, xs, strict=True)),
+        dict(zip(op.xs, map(in_order, xs), strict=True)),
         dict(zip(op.consts, consts, strict=True)),
         sinking.need,
     )

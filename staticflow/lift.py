@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from staticflow.bodies import Slot
 from staticflow.dims import AnyDim
 from staticflow.graph import Node, apply
 from staticflow.op import OPS, Kind
@@ -56,7 +57,7 @@ class Lifter:
         return result, True
 
     def _is_free(self, node: Node) -> bool:
-        return type(node.op).__name__ != "Slot"
+        return not isinstance(node.op, Slot)
 
     def _apply(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
         if node.op.kind is Kind.CONTRACT:

@@ -312,6 +312,7 @@ class View(Op):
 
     kind = Kind.VIEW
     repeats = False  # whether elements are seen more than once
+    keeps_order = False  # whether elements stay neighbours in row-major order
 
     def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
         """The access of the result; None where strides cannot express it and a copy is needed."""

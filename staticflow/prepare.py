@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from staticflow.buffers import view_access
+from staticflow.copying import COPY
 from staticflow.dims import product
 from staticflow.fuse import fuse
 from staticflow.generalise import Generalised, generalise
@@ -26,10 +25,9 @@ from staticflow.graph import (
     toposort,
     with_inputs,
 )
-from staticflow.op import Access, Kind, Map, MapRow
+from staticflow.op import Access, Kind
 from staticflow.recompute import recompute
 
-COPY = Map(MapRow("copy", "x", "{x}", np.array, lambda g, y, x: (g,), "The same elements."))
 COMPUTED = (
     Kind.MAP, Kind.REDUCE, Kind.GATHER, Kind.SCATTER, Kind.CONTRACT, Kind.ASSEMBLE, Kind.PART,
     Kind.CALL,

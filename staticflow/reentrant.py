@@ -125,30 +125,36 @@ def entry_source(
         if buffer is not None
     ]
     arguments = ["context", *names]
-    return "\n".join(
-        [
-            f"def entry({', '.join([*arguments, *buffers])}):",
-            "    records = i8ptr(context)[0]",
-            f"    number = thread_hash() & {RECORDS - 1}",
-            f"    place = records + {8 * width} * number",
-            f"    while swap_if_zero(place + {8 * BUSY}, 1) != 0:",
-            "        number += 1",
-            f"        place = records + {8 * width} * (number & {RECORDS - 1})",
-            f"        if (number & {RECORDS - 1}) == 0:",
-            "            yield_processor()",
-            "    record = i8ptr(place)",
-            "    result = 0",
-            f"    if {stale}:",
-            f"        result = prepare({', '.join([*arguments, 'place'])})",
-            "    if result == 0:",
-            f"        block = record[{BLOCK}]",
-            "        T = i8ptr(block)",
-            *(f"    {line}" for line in binds),
-            f"        result = driver(block, block + {8 * t_words})",
-            f"    store_release(place + {8 * BUSY}, 0)",
-            "    return result",
-        ]
-    )
+    lines = [
+        f"def entry({', '.join([*arguments, *buffers])}):",
+        *_take_block(width),
+        "    record = i8ptr(place)",
+        "    result = 0",
+        f"    if {stale}:",
+        f"        result = prepare({', '.join([*arguments, 'place'])})",
+        "    if result == 0:",
+        f"        block = record[{BLOCK}]",
+        "        T = i8ptr(block)",
+        *(f"    {line}" for line in binds),
+        f"        result = driver(block, block + {8 * t_words})",
+        f"    store_release(place + {8 * BUSY}, 0)",
+        "    return result",
+    ]
+    return "\n".join(lines)
+
+
+def _take_block(width: int) -> list[str]:
+    """Look for a record that is not busy, from one on that is mostly this thread's own."""
+    return [
+        "    records = i8ptr(context)[0]",
+        f"    number = thread_hash() & {RECORDS - 1}",
+        f"    place = records + {8 * width} * number",
+        f"    while swap_if_zero(place + {8 * BUSY}, 1) != 0:",
+        "        number += 1",
+        f"        place = records + {8 * width} * (number & {RECORDS - 1})",
+        f"        if (number & {RECORDS - 1}) == 0:",
+        "            yield_processor()",
+    ]
 
 
 def prepare_source(program: Program, sizes: Sequence[str]) -> str:

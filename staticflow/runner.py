@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from staticflow.checks import IndexLimit
 from staticflow.dims import evaluate
 from staticflow.emit import HEADER
+from staticflow.errors import GraphError, fail
 from staticflow.graph import Node
+from staticflow.native.routines import FAILURES
 from staticflow.program import Frame, Program
 
 Array = NDArray[Any]
@@ -33,6 +35,16 @@ class _Bound:
     staged: list[Array | None]  # for each input; None: bind the fed array
     results: list[Array | None]  # for each output; None: allocate a result
     shapes: list[tuple[int, ...]]
+
+
+def check_call(code: int) -> None:
+    """Raise if a program ended with the code of a custom op that failed."""
+    if code in FAILURES:
+        fail(
+            GraphError,
+            f"{FAILURES[code]} raised an error, or returned other shapes than `infer` gives",
+            do="call the jitted function itself on the same arrays to see what is wrong",
+        )
 
 
 class Runner:
@@ -59,7 +71,7 @@ class Runner:
                 bound = self._bound[key] = self._bind(arrays, env)
             self._feed(bound, arrays)
             results = self._targets(bound)
-            self.program.call(*bound.frame.addresses)
+            check_call(self.program.call(*bound.frame.addresses))
             return [
                 own.copy() if own is not None else out
                 for own, out in zip(bound.results, results, strict=True)

@@ -108,6 +108,7 @@ class CallStep:
     sizes: tuple[AnyDim, ...]
     node: Node
     multiplies: bool = False  # whether it needs the scratch of the matrix product
+    fails: bool = False  # whether it gives a code, 0 for success
 
     @property
     def reads(self) -> frozenset[int]:
@@ -259,12 +260,12 @@ def _call(node: Node, layout: Layout) -> Step:
         count = layout.buffers[outputs[0]].count
         return CollectiveStep(inputs[0], outputs[0], count, op.combine, node)
     shapes = [layout.g.axes[x] for x in node.inputs]
-    sizes = tuple(op.routine_sizes(*shapes))
+    sizes = (*op.routine_sizes(*shapes), *layout.g.symbols[node])
     routine = f"{op.routine}_{SUFFIX[node.inputs[0].dtype]}"
     own = node.inputs[0].dtype
     scratch = [_temp(node, dtype or own, n, layout) for dtype, n in op.scratch(*shapes)]
     buffers = (*inputs, *outputs, *scratch)
-    return CallStep(routine, buffers, len(inputs), sizes, node, op.multiplies)
+    return CallStep(routine, buffers, len(inputs), sizes, node, op.multiplies, op.fails)
 
 
 def _temp(node: Node, dtype: str, count: AnyDim, layout: Layout) -> int:

@@ -153,8 +153,8 @@ class Encoder:
         return {"row": row.name}
 
     def _rule(self, rule: Rule) -> dict[str, Any]:
-        for name, known in derivatives().items():
-            if known is rule:
+        for name, entry in derivatives().items():
+            if entry is rule:
                 return {"rule": name}
         fail(GraphError, "a derivative cannot be saved", "a rule that is not staticflow's own")
 

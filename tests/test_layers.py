@@ -19,7 +19,8 @@ LAYERS: dict[str, set[str]] = {
     "graph": {"op", "graph", "structure"},
     "vocabulary": {"ops"},
     "graph to graph": {
-        "differentiate", "simplify", "interpret", "generalise", "scan", "lift", "hoist",
+        "custom", "differentiate", "simplify", "interpret", "generalise", "scan", "lift", "hoist",
+        "bodies", "recurrence", "through_time", "loop_passes",
     },
     "graph to loops": {
         "buffers", "compile", "cost", "donate", "emit", "fuse", "layout", "loops", "lower",

@@ -42,6 +42,8 @@ ROUTINES = {
 }
 # Routines that are made at run time: the functions of custom ops.
 PROVIDED: dict[str, Provider] = {}
+# What a routine was that ended with this code instead of 0.
+FAILURES: dict[int, str] = {}
 
 
 def routine(toolchain: Toolchain, name: str, suffix: str) -> External:

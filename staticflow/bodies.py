@@ -1,0 +1,95 @@
+"""The bodies of loops: graphs over SLOTS, which stand for what a loop hands to each of its steps.
+
+A body is cut out of the graph around it: what depends on the slots is computed inside, in each
+step; whatever else of the outer graph it uses is a constant to it, computed outside, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from staticflow.graph import Leaf, Node, apply, is_implicit, through_views, toposort, with_inputs
+from staticflow.op import Kind
+from staticflow.types import TensorType
+
+
+@dataclass(frozen=True, eq=False)
+class Slot(Leaf):
+    """A value that a loop hands to its body."""
+
+
+def slot(label: str, type_: TensorType) -> Node:
+    """A new slot of a body."""
+    return apply(Slot(label, type_))
+
+
+def _stays_inside(node: Node) -> bool:
+    """Whether a body computes a node itself: it is implicit, or repeats an outer node's elements."""
+    repeats = node.op.kind is Kind.VIEW and getattr(node.op, "repeats", False)
+    return repeats or is_implicit(through_views(node)[0])
+
+
+def capture(
+    outputs: Sequence[Node], slots: Sequence[Node]
+) -> tuple[list[Node], list[Node], list[Node]]:
+    """Cut a body out of the graph around it.
+
+    Returns the outputs over slots only, the new slots for constants, and the outer nodes that these
+    stand for. What does not depend on the slots is computed outside, once.
+    """
+    inside = set(slots)
+    for node in toposort(outputs):
+        if any(x in inside for x in node.inputs):
+            inside.add(node)
+    consts: dict[Node, Node] = {}
+
+    def stand_in(node: Node) -> Node:
+        if node not in consts:
+            consts[node] = slot(f"const {node.name}", node.type)
+        return consts[node]
+
+    new: dict[Node, Node] = {s: s for s in slots}
+    for node in _needed(outputs, inside):
+        if node in new:
+            continue
+        if node not in inside and not _stays_inside(node):
+            new[node] = stand_in(node)
+        else:
+            new[node] = with_inputs(node, tuple(new[x] for x in node.inputs))
+    return [new[node] for node in outputs], list(consts.values()), list(consts)
+
+
+def _needed(outputs: Sequence[Node], inside: set[Node]) -> Iterator[Node]:
+    """The nodes that a body computes, and the outer ones that it uses, inputs before users."""
+    order: list[Node] = []
+    done: set[Node] = set()
+    stack: list[tuple[Node, bool]] = [(node, False) for node in reversed(outputs)]
+    while stack:
+        node, ready = stack.pop()
+        if node in done:
+            continue
+        opened = node in inside or _stays_inside(node)
+        if ready or not opened:
+            done.add(node)
+            order.append(node)
+        else:
+            stack.append((node, True))
+            stack += [(x, False) for x in node.inputs if x not in done]
+    return iter(order)
+
+
+def substitute(roots: Sequence[Node], places: dict[Node, Node]) -> list[Node]:
+    """The graph with some nodes replaced; what only these needed falls away."""
+    new: dict[Node, Node] = dict(places)
+    stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if node in new:
+            continue
+        if ready:
+            new[node] = with_inputs(node, tuple(new[x] for x in node.inputs))
+        else:
+            stack.append((node, True))
+            stack += [(x, False) for x in node.inputs if x not in new]
+    return [new[root] for root in roots]

@@ -1,0 +1,141 @@
+"""The user's jitted functions as native routines, called from compiled code without Python.
+
+A wrapper is generated around each: it makes arrays of addresses and sizes, calls the function, and
+copies what it returns into the outputs. It gives 0, or the routine's code where the function raised
+or returned other shapes than were declared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from staticflow.native.objects import External, KernelSource, Signature
+from staticflow.native.routines import FAILURES, PROVIDED
+from staticflow.native.toolchain import Toolchain
+
+FIRST_CODE = 1000  # of failures; smaller ones mean something else to the training loop
+
+
+class Slot(NamedTuple):
+    """An argument or result of a function: dtype and number of axes."""
+
+    dtype: str
+    ndim: int
+
+
+def provide(function: Any, inputs: Sequence[Slot], outputs: Sequence[Slot], label: str) -> str:
+    """Enter a jitted function among the routines; returns the routine's name."""
+    key = fingerprint(function)
+    digest = hashlib.sha256(repr((key, tuple(inputs), tuple(outputs))).encode()).hexdigest()
+    name = f"custom{digest[:16]}"
+    code = FIRST_CODE + int(digest[:7], 16)
+    FAILURES[code] = label
+    source = _wrapper(name, inputs, outputs, code)
+    count = len(inputs) + len(outputs) + sum(slot.ndim for slot in (*inputs, *outputs))
+
+    def provider(toolchain: Toolchain, suffix: str) -> External:
+        kernel = KernelSource(
+            name=name,
+            source=source,
+            signature=Signature("i8", ("i8",) * count),
+            namespace=lambda: _namespace(function),
+            namespace_key=(key,),
+            fastmath=(),
+            noalias=False,
+            error_result=code,
+        )
+        return toolchain.kernel(kernel).external
+
+    PROVIDED[name] = provider
+    return name
+
+
+def _wrapper(name: str, inputs: Sequence[Slot], outputs: Sequence[Slot], code: int) -> str:
+    slots = [*((f"x{k}", s) for k, s in enumerate(inputs)),
+             *((f"y{k}", s) for k, s in enumerate(outputs))]  # fmt: skip
+    sizes = [f"{letter}_{axis}" for letter, slot in slots for axis in range(slot.ndim)]
+    lines = [f"def {name}({', '.join([*(f'p{letter}' for letter, _ in slots), *sizes])}):"]
+    for letter, slot in slots:
+        shape = "".join(f"{letter}_{axis}, " for axis in range(slot.ndim)) or "1,"
+        lines.append(f"    {letter} = carray(pointer(p{letter}), ({shape}), {slot.dtype})")
+    arguments = ", ".join(f"x{k}" if s.ndim else f"x{k}[0]" for k, s in enumerate(inputs))
+    results = [f"r{k}" for k in range(len(outputs))]
+    lines.append(f"    {', '.join(results)} = function({arguments})")
+    for k, slot in enumerate(outputs):
+        if slot.ndim:
+            lines += [f"    if r{k}.shape != y{k}.shape:", f"        return {code}"]
+            lines.append(f"    y{k}[:] = r{k}")
+        else:
+            lines.append(f"    y{k}[0] = r{k}")
+    return "\n".join([*lines, "    return 0", ""])
+
+
+def _namespace(function: Any) -> dict[str, object]:
+    from llvmlite import ir
+    from numba import carray
+    from numba.core import types as numba_types
+    from numba.extending import intrinsic
+
+    def pointer(_context: Any, address: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+            return builder.inttoptr(values[0], ir.IntType(8).as_pointer())
+
+        return numba_types.voidptr(numba_types.int64), generate
+
+    return {
+        "pointer": intrinsic(pointer), "carray": carray, "function": function,
+        "float32": np.float32, "float64": np.float64, "int32": np.int32, "int64": np.int64,
+        "bool": np.bool_,
+    }  # fmt: skip
+
+
+def fingerprint(function: Any) -> str:
+    """A hash over a jitted function's code, its options, and what it refers to."""
+    digest = hashlib.sha256(sys.version.encode())
+    _add(digest, function, set())
+    return digest.hexdigest()
+
+
+def _add(digest: Any, value: Any, seen: set[int]) -> None:
+    python = getattr(value, "py_func", value)
+    if isinstance(python, types.FunctionType):
+        if id(python) not in seen:
+            seen.add(id(python))
+            digest.update(repr(sorted(getattr(value, "targetoptions", {}).items())).encode())
+            _add_code(digest, python, python.__code__, seen)
+    elif isinstance(value, types.CodeType | types.BuiltinFunctionType | type | np.ufunc):
+        digest.update(repr(getattr(value, "__qualname__", value)).encode())
+    elif isinstance(value, types.ModuleType):
+        digest.update(f"{value.__name__} {getattr(value, '__version__', '')}".encode())
+    elif isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
+    elif isinstance(value, tuple | list):
+        digest.update(f"{type(value).__name__} {len(value)}".encode())
+        for entry in value:
+            _add(digest, entry, seen)
+    elif isinstance(value, int | float | complex | str | bytes | np.generic | types.NoneType):
+        digest.update(f"{type(value).__name__} {value!r}".encode())
+    else:
+        digest.update(secrets.token_bytes())  # what it holds cannot be told: never shared
+
+
+def _add_code(digest: Any, function: Any, code: types.CodeType, seen: set[int]) -> None:
+    digest.update(code.co_code + repr((code.co_names, code.co_varnames)).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            _add_code(digest, function, constant, seen)
+        else:
+            _add(digest, constant, seen)
+    for name in code.co_names:
+        if name in function.__globals__:
+            _add(digest, function.__globals__[name], seen)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        digest.update(name.encode())
+        _add(digest, cell.cell_contents, seen)
