@@ -9,26 +9,25 @@ from staticflow.custom import custom_op
 from staticflow.differentiate import grad, hessian, hvp, jacobian, jvp, vjp
 from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError
 from staticflow.graph import Node, const, input, param, state, update
+from staticflow.scan import scan
 
 if TYPE_CHECKING:
     from staticflow import init, models, optim
-    from staticflow.function import function
     from staticflow.history import History
-    from staticflow.scan import scan
     from staticflow.session import Session
+    from staticflow.stateless import function
 
-__all__ = [  # fmt: skip
-    "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError", "const", "custom_op",
-    "function", "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp", "models", "ops",
-    "optim", "param", "scan", "state", "update", "vjp",
-]
+__all__ = [
+    "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError",
+    "const", "custom_op", "function", "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp",
+    "models", "ops", "optim", "param", "scan", "state", "update", "vjp",
+]  # fmt: skip
 
 # What declaring a graph does not need is imported when it is first asked for.
 _LATER = {
     "History": "staticflow.history",
     "Session": "staticflow.session",
-    "function": "staticflow.function",
-    "scan": "staticflow.scan",
+    "function": "staticflow.stateless",
 }
 _MODULES = ("init", "models", "optim")
 

@@ -58,7 +58,8 @@ class BlockedFrame:
         return int(self.table.ctypes.data), 0
 
     @property
-    def T(self) -> NDArray[np.int64]:  # noqa: N802 - the table's name everywhere
+    def T(self) -> NDArray[np.int64]:
+        """The table of buffers of a whole block."""
         return self.frames[0].T
 
     def bind(self, buffer: int, address: int) -> None:

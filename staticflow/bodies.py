@@ -25,7 +25,7 @@ def slot(label: str, type_: TensorType) -> Node:
 
 
 def _stays_inside(node: Node) -> bool:
-    """Whether a body computes a node itself: it is implicit, or repeats an outer node's elements."""
+    """Whether a body computes a node itself: it is implicit, or repeats an outer one's elements."""
     repeats = node.op.kind is Kind.VIEW and getattr(node.op, "repeats", False)
     return repeats or is_implicit(through_views(node)[0])
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from staticflow.dims import AnyDim, product
+from staticflow.dims import AnyDim
 from staticflow.fuse import Group, is_row_reduction
 from staticflow.generalise import Generalised
 from staticflow.graph import Node, is_implicit, through_views
@@ -95,7 +95,7 @@ def view_access(node: Node, base: Access, g: Generalised) -> Access | None:
 
 
 def stored_nodes(groups: Sequence[Group], outputs: Sequence[Node]) -> set[Node]:
-    """The computed nodes that need a buffer: read by another kernel, a later stage or the caller."""
+    """The computed nodes that need a buffer: others read them, or a later stage."""
     stored = {through_views(node)[0] for node in outputs}
     for group in groups:
         for node in group.nodes:

@@ -50,11 +50,12 @@ def _describe(
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """A session as plain data and tensors."""
     encoder = Encoder()
+    optimizer = encoder.value(session.optimizer)
     graph = {
         "outputs": encoder.structure(session.outputs),
         "metrics": encoder.structure(session.metrics),
         "loss": encoder.structure(session.loss),
-        "optimizer": encoder.value(session.optimizer),
+        "optimizer": optimizer,
         "updates": encoder.updates(),
         "nodes": encoder.nodes,
     }

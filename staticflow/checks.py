@@ -1,4 +1,4 @@
-"""Checks on what a session is given: losses that are scalars, labels and indices that are in range."""
+"""Checks on what a session is given: scalar losses, labels and indices that are in range."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def index_limits(outputs: Sequence[Node]) -> list[IndexLimit]:
         for x, low, high in _bounds(node):
             source = _source(x)
             name = source.name if isinstance(source.op, Input) else None
-            if name is not None or (node.op.kind is not Kind.ALIAS and not (isinstance(high, int) and high)):
+            if name is not None or (
+                node.op.kind is not Kind.ALIAS and not (isinstance(high, int) and high)
+            ):
                 limits[(name, low, high)] = IndexLimit(name, low, high, node)
     return list(limits.values())
 

@@ -1,7 +1,8 @@
 """The cost model: how long a step takes, and so on how many shards it pays to run it.
 
-A pure function of sizes, thread count and vector width, so that runs repeat bit for bit. Its constants are
-nanoseconds on a current core, rounded; what matters is their ratio to the cost of a barrier.
+A pure function of sizes, thread count and vector width, so that runs repeat bit for bit. Its
+constants are nanoseconds on a current core, rounded; what matters is their ratio to the cost of a
+barrier.
 """
 
 from __future__ import annotations

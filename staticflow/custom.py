@@ -21,8 +21,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from staticflow.dims import AnyDim
 from staticflow.errors import DTypeError, GraphError, fail
 from staticflow.graph import Node, apply, parts

@@ -1,7 +1,7 @@
 """Let an output take over the buffer of a leaf: a parameter's next value in the parameter's place.
 
 This is sound when every read of the leaf happens before the write: in an earlier kernel, or in the
-same kernel at the same element. Where it is not, the output is computed aside and copied at the end.
+same kernel at the same element. Where it is not, the output is computed aside and copied last.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ and S with the sizes, reads both once, and calls the kernels in order:
     def step(T, S):
         n0, n1, n2 = S[1], S[2], S[3]
         x, w, z = T[8], T[9], T[10]
-        gemm_f4(n0, n2, n1, x, n1, 1, w, n2, 1, z, n2, 0, T[0])      # model.py:12: z = x @ w
+        gemm_f4(n0, n2, n1, x, n1, 1, w, n2, 1, z, n2, 0, T[0], T[5])  # model.py:12: z = x @ w
         add_maximum(z, b, h, n0, n2)                                 # model.py:13: h = ...
         return 0
 """
@@ -84,7 +84,11 @@ def _statement(write: Writer, statement: Stmt) -> None:
     elif isinstance(statement, Let):
         text = str(statement.value)
         cast = statement.dtype in INTEGERS and not isinstance(statement.value, Load)
-        write(f"{statement.name} = {statement.dtype}({text})" if cast else f"{statement.name} = {text}")
+        write(
+            f"{statement.name} = {statement.dtype}({text})"
+            if cast
+            else f"{statement.name} = {text}"
+        )
     elif isinstance(statement, Assign):
         write(f"{statement.name} = {statement.value}")
     else:
@@ -192,7 +196,8 @@ def driver_source(
             head(f"{size} = S[{_size_entry(size)}]")
         for index in sorted(driver.used_buffers):
             head(f"{buffer_name(buffers[index])} = T[{HEADER + index}]")
-    driver.write("return 0")
+    stopped = f"1 if load_acquire(T[{STOP}]) != 0 else 0"  # a product may be unfinished
+    driver.write(f"return {stopped if driver.products else 0}")
     return DriverText(
         head.text + driver.write.text,
         driver.kernels,
@@ -246,7 +251,7 @@ def _emit_product(driver: _Driver, step: ProductStep) -> None:
 
     a, b = operand_text(step.a, extras[0]), operand_text(step.b, extras[1])
     c = operand_text(step.c, extras[2])[:2]
-    driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, '0', f'T[{WORK}]'])})")
+    driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, '0', f'T[{WORK}], T[{STOP}]'])})")
     driver.write.depth = depth
 
 

@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import NoReturn
 
-_PACKAGE = os.path.dirname(os.path.realpath(__file__))
+_PACKAGE = Path(__file__).resolve().parent
 # The packages `ops` and `models` lie beside `staticflow` in a checkout and below it when installed.
 _OWN_FOLDERS = tuple(
-    os.path.realpath(os.path.join(_PACKAGE, part)) + os.sep for part in (".", "ops", "models")
+    str((_PACKAGE / part).resolve()) + os.sep for part in (".", "ops", "models")
 )
 
 
@@ -54,7 +55,7 @@ class Where:
 
     def __str__(self) -> str:
         text = linecache.getline(self.file, self.line).strip()
-        place = f"{os.path.basename(self.file)}:{self.line}"
+        place = f"{Path(self.file).name}:{self.line}"
         return f"{place}: {text}" if text else place
 
 

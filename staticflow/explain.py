@@ -1,4 +1,4 @@
-"""What a session compiled to, as text: graph, kernels, memory plan, choices, and time per kernel."""
+"""What a session compiled to, as text: graph, kernels, memory plan, choices, time per kernel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from staticflow.blocking import BlockedFrame
 from staticflow.emit import PROFILE, describe
 from staticflow.graph import format_graph
 from staticflow.program import Frame, Program
@@ -60,7 +61,9 @@ def _memory(program: Program) -> list[str]:
     for buffer, slot in plan.slot_of.items():
         first, last = plan.live[buffer]
         node = program.compiled.layout.buffers[buffer].node
-        lines.append(f"  {node.name} (buffer {buffer}) in slot {slot}, live in steps {first}..{last}")
+        lines.append(
+            f"  {node.name} (buffer {buffer}) in slot {slot}, live in steps {first}..{last}"
+        )
     return lines or ["  no temporaries"]
 
 
@@ -77,17 +80,21 @@ class Profile:
         return "\n".join([*lines, f"{total:10.3f} us in all kernels"])
 
 
-def profile_program(program: Program, frame: Frame, repeat: int) -> list[tuple[float, str]]:
+def profile_program(
+    program: Program, frame: Frame | BlockedFrame, repeat: int
+) -> list[tuple[float, str]]:
     """The mean microseconds of every step of a program, over `repeat` runs."""
     steps = program.compiled.steps
     cycles = np.zeros(max(1, len(steps)), np.int64)
-    frame.T[PROFILE] = cycles.ctypes.data
+    # of a shard that runs in blocks, the first block stands for all
+    first = frame.frames[0] if isinstance(frame, BlockedFrame) else frame
+    first.T[PROFILE] = cycles.ctypes.data
     call: Any = program.timed.bind()
-    call(*frame.addresses)
+    call(*first.addresses)
     cycles[:] = 0
     begin = time.perf_counter()
     for _ in range(repeat):
-        call(*frame.addresses)
+        call(*first.addresses)
     seconds = time.perf_counter() - begin
     per_cycle = seconds * 1e6 / max(1, int(cycles.sum()))
     return [

@@ -20,13 +20,12 @@ from staticflow.feeds import leading_dimension, match_feeds
 from staticflow.graph import Node
 from staticflow.history import History
 from staticflow.progress import Progress
-from staticflow.training import Trainer
+from staticflow.training import INLINE_NS, Trainer
 
 if TYPE_CHECKING:
     from staticflow.session import Session
 
 Array = NDArray[Any]
-INLINE_NS = 20e6  # a native call this short is made by the calling thread itself
 MAX_PERMUTATION = 1 << 22  # rows shuffled ahead, over all epochs of a call
 NS_PER_CALL = 200e6  # the cost model may be off by some; Ctrl-C does not depend on it
 
@@ -204,7 +203,6 @@ class Fit:
             inputs = self.inputs
             rows = read_rows(session, inputs, feeds, self.batch_axis)
             trainer, values = session._run_batch(feeds, self.batch_axis, train=True)
-            session.step_count += 1
             totals += np.array(values) * rows.count
             count += rows.count
             bar.update(session.step_count, values[0])

@@ -17,9 +17,9 @@ import numpy as np
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, GraphError, ShapeError, Where, fail, user_line
+from staticflow.init import resolve
 from staticflow.op import OPS, Array, Axes, Classes, Kind, Op, OutType
 from staticflow.types import Shape, TensorType, as_dtype, as_shape
-
 
 Binary = Callable[["Node", Any], "Node"]
 
@@ -48,10 +48,19 @@ class Node:
     label: str | None
 
     def __init__(
-        self, op: Op, inputs: tuple[Node, ...], type: OutType, where: Where, label: str | None = None
+        self,
+        op: Op,
+        inputs: tuple[Node, ...],
+        type: OutType,
+        where: Where,
+        label: str | None = None,
     ) -> None:
         for slot, value in (
-            ("op", op), ("inputs", inputs), ("type", type), ("where", where), ("label", label),
+            ("op", op),
+            ("inputs", inputs),
+            ("type", type),
+            ("where", where),
+            ("label", label),
         ):
             object.__setattr__(self, slot, value)
 
@@ -77,7 +86,7 @@ class Node:
         return self.label or getattr(self.op, "label", None) or self.op.name
 
     @property
-    def T(self) -> Node:  # noqa: N802 - NumPy's name
+    def T(self) -> Node:
         """The node with its axes reversed."""
         return OPS.operator("transpose")(self)
 
@@ -298,7 +307,9 @@ def param(
     type_ = TensorType(as_shape(shape), as_dtype(dtype))
     _fixed(type_.shape, name, "param")
     _check_init(init, type_, name)
-    op = Param(_leaf_name(name, "param"), type_, init, trainable and type_.is_float, lr_scale, decay)
+    op = Param(
+        _leaf_name(name, "param"), type_, init, trainable and type_.is_float, lr_scale, decay
+    )
     return apply(op)
 
 
@@ -456,6 +467,7 @@ def _fixed(shape: Shape, name: str, what: str) -> None:
 
 def _check_init(init: Any, type_: TensorType, name: str) -> None:
     if isinstance(init, str) or callable(init) or np.isscalar(init):
+        resolve(init, name)
         return
     shape = np.shape(init)
     if shape != type_.shape:

@@ -99,7 +99,7 @@ class _Sinking:
     """What a loop must return besides, for what is computed behind it."""
 
     op: Scan
-    extra: dict[Node, Node] = field(default_factory=dict)  # a body node, and a stand-in for its stack
+    extra: dict[Node, Node] = field(default_factory=dict)  # a node, and what stands for its stack
 
     def need(self, node: Node) -> Node:
         """A stand-in for the stack of a body node."""

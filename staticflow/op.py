@@ -328,7 +328,7 @@ class View(Op):
     def mixes_axis(
         self, axis: int, shape: tuple[AnyDim, ...]
     ) -> tuple[int, tuple[AnyDim, ...], tuple[AnyDim, ...]] | None:
-        """The axis into which an axis is merged behind others, and the sizes before and after it."""
+        """The axis into which an axis is merged behind others; the sizes before and after it."""
         return None
 
     def parts_axis(

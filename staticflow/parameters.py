@@ -104,7 +104,7 @@ class Store(Mapping[str, Array]):
         for name, node in self.nodes.items():
             op: Any = node.op
             shape = tuple(int(str(n)) for n in node.shape)
-            self._views[name][...] = initialise(op.init, rng, shape, node.dtype)
+            self._views[name][...] = initialise(op.init, rng, shape, node.dtype, name)
 
     def address(self, node: Node) -> int:
         """Where a leaf's value lies in memory."""

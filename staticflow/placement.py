@@ -20,7 +20,17 @@ import numpy as np
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.generalise import Generalised
-from staticflow.graph import Input, Node, apply, dims_of, toposort, with_inputs
+from staticflow.graph import (
+    Const,
+    Input,
+    Node,
+    Part,
+    apply,
+    dims_of,
+    through_views,
+    toposort,
+    with_inputs,
+)
 from staticflow.op import Kind, Map, Op, OutType, Reduce, View
 from staticflow.types import TensorType
 
@@ -186,8 +196,8 @@ def _result(node: Node, at: Sequence[At], shard: str) -> At:
         return _view(node, at[0], shard)
     if kind is Kind.LOOP:
         return _loop(node, at, shard)
-    if kind is Kind.PART:
-        return at[0][node.op.index] if isinstance(at[0], tuple) else at[0]
+    if isinstance(node.op, Part):
+        return at[0][node.op.index] if type(at[0]) is tuple else at[0]
     if kind is Kind.CONTRACT:
         return _contraction(node, at)
     if all(a == WHOLE for a in at):

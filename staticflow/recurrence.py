@@ -19,7 +19,7 @@ from staticflow.types import TensorType
 
 @dataclass(frozen=True, eq=False)
 class Scan(Op):
-    """Inputs are the initial carries, the xs, the constants; outputs the last carries and the ys."""
+    """Inputs are the initial carries, xs and constants; outputs the last carries and the ys."""
 
     carries: tuple[Node, ...]
     xs: tuple[Node, ...]
@@ -55,19 +55,20 @@ class Scan(Op):
         carries, xs, consts = self.split(inputs)
         length = len(xs[0]) if xs else int(np.asarray(self.length))
         stacks: list[list[Any]] = [[] for _ in self.ys]
-        order = range(length - 1, -1, -1) if self.reverse else range(length)
-        for t in order:
-            values = [*carries, *(x[t] for x in xs), *consts]
-            results = evaluate(self.body, dict(zip(self.slots, values, strict=True)))
+
+        def step(elements: Sequence[Any]) -> list[Any]:
+            values = [*carries, *elements, *consts]
+            return evaluate(self.body, dict(zip(self.slots, values, strict=True)))
+
+        for t in range(length - 1, -1, -1) if self.reverse else range(length):
+            results = step([x[t] for x in xs])
             carries = results[: len(carries)]
             for stack, y in zip(stacks, results[len(carries) :], strict=True):
                 stack.append(y)
-        if self.reverse:
-            stacks = [stack[::-1] for stack in stacks]
-        empty = [np.zeros((0, *(int(str(n)) for n in y.shape)), y.dtype) if length == 0 else None
-                 for y in self.ys]  # fmt: skip
-        ys = [np.stack(s) if e is None else e for s, e in zip(stacks, empty, strict=True)]
-        return (*carries, *ys)
+        if length == 0:  # a step that counts for nothing tells the shapes
+            results = step([np.zeros(x.shape[1:], x.dtype) for x in xs])
+            return (*carries, *(np.asarray(y)[None][:0] for y in results[len(carries) :]))
+        return (*carries, *(np.stack(s[::-1] if self.reverse else s) for s in stacks))
 
     def relate(self, classes: Classes, out: OutType, *xs: Any) -> Any:
         raise AssertionError("generalise walks into the bodies of loops")

@@ -50,9 +50,7 @@ def check_call(code: int) -> None:
 class Runner:
     """A program with its inputs in order; `fixed` are the addresses of all other leaves."""
 
-    def __init__(
-        self, program: Program, inputs: Sequence[Node], fixed: Mapping[Node, int]
-    ) -> None:
+    def __init__(self, program: Program, inputs: Sequence[Node], fixed: Mapping[Node, int]) -> None:
         self.program = program
         self.inputs = tuple(inputs)
         self.fixed = dict(fixed)
@@ -62,7 +60,9 @@ class Runner:
         self._bound: dict[tuple[tuple[int, ...], ...], _Bound] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, arrays: Sequence[Array], env: Mapping[str, int] | None = None) -> list[Array]:
+    def __call__(
+        self, arrays: Sequence[Array], env: Mapping[str, int] | None = None
+    ) -> list[Array]:
         """The outputs for checked, contiguous input arrays, as new arrays."""
         with self._lock:
             key = tuple([a.shape for a in arrays])

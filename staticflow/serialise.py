@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ class Encoder:
         self._numbers: dict[Node, int] = {}
         self._tokens: dict[int, int] = {}
         self._states: list[Node] = []
+        self._current: Node | None = None  # what is being encoded
 
     def node(self, root: Node) -> int:
         """The position of a node, which is added with all that it needs."""
@@ -75,7 +76,8 @@ class Encoder:
 
     def _entry(self, node: Node) -> dict[str, Any]:
         op: Any = node.op
-        entry: dict[str, Any] = {"op": self._class(op, node)}
+        self._current = node
+        entry: dict[str, Any] = {"op": self._class(op)}
         members = self._fields(op)
         if members:
             entry["fields"] = members
@@ -90,17 +92,21 @@ class Encoder:
         entry["at"] = [PurePath(node.where.file).name, node.where.line]
         return entry
 
-    def _class(self, value: Any, node: Node | None = None) -> str:
+    def _class(self, value: Any) -> str:
         name = type(value).__name__
         if classes().get(name) is not type(value):
-            fail(
-                GraphError,
-                f"{node.name if node is not None else name} cannot be saved",
-                got=f"{type(value).__module__}.{name}, which is not staticflow's own",
-                do="build the graph in code, and save and load its weights alone",
-                where=None if node is None else node.where,
-            )
+            self._refuse(f"{type(value).__module__}.{name}, which is not staticflow's own")
         return name
+
+    def _refuse(self, what: str) -> NoReturn:
+        node = self._current
+        fail(
+            GraphError,
+            f"{'the optimizer' if node is None else node.name} cannot be saved",
+            got=what,
+            do="build the graph in code, and save and load its weights alone",
+            where=None if node is None else node.where,
+        )
 
     def _fields(self, value: Any) -> dict[str, Any]:
         left_out = LEFT_OUT if isinstance(value, Leaf) else ()
@@ -125,12 +131,7 @@ class Encoder:
         for kind, encode in self._kinds():
             if isinstance(value, kind):
                 return encode(value)
-        fail(
-            GraphError,
-            "a value of the graph or of the optimizer cannot be saved",
-            got=repr(value),
-            do="save the weights alone, with safetensors",
-        )
+        self._refuse(repr(value))
 
     def _kinds(self) -> list[tuple[Any, Callable[[Any], Any]]]:
         return [
@@ -149,14 +150,14 @@ class Encoder:
 
     def _row(self, row: Row) -> dict[str, Any]:
         if rows().get(row.name) is not row:
-            fail(GraphError, f"op {row.name} cannot be saved", "a row that is not staticflow's own")
+            self._refuse(f"{row.name}, a row that is not staticflow's own")
         return {"row": row.name}
 
     def _rule(self, rule: Rule) -> dict[str, Any]:
         for name, entry in derivatives().items():
             if entry is rule:
                 return {"rule": name}
-        fail(GraphError, "a derivative cannot be saved", "a rule that is not staticflow's own")
+        self._refuse("a derivative that is not staticflow's own")
 
     def _custom(self, schedule: Custom) -> dict[str, Any]:
         """A function of the step count, as the graph that it makes."""

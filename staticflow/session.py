@@ -1,8 +1,8 @@
 """The session: owns parameters, states and optimizer, and runs the compiled programs.
 
-    session = sf.Session(loss=loss, outputs={"y": y}, optimizer=sf.optim.Adam(1e-3), seed=0)
-    session.fit({"x": X, "t": T}, epochs=5, batch_size=32)
-    session.run("y", {"x": X})
+session = sf.Session(loss=loss, outputs={"y": y}, optimizer=sf.optim.Adam(1e-3), seed=0)
+session.fit({"x": X, "t": T}, epochs=5, batch_size=32)
+session.run("y", {"x": X})
 """
 
 from __future__ import annotations
@@ -184,7 +184,9 @@ class Session:
             known[name][...] = array
 
     def _trainable(self) -> list[Node]:
-        return [n for n in self._params.nodes.values() if isinstance(n.op, Param) and n.op.trainable]
+        return [
+            n for n in self._params.nodes.values() if isinstance(n.op, Param) and n.op.trainable
+        ]
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -263,7 +265,9 @@ class Session:
         if isinstance(fetches, Node):
             self._check_reach(fetches)
             return fetches
-        fail(GraphError, "a fetch is a name, a node, or a list, tuple or dict of them", repr(fetches))
+        fail(
+            GraphError, "a fetch is a name, a node, or a list, tuple or dict of them", repr(fetches)
+        )
 
     def _check_reach(self, node: Node) -> None:
         unknown = [p for p in leaves([node], Param) if self._params.nodes.get(p.name) is not p]

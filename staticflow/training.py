@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,12 @@ from staticflow.optim import Optimizer
 from staticflow.parameters import FlatArray, Store
 from staticflow.placement import PARTIAL, WHOLE
 from staticflow.program import Frame, Program, aligned
+from staticflow.runner import check_call
 from staticflow.types import TensorType
 
 Array = NDArray[Any]
 ELEMENTS = "elements"
+INLINE_NS = 20e6  # a native call this short is made by the calling thread itself
 
 
 @dataclass
@@ -94,13 +97,18 @@ def build_programs(
         name="forward_backward",
     )
     forward = Program(compiled, toolchain)
-    update, leaves, slots = None, {}, ()
+    update: Program | None = None
+    leaves: Mapping[str, Node] = {}
+    slots: tuple[str, ...] = ()
     if optimizer is not None and params:
         graph = _update_graph(optimizer, params, updated)
         leaves, slots = graph.leaves, optimizer.slots
         update = Program(
             compile_graph(
-                graph.outputs, training=True, shard=ELEMENTS, donations=graph.donations,
+                graph.outputs,
+                training=True,
+                shard=ELEMENTS,
+                donations=graph.donations,
                 name="update",
             ),
             toolchain,
@@ -279,9 +287,7 @@ class Trainer:
         table[entry + Variant.BEGIN] = first
         table[entry + Variant.ROWS] = end - first
 
-    def _forward_frame(
-        self, memory: _ShardMemory, index: int, rows: int
-    ) -> Frame | BlockedFrame:
+    def _forward_frame(self, memory: _ShardMemory, index: int, rows: int) -> Frame | BlockedFrame:
         """Tables of the forward and backward program for this shard's rows of a batch."""
         programs = self.programs
         program = programs.forward
@@ -291,9 +297,7 @@ class Trainer:
         frame: Frame | BlockedFrame
         if self.block:
             size = max(1, min(self.block, end - first))
-            frame = blocked_frame(
-                program, env, whole_env, programs.batch, first, size, memory.work
-            )
+            frame = blocked_frame(program, env, whole_env, programs.batch, first, size, memory.work)
         else:
             frame = program.frame(env, whole_env, first, memory.work)
         leaves = program.leaves
@@ -311,9 +315,7 @@ class Trainer:
         self._bind_outputs(frame, memory, index)
         return frame
 
-    def _bind_outputs(
-        self, frame: Frame | BlockedFrame, memory: _ShardMemory, index: int
-    ) -> None:
+    def _bind_outputs(self, frame: Frame | BlockedFrame, memory: _ShardMemory, index: int) -> None:
         programs = self.programs
         if isinstance(frame, BlockedFrame):
             self._bind_block_outputs(frame, memory)
@@ -368,16 +370,22 @@ class Trainer:
         update_peers = np.array([m.frames["update"].addresses[0] for m in self.shards], np.int64)
         peers.append(update_peers)
         for memory in self.shards:
-            self._introduce(memory.frames["update"], memory, update_peers)
+            self._introduce(memory.frames["update"], memory, update_peers, stops=False)
 
     def _introduce(
-        self, frame: Frame | BlockedFrame, memory: _ShardMemory, peers: NDArray[np.int64]
+        self,
+        frame: Frame | BlockedFrame,
+        memory: _ShardMemory,
+        peers: NDArray[np.int64],
+        stops: bool = True,
     ) -> None:
+        """Tell a program of the shards; one that `stops` may be left when the stop flag is set."""
         for table in [f.T for f in frame.frames] if isinstance(frame, BlockedFrame) else [frame.T]:
             table[SYNC] = memory.table.address
             table[PEERS] = peers.ctypes.data
             table[SHARDS] = len(self.shards)
-            table[STOP] = self.sync.address + 8 * Sync.STOP
+            if stops:
+                table[STOP] = self.sync.address + 8 * Sync.STOP
 
     def _update_frame(self, memory: _ShardMemory, first: int, end: int) -> Frame:
         programs, flat = self.programs, self.flat
@@ -436,7 +444,8 @@ class Trainer:
                 entry[InputEntry.ROW_BYTES] = row_bytes
                 entry[InputEntry.TARGET] = own.ctypes.data
                 for variant, slot in (
-                    ("whole", InputEntry.WHOLE_SLOT), ("ragged", InputEntry.LAST_BATCH_SLOT),
+                    ("whole", InputEntry.WHOLE_SLOT),
+                    ("ragged", InputEntry.LAST_BATCH_SLOT),
                 ):
                     frame = memory.frames.get(variant)
                     if frame is not None:
@@ -472,6 +481,7 @@ class Trainer:
             table.point(Shard.METRIC_SUMS, own_sums)
         tables = [memory.table for memory in self.shards]
         done = pool.run(self.call, tables, poll, inline)
+        check_call(self.sync.reason)
         return min(done)
 
     def single(
@@ -480,7 +490,11 @@ class Trainer:
         """One step on one batch; returns loss and metrics. Without `train`, nothing is updated."""
         self.user = None
         batch = self.programs.batch
-        leads = {n for n in arrays if batch and self.programs.inputs[n].shape[:1] == (batch,)}
+        leads = {
+            n
+            for n, a in arrays.items()
+            if batch and a.ndim and str(self.programs.inputs[n].shape[0]) == batch
+        }
         self.bind_data({n: a for n, a in arrays.items() if n in leads})
         leaves = self.programs.forward.leaves
         for name in arrays.keys() - leads:
@@ -493,8 +507,8 @@ class Trainer:
         if not train:
             table[Shard.UPDATE] = 0
         try:
-            rows = self.rows
-            self.run(pool, 0, 1, 1, rows, False, None, step_count + 1, list(sums), None, True)
+            rows, short = self.rows, self.choice.serial_ns < INLINE_NS
+            self.run(pool, 0, 1, 1, rows, False, None, step_count + 1, list(sums), None, short)
         finally:
             table[Shard.UPDATE] = update
         return [float(value) / self.rows for value in sums[0, 0]]
@@ -510,4 +524,4 @@ def _slices(size: int, count: int) -> list[tuple[int, int]]:
     """Cut a flat array into slices that start at cache lines."""
     lines = size // 16
     cuts = [16 * (lines * i // count) for i in range(count)] + [size]
-    return list(zip(cuts, cuts[1:], strict=False))
+    return list(pairwise(cuts))

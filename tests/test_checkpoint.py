@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -18,7 +19,6 @@ from staticflow import models, ops, optim
 from staticflow.checkpoint import DATA, DIGEST, _digest
 from staticflow.dims import Dim
 from staticflow.graph import format_graph
-from staticflow.scan import scan
 from staticflow.serialise import parse_dim
 from staticflow.vocabulary import rows
 
@@ -158,7 +158,7 @@ def test_loops(tmp_path: Path) -> None:
         h = ops.tanh(x @ w + h)
         return h, h
 
-    last, ys = scan(step, x[0] * 0.0, x)
+    last, ys = sf.scan(step, x[0] * 0.0, x)
     loss = (ys * ys).mean() + last.sum()
     session = sf.Session(loss=loss, outputs=ys, optimizer=optim.Adam(1e-2), threads=1)
     session.save(tmp_path / "m")
@@ -355,12 +355,21 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         sf.Session.load(tmp_path)
 
 
+@numba.njit  # type: ignore[misc]
+def twice(x: Array) -> Array:
+    return 2 * x
+
+
 def test_foreign_ops_are_refused_at_saving(tmp_path: Path) -> None:
     class Own(optim.SGD):
         pass
 
-    with pytest.raises(sf.GraphError, match="cannot be saved"):
+    with pytest.raises(sf.GraphError, match=r"(?s)the optimizer cannot be saved.*Own"):
         network(Own(0.1)).save(tmp_path / "m")
+    x = sf.input("x", ("n",))
+    y = sf.custom_op(twice)(x)
+    with pytest.raises(sf.GraphError, match=r"(?s)cannot be saved.*custom_op"):
+        sf.Session(outputs=y).save(tmp_path / "m")
     assert not list(tmp_path.iterdir())
 
 

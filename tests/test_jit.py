@@ -13,7 +13,6 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.scan import scan
 
 Array = np.ndarray[Any, Any]
 
@@ -207,7 +206,7 @@ def test_loops_over_a_time_that_the_call_brings() -> None:
     xs = sf.input("xs", ("time", "batch", 3))
     w, u = sf.param("w", (3, 5)), sf.param("u", (5, 5))
     start = xs[0] @ w * 0.0
-    last, ys = scan(lambda h, x: (ops.tanh(x @ w + h @ u),) * 2, start, xs)
+    last, ys = sf.scan(lambda h, x: (ops.tanh(x @ w + h @ u),) * 2, start, xs)
     session = sf.Session(outputs={"last": last, "ys": ys})
     f = session.jit(("last", "ys"))
     data = np.random.default_rng(0).standard_normal((7, 2, 3)).astype(np.float32)

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the bottom up. A name is a module or package of `staticflow`; "" is `staticflow` itself.
 LAYERS: dict[str, set[str]] = {
-    "values and machine": {"errors", "dims", "types", "native", "plot"},
-    "graph": {"op", "graph", "structure"},
+    "values and machine": {"errors", "dims", "types", "init", "native", "plot"},
+    "graph": {"op", "graph", "structure", "copying"},
     "vocabulary": {"ops"},
     "graph to graph": {
         "custom", "differentiate", "simplify", "interpret", "generalise", "scan", "lift", "hoist",
@@ -27,13 +27,13 @@ LAYERS: dict[str, set[str]] = {
         "memory", "placement", "prepare", "recompute", "schedule",
     },
     "programs": {
-        "program", "blocking", "reentrant", "runner", "checks", "feeds", "init", "parameters",
-        "function", "embed",
+        "program", "blocking", "reentrant", "runner", "checks", "feeds", "parameters",
+        "stateless", "embed",
     },
     "training": {
         "learning_rates", "optimizer", "optim", "training", "numerics", "history", "progress",
     },
-    "session": {"session", "fitting", "explain", "serialise", "checkpoint"},
+    "session": {"session", "fitting", "explain", "serialise", "vocabulary", "checkpoint"},
     "public": {""},
     "models": {"models"},
     "command line": {"data", "cli", "__main__"},

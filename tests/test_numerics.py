@@ -153,8 +153,6 @@ def test_a_run_is_checked_too() -> None:
 
 
 def test_a_fault_inside_a_loop_is_named_by_its_line() -> None:
-    from staticflow.scan import scan
-
     xs = sf.input("xs", ("time", "batch"))
     w = sf.param("w", (1,), init="ones")
 
@@ -162,7 +160,7 @@ def test_a_fault_inside_a_loop_is_named_by_its_line() -> None:
         total = ops.log(total * x * w)  # inside the loop
         return total, total
 
-    last, _ = scan(step, xs[0] * 0.0 + 3.0, xs)
+    last, _ = sf.scan(step, xs[0] * 0.0 + 3.0, xs)
     session = sf.Session(loss=last.mean(), optimizer=optim.SGD(0.1), check_numerics=True)
     with pytest.raises(sf.NumericsError, match=r"(?s)log: NaN first appears.*inside the loop"):
         session.step({"xs": np.full((6, 2), 0.5, np.float32)}, batch_axis="time")

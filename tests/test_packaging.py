@@ -148,7 +148,7 @@ def test_python_m_works_from_the_checkout() -> None:
 
 
 def test_no_module_hides_a_public_name() -> None:
-    """Importing `staticflow.x` sets the attribute `x`, which must not be a function of that name."""
+    """Importing the module `staticflow.x` sets the attribute `x`; no function may be called so."""
     code = """
 import importlib, pkgutil, types
 import staticflow

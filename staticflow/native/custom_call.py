@@ -7,6 +7,7 @@ or returned other shapes than were declared.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 import sys
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from staticflow.errors import GraphError, fail
 from staticflow.native.objects import External, KernelSource, Signature
 from staticflow.native.routines import FAILURES, PROVIDED
 from staticflow.native.toolchain import Toolchain
@@ -51,7 +53,13 @@ def provide(function: Any, inputs: Sequence[Slot], outputs: Sequence[Slot], labe
             noalias=False,
             error_result=code,
         )
-        return toolchain.kernel(kernel).external
+        try:
+            return toolchain.kernel(kernel).external
+        except Exception as error:
+            if not type(error).__module__.startswith("numba"):
+                raise
+            types_ = ", ".join(f"{slot.dtype} of {slot.ndim} axes" for slot in inputs)
+            fail(GraphError, f"{label}: Numba cannot compile it", types_, str(error).strip())
 
     PROVIDED[name] = provider
     return name
@@ -78,22 +86,26 @@ def _wrapper(name: str, inputs: Sequence[Slot], outputs: Sequence[Slot], code: i
 
 
 def _namespace(function: Any) -> dict[str, object]:
+    return {**_names(), "function": function}
+
+
+@functools.cache
+def _names() -> dict[str, object]:
     from llvmlite import ir
     from numba import carray
     from numba.core import types as numba_types
+    from numba.core.registry import cpu_target
     from numba.extending import intrinsic
 
-    def pointer(_context: Any, address: Any) -> Any:
+    def pointer(_context: Any, _address: Any) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
             return builder.inttoptr(values[0], ir.IntType(8).as_pointer())
 
         return numba_types.voidptr(numba_types.int64), generate
 
-    return {
-        "pointer": intrinsic(pointer), "carray": carray, "function": function,
-        "float32": np.float32, "float64": np.float64, "int32": np.int32, "int64": np.int64,
-        "bool": np.bool_,
-    }  # fmt: skip
+    names = {"pointer": intrinsic(pointer), "carray": carray, "bool": np.bool_}
+    cpu_target.typing_context.refresh()  # Numba's contexts may have been filled before
+    return names | {dtype: getattr(np, dtype) for dtype in ("float32", "float64", "int32", "int64")}
 
 
 def fingerprint(function: Any) -> str:

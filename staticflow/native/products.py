@@ -13,6 +13,31 @@ from staticflow.native.worker import worker
 
 DTYPES = {"f4": "float32", "f8": "float64"}
 GEMM_SIGNATURE = Signature("", ("i8",) * 13)
+PRODUCT_SIGNATURE = Signature("", ("i8",) * 14)
+
+# A large product is made in pieces of some 50 ms, and left unfinished when the stop flag is set.
+# Along the summed axis, pieces pack every element once, as the whole product would.
+PIECE = {"f4": 1 << 29, "f8": 1 << 28}  # multiplications
+PIECE_ROWS, PIECE_DEPTH = 1024, 256
+PRODUCT = '''
+def product(m, n, k, a, a_row, a_column, b, b_row, b_column, c, c_row, add, work, stop):
+    """C = A @ B, or C += A @ B; strides are in elements."""
+    if m * n * k <= PIECE:
+        gemm(m, n, k, a, a_row, a_column, b, b_row, b_column, c, c_row, add, work)
+        return
+    rows = min(m, PIECE_ROWS)
+    depth = max(PIECE // (rows * n), PIECE_DEPTH)
+    for i in range(0, m, rows):
+        for p in range(0, k, depth):
+            if load_acquire(stop) != 0:
+                return
+            left = a + ITEM * (i * a_row + p * a_column)
+            right = b + ITEM * p * b_row
+            gemm(
+                min(rows, m - i), n, min(depth, k - p), left, a_row, a_column,
+                right, b_row, b_column, c + ITEM * i * c_row, c_row, add if p == 0 else 1, work,
+            )
+'''
 
 # T's entries: the worker's table, the addresses of all shards' tables T, the number of shards.
 ALL_SUM = '''
@@ -42,7 +67,27 @@ def all_sum(T, source, target, count):
 
 
 def product(toolchain: Toolchain, suffix: str) -> External:
-    """The matrix product of a dtype."""
+    """The matrix product of a dtype, which a stop flag cuts short."""
+    names = {
+        "PIECE": PIECE[suffix],
+        "PIECE_ROWS": PIECE_ROWS,
+        "PIECE_DEPTH": PIECE_DEPTH,
+        "ITEM": 4 if suffix == "f4" else 8,
+    }
+    source = KernelSource(
+        name="product",
+        source=PRODUCT,
+        signature=PRODUCT_SIGNATURE,
+        externals={"gemm": gemm(toolchain, suffix)},
+        namespace=lambda: names,
+        namespace_key=(str(names),),
+        noalias=False,
+    )
+    return toolchain.kernel(source).external
+
+
+def gemm(toolchain: Toolchain, suffix: str) -> External:
+    """The matrix product of a dtype, in one piece."""
     from staticflow.native.gemm import gemm_ir
 
     width = vector_bytes()

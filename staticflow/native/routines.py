@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from staticflow.native import lapack, linalg_solve, row_routines
 from staticflow.native.objects import External, KernelSource, Signature
-from staticflow.native.products import product
+from staticflow.native.products import gemm
 from staticflow.native.toolchain import Toolchain
 
 ITEM_BYTES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8}
@@ -67,7 +67,7 @@ def routine(toolchain: Toolchain, name: str, suffix: str) -> External:
 
 def _called(toolchain: Toolchain, called: str, suffix: str) -> dict[str, External]:
     if called == "gemm":
-        return {"gemm": product(toolchain, suffix)}
+        return {"gemm": gemm(toolchain, suffix)}
     if called.startswith("lapack "):
         function = lapack.lapack_function(called.split()[1], suffix)
         return {"lapack": function, **lapack.thread_limit(toolchain)}
