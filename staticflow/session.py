@@ -380,12 +380,9 @@ class Session:
 
     def step(self, feeds: Mapping[Any, Any], batch_axis: str | None = None) -> float:
         """One training step on one batch; returns its loss (before the update)."""
-        optimizer = self._require_optimizer("step")
+        self._require_optimizer("step")
         with self._lock:
-            trainer, values = self._run_batch(feeds, batch_axis, train=True)
-            del trainer, optimizer
-            self.step_count += 1
-            return values[0]
+            return self._run_batch(feeds, batch_axis, train=True)[1][0]
 
     def gradients(
         self, feeds: Mapping[Any, Any], batch_axis: str | None = None
@@ -405,7 +402,10 @@ class Session:
         trainer = self.trainer(batch, env, {}, threads=1)
         if self.optimizer is not None:
             self._lr[0] = self.optimizer.base_lr
-        return trainer, trainer.single(self._pool, arrays, self.step_count, train)
+        try:
+            return trainer, trainer.single(self._pool, arrays, self.step_count, train)
+        finally:  # an interrupt may come before or after the update
+            self.step_count += trainer.sync.done if train else 0
 
     @cached_property
     def training_inputs(self) -> dict[str, Node]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-FASTMATH = ("arcp", "contract", "nsz", "reassoc")
+FASTMATH = ("contract", "nsz", "reassoc")
 
 
 class Signature(NamedTuple):
