@@ -24,7 +24,8 @@ from staticflow.native.threads import ShardPool
 from staticflow.op import Map
 from staticflow.program import Frame, Program
 from staticflow.runner import Runner
-from staticflow.training import ELEMENTS, Trainer
+from staticflow.step_programs import ELEMENTS
+from staticflow.training import Trainer
 
 Array = NDArray[Any]
 

@@ -36,8 +36,9 @@ from staticflow.optim import Optimizer
 from staticflow.parameters import Store, declared_order
 from staticflow.program import Program
 from staticflow.runner import Runner
+from staticflow.step_programs import StepPrograms, build_programs
 from staticflow.structure import flatten, rebuild_like
-from staticflow.training import StepPrograms, Trainer, build_programs
+from staticflow.training import Trainer
 
 Array = NDArray[Any]
 MAX_TRAINERS = 8

@@ -31,7 +31,8 @@ LAYERS: dict[str, set[str]] = {
         "stateless", "embed",
     },
     "training": {
-        "learning_rates", "optimizer", "optim", "training", "numerics", "history", "progress",
+        "learning_rates", "optimizer", "optim", "step_programs", "training",
+        "numerics", "history", "progress",
     },
     "session": {"session", "fitting", "explain", "serialise", "vocabulary", "checkpoint"},
     "public": {""},
