@@ -25,7 +25,7 @@ from staticflow.data import load_digits, split_rows
 
 AIM = 97.0  # per cent
 ROWS, PIXELS, CLASSES = 8, 8, 10
-HIDDEN, RATE, BATCH, EPOCHS = 128, 2e-3, 32, 40
+HIDDEN, RATE, BATCH, EPOCHS = 128, 2e-3, 32, 30
 
 Array = np.ndarray[Any, Any]
 

@@ -91,6 +91,8 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Node:
     they overlap wholly.
     """
     a, v = _vectors("convolve", a, v)
+    if _is_shorter(a, v):
+        a, v = v, a
     return _correlated("convolve", a, flip_axis(v, 0), mode)
 
 
@@ -102,10 +104,10 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Node:
 
 
 def _correlated(what: str, a: Node, v: Node, mode: str) -> Node:
-    n, m = a.shape[0], v.shape[0]
-    if isinstance(n, int) and isinstance(m, int) and n < m:
+    if _is_shorter(a, v):
         # The shorter slides along the longer; from the other side, the result runs backwards.
         return flip_axis(_correlated(what, v, a, mode), 0)
+    n, m = a.shape[0], v.shape[0]
     if mode == "valid":
         return _slide(a, v)
     full = _slide(_edges(a, m - 1), v)
@@ -116,6 +118,11 @@ def _correlated(what: str, a: Node, v: Node, mode: str) -> Node:
              "for 'same', declare the shorter size as an integer")  # fmt: skip
     first = (m - 1) // 2
     return slice_axis(full, 0, first, first + n)
+
+
+def _is_shorter(a: Node, v: Node) -> bool:
+    n, m = a.shape[0], v.shape[0]
+    return isinstance(n, int) and isinstance(m, int) and n < m
 
 
 def _vectors(what: str, a: Any, v: Any) -> tuple[Node, Node]:

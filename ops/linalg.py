@@ -25,7 +25,7 @@ from staticflow.ops.contraction import matmul
 from staticflow.ops.counting import iota_like
 from staticflow.ops.elementwise import abs as absolute
 from staticflow.ops.elementwise import log, sign
-from staticflow.ops.linalg_native import Lu, LuSolve, SvdCall, Triangular
+from staticflow.ops.linalg_native import Lu, LuSolve, Svd, Triangular
 from staticflow.ops.linalg_rules import identity_mask, turn
 from staticflow.ops.native_call import Rule, ruled
 from staticflow.ops.public import public
@@ -189,7 +189,7 @@ def det(a: Any) -> Node:
 
 def _turned_parts(a: Node) -> tuple[Node, Node, Node, Node]:
     """U, s, V with a = U diag(s) V, and the sign of det(U V)."""
-    u, s, v = parts(apply(SvdCall(a.shape[-1]), a))
+    u, s, v = parts(apply(Svd(a.shape[-1]), a))
     return u, s, v, sign(_factored_det(matmul(u, v)))
 
 

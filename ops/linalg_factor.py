@@ -13,7 +13,7 @@ from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply, parts
 from staticflow.ops.contraction import matmul
 from staticflow.ops.linalg import matrices, square_matrices
-from staticflow.ops.linalg_native import CholeskyCall, EighCall, QrCall, SvdCall
+from staticflow.ops.linalg_native import Cholesky, Eigh, Qr, Svd
 from staticflow.ops.linalg_rules import symmetric, turn
 from staticflow.ops.native_call import Rule, ruled
 from staticflow.ops.public import public
@@ -38,28 +38,28 @@ def _smaller(what: str, a: Node) -> AnyDim:
 @public()
 def cholesky(a: Any) -> Node:
     """The lower triangle l with l l' = (a + a')/2; NaN where that is not positive definite."""
-    return apply(CholeskyCall(), symmetric(square_matrices("cholesky", a)))
+    return apply(Cholesky(), symmetric(square_matrices("cholesky", a)))
 
 
 @public()
 def qr(a: Any) -> tuple[Node, Node]:
     """(q, r) with a = q r: q has min(m, n) orthonormal columns, r is an upper triangle."""
     a = matrices("qr", a)
-    q, r = parts(apply(QrCall(_smaller("qr", a)), a))
+    q, r = parts(apply(Qr(_smaller("qr", a)), a))
     return q, r
 
 
 def _own_values(a: Node) -> Node:
-    return parts(apply(EighCall(), a))[0]
+    return parts(apply(Eigh(), a))[0]
 
 
 def _moved_by(g: Node, y: Node, a: Node) -> tuple[Node]:
-    v = parts(apply(EighCall(), a))[1]
+    v = parts(apply(Eigh(), a))[1]
     return (matmul(v * expand_dims(g, -2), turn(v)),)
 
 
 def _own_tangent(tangents: Any, y: Node, a: Node) -> Node:
-    v = parts(apply(EighCall(), a))[1]
+    v = parts(apply(Eigh(), a))[1]
     return (v * matmul(tangents[0], v)).sum(axis=-2)
 
 
@@ -70,7 +70,7 @@ _EIGENVALUES = Rule(_moved_by, _own_tangent)
 def eigh(a: Any) -> tuple[Node, Node]:
     """The ascending eigenvalues of (a + a')/2, and its eigenvectors as columns."""
     a = symmetric(square_matrices("eigh", a))
-    return ruled(_own_values, _EIGENVALUES, a), parts(apply(EighCall(), a))[1]
+    return ruled(_own_values, _EIGENVALUES, a), parts(apply(Eigh(), a))[1]
 
 
 @public()
@@ -80,7 +80,7 @@ def eigvalsh(a: Any) -> Node:
 
 
 def _svd(a: Node) -> tuple[Node, ...]:
-    return parts(apply(SvdCall(_smaller("svd", a)), a))
+    return parts(apply(Svd(_smaller("svd", a)), a))
 
 
 def _singular_cotangent(g: Node, y: Node, a: Node) -> tuple[Node]:

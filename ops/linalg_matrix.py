@@ -78,7 +78,8 @@ _EXPM = Rule(
 @public()
 def expm(a: Any) -> Node:
     """The exponential of square matrices, the sum of a^k / k!."""
-    return ruled(_expm_value, _EXPM, square_matrices("expm", a))
+    a = square_matrices("expm", a)
+    return ruled(_expm_value, _EXPM, a) if a.shape[-1] != 0 else a
 
 
 @public()

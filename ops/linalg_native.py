@@ -3,10 +3,10 @@
     Lu            (n, n)                -> factors (n, n), row order (n,), parity ()
     LuSolve       factors, order, (n,k) -> (n, k)
     Triangular    (n, n), (n, k)        -> (n, k)
-    CholeskyCall  (n, n)                -> (n, n)
-    QrCall        (m, n)                -> (m, k), (k, n)
-    EighCall      (n, n)                -> (n,), (n, n)
-    SvdCall       (m, n)                -> (m, k), (k,), (k, n)
+    Cholesky      (n, n)                -> (n, n)
+    Qr            (m, n)                -> (m, k), (k, n)
+    Eigh          (n, n)                -> (n,), (n, n)
+    Svd           (m, n)                -> (m, k), (k,), (k, n)
     Squarings     (n, n), times ()      -> (n, n)
 
 All have leading batch axes, which are left out here. The references are NumPy's and SciPy's.
@@ -164,7 +164,7 @@ class Triangular(NativeCall):
 
 
 @dataclass(frozen=True)
-class CholeskyCall(NativeCall):
+class Cholesky(NativeCall):
     """L with L L' = A, lower; NaN where A is not positive definite."""
 
     routine = "cholesky"
@@ -204,7 +204,7 @@ class CholeskyCall(NativeCall):
 
 
 @dataclass(frozen=True)
-class QrCall(NativeCall):
+class Qr(NativeCall):
     """A = Q R; Q has k = min(m, n) columns."""
 
     k: AnyDim
@@ -239,7 +239,7 @@ class QrCall(NativeCall):
 
 
 @dataclass(frozen=True)
-class EighCall(NativeCall):
+class Eigh(NativeCall):
     """Ascending eigenvalues of symmetric A, and eigenvectors as columns.
 
     `ops.linalg_factor` gives the eigenvalues a rule of their own, which holds where they are equal.
@@ -257,7 +257,7 @@ class EighCall(NativeCall):
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
         from staticflow.ops.linalg_rules import eigh_cotangent
 
-        return (eigh_cotangent(*g, y),)
+        return (eigh_cotangent(g[0], g[1], y),)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         n = classes.same(xs[0][-1], xs[0][-2])
@@ -272,7 +272,7 @@ class EighCall(NativeCall):
 
 
 @dataclass(frozen=True)
-class SvdCall(NativeCall):
+class Svd(NativeCall):
     """A = U diag(s) V with k = min(m, n) descending s, which get a rule of their own as well."""
 
     k: AnyDim
@@ -290,7 +290,7 @@ class SvdCall(NativeCall):
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
         from staticflow.ops.linalg_rules import svd_cotangent
 
-        return (svd_cotangent(*g, y),)
+        return (svd_cotangent(g[0], g[1], g[2], y),)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         *batch, m, n = xs[0]
@@ -327,7 +327,7 @@ class Squarings(NativeCall):
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         n = classes.same(xs[0][-1], xs[0][-2])
-        return (*same_batch(classes, *xs, 2, 0), n, n)
+        return (*same_batch(classes, xs[0], xs[1], 2, 0), n, n)
 
     def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
         return (batch_of(xs[0], 2), xs[0][-1])

@@ -20,8 +20,8 @@ Scratch = tuple[tuple[str, AnyDim], ...]
 class NativeCall(Op):
     """One call of `staticflow.native.routines.ROUTINES[routine]` on contiguous arrays.
 
-    The routine gets the inputs, the outputs and the scratch, then `routine_sizes` and `sizes`; it is chosen for
-    the dtype of the first input. Leading axes are a batch, which the routine loops over.
+    The routine gets the inputs, the outputs and the scratch, then `routine_sizes` and `sizes`. It
+    is chosen for the dtype of the first input. Leading axes are a batch, which it loops over.
     """
 
     kind = Kind.CALL
@@ -36,6 +36,9 @@ class NativeCall(Op):
     def scratch(self, *xs: Axes) -> Scratch:
         """The memory that the routine needs beside its inputs and outputs."""
         return ()
+
+    def lifted(self, length: AnyDim) -> NativeCall | None:
+        return self
 
     def key(self) -> tuple[Any, ...]:
         return (self.name, repr(self))
@@ -72,10 +75,13 @@ class Ruled(Alias):
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
         return (None, *self.rule.vjp(g, y, *xs[1:]))
 
-    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Any:
         if self.rule.jvp is None:
             return NotImplemented
         return self.rule.jvp(tangents[1:], y, *xs[1:])
+
+    def lifted(self, length: AnyDim) -> Ruled:
+        return self
 
     def key(self) -> tuple[Any, ...]:
         return (self.name,)

@@ -89,7 +89,7 @@ def squeeze(x: Any, axis: Any = None) -> Node:
     return apply(Squeeze(axes), node) if axes else node
 
 
-@public(Kind.VIEW)
+@public(Kind.VIEW, "broadcast_to")
 def broadcast_to(x: Any, shape: Any) -> Node:
     """x repeated to `shape` along missing axes and axes of size 1."""
     return broadcast_to_shape(node_of(x), as_shape(shape), "broadcast_to")

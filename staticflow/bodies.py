@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph import Leaf, Node, apply, is_implicit, through_views, toposort, with_inputs
 from staticflow.op import Kind
+from staticflow.structure import flatten, paths
 from staticflow.types import TensorType
 
 
@@ -22,6 +25,26 @@ class Slot(Leaf):
 def slot(label: str, type_: TensorType) -> Node:
     """A new slot of a body."""
     return apply(Slot(label, type_))
+
+
+def check_carries(what: str, init: Any, following: Any) -> list[Node]:
+    """The nodes of the next carry, which must have the structure and the types of the first."""
+    names, returned = paths(init, "carry"), paths(following, "carry")
+    if names != returned:
+        fail(
+            GraphError,
+            f"{what}: the step must return a carry of the structure of init",
+            got=f"{', '.join(returned) or 'none'} for {', '.join(names) or 'none'}",
+        )
+    for name, old, new in zip(names, flatten(init), flatten(following), strict=True):
+        if old.type != new.type:
+            fail(
+                DTypeError if old.shape == new.shape else ShapeError,
+                f"{what}: {name} changes its type",
+                got=f"{old.type} in init, {new.type} from the step",
+                do="make the step return what it takes: reshape or cast the one or the other",
+            )
+    return flatten(following)
 
 
 def _stays_inside(node: Node) -> bool:

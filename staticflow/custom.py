@@ -90,7 +90,9 @@ class CustomCall(NativeCall):
             if self.definition.vjp is None:
                 self._no_rule("jvp", "forwards")
             return NotImplemented
-        full = [zeros(x.shape, x.dtype) if t is None else t for t, x in zip(tangents, xs, strict=True)]
+        full = [
+            zeros(x.shape, x.dtype) if t is None else t for t, x in zip(tangents, xs, strict=True)
+        ]
         outputs = (y,) if self.single else parts(y)
         if _is_jitted(rule):
             moved: Sequence[Any] = _call_rule(rule, outputs, (*full, *outputs, *xs))
@@ -102,7 +104,7 @@ class CustomCall(NativeCall):
         fail(
             GraphError,
             f"custom op {self.name} cannot be differentiated {direction}",
-            do=f"give sf.custom_op a `{rule}`; as a function of nodes it can be differentiated again",
+            do=f"give sf.custom_op a `{rule}`; a function of nodes can be differentiated again",
         )
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
@@ -115,6 +117,9 @@ class CustomCall(NativeCall):
     def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
         return tuple(n for shape in xs for n in shape)
 
+    def lifted(self, length: AnyDim) -> None:
+        return None
+
     def key(self) -> tuple[Any, ...]:
         return (self.routine_name,)
 
@@ -124,10 +129,10 @@ def custom_op(
 ) -> Callable[..., Any]:
     """Make an op of a jitted function; the result takes nodes and returns a node, or a tuple.
 
-    `infer(*nodes)` gives the (shape, dtype) of the result, or a list of them for several results; by
-    default the result is as the first input. `vjp(g, y, *xs)` returns the cotangent of every input,
-    None for one that has none, and `jvp(tangents, y, *xs)` the result's tangent. Either may be a
-    function of nodes, which can be differentiated again, or jitted: then it gets everything as
+    `infer(*nodes)` gives the (shape, dtype) of the result, or a list of them for several results;
+    by default the result is as the first input. `vjp(g, y, *xs)` returns the cotangent of every
+    input, None for one that has none, and `jvp(tangents, y, *xs)` the result's tangent. Either may
+    be a function of nodes, which can be differentiated again, or jitted: then it gets everything as
     separate arrays, `vjp(g, y, *xs)` and `jvp(*tangents, y, *xs)`, and returns arrays only.
     """
     if not _is_jitted(forward):

@@ -133,8 +133,11 @@ def wrapper_source(
                     "    raise ValueError('out overlaps another argument; pass it its own memory')"
                 )
         sizes = _tuple([f"size_{n}" for n in named_sizes(inputs)])
-        write(f"if call({sizes}, {_tuple([*names, *results])}) != 0:")
+        write(f"code = call({sizes}, {_tuple([*names, *results])})")
+        write("if code == 1:")
         write("    raise MemoryError('no memory for the temporaries of a network')")
+        write("if code != 0:")
+        write("    raise RuntimeError('a custom op raised an error, or returned other shapes')")
         write(f"return {results[0] if single else _tuple(results)}")
     return write.text
 

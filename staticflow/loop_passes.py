@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from staticflow.bodies import slot
-from staticflow.graph import Const, Node, Part, apply, rebuild, toposort, with_inputs
+from staticflow.graph import Const, Node, Part, apply, parts, rebuild, toposort, with_inputs
 from staticflow.recurrence import Scan
 
 
@@ -120,32 +120,39 @@ def _copied(roots: Sequence[Node], fresh: dict[Node, Node]) -> list[Node]:
 
 
 def drop_unused(roots: Sequence[Node]) -> list[Node]:
-    """Remove ys that nobody reads, and constants and xs that no body uses."""
+    """Remove ys that nobody reads, or that are there twice, and what no body uses."""
     used: dict[Node, set[int]] = {}
     for node in toposort(roots):
         if isinstance(node.op, Part):
             used.setdefault(node.inputs[0], set()).add(node.op.index)
-    kept: dict[Node, tuple[Node, list[int]]] = {}
+    kept: dict[Node, list[Node | None]] = {}  # the outputs of each loop, by their old numbers
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
         if isinstance(node.op, Part) and node.inputs[0] in kept:
-            scan_node, indices = kept[node.inputs[0]]
-            return apply(Part(indices.index(node.op.index)), scan_node, where=node.where)
+            output = kept[node.inputs[0]][node.op.index]
+            assert output is not None
+            return output
         if not isinstance(node.op, Scan):
             return with_inputs(node, inputs)
-        new, indices = _trimmed(node, inputs, used.get(node, set()))
-        kept[node] = (new, indices)
+        new, position = _trimmed(node, inputs, used.get(node, set()))
+        outputs = parts(new)
+        kept[node] = [
+            outputs[position[i]] if i in position else None for i in range(len(node.type))
+        ]
         return new
 
     return rebuild(roots, visit)
 
 
-def _trimmed(node: Node, inputs: tuple[Node, ...], used: set[int]) -> tuple[Node, list[int]]:
+def _trimmed(
+    node: Node, inputs: tuple[Node, ...], used: set[int]
+) -> tuple[Node, dict[int, int]]:
+    """A smaller loop, and where the old outputs are among the new."""
     op: Any = node.op
     count = len(op.carries)
     carries = _live_carries(op, used)
-    ys = [i for i in range(len(op.ys)) if count + i in used]
-    body = [*(op.next[i] for i in carries), *(op.ys[i] for i in ys)]
+    ys = list(dict.fromkeys(y for i, y in enumerate(op.ys) if count + i in used))
+    body = drop_unused([*(op.next[i] for i in carries), *ys])
     reached = set(toposort(body))
     init, xs, consts = op.split(inputs)
     keep_x = [i for i, s in enumerate(op.xs) if s in reached]
@@ -155,13 +162,17 @@ def _trimmed(node: Node, inputs: tuple[Node, ...], used: set[int]) -> tuple[Node
     new = replace(
         op,
         carries=tuple(op.carries[i] for i in carries),
-        next=tuple(op.next[i] for i in carries),
-        ys=tuple(op.ys[i] for i in ys),
+        next=tuple(body[: len(carries)]),
+        ys=tuple(body[len(carries) :]),
         xs=tuple(op.xs[i] for i in keep_x),
         consts=tuple(op.consts[i] for i in keep_c),
     )
     operands = [init[i] for i in carries] + [xs[i] for i in keep_x] + [consts[i] for i in keep_c]
-    return apply(new, *operands, where=node.where), [*carries, *(count + i for i in ys)]
+    position = {old: i for i, old in enumerate(carries)}
+    for i, y in enumerate(op.ys):
+        if y in ys:
+            position[count + i] = len(carries) + ys.index(y)
+    return apply(new, *operands, where=node.where), position
 
 
 def _live_carries(op: Any, used: set[int]) -> list[int]:

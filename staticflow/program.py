@@ -101,7 +101,7 @@ class Program:
             externals[call] = self._call(call)
         source = KernelSource(
             name=_driver_name(driver),
-            source=driver.source,
+            source=_without_comments(driver.source),
             signature=Signature("i8", ("i8*", "i8*")),
             externals=externals,
             namespace=_driver_namespace,
@@ -177,6 +177,12 @@ class Program:
         driver = self.compiled.driver
         kernels = [kernel_source(k, name) for name, k in driver.kernels.items()]
         return "\n\n".join([*kernels, driver.source])
+
+
+def _without_comments(source: str) -> str:
+    """The source as it is compiled: the same wherever the user's lines stand."""
+    lines = source.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.lstrip().startswith("#"))
 
 
 def _driver_name(driver: DriverText) -> str:

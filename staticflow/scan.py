@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticflow.bodies import capture, slot
+from staticflow.bodies import capture, check_carries, slot
 from staticflow.dims import AnyDim, as_dim
-from staticflow.errors import DTypeError, GraphError, ShapeError, fail
+from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Node, apply, as_node, parts
 from staticflow.recurrence import Scan
-from staticflow.structure import flatten, map_structure, rebuild_like
+from staticflow.structure import flatten, map_structure, paths, rebuild_like
 
 
 def scan(
@@ -42,7 +42,8 @@ def scan(
     init = map_structure(lambda value: as_node(value), init)
     xs = map_structure(lambda value: as_node(value), xs)
     size = _length(flatten(xs), length)
-    carries = [slot(f"carry {i}", n.type) for i, n in enumerate(flatten(init))]
+    names = zip(paths(init, "carry"), flatten(init), strict=True)
+    carries = [slot(name, n.type) for name, n in names]
     elements = [slot(f"x {i}", n.type.with_shape(n.shape[1:])) for i, n in enumerate(flatten(xs))]
     carry_in = rebuild_like(init, iter(carries))
     x_in = rebuild_like(xs, iter(elements))
@@ -51,7 +52,7 @@ def scan(
         fail(GraphError, "scan: the step must return (carry, y)", got=repr(type(result).__name__))
     carry_out = map_structure(lambda value: as_node(value), result[0])
     y_out = map_structure(lambda value: as_node(value), result[1])
-    following = _check_carries(flatten(init), flatten(carry_out))
+    following = check_carries("scan", init, carry_out)
     body, consts, outer = capture([*following, *flatten(y_out)], [*carries, *elements])
     op = Scan(
         carries=tuple(carries),
@@ -83,22 +84,3 @@ def _length(xs: Sequence[Node], length: Any) -> AnyDim:
             do="loop over arrays of one length, with one name for it",
         )
     return sizes[0]
-
-
-def _check_carries(init: Sequence[Node], following: Sequence[Node]) -> list[Node]:
-    if len(init) != len(following):
-        fail(
-            GraphError,
-            "scan: the step must return a carry of the structure of init",
-            got=f"{len(following)} values for {len(init)}",
-        )
-    for position, (old, new) in enumerate(zip(init, following, strict=True)):
-        if old.type != new.type:
-            kind = DTypeError if old.shape == new.shape else ShapeError
-            fail(
-                kind,
-                f"scan: carry {position} changes its type",
-                got=f"{old.type} in init, {new.type} from the step",
-                do="make the step return what it takes: reshape or cast the one or the other",
-            )
-    return list(following)

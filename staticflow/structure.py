@@ -31,6 +31,15 @@ def _walk(structure: Any) -> Iterator[Node]:
         )
 
 
+def paths(structure: Any, name: str) -> list[str]:
+    """What each node of a structure is called, in order: name, name[0], name['h'] ..."""
+    if isinstance(structure, dict):
+        return [p for key, v in structure.items() for p in paths(v, f"{name}[{key!r}]")]
+    if isinstance(structure, list | tuple):
+        return [p for k, v in enumerate(structure) for p in paths(v, f"{name}[{k}]")]
+    return [] if structure is None else [name]
+
+
 def rebuild_like(structure: Any, values: Iterator[Any]) -> Any:
     """The same structure with the nodes replaced by `values`, in order."""
     if isinstance(structure, Node):

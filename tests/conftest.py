@@ -1,7 +1,10 @@
-"""What all tests share: hypothesis without noise and without a memory of earlier runs."""
+"""What all tests share: hypothesis without noise and without a memory of earlier runs, and the
+option `--write-golden`, with which test_golden.py writes its texts anew instead of comparing them.
+"""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -13,3 +16,7 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("staticflow")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="write the texts of tests/golden")

@@ -89,4 +89,6 @@ def check(case: Case, first: float = 1e-10, second: float = 1e-8) -> None:
         assert a.shape == b.shape
         scale = max(1.0, float(np.max(np.abs(b), initial=0.0)))
         bound = first if place < simple else second
-        np.testing.assert_allclose(a / scale, b / scale, rtol=0, atol=bound, err_msg=f"part {place}")
+        np.testing.assert_allclose(
+            a / scale, b / scale, rtol=0, atol=bound, err_msg=f"part {place}"
+        )

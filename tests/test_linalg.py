@@ -11,10 +11,9 @@ jax = pytest.importorskip("jax")
 
 import jax.numpy as jnp  # noqa: E402
 import jax.scipy.linalg as jsl  # noqa: E402
-
-import staticflow as sf  # noqa: E402
-from staticflow import ops  # noqa: E402
 from matrix_cases import Case, check  # noqa: E402
+
+from staticflow import ops  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 pytestmark = pytest.mark.peers
@@ -116,7 +115,8 @@ CASES = [
     *(Case(f"expm-{s}", ops.expm, jsl.expm, (s * normal(4, 4),)) for s in (0.1, 1.0, 8.0)),
     Case("expm-batch", ops.expm, jax.vmap(jsl.expm), (normal(3, 3, 3),)),
     *(Case(f"power-{n}", lambda a, n=n: ops.matrix_power(a, n),
-           lambda a, n=n: jnp.linalg.matrix_power(a, n), (regular(3, 3),)) for n in (0, 1, 2, 5, -3)),
+           lambda a, n=n: jnp.linalg.matrix_power(a, n), (regular(3, 3),))
+      for n in (0, 1, 2, 5, -3)),
 ]  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def minors(a: Any) -> Any:
 
 @pytest.mark.parametrize("rank", [0, 1, 2, 3, 4])
 def test_determinant_of_any_rank(rank: int) -> None:
-    """The gradient is the cofactors, also of a singular matrix; so is the second derivative right."""
+    """The gradient is the cofactors, also of a singular matrix; the second derivative holds too."""
     a = normal(4, rank) @ normal(rank, 4) if rank < 4 else normal(4, 4)
     t = normal(4, 4)
 
@@ -260,7 +260,11 @@ def matrix(*shape: Any, dtype: str = "float64") -> sf.Node:
         (lambda: ops.det(matrix(3)), sf.ShapeError, "det: needs a matrix"),
         (lambda: ops.cholesky(matrix("n", "m")), sf.ShapeError, "square"),
         (lambda: ops.solve(matrix(3, 3), np.ones(2)), sf.ShapeError, "as many rows"),
-        (lambda: ops.solve_triangular(matrix(3, 3), np.ones((2, 3))), sf.ShapeError, "as many rows"),
+        (
+            lambda: ops.solve_triangular(matrix(3, 3), np.ones((2, 3))),
+            sf.ShapeError,
+            "as many rows",
+        ),
         (lambda: ops.eigh(matrix(2, 3, 4)), sf.ShapeError, "square"),
         (lambda: ops.qr(matrix("n", 3)), sf.ShapeError, "tall or wide"),
         (lambda: ops.einsum("ij,jk->ik", matrix(2, 3), np.ones((4, 2))), sf.ShapeError, "'j'"),

@@ -134,14 +134,23 @@ def force(monkeypatch: pytest.MonkeyPatch) -> None:
 Run = tuple[list[dict[str, float]], dict[str, Array]]
 
 
-def train(make: Callable[[], Made], threads: int, optimizer: Any = None, epochs: int = 2) -> Run:
+def train(
+    make: Callable[[], Made],
+    threads: int,
+    optimizer: Any = None,
+    batch_size: int = 13,
+    blocked: bool = False,
+) -> Run:
     """The logs and final values; batches of 13 rows leave 6 for the last."""
     loss, metrics, fed = make()
     session = sf.Session(
         loss=loss, metrics=metrics, optimizer=optimizer or sf.optim.SGD(0.1), threads=threads, seed=3
     )
-    history = session.fit(fed, epochs=epochs, batch_size=13, progress=False, batch_axis="batch")
+    history = session.fit(
+        fed, epochs=2, batch_size=batch_size, progress=False, batch_axis="batch"
+    )
     (trainer,) = session._trainers.values()
+    assert bool(trainer.block) == blocked
     assert len(trainer.shards) == threads, trainer.choice.reason
     return history.epochs, values(session)
 
@@ -180,18 +189,19 @@ def test_slices_of_the_update_are_one(optimizer: Any, monkeypatch: pytest.Monkey
     assert_close(train(fnn, 3, optimizer), train(fnn, 1, optimizer))
 
 
-@pytest.mark.parametrize("make", [fnn, dropout, classes, penalty, embedding, batch_norm])
+@pytest.mark.parametrize("make", [fnn, dropout, classes, embedding, penalty, batch_norm])
 def test_blocks_of_rows_train_as_one(
     make: Callable[[], Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where a term or a collective is about the whole batch, there are no blocks."""
     force(monkeypatch)
-    one = train(make, 1)
+    one = train(make, 1, batch_size=40)
     monkeypatch.setattr(blocking, "CACHE_BYTES", 0)
     monkeypatch.setattr(blocking, "BLOCK_BYTES", 64)
     monkeypatch.setattr(blocking, "MAX_GRADIENT_SHARE", 1e9)
-    monkeypatch.setattr(blocking, "max", lambda least, rows: max(rows, 4), raising=False)
+    blocked = make not in (penalty, batch_norm)
     for threads in (1, 2):
-        assert_close(train(make, threads), one)
+        assert_close(train(make, threads, batch_size=40, blocked=blocked), one)
 
 
 def test_gradients_do_not_depend_on_the_path() -> None:

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from recurrences import check_program, close
+from test_placement import assert_close, force, train
 
 import staticflow as sf
 from staticflow import ops
+from staticflow.graph import toposort
 from staticflow.interpret import interpret
+from staticflow.op import Kind
 
-LENGTHS = [{"time": n, "batch": 2} for n in (0, 1, 2, 5, 7)]
+LENGTHS = [{"time": n, "batch": 2} for n in (0, 1, 2, 7, 5)]
 ELMAN = {"x": ("time", "batch", 3), "w": (3, 4), "u": (4, 4), "b": (4,), "h": ("batch", 4)}
 
 
@@ -168,17 +171,11 @@ def counting(lib: Any, scan: Any, x: Any, h: Any) -> Any:
 
     def step(carry: Any, row: Any) -> Any:
         count, h = carry
-        new = lib.where(count % 2 == 0, lib.sin(h + row), h * row)
-        return (count + 1, new), count
-
-    def odd_step(carry: Any, row: Any) -> Any:
-        count, h = carry
         new = lib.where(lib.equal(count % 2, 0), lib.sin(h + row), h * row)
         return (count + 1, new), count
 
     start = lib.asarray(np.int64(0)) if hasattr(lib, "asarray") else sf.const(np.int64(0))
-    (count, last), counts = scan(odd_step, (start, h), x)
-    del step
+    (count, last), counts = scan(step, (start, h), x)
     return lib.sum(last * last) + lib.sum(counts * 1.0) + count * 1.0
 
 
@@ -251,3 +248,125 @@ def test_values_and_derivatives(name: str) -> None:
     program, shapes = PROGRAMS[name]
     dtypes = {"ids": "int32"}
     check_program(program, shapes, LENGTHS, dtypes)
+
+
+# Shards: a recurrent net trains as one
+
+
+def data(seed: int, *shape: int) -> Any:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def recurrent(cell: str) -> Any:
+    """A net over sequences of 6 steps, for `train` of test_placement."""
+    x, t = sf.input("x", ("batch", "time", 3)), sf.input("t", ("batch", 1))
+    width = {"elman": 4, "lstm": 16, "gru": 12}[cell]
+    w, u = sf.param("w", (3, width)), sf.param("u", (4, width))
+    b = sf.param("b", (width,), init="zeros")
+    h = ops.zeros((x.shape[0], 4))
+
+    def step(state: Any, row: Any) -> Any:
+        h, c = state
+        if cell == "elman":
+            return (ops.tanh(row @ w + h @ u + b), c), h
+        if cell == "gru":
+            (r, z, n), (p, q, m) = ops.split(row @ w + b, 3, -1), ops.split(h @ u, 3, -1)
+            new = ops.tanh(n + ops.sigmoid(r + p) * m)
+            keep = ops.sigmoid(z + q)
+            return (keep * h + (1 - keep) * new, c), h
+        i, f, g, o = ops.split(row @ w + h @ u + b, 4, -1)
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+        return (ops.sigmoid(o) * ops.tanh(c), c), h
+
+    (h, _), every = sf.scan(step, (h, h), x.transpose(1, 0, 2))
+    y = (h + every.mean(axis=0)) @ sf.param("v", (4, 1))
+    return ops.mse(y, t), {"mae": ops.mae(y, t)}, {"x": data(0, 45, 6, 3), "t": data(1, 45, 1)}
+
+
+@pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
+def test_shards_train_as_one(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    force(monkeypatch)
+    one = train(lambda: recurrent(cell), 1)
+    for threads in (2, 3):
+        assert_close(train(lambda: recurrent(cell), threads), one)
+
+
+# What is refused
+
+
+H, X = sf.input("h", (4,)), sf.input("x", ("time", 4))
+REFUSED: dict[str, tuple[type[Exception], Any]] = {
+    r"carry changes its type.*float32\[4\] in init, float32\[2\] from": (
+        sf.ShapeError, lambda: sf.scan(lambda h, x: (h[:2], None), H, X),
+    ),
+    r"carry\['b'\] changes its type.*float32\[4\] in init, float64\[4\]": (
+        sf.DTypeError,
+        lambda: sf.scan(
+            lambda s, x: ({"a": s["a"], "b": s["b"].astype("float64")}, x), {"a": H, "b": H}, X
+        ),
+    ),
+    r"carry\[1\] changes its type": (
+        sf.ShapeError, lambda: sf.scan(lambda s, x: ((s[0], s[1][:1]), None), (H, H), X),
+    ),
+    "of the structure of init": (
+        sf.GraphError, lambda: sf.scan(lambda h, x: ((h, h), None), H, X),
+    ),
+    r"must return \(carry, y\)": (sf.GraphError, lambda: sf.scan(lambda h, x: h, H, X)),
+    "a length is needed": (sf.GraphError, lambda: sf.scan(lambda h, x: (h, None), H, None)),
+    "leading axes of xs differ": (
+        sf.ShapeError, lambda: sf.scan(lambda h, x: (h, None), H, (X, H)),
+    ),
+    "need a leading axis": (
+        sf.ShapeError, lambda: sf.scan(lambda h, x: (h, None), H, sf.input("s", ())),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_refused(message: str) -> None:
+    kind, make = REFUSED[message]
+    with pytest.raises(kind, match=f"(?s){message}") as caught:
+        make()
+    assert "test_scan.py" in str(caught.value)
+
+
+def test_another_length_compiles_nothing() -> None:
+    """Sizes are run-time values: one program, of one code size."""
+    x, h = sf.input("x", ("time", 3)), sf.input("h", (3,))
+    _, every = sf.scan(lambda h, row: (ops.tanh(h + row),) * 2, h, x)
+    f = sf.function([x, h], every)
+    program = f.runner.program
+    for n in (3, 0, 1000):
+        rows = data(n, n, 3)
+        close([f(rows, rows.sum(0))], interpret([every], {x: rows, h: rows.sum(0)}), str(n), 1e-5)
+    assert f.runner.program is program
+
+
+def test_constants_are_computed_once() -> None:
+    """What does not depend on the slots stays outside, computed once."""
+    x, w = sf.input("x", ("time", 3)), sf.input("w", (3,))
+    _, every = sf.scan(lambda _, row: (None, row * ops.exp(w)), None, x)
+    (scan,) = (n for n in toposort([every]) if n.op.kind is Kind.LOOP)
+    assert all(n.op.name != "exp" for n in toposort(scan.op.body))
+
+
+def test_a_length_beside_elements_must_agree() -> None:
+    x = sf.input("x", ("time", 3))
+    last, _ = sf.scan(lambda h, row: (h + row, None), ops.zeros((3,)), x, length="time")
+    assert last.shape == (3,)
+    with pytest.raises(sf.ShapeError, match="leading axes of xs differ"):
+        sf.scan(lambda h, row: (h + row, None), ops.zeros((3,)), x, length=4)
+
+
+def test_long_sequences() -> None:
+    """10 000 steps, and their gradient."""
+    x, a = sf.input("x", ("time", 2), "float64"), sf.input("a", (2,), "float64")
+    last, _ = sf.scan(lambda h, row: (ops.sin(a * h + row), None), ops.zeros((2,), "float64"), x)
+    f = sf.function([x, a], [last, sf.grad(last.sum(), a)])
+    rows = np.random.default_rng(0).standard_normal((10_000, 2))
+    scale = np.array([0.4, -0.3])
+    h, d = np.zeros(2), np.zeros(2)
+    for row in rows:
+        inner = scale * h + row
+        h, d = np.sin(inner), np.cos(inner) * (h + scale * d)
+    close(f(rows, scale), [h, d], "10 000 steps")

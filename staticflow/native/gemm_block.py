@@ -17,6 +17,7 @@ from __future__ import annotations
 from staticflow.native.gemm_code import Code, Value, Values, number
 
 DEPTH = 256
+SLAB = 512  # of k, where operands are read in place: every tile of C reads its part again
 HEIGHT = 240  # rows of a copied block of A: an odd number of cache lines in either precision
 PAGE = 4096  # lines this far apart compete for the same places in a first-level cache
 HALF_BYTES = 1 << 19  # of `work`: one half for B, one for A
@@ -24,8 +25,16 @@ WORDS = "a b c work a_row a_col b_row b_col c_row k accumulate m n"
 
 
 def direct(code: Code, x: Values, vectors: int) -> None:
-    """The tiles, straight from A and B."""
-    _tiles(code, x, number(vectors * code.vector_bytes))
+    """The tiles, straight from A and B, in slabs of k that a second-level cache holds."""
+
+    def slab(p: Value, k: Value) -> None:
+        a = code.move(x["a"], code.mul(p, x["a_col"]))
+        b = code.move(x["b"], code.mul(p, x["b_row"]))
+        accumulate = code.b.select(code.is_(p, ">", 0), number(1), x["accumulate"])
+        part = x | {"a": a, "b": b, "k": k, "accumulate": accumulate}
+        _tiles(code, part, number(vectors * code.vector_bytes))
+
+    code.blocks(x["k"], SLAB, slab)
 
 
 def _tiles(code: Code, x: Values, b_step: Value) -> None:
@@ -109,7 +118,7 @@ def copying_pays(code: Code, x: Values) -> Value:
         code.is_(extent, ">", (1 << 16) if narrow else (1 << 20)),
     )
     large = code.all(
-        code.is_(x["m"], ">=", 64 if narrow else 128),
+        code.is_(x["m"], ">=", 64 if narrow else 256),
         code.is_(extent, ">", (1 << 18) if narrow else (1 << 23)),
     )
     return code.b.or_(competing, large)

@@ -156,8 +156,8 @@ def thread_limit(toolchain: Toolchain) -> Mapping[str, External]:
     key = ["lapack threads", THREADS, *parts.values()]
     suffix = symbol_suffix(key)
     toolchain.module(lambda: THREADS.format(suffix=suffix, **parts), key)
-    none = Signature("", ())
-    return {name: External(f"sf_{name}_{suffix}", none) for name in ("enter_lapack", "leave_lapack")}
+    names = ("enter_lapack", "leave_lapack")
+    return {name: External(f"sf_{name}_{suffix}", Signature("", ())) for name in names}
 
 
 @functools.cache
@@ -169,10 +169,10 @@ def _register() -> bool:
         llvm.add_symbol(f"sf_lapack_{name}", _address(cython_lapack.__pyx_capi__[name]))
     library = ctypes.CDLL(cython_lapack.__file__)  # a symbol is also looked for in what it needs
     for prefix in ("scipy_openblas", "openblas"):
-        found = [getattr(library, f"{prefix}_{verb}_num_threads", None) for verb in ("get", "set")]
-        if None not in found:
-            for verb, function in zip(("get", "set"), found, strict=True):
-                address = ctypes.cast(function, ctypes.c_void_p).value
+        names = {verb: f"{prefix}_{verb}_num_threads" for verb in ("get", "set")}
+        if all(hasattr(library, name) for name in names.values()):
+            for verb, name in names.items():
+                address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
                 llvm.add_symbol(f"sf_blas_{verb}_threads", address)
             return True
     return False

@@ -1,0 +1,99 @@
+"""The memory plan, against live ranges found by reading the generated kernels.
+
+Nothing here asks the plan, or a step, what it reads and writes: it is read off the loads and stores.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from graph_maker import make_graph, outputs_of, with_gradients
+
+import staticflow as sf
+from staticflow import models, ops
+from staticflow.compile import Compiled, compile_graph
+from staticflow.graph import Param, leaves
+from staticflow.loops import Load, Store, walk
+from staticflow.memory import ALIGNMENT
+from staticflow.schedule import CallStep, CollectiveStep, KernelStep, ProductStep, Step
+
+
+def touched(step: Step) -> Iterator[int]:
+    """The buffers that a step loads from or stores to."""
+    if isinstance(step, KernelStep):
+        names = {name: place[0] for (name, _), place in zip(
+            step.kernel.pointers, step.pointers, strict=True)}  # fmt: skip
+        for statement in walk(step.kernel.body):
+            for part in (getattr(statement, "target", None), getattr(statement, "value", None)):
+                if isinstance(part, Load):
+                    yield names[part.pointer]
+            if isinstance(statement, Store):
+                yield names[statement.target.pointer]
+    elif isinstance(step, ProductStep):
+        yield from (step.a.place[0], step.b.place[0], step.c.place[0])
+    elif isinstance(step, CollectiveStep):
+        yield from (step.source, step.target)
+    else:
+        assert isinstance(step, CallStep)
+        yield from step.buffers
+
+
+def check_plan(compiled: Compiled, sizes: dict[str, int]) -> int:
+    """Assert that no two live buffers overlap; returns how many buffers share a slot."""
+    temporary = {b.index: b for b in compiled.layout.buffers if b.role == "temp"}
+    live: dict[int, tuple[int, int]] = {}
+    for position, step in enumerate(compiled.steps):
+        for buffer in touched(step):
+            live[buffer] = (live.get(buffer, (position, 0))[0], position)
+    used = [index for index in live if index in temporary]
+    assert set(used) == set(compiled.memory.slot_of)
+    classes = dict(zip(
+        (f"n{i}" for i in range(len(compiled.g.sizes))), compiled.g.evaluate(sizes, sizes), strict=True
+    ))  # fmt: skip
+    offsets, total = compiled.memory.offsets(classes)
+    place: dict[int, tuple[int, int]] = {}
+    for index in used:
+        buffer = temporary[index]
+        count = buffer.count if isinstance(buffer.count, int) else buffer.count.evaluate(classes)
+        start = offsets[compiled.memory.slot_of[index]]
+        assert start % ALIGNMENT == 0
+        place[index] = (start, start + count * buffer.itemsize)
+        assert place[index][1] <= total
+    for i in used:
+        for j in used:
+            meet = live[i][0] <= live[j][1] and live[j][0] <= live[i][1]
+            overlap = place[i][0] < place[j][1] and place[j][0] < place[i][1]
+            assert i == j or not (meet and overlap), f"buffers {i} and {j} share memory"
+    return len(used) - len(set(compiled.memory.slot_of.values()))
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_no_two_live_buffers_overlap_in_random_programs(gradients: bool) -> None:
+    shared = 0
+    for seed in range(200):
+        choose = random.Random(seed).randrange
+        graph = make_graph(choose, "x", 14, exact=bool(choose(2)) and not gradients)
+        outputs = outputs_of(graph)
+        outputs = with_gradients(graph, outputs) if gradients else outputs
+        sizes = {"a": 5, "b": 3, "c": 7}
+        shared += check_plan(compile_graph(outputs), sizes)
+    assert shared > 20
+
+
+def deep(layers: int) -> list[sf.Node]:
+    """Loss and gradients of a net of equal layers."""
+    x, t = sf.input("x", ("batch", 8)), sf.input("t", ("batch", 8))
+    loss = ops.mse(models.FNN([8] * (layers + 1), activation="tanh")(x), t)
+    return [loss, *sf.grad(loss, leaves([loss], Param))]
+
+
+def test_no_two_live_buffers_overlap_in_a_deep_net() -> None:
+    assert check_plan(compile_graph(deep(12), training=True), {"batch": 32}) > 5
+
+
+def test_offsets_hold_for_every_size() -> None:
+    compiled = compile_graph(deep(4), training=True, shard="batch")
+    for batch in (0, 1, 17, 1000):
+        check_plan(compiled, {"batch": batch})

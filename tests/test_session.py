@@ -1,0 +1,194 @@
+"""Sessions apart from fit: values, running, stepping, gradients, states, looking inside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_nets import assert_same, data, regression, values
+
+import staticflow as sf
+from staticflow import models, ops
+from staticflow.interpret import interpret
+
+FED = data(20)
+
+
+def test_parameters_are_live_and_in_order_of_declaration() -> None:
+    session = regression()
+    assert list(session.params) == ["fnn.0.weight", "fnn.0.bias", "fnn.1.weight", "fnn.1.bias"]
+    weight = session.params["fnn.0.weight"]
+    session.step(FED)
+    assert weight is session.params["fnn.0.weight"]
+    before = session.run("y", {"x": FED["x"]})
+    session.params["fnn.1.bias"][...] += 1.0
+    np.testing.assert_allclose(session.run("y", {"x": FED["x"]}), before + 1.0, 1e-5)
+    with pytest.raises(KeyError, match="there is no parameter 'nope'"):
+        session.params["nope"]
+
+
+def test_seeds_give_values() -> None:
+    assert_same(values(regression(seed=5)), values(regression(seed=5)))
+    assert np.any(regression(seed=5).params["fnn.0.weight"] != regression().params["fnn.0.weight"])
+
+
+def test_initial_values_from_arrays_mappings_and_sessions() -> None:
+    first = regression(seed=1)
+    copied = regression(params=first.params)
+    assert_same(values(copied), values(first))
+    copied.step(FED)
+    assert np.any(copied.params["fnn.0.weight"] != first.params["fnn.0.weight"])
+    part = regression(params={"fnn.1.bias": [7.0]})
+    assert part.params["fnn.1.bias"] == 7.0
+
+
+def test_fetches_by_name_node_and_structure() -> None:
+    session = regression()
+    y, fed = session.outputs["y"], {"x": FED["x"]}
+    expected = session.run("y", fed)
+    np.testing.assert_array_equal(session.run(y, {session.inputs["x"]: FED["x"]}), expected)
+    found = session.run({"a": ["y", (y,)], "b": y * 2.0}, fed)
+    np.testing.assert_array_equal(found["a"][1][0], expected)
+    np.testing.assert_array_equal(found["b"], 2 * expected)
+    np.testing.assert_array_equal(session(x=FED["x"])["y"], expected)
+    assert session.run("loss", FED).shape == session.run("mae", FED).shape == ()
+
+
+def test_a_step_returns_the_loss_before_its_update() -> None:
+    session = regression()
+    before = float(session.run("loss", FED))
+    assert session.step(FED) == pytest.approx(before, rel=1e-5)
+    assert float(session.run("loss", FED)) < before
+    assert session.step_count == 1
+
+
+def test_gradients_change_nothing_and_match_the_graph() -> None:
+    session = regression()
+    before = values(session)
+    found = session.gradients(FED)
+    assert_same(values(session), before)
+    assert session.step_count == 0
+    names = list(session.params)
+    nodes = [session.params.nodes[name] for name in names]
+    env = {node: FED[name] for name, node in session.inputs.items()}
+    env |= {node: session.params[name] for name, node in zip(names, nodes, strict=True)}
+    assert session.loss is not None
+    for name, expected in zip(names, interpret(sf.grad(session.loss, nodes), env), strict=True):
+        np.testing.assert_allclose(found[name], expected, 1e-4, 1e-6)
+
+
+def test_a_loss_without_rows_steps() -> None:
+    w = sf.param("w", (3,), init=np.array([1.0, 2.0, 3.0]))
+    session = sf.Session(loss=ops.sum(ops.square(w)), optimizer=sf.optim.SGD(0.25))
+    assert session.step({}) == pytest.approx(14.0)
+    np.testing.assert_allclose(session.params["w"], [0.5, 1.0, 1.5])
+
+
+def test_states_are_set_by_steps_only() -> None:
+    """One state that its own update does not read, one that counts, two that swap."""
+    x = sf.input("x", ("batch", 2))
+    mean, count = sf.state("mean", (2,)), sf.state("count", (), dtype="int64")
+    a, b = sf.state("a", (), init="ones"), sf.state("b", ())
+    sf.update(mean, x.mean(axis=0))
+    sf.update(count, count + 1)
+    sf.update(a, b)
+    sf.update(b, a)
+    loss = ops.mean(ops.square(x @ sf.param("w", (2, 1)))) + 0.0 * (mean.sum() + a + b)
+    session = sf.Session(
+        loss=loss + 0.0 * count.astype("float32"), outputs=a, optimizer=sf.optim.SGD(0.1)
+    )
+    rows = np.arange(6.0, dtype="f4").reshape(3, 2)
+    session.gradients({"x": rows})
+    session.evaluate({"x": rows})
+    assert session.states["count"] == 0 and session.states["a"] == 1.0
+    for k in range(1, 4):
+        session.step({"x": rows})
+        assert session.states["count"] == k
+        assert (session.states["a"], session.states["b"]) == ((0, 1) if k % 2 else (1, 0))
+    np.testing.assert_allclose(session.states["mean"], rows.mean(axis=0))
+    assert session.run(session.outputs) == 0.0
+
+
+def test_modes_differ_where_the_graph_says_so() -> None:
+    x = sf.input("x", ("batch", 4))
+    y = models.FNN([4, 8, 1], norm="batch", dropout=0.5)(x)
+    session = sf.Session(loss=ops.square(y).mean(), outputs=y, optimizer=sf.optim.SGD(0.1))
+    again = session.run(session.outputs, {"x": FED["x"]})
+    np.testing.assert_array_equal(session.run(session.outputs, {"x": FED["x"]}), again)
+    losses = {session.gradients({"x": FED["x"]})["fnn.1.bias"].item() for _ in range(2)}
+    assert len(losses) == 1, "gradients at one step count draw the same"
+    session.step({"x": FED["x"]})
+    assert session.gradients({"x": FED["x"]})["fnn.1.bias"].item() not in losses
+    assert np.any(session.states["fnn.0.norm.running_mean"] != 0)
+
+
+def test_parameters_that_are_not_trained_stay() -> None:
+    x = sf.input("x", ("batch", 4))
+    fixed = sf.param("fixed", (4, 1), trainable=False)
+    slow, fast = (sf.param(n, (4, 1), lr_scale=s) for n, s in (("slow", 0.5), ("fast", 1.0)))
+    loss = ops.square(x @ (fixed + slow + fast) - 1.0).mean()
+    session = sf.Session(loss=loss, optimizer=sf.optim.SGD(0.1))
+    before = values(session)
+    session.step({"x": FED["x"]})
+    np.testing.assert_array_equal(session.params["fixed"], before["fixed"])
+    moved = {n: session.params[n] - before[n] for n in ("slow", "fast")}
+    np.testing.assert_allclose(moved["fast"], 2 * moved["slow"], 1e-4)
+    assert set(session.gradients({"x": FED["x"]})) == {"slow", "fast"}
+
+
+def test_decay_spares_what_is_exempt() -> None:
+    x = sf.input("x", ("batch", 4))
+    w, b = sf.param("w", (4, 1), "ones"), sf.param("b", (1,), "ones", decay=False)
+    loss = 0.0 * (x @ w + b).sum()
+    session = sf.Session(loss=loss, optimizer=sf.optim.SGD(0.1, weight_decay=0.5))
+    session.step({"x": FED["x"]})
+    np.testing.assert_allclose(session.params["w"], 0.95)
+    np.testing.assert_array_equal(session.params["b"], 1.0)
+
+
+def test_double_precision() -> None:
+    rows = data(20, "float64")
+    single, double = regression(), regression(dtype="float64")
+    double.load_params({name: array for name, array in single.params.items()})
+    assert double.params["fnn.0.weight"].dtype == np.float64
+    for _ in range(3):
+        assert double.step(rows) == pytest.approx(single.step(rows), rel=1e-4)
+    assert double.run("y", {"x": rows["x"]}).dtype == np.float64
+
+
+def test_evaluate_counts_rows() -> None:
+    session = regression()
+    whole = session.evaluate(FED)
+    assert whole == pytest.approx(session.evaluate(FED, batch_size=7), rel=1e-5)
+    assert whole["mae"] == pytest.approx(float(session.run("mae", FED)), rel=1e-5)
+    halves = iter([{k: v[:13] for k, v in FED.items()}, {k: v[13:] for k, v in FED.items()}])
+    assert whole == pytest.approx(session.evaluate(lambda: halves), rel=1e-5)
+
+
+def test_explanations_name_the_users_lines() -> None:
+    session = regression()
+    session.fit(FED, progress=False)
+    text = session.explain()
+    for part in ("GRAPH", "KERNELS", "MEMORY", "SHARDS", "CHOICE", "small_nets.py"):
+        assert part in text
+    assert "def forward_backward(T, S):" in session.source and "def update(T, S):" in session.source
+
+
+def test_a_profile_changes_nothing() -> None:
+    session = regression(sf.optim.Adam(0.1))
+    before = values(session)
+    profile = session.profile(FED, repeat=5)
+    assert_same(values(session), before)
+    assert profile.step_us > 0 and "dot" in str(profile)
+    twin = regression(sf.optim.Adam(0.1))
+    assert session.step(FED) == twin.step(FED)
+    assert_same(values(session), values(twin))
+
+
+def test_loading_is_all_or_nothing() -> None:
+    session = regression()
+    before = values(session)
+    good = np.ones((4, 8))
+    for bad in ({"fnn.0.weight": good, "nope": good}, {"fnn.0.weight": good, "fnn.0.bias": good}):
+        with pytest.raises(sf.GraphError):
+            session.load_params(bad)
+        assert_same(values(session), before)
