@@ -19,7 +19,7 @@ import numpy as np
 
 from staticflow.dims import AnyDim
 from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, OutType
+from staticflow.op import Array, Axes, Classes, Kind, OutType
 from staticflow.ops.assemble import pad_edges
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
@@ -114,14 +114,14 @@ def _rows(what: str, x: Any, axis: int | None) -> tuple[Node, int]:
     return moveaxis(node, axis, -1), axis
 
 
-@public()
+@public(Kind.CALL, formula="the sums of dy from the other end")
 def cumsum(x: Any, axis: int | None = None) -> Node:
     """The sums of the elements up to each, along an axis or of all elements in order."""
     rows, axis = _rows("cumsum", x, axis)
     return moveaxis(apply(RunningSum(False), rows), -1, axis)
 
 
-@public()
+@public(Kind.CALL, formula="a recurrence from the other end")
 def cumprod(x: Any, axis: int | None = None) -> Node:
     """The products of the elements up to each, along an axis or of all elements in order."""
     rows, axis = _rows("cumprod", x, axis)

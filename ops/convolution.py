@@ -85,7 +85,7 @@ def _slide_tangent(tangents: Sequence[Node | None], y: Node, x: Node, w: Node) -
 _SLIDE = Rule(_slide_cotangents, _slide_tangent)
 
 
-@public()
+@public(formula="dy correlated with the other vector")
 def convolve(a: Any, v: Any, mode: str = "full") -> Node:
     """The convolution of two vectors: all of it, "same" as long as the longer, or "valid", where
     they overlap wholly.
@@ -96,7 +96,7 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Node:
     return _correlated("convolve", a, flip_axis(v, 0), mode)
 
 
-@public()
+@public(formula="dy convolved, or correlated, with the other vector")
 def correlate(a: Any, v: Any, mode: str = "valid") -> Node:
     """The correlation of two vectors, sum_j a_(i+j) v_j; modes as those of convolve."""
     a, v = _vectors("correlate", a, v)

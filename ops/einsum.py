@@ -20,7 +20,7 @@ SPARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Labelled = tuple[Node, str]  # an array and a letter for each of its axes
 
 
-@public()
+@public(formula="dy with the other operands, summed over the letters that are gone")
 def einsum(subscripts: str, *operands: Any) -> Node:
     """The sum over all letters that the result lacks, of products of elements with equal letters.
 

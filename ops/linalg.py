@@ -18,6 +18,7 @@ from typing import Any
 from staticflow.dims import product
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply, parts
+from staticflow.op import Kind
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, floating, stretch
 from staticflow.ops.compare import equal, less, where
@@ -132,14 +133,14 @@ def with_columns(a: Node, b: Node, solve: Any) -> Node:
     return result
 
 
-@public()
+@public(formula="da = -db x', db = solve(a', dx)")
 def solve(a: Any, b: Any) -> Node:
     """x with a x = b: (..., n, n), and (n,) or (..., n, k); infinite or NaN where a is singular."""
     a, b = systems("solve", a, b)
     return with_columns(a, b, lambda p, q: _lu_solve(p, q, False))
 
 
-@public()
+@public(Kind.CALL, formula="da = -tri(db x'), db = m'^-1 dx")
 def solve_triangular(
     a: Any, b: Any, trans: bool = False, lower: bool = False, unit_diagonal: bool = False
 ) -> Node:
@@ -163,7 +164,7 @@ _INV = Rule(
 )
 
 
-@public()
+@public(formula="-y' dy y'")
 def inv(a: Any) -> Node:
     """The inverse of square matrices; infinite or NaN where there is none."""
     return ruled(_inverse, _INV, square_matrices("inv", a))
@@ -181,7 +182,7 @@ _DET = Rule(
 )
 
 
-@public()
+@public(formula="dy cof(a)")
 def det(a: Any) -> Node:
     """The determinant of square matrices; its derivative, the cofactors, exists everywhere."""
     return ruled(_factored_det, _DET, square_matrices("det", a))
@@ -269,14 +270,14 @@ def _handedness(a: Node) -> Node:
     return parity * reduce(PROD, signs, (a.ndim - 2, a.ndim - 1))
 
 
-@public()
+@public(formula="dy inv(a)'")
 def slogdet(a: Any) -> tuple[Node, Node]:
     """The sign of the determinant, and the logarithm of its absolute value."""
     a = square_matrices("slogdet", a)
     return ruled(_handedness, _NO_DERIVATIVE, a), ruled(_log_size, _LOG_SIZE, a)
 
 
-@public()
+@public(formula="dy inv(a)'")
 def logdet(a: Any) -> Node:
     """The logarithm of the determinant; NaN where that is negative."""
     handed, size = slogdet(a)

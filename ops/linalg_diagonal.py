@@ -69,7 +69,7 @@ def on_diagonal(g: Node, shape: Shape) -> Node:
     return where(identity_mask(shape), expand_dims(g, -1), 0)
 
 
-@public(Kind.VIEW)
+@public(Kind.VIEW, formula="dy on the diagonal")
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
     """The elements with column - row = offset, of two axes, along a new last axis."""
     x = node_of(x)
@@ -96,7 +96,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
     return apply(Diagonal(min(n, m), False), x)
 
 
-@public(Kind.VIEW)
+@public(Kind.VIEW, formula="the diagonal of dy, or dy on it")
 def diag(x: Any, k: int = 0) -> Node:
     """The diagonal of a matrix; of a vector, the matrix that has it as its diagonal."""
     x = node_of(x)
@@ -112,7 +112,7 @@ def diag(x: Any, k: int = 0) -> Node:
     return where(mask, along, 0)
 
 
-@public()
+@public(formula="dy on the diagonal")
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
     """The sum of a diagonal, of the first two axes by default as in NumPy."""
     return total(diagonal(x, offset, axis1, axis2), axis=-1)

@@ -11,6 +11,7 @@ from typing import Any
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply, parts
+from staticflow.op import Kind
 from staticflow.ops.contraction import matmul
 from staticflow.ops.linalg import matrices, square_matrices
 from staticflow.ops.linalg_native import Cholesky, Eigh, Qr, Svd
@@ -35,13 +36,13 @@ def _smaller(what: str, a: Node) -> AnyDim:
     return m
 
 
-@public()
+@public(Kind.CALL, formula="l'^-1 low(l' dl) l^-1, symmetrised")
 def cholesky(a: Any) -> Node:
     """The lower triangle l with l l' = (a + a')/2; NaN where that is not positive definite."""
     return apply(Cholesky(), symmetric(square_matrices("cholesky", a)))
 
 
-@public()
+@public(Kind.CALL, formula="(dq + q copyltu(r dr' - dq' q)) r'^-1")
 def qr(a: Any) -> tuple[Node, Node]:
     """(q, r) with a = q r: q has min(m, n) orthonormal columns, r is an upper triangle."""
     a = matrices("qr", a)
@@ -66,14 +67,14 @@ def _own_tangent(tangents: Any, y: Node, a: Node) -> Node:
 _EIGENVALUES = Rule(_moved_by, _own_tangent)
 
 
-@public()
+@public(Kind.CALL, formula="v (diag(dw) + (v' dv) / (w_j - w_i)) v'")
 def eigh(a: Any) -> tuple[Node, Node]:
     """The ascending eigenvalues of (a + a')/2, and its eigenvectors as columns."""
     a = symmetric(square_matrices("eigh", a))
     return ruled(_own_values, _EIGENVALUES, a), parts(apply(Eigh(), a))[1]
 
 
-@public()
+@public(formula="v diag(dw) v'")
 def eigvalsh(a: Any) -> Node:
     """The ascending eigenvalues of (a + a')/2."""
     return ruled(_own_values, _EIGENVALUES, symmetric(square_matrices("eigvalsh", a)))
@@ -96,7 +97,7 @@ def _singular_tangent(tangents: Any, y: Node, a: Node) -> Node:
 _SINGULAR_VALUES = Rule(_singular_cotangent, _singular_tangent)
 
 
-@public()
+@public(Kind.CALL, formula="u (diag(ds) + ...) v, see the rules")
 def svd(a: Any) -> tuple[Node, Node, Node]:
     """(u, s, v) with a = u diag(s) v and min(m, n) descending s; v has right vectors as rows."""
     a = matrices("svd", a)
@@ -104,7 +105,7 @@ def svd(a: Any) -> tuple[Node, Node, Node]:
     return u, svdvals(a), v
 
 
-@public()
+@public(formula="u diag(ds) v")
 def svdvals(a: Any) -> Node:
     """The descending singular values."""
     return ruled(lambda x: _svd(x)[1], _SINGULAR_VALUES, matrices("svdvals", a))

@@ -75,7 +75,7 @@ _EXPM = Rule(
 )
 
 
-@public()
+@public(formula="the corner of e^[[a', dy], [0, a']]")
 def expm(a: Any) -> Node:
     """The exponential of square matrices, the sum of a^k / k!."""
     a = square_matrices("expm", a)
@@ -99,7 +99,7 @@ def matrix_power(a: Any, n: int) -> Node:
     return cast(identity_mask(a.shape), a.dtype) if result is None else result
 
 
-@public()
+@public(formula="dy summed against the other factor")
 def kron(a: Any, b: Any) -> Node:
     """The Kronecker product: every element of a times the whole of b."""
     a, b = as_nodes([a, b])
@@ -111,7 +111,7 @@ def kron(a: Any, b: Any) -> Node:
     return reshape(multiply(wide, expand_dims(b, tuple(range(0, 2 * rank, 2)))), shape)
 
 
-@public()
+@public(formula="x / y for the 2-norm")
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Node:
     """NumPy's norm: of vectors along one axis, of matrices along two, by default of all elements.
 

@@ -10,7 +10,7 @@ import numpy as np
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, OutType
+from staticflow.op import Array, Axes, Classes, Kind, OutType
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.compare import less, less_equal
@@ -65,21 +65,21 @@ def _order(rows: Node, descending: bool) -> Node:
     return apply(ArgSort(descending), numbers)
 
 
-@public()
+@public(Kind.CALL)
 def argsort(x: Any, axis: int | None = -1, descending: bool = False) -> Node:
     """The int64 indices that sort along an axis; ties keep their order, NaN is the largest."""
     rows, axis = _last("argsort", x, axis)
     return moveaxis(_order(rows, descending), -1, axis)
 
 
-@public()
+@public(formula="dy at the places that its elements came from")
 def sort(x: Any, axis: int | None = -1, descending: bool = False) -> Node:
     """The elements in order along an axis; NaN is the largest."""
     rows, axis = _last("sort", x, axis)
     return moveaxis(take_along_axis(rows, _order(rows, descending), -1), -1, axis)
 
 
-@public()
+@public(formula="dy at the places that its elements came from")
 def top_k(x: Any, k: int, axis: int = -1) -> tuple[Node, Node]:
     """The k largest elements along an axis in descending order, and their int64 indices."""
     rows, axis = _last("top_k", x, axis)

@@ -13,7 +13,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def public(
-    kind: Kind | None = None, symbol: str = "", row: MapRow | ReduceRow | None = None
+    kind: Kind | None = None,
+    symbol: str = "",
+    row: MapRow | ReduceRow | None = None,
+    formula: str = "",
 ) -> Callable[[F], F]:
     """Declare a function as an op of `kind`, None for a composition of other ops.
 
@@ -22,8 +25,8 @@ def public(
 
     def enter(function: F) -> F:
         name = function.__name__
-        formula = row.formula if row else ""
-        declare(Declaration(name, kind, function, function.__doc__ or "", row, formula))
+        derivative = row.formula if row else formula
+        declare(Declaration(name, kind, function, function.__doc__ or "", row, derivative))
         if symbol:
             bind(symbol, function)
         return function

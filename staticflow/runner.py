@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.checks import IndexLimit
-from staticflow.dims import evaluate
+from staticflow.dims import evaluate, names_of
 from staticflow.emit import HEADER
 from staticflow.errors import GraphError, fail
 from staticflow.graph import Node
@@ -90,6 +90,7 @@ class Runner:
         if len(self._bound) >= MAX_FRAMES:
             self._bound.pop(next(iter(self._bound)))
         sizes = dict(env) if env is not None else self.sizes(arrays)
+        self._check_known(sizes)
         frame = self.program.frame(sizes)
         for node, address in self.fixed.items():
             if node in self.program.leaves:
@@ -123,6 +124,17 @@ class Runner:
 
         by_name = {str(i): node for i, node in enumerate(self.inputs)}
         return bind_sizes(by_name, {str(i): a for i, a in enumerate(arrays)})
+
+    def _check_known(self, sizes: Mapping[str, int]) -> None:
+        shapes = [n for node in self.outputs for n in node.shape]
+        unknown = names_of([*self.program.compiled.g.sizes, *shapes]) - sizes.keys()
+        if unknown:
+            fail(
+                GraphError,
+                f"the size of dimension {min(unknown)!r} is not known",
+                got=f"inputs {', '.join(repr(x.name) for x in self.inputs) or 'none'}",
+                do="compute it together with something that reads an input of that dimension",
+            )
 
     def _feed(self, bound: _Bound, arrays: Sequence[Array]) -> None:
         for array, copy, buffer in zip(arrays, bound.staged, self.buffers, strict=True):

@@ -439,6 +439,43 @@ def _one_hot(graph: Graph) -> Node | None:
     return ops.one_hot(graph.one_of(whole), graph.one_of((1, 3, 5)), graph.dtype)
 
 
+def _scan(graph: Graph) -> Node | None:
+    """A loop over the leading axis of a node, with a carry and a few ops in its body."""
+    x = _pick(graph, 1)
+    if x is None or x.ndim > 3:
+        return None
+    rest = x.shape[1:]
+    fitting = [y for y in graph.floats() if y.dtype == x.dtype and _fills(y, rest)]
+    first = ops.broadcast_to(graph.one_of(fitting), rest) if fitting else ops.zeros(rest, x.dtype)
+    outside = graph.one_of([*fitting, first])
+    kinds = tuple(graph.choose(6) for _ in range(3))
+
+    def combine(kind: int, a: Node, b: Node) -> Node:
+        forms: tuple[Callable[[], Node], ...] = (
+            lambda: a + b,
+            lambda: a * ops.tanh(b) if not graph.exact else ops.maximum(a, b),
+            lambda: ops.minimum(a, b) if graph.exact else ops.sin(a) - b,
+            lambda: a - b * outside,
+            lambda: ops.where(ops.less(a, 0.0), b, a) if graph.exact else ops.logaddexp(a, b),
+            lambda: a + (ops.sum(b, axis=-1, keepdims=True) if b.ndim else b),
+        )
+        return forms[kind]()
+
+    def step(carry: Node, element: Node) -> tuple[Node, Node]:
+        state = combine(kinds[0], carry, element)
+        state = ops.clip(state, -LIMIT, LIMIT) if graph.exact else ops.softsign(state)
+        return state, combine(kinds[1], combine(kinds[2], element, state), carry)
+
+    last, ys = sf.scan(step, first, x, reverse=bool(graph.choose(2)))
+    return graph.one_of((last, _tame(graph, ys), _tame(graph, ys)))
+
+
+def _fills(x: Node, shape: tuple[Any, ...]) -> bool:
+    """Whether x can be repeated to a shape."""
+    pairs = zip(reversed(x.shape), reversed(shape), strict=False)
+    return x.ndim <= len(shape) and all(m == n or m == 1 for m, n in pairs)
+
+
 def _shared(graph: Graph) -> None:
     """A new operand in the shape of another, so that graphs have wide fan-in."""
     graph.leaf(graph.one_of(graph.nodes).shape, graph.dtype)
@@ -447,6 +484,7 @@ def _shared(graph: Graph) -> None:
 
 BOTH = (
     _transpose, _reshape, _slice, _arrange, _assemble, _matmul, _gather, _one_hot, _shared, _convert,
+    _scan,
 )  # fmt: skip
 EXACT = (
     *BOTH, _exact_unary, _exact_unary, _exact_binary, _exact_binary, _exact_binary,

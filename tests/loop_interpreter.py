@@ -142,7 +142,7 @@ class LoopInterpreter:
     def _product(self, suffix: str) -> Any:
         def gemm(
             m: int, n: int, k: int, a: int, a_row: int, a_column: int, b: int, b_row: int,
-            b_column: int, c: int, c_row: int, add: int, work: int,
+            b_column: int, c: int, c_row: int, add: int, work: int, stop: int,
         ) -> None:  # fmt: skip
             left, right = self.memory.pointer(a, suffix), self.memory.pointer(b, suffix)
             out = self.memory.pointer(c, suffix)

@@ -194,6 +194,10 @@ DECLARED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a function of an expression": (
         lambda: sf.function([sf.input("x", (2,)) * 2], sf.const(1.0)), sf.GraphError, "inputs"
     ),
+    "a size that nothing fed tells": (
+        lambda: sf.function([], ops.arange("n"))(),
+        sf.GraphError, "the size of dimension 'n' is not known",
+    ),
     "a function without outputs": (
         lambda: sf.function([sf.input("x", (2,))], []), sf.GraphError, "at least one output"
     ),

@@ -18,7 +18,7 @@ def masked(m: Algebra, term: Term) -> Term | None:
     condition, x, other = term.args
     if other is not m.number(0):
         return None
-    if condition.calls("isfinite") and condition.args[0] is x:
+    if condition.calls("isfinite") and condition.args[0] is x and x.reduces_by("max"):
         return x
     return m.times(condition, x)
 
@@ -131,7 +131,9 @@ def norm(m: Algebra, term: Term) -> Term | None:
 
 
 def trace(m: Algebra, term: Term) -> Term | None:
-    """sum(eye(n) * A) is trace(A)."""
+    """sum(eye(n) * A) and sum(diagonal(A)) are trace(A)."""
+    if term.reduces_by("sum") and not term.ndim and term.args[0].calls("diagonal"):
+        return m.call("trace", (), term.args[0].args)
     if not term.reduces_by("sum") or term.axes != (0, 1) or term.args[0].ndim != 2:
         return None
     coefficient, factors = split(term.args[0])

@@ -44,7 +44,7 @@ class _Writer:
             text = _text(term, [texts[x] for x in term.args])
             known = wanted.get(term) if term.args else None
             shared = uses[term] > 1 and not _is_plain(term)
-            if known or shared or (uses[term] and len(text[0]) > LONG):
+            if uses[term] and (known or shared or len(text[0]) > LONG):
                 name = known or self._new_name(term)
                 self.names[term] = name
                 self.lines.append(f"{name} = {text[0]}")

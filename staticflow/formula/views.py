@@ -9,6 +9,7 @@ from staticflow.formula.seen import Reader, Rules, Seen, full, renumbered, shape
 from staticflow.formula.terms import Term
 from staticflow.graph import Node
 from staticflow.ops.contraction import Dot
+from staticflow.ops.linalg_diagonal import Diagonal
 from staticflow.ops.slices import Slice
 from staticflow.ops.views import Broadcast, Expand, Reshape, Squeeze, Transpose
 
@@ -90,6 +91,12 @@ def sliced(reader: Reader, node: Node) -> Seen:
     return Seen(reader.m.make("part", tuple(shape), [seen.term], tuple(taken)), seen.axes)
 
 
+def diagonal(reader: Reader, node: Node) -> Seen:
+    (x,) = node.inputs
+    options = "0, -2, -1" if x.ndim > 2 else ""
+    return full(reader.m.call("diagonal", node.shape, [reader.whole(x)], options))
+
+
 def _bounds(start: AnyDim, stop: AnyDim | None, step: int) -> str:
     first = "" if start == 0 and step > 0 else str(start)
     last = "" if stop is None or (stop == -1 and step < 0) else str(stop)
@@ -98,5 +105,5 @@ def _bounds(start: AnyDim, stop: AnyDim | None, step: int) -> str:
 
 VIEW_RULES: Rules = {
     Transpose: transpose, Expand: expand, Squeeze: squeeze, Broadcast: broadcast,
-    Reshape: reshape, Slice: sliced,
+    Reshape: reshape, Slice: sliced, Diagonal: diagonal,
 }  # fmt: skip
