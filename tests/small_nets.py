@@ -40,7 +40,9 @@ def regression(
 
 def values(session: sf.Session) -> dict[str, Array]:
     """A copy of all parameters and states."""
-    return {name: array.copy() for name, array in (*session.params.items(), *session.states.items())}
+    return {
+        name: array.copy() for name, array in (*session.params.items(), *session.states.items())
+    }
 
 
 def assert_same(a: dict[str, Array], b: dict[str, Array]) -> None:

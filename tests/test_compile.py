@@ -180,7 +180,9 @@ def test_a_reshape_that_strides_cannot_express_is_copied() -> None:
 
 
 def test_parts_are_computed_into_their_place() -> None:
-    compiled = check([ops.concatenate([x * 2.0, ops.exp(y), x @ sf.input("w", ("m", "m"))], axis=1)])
+    compiled = check(
+        [ops.concatenate([x * 2.0, ops.exp(y), x @ sf.input("w", ("m", "m"))], axis=1)]
+    )
     places = [step.c.place[0] for step in compiled.steps if isinstance(step, ProductStep)]
     assert places == [compiled.output_buffers[0]]
     assert not any("copy" in k.label for k in kernels(compiled))
@@ -206,25 +208,27 @@ def test_every_output_has_a_buffer_of_its_own() -> None:
 # Donations
 
 
-def donated(outputs: list[Node], taken: dict[int, Node]) -> tuple[Compiled, list[Any]]:
-    """Run a program whose outputs replace leaves; returns the leaves' buffers at the end."""
+def donated(outputs: list[Node], taken: dict[int, Node]) -> Compiled:
+    """A program whose outputs replace leaves: at once, or by a copy at the end."""
     compiled = compile_graph(outputs, donations=taken)
     for position, leaf in taken.items():
         (buffer,) = [b.index for b in compiled.layout.buffers if b.node is leaf]
-        wanted = compiled.output_buffers[position]
         late = [
-            s for s in compiled.steps
-            if isinstance(s, KernelStep) and s.kernel.label == "copy" and buffer in s.writes
-        ]  # fmt: skip
-        assert wanted == buffer or late
-    return compiled, []
+            step
+            for step in compiled.steps
+            if isinstance(step, KernelStep)
+            and step.kernel.label == "copy"
+            and buffer in step.writes
+        ]
+        assert compiled.output_buffers[position] == buffer or late
+    return compiled
 
 
 p, q = sf.input("p", ("n",)), sf.input("q", ("n",))
 
 
 def test_an_update_at_the_same_element_is_in_place() -> None:
-    compiled, _ = donated([p - 0.1 * q, q * 0.9], {0: p, 1: q})
+    compiled = donated([p - 0.1 * q, q * 0.9], {0: p, 1: q})
     assert len(kernels(compiled)) == 1
     (kernel,) = kernels(compiled)
     assert len(kernel.pointers) == 2, "a buffer updated in place is one argument"
@@ -241,7 +245,7 @@ def test_a_swap_goes_through_memory_of_its_own() -> None:
 
 def test_a_leaf_that_nothing_reads_is_still_written() -> None:
     """The new value of a state need not depend on the old one."""
-    compiled, _ = donated([ops.exp(q)], {0: p})
+    compiled = donated([ops.exp(q)], {0: p})
     assert {b.node.name for b in compiled.layout.buffers if b.role == "leaf"} == {"p", "q"}
 
 

@@ -23,7 +23,9 @@ def fit(fed: Any, **options: Any) -> Call:
 
 REFUSED: dict[str, tuple[Call, type[Exception], str, str]] = {
     # what is done, the error, what it says, what it advises
-    "a missing input": (fit({"x": X}), sf.GraphError, "no value for input 't'", "float32[batch, 1]"),
+    "a missing input": (
+        fit({"x": X}), sf.GraphError, "no value for input 't'", "float32[batch, 1]"
+    ),
     "an unknown input": (
         fit({**FED, "q": T}), sf.GraphError, "there is no input 'q'", "the inputs are 'x', 't'"
     ),
@@ -116,7 +118,8 @@ def declare(name: str, shape: Any = (2,), **options: Any) -> sf.Node:
 
 DECLARED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "an unknown initializer": (
-        lambda: sf.Session(outputs=declare("w", init="glorot")), sf.GraphError, "initializer 'glorot'"
+        lambda: sf.Session(outputs=declare("w", init="glorot")),
+        sf.GraphError, "initializer 'glorot'",
     ),
     "an initial array's shape": (
         lambda: declare("w", init=np.zeros(3)), sf.ShapeError, "'w': the initial value's shape"
@@ -166,7 +169,8 @@ DECLARED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: sf.Session(outputs=declare("w")).gradients({}), sf.GraphError, "no loss to train on"
     ),
     "nothing to evaluate": (
-        lambda: sf.Session(outputs=declare("w")).evaluate({}), sf.GraphError, "no loss and no metric"
+        lambda: sf.Session(outputs=declare("w")).evaluate({}),
+        sf.GraphError, "no loss and no metric",
     ),
     "two dtypes to train": (
         lambda: _step(ops.sum(declare("a")) + ops.sum(declare("b", dtype="float64"))),
@@ -232,7 +236,9 @@ def test_a_label_out_of_range(classes: Any, bad: int) -> None:
         lambda fed: session.fit(fed, progress=False), session.step, session.gradients,
         session.evaluate, lambda fed: session.run("loss", fed),
     ):  # fmt: skip
-        with pytest.raises(sf.GraphError, match=r"'labels': an index is out of range 0\.\.2") as caught:
+        with pytest.raises(
+            sf.GraphError, match=r"'labels': an index is out of range 0\.\.2"
+        ) as caught:
             call({"logits": np.zeros((4, 3)), "labels": labels})
         assert f"{bad} at position (2,)" in str(caught.value)
     assert session.step_count == 0

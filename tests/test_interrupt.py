@@ -45,9 +45,7 @@ def interrupt(call: Callable[[], Any], when: Callable[[], bool], delay: float) -
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_long_fit_stops_after_a_whole_step(
-    threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_fit_stops_after_a_whole_step(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaying as many steps gives the same bits."""
     from test_placement import force
 

@@ -1,6 +1,6 @@
 """The memory plan, against live ranges found by reading the generated kernels.
 
-Nothing here asks the plan, or a step, what it reads and writes: it is read off the loads and stores.
+Nothing here asks the plan, or a step, what it reads and writes: the loads and stores tell.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from graph_maker import make_graph, outputs_of, with_gradients
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.compile import Compiled, compile_graph
+from staticflow.dims import evaluate
 from staticflow.graph import Param, leaves
 from staticflow.loops import Load, Store, walk
 from staticflow.memory import ALIGNMENT
@@ -49,17 +50,15 @@ def check_plan(compiled: Compiled, sizes: dict[str, int]) -> int:
             live[buffer] = (live.get(buffer, (position, 0))[0], position)
     used = [index for index in live if index in temporary]
     assert set(used) == set(compiled.memory.slot_of)
-    classes = dict(zip(
-        (f"n{i}" for i in range(len(compiled.g.sizes))), compiled.g.evaluate(sizes, sizes), strict=True
-    ))  # fmt: skip
+    evaluated = compiled.g.evaluate(sizes, sizes)
+    classes = {f"n{i}": n for i, n in enumerate(evaluated)}
     offsets, total = compiled.memory.offsets(classes)
     place: dict[int, tuple[int, int]] = {}
     for index in used:
-        buffer = temporary[index]
-        count = buffer.count if isinstance(buffer.count, int) else buffer.count.evaluate(classes)
         start = offsets[compiled.memory.slot_of[index]]
         assert start % ALIGNMENT == 0
-        place[index] = (start, start + count * buffer.itemsize)
+        owner = temporary[index]
+        place[index] = (start, start + evaluate(owner.count, classes) * owner.itemsize)
         assert place[index][1] <= total
     for i in used:
         for j in used:

@@ -144,11 +144,13 @@ def train(
     """The logs and final values; batches of 13 rows leave 6 for the last."""
     loss, metrics, fed = make()
     session = sf.Session(
-        loss=loss, metrics=metrics, optimizer=optimizer or sf.optim.SGD(0.1), threads=threads, seed=3
+        loss=loss,
+        metrics=metrics,
+        optimizer=optimizer or sf.optim.SGD(0.1),
+        threads=threads,
+        seed=3,
     )
-    history = session.fit(
-        fed, epochs=2, batch_size=batch_size, progress=False, batch_axis="batch"
-    )
+    history = session.fit(fed, epochs=2, batch_size=batch_size, progress=False, batch_axis="batch")
     (trainer,) = session._trainers.values()
     assert bool(trainer.block) == blocked
     assert len(trainer.shards) == threads, trainer.choice.reason

@@ -153,7 +153,9 @@ def test_campaign(capsys: pytest.CaptureFixture[str]) -> None:
     loops = 6000
     for seed in range(10_000, 10_000 + loops):
         check_loops(seed, 4 + seed % 16, gradients=seed % 3 == 0)
-    sharded = sum(check_sharded(seed, 3 + seed % 5, seed % 2 == 0) for seed in range(20_000, 23_000))
+    sharded = sum(
+        check_sharded(seed, 3 + seed % 5, seed % 2 == 0) for seed in range(20_000, 23_000)
+    )
     packed = sum(check_pack(seed, 16, gradients=seed % 3 == 0) for seed in range(200, 230))
     with capsys.disabled():
         print(f"\n{loops} graphs as loops, {sharded} in shards, {packed} as machine code")

@@ -1,4 +1,4 @@
-"""What compiles anew and what does not: sizes are run-time values, equal kernels are compiled once."""
+"""What compiles anew and what does not: sizes are run-time values, and equal kernels are one."""
 
 from __future__ import annotations
 

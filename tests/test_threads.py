@@ -57,7 +57,9 @@ def test_two_sessions_train_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_sessions_are_made_and_compiled_at_once() -> None:
     found: list[float] = []
-    together(*(lambda h=h: found.append(regression(hidden=h, seed=1).step(FED)) for h in range(3, 9)))
+    together(
+        *(lambda h=h: found.append(regression(hidden=h, seed=1).step(FED)) for h in range(3, 9))
+    )
     assert len(found) == 6 and np.isfinite(found).all()
 
 

@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="measure a saved model on known answers"))
     _add_generate(commands.add_parser("generate", help="write text with a character model"))
     _add_inspect(commands.add_parser("inspect", help="show what is in a saved model"))
+    commands.add_parser("ops", help="list every op with its type and derivative, as Markdown")
     commands.add_parser("bench", help="measure against other frameworks: bench --help")
     return parser
 

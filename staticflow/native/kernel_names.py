@@ -10,7 +10,6 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from staticflow.native.intrinsics import declare
-
 from staticflow.native.random_math import FUNCTIONS as RANDOM
 from staticflow.native.scalar_math import FUNCTIONS as MATH
 
