@@ -114,6 +114,9 @@ class Pad(Op):
         (t,) = tangents
         return None if t is None else apply(Pad(self.before, self.after), t)
 
+    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
+        return (*self.before, *self.after)
+
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         assert isinstance(out, TensorType)
         entries = zip(self.padded, xs[0], out.shape, strict=True)

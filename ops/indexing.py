@@ -259,6 +259,8 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Node:
             got=f"{x.type} and {index.type}",
             do="insert axes with [..., None]",
         )
+    if x.shape[axis] == 0 and index.shape[axis] != 0:
+        fail(ShapeError, f"take_along_axis: axis {axis} has no element to take", str(x.type))
     rows = stretch(index, (*x.shape[:axis], index.shape[axis], *x.shape[axis + 1 :]))
     return apply(TakeAlong(axis), x, rows)
 

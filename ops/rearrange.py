@@ -59,7 +59,7 @@ def roll(x: Any, shift: int, axis: int | None = None) -> Node:
     axis = normalise_axis(axis, node.ndim, "roll")
     size = node.shape[axis]
     shift = shift % size if isinstance(size, int) and size else shift
-    if shift == 0:
+    if shift == 0 or size == 0:
         return node
     cut = size - shift if shift > 0 else -shift
     return concatenate([slice_axis(node, axis, cut, size), slice_axis(node, axis, 0, cut)], axis)

@@ -66,6 +66,15 @@ class Slice(View):
     def sizes(self) -> tuple[AnyDim, ...]:
         return tuple(a for a, full in zip(self.starts, self.full, strict=True) if not full)
 
+    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
+        found: list[AnyDim] = []
+        bounds = zip(xs[0].shape, self.starts, self.stops, self.steps, strict=True)
+        for n, start, stop, step in bounds:
+            if stop is not None:
+                first, end = (start, stop) if step > 0 else (stop + 1, start + 1)
+                found += [first, n - end]
+        return tuple(found)
+
     def lifted(self, length: AnyDim) -> Slice:
         return Slice((0, *self.starts), (None, *self.stops), (1, *self.steps))
 

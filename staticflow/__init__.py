@@ -13,20 +13,22 @@ from staticflow.scan import scan
 
 if TYPE_CHECKING:
     from staticflow import init, models, optim
+    from staticflow.formula import explain
     from staticflow.history import History
     from staticflow.session import Session
     from staticflow.stateless import function
 
 __all__ = [
     "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError",
-    "const", "custom_op", "function", "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp",
-    "models", "ops", "optim", "param", "scan", "state", "update", "vjp",
+    "const", "custom_op", "explain", "function", "grad", "hessian", "hvp", "init", "input",
+    "jacobian", "jvp", "models", "ops", "optim", "param", "scan", "state", "update", "vjp",
 ]  # fmt: skip
 
 # What declaring a graph does not need is imported when it is first asked for.
 _LATER = {
     "History": "staticflow.history",
     "Session": "staticflow.session",
+    "explain": "staticflow.formula",
     "function": "staticflow.stateless",
 }
 _MODULES = ("init", "models", "optim")

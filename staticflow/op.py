@@ -146,6 +146,10 @@ class Op:
         """Attributes that are sizes, in the order in which `relate` and `view` ask for them."""
         return ()
 
+    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
+        """What must not be negative, so that the op stays within its operands."""
+        return ()
+
     def key(self) -> tuple[Any, ...]:
         """What distinguishes this op in generated code: its name and attributes but for sizes."""
         return (self.name,)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.compile import Compiled
+from staticflow.demands import Demand, check_demands, demands_of
 from staticflow.emit import (
     FIRST_ROW_ENTRY,
     HEADER,
@@ -85,6 +86,12 @@ class Program:
         return {b.node: b.index for b in self.compiled.layout.buffers if b.role == "leaf"}
 
     @cached_property
+    def demands(self) -> tuple[Demand, ...]:
+        """What the named sizes must be large enough for."""
+        g = self.compiled.g
+        return demands_of([*g.order, *(node for body in g.bodies.values() for node in body)])
+
+    @cached_property
     def timed(self) -> NativeFunction:
         """The driver with a clock around each step, for profiles."""
         compiled = self.compiled
@@ -147,6 +154,7 @@ class Program:
         `env` holds the sizes of this shard, `whole_env` those of the whole batch.
         """
         compiled = self.compiled
+        check_demands(self.demands, whole_env or env)
         sizes = compiled.g.evaluate(env, whole_env or env)
         S = np.zeros(SIZE_HEADER + len(sizes), np.int64)
         S[FIRST_ROW_ENTRY] = first_row

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from staticflow.dims import AnyDim
 from staticflow.graph import Node
 from staticflow.op import Classes, Kind, Op, OutType
 from staticflow.types import TensorType
+
+if TYPE_CHECKING:
+    from staticflow.through_time import Transposed
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +82,18 @@ class Scan(Op):
 
     def attributes(self) -> str:
         return f"length={self.length}" + (", reverse" if self.reverse else "")
+
+    @cached_property
+    def transposed(self) -> Transposed:
+        """Back-propagation through time; every derivative of this op shares it."""
+        from staticflow.through_time import transpose
+
+        return transpose(self)
+
+    @cached_property
+    def pushed(self) -> dict[tuple[Node, ...], Scan]:
+        """The scans that compute tangents too, by the slots that have tangents."""
+        return {}
 
     def vjp(self, g: Any, y: Node, *inputs: Node) -> Sequence[Node | None]:
         from staticflow.through_time import pull_back_scan

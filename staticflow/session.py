@@ -451,19 +451,19 @@ class Session:
     @property
     def source(self) -> str:
         """The generated Numba source of the training step, or of the outputs."""
-        from staticflow.explain import session_source
+        from staticflow.report import session_source
 
         return session_source(self)
 
     def explain(self) -> str:
         """The graph, the kernels, the memory plan and the cost model's choice, as text."""
-        from staticflow.explain import explain_session
+        from staticflow.report import explain_session
 
         return explain_session(self)
 
     def profile(self, feeds: Mapping[Any, Any], repeat: int = 100) -> Any:
         """Time per kernel of a training step on this batch, named by the lines it came from."""
-        from staticflow.explain import profile_session
+        from staticflow.report import profile_session
 
         return profile_session(self, feeds, repeat)
 

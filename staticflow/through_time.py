@@ -9,7 +9,7 @@ makes one of the two.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,52 +31,66 @@ def _is_zero(node: Node) -> bool:
     return isinstance(root.op, Const) and not np.any(root.op.value)
 
 
-def pull_back_scan(op: Scan, gs: Sequence[Node], inputs: Sequence[Node]) -> list[Node | None]:
-    """Back-propagation through time: cotangents of the inputs."""
-    count = len(op.carries)
+@dataclass(frozen=True)
+class Transposed:
+    """The derivative of a scan: what saves the residuals, and what runs back over them.
+
+    Slots say for which inputs of the scan the outputs of `backward` are cotangents.
+    """
+
+    extended: Scan
+    backward: Scan
+    carried: tuple[int, ...]  # the float carries, by position
+    float_ys: tuple[int, ...]
+    sums: tuple[Node, ...]  # the constants whose cotangents are summed over the steps
+    spread: tuple[Node, ...]  # the xs whose cotangents each step has for itself
+
+
+def transpose(op: Scan) -> Transposed:
+    """Derive back-propagation through time from a scan's body."""
     outs = [node for node in op.body if _is_float(node)]
     cotangents = [slot(f"cotangent of {node.name}", node.type) for node in outs]
     wrt = [s for s in op.slots if _is_float(s)]
     grads = dict(zip(wrt, pull_back(outs, cotangents, wrt), strict=True))
     carried = [i for i, c in enumerate(op.carries) if _is_float(c)]
-    dcs = cotangents[: len(carried)]
     summed = [s for s in op.consts if s in grads and not _is_zero(grads[s])]
     sums = [slot(f"sum for {s.name}", s.type) for s in summed]
     spread = [s for s in op.xs if s in grads and not _is_zero(grads[s])]
     following = [grads[op.carries[i]] for i in carried]
     following += [total + grads[s] for total, s in zip(sums, summed, strict=True)]
     body = [*following, *(grads[s] for s in spread)]
-
     saved = residuals(body, op)
-    extended = replace(op, ys=(*op.ys, *saved))
-    results = parts(apply(extended, *inputs))
-    stacks = results[count + len(op.ys) :]
-    places = {node: slot(f"saved {node.name}", node.type) for node in saved}
-    elements = [slot(x.name, x.type) for x in op.xs]
-    places.update(zip(op.xs, elements, strict=True))
-    consts = [slot(c.name, c.type) for c in op.consts]
-    places.update(zip(op.consts, consts, strict=True))
+    places = {s: slot(s.name, s.type) for s in (*op.xs, *op.consts)}
+    places.update({node: slot(f"saved {node.name}", node.type) for node in saved})
     body = substitute(body, places)
-
-    _, xs, outer = op.split(inputs)
-    float_ys = [i for i, node in enumerate(op.ys) if _is_float(node)]
-    dys = cotangents[len(carried) :]
     backward = Scan(
-        carries=(*dcs, *sums),
-        xs=(*dys, *places_of(saved, places), *elements),
-        consts=tuple(consts),
+        carries=(*cotangents[: len(carried)], *sums),
+        xs=(*cotangents[len(carried) :], *places_of(saved, places), *places_of(op.xs, places)),
+        consts=tuple(places_of(op.consts, places)),
         next=tuple(body[: len(following)]),
         ys=tuple(body[len(following) :]),
         length=op.length,
         reverse=not op.reverse,
         origin=object(),
     )
-    init = [gs[i] for i in carried] + [zeros(s.shape, s.dtype) for s in summed]
-    found = parts(apply(backward, *init, *(gs[count + i] for i in float_ys), *stacks, *xs, *outer))
-    by_slot: dict[Node, Node] = {}
-    by_slot.update(zip((op.carries[i] for i in carried), found, strict=False))
-    by_slot.update(zip(summed, found[len(carried) :], strict=False))
-    by_slot.update(zip(spread, found[len(following) :], strict=True))
+    float_ys = [i for i, node in enumerate(op.ys) if _is_float(node)]
+    extended = replace(op, ys=(*op.ys, *saved))
+    return Transposed(
+        extended, backward, tuple(carried), tuple(float_ys), tuple(summed), tuple(spread)
+    )
+
+
+def pull_back_scan(op: Scan, gs: Sequence[Node], inputs: Sequence[Node]) -> list[Node | None]:
+    """Cotangents of the inputs, given those of the outputs."""
+    count = len(op.carries)
+    derived = op.transposed
+    stacks = parts(apply(derived.extended, *inputs))[count + len(op.ys) :]
+    _, xs, consts = op.split(inputs)
+    init = [gs[i] for i in derived.carried] + [zeros(s.shape, s.dtype) for s in derived.sums]
+    dys = [gs[count + i] for i in derived.float_ys]
+    found = parts(apply(derived.backward, *init, *dys, *stacks, *xs, *consts))
+    slots = [*(op.carries[i] for i in derived.carried), *derived.sums, *derived.spread]
+    by_slot = dict(zip(slots, found, strict=True))
     return [by_slot.get(s) for s in op.slots]
 
 
@@ -122,45 +136,49 @@ def _saved_by_loops(body: Sequence[Node], slots: Sequence[Node]) -> set[Node]:
 
 
 def push_through_scan(op: Scan, tangents: Sequence[Any], inputs: Sequence[Node]) -> Any:
-    """A scan over values and tangents together; returns the tangents of all outputs."""
-    moving = [s for s in op.slots if _is_float(s)]
-    ts = {s: slot(f"tangent of {s.name}", s.type) for s in moving}
-    outs = [node for node in op.body if _is_float(node)]
-    pushed = dict(zip(outs, push_forward(outs, moving, list(ts.values())), strict=True))
+    """The tangents of all outputs, by a scan over values and tangents together."""
     given = {
-        s: zeros(x.shape, x.dtype) if t is None else t
-        for s, x, t in zip(op.slots, inputs, tangents, strict=True)
-        if s in ts
+        s: t for s, t in zip(op.slots, tangents, strict=True) if t is not None and _is_float(s)
     }
-
-    def both(slots: Sequence[Node]) -> list[Node]:
-        return [ts[s] for s in slots if s in ts]
-
-    def values(slots: Sequence[Node]) -> list[Node]:
-        return [given[s] for s in slots if s in ts]
-
+    for s, x in zip(op.carries, inputs, strict=False):
+        if _is_float(s):
+            given.setdefault(s, zeros(x.shape, x.dtype))
+    moving = tuple(s for s in op.slots if s in given)
+    if moving not in op.pushed:
+        op.pushed[moving] = _with_tangents(op, moving)
+    joint = op.pushed[moving]
     init, xs, consts = op.split(inputs)
-    next_t = [pushed[n] for n in op.next if _is_float(n)]
-    ys_t = [pushed[n] for n in op.ys if _is_float(n)]
-    joint = Scan(
-        carries=(*op.carries, *both(op.carries)),
-        xs=(*op.xs, *both(op.xs)),
-        consts=(*op.consts, *both(op.consts)),
-        next=(*op.next, *next_t),
-        ys=tuple(ys_t),
-        length=op.length,
-        reverse=op.reverse,
-        origin=object(),
-    )
-    found = parts(
-        apply(
-            joint, *init, *values(op.carries), *xs, *values(op.xs), *consts, *values(op.consts)
-        )
-    )
-    made = iter(found[len(op.carries) :])
-    by_output = {i: next(made) for i, n in enumerate(op.body) if _is_float(n)}
+
+    def beside(values: Sequence[Node], slots: Sequence[Node]) -> list[Node]:
+        return [*values, *(given[s] for s in slots if s in given)]
+
+    operands = [*beside(init, op.carries), *beside(xs, op.xs), *beside(consts, op.consts)]
+    made = iter(parts(apply(joint, *operands))[len(op.carries) :])
     types = op.infer()
     assert isinstance(types, tuple)
     return tuple(
-        by_output[i] if i in by_output else zeros(t.shape, t.dtype) for i, t in enumerate(types)
+        next(made) if _is_float(node) else zeros(t.shape, t.dtype)
+        for node, t in zip(op.body, types, strict=True)
+    )
+
+
+def _with_tangents(op: Scan, moving: Sequence[Node]) -> Scan:
+    """The scan whose carries, xs and constants are followed by tangents of those in `moving`."""
+    ts = {s: slot(f"tangent of {s.name}", s.type) for s in moving}
+    outs = [node for node in op.body if _is_float(node)]
+    pushed = push_forward(outs, moving, [ts[s] for s in moving])
+    count = sum(_is_float(node) for node in op.next)
+
+    def both(slots: Sequence[Node]) -> tuple[Node, ...]:
+        return (*slots, *(ts[s] for s in slots if s in ts))
+
+    return Scan(
+        carries=both(op.carries),
+        xs=both(op.xs),
+        consts=both(op.consts),
+        next=(*op.next, *pushed[:count]),
+        ys=tuple(pushed[count:]),
+        length=op.length,
+        reverse=op.reverse,
+        origin=object(),
     )

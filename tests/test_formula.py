@@ -188,6 +188,12 @@ def test_names() -> None:
     assert repr(explain(x)) == "x"
 
 
+def test_explain_is_the_formula_whatever_was_imported() -> None:
+    """A module called `staticflow.explain` would take the name once a session explains itself."""
+    sf.Session(outputs=[X @ W]).explain()
+    assert sf.explain(X @ W) == "X @ W"
+
+
 def test_what_is_no_node() -> None:
     with pytest.raises(sf.GraphError, match="takes nodes"):
         explain(3.0)

@@ -134,6 +134,28 @@ def test_indices_are_refused_or_clamped_and_never_read_outside() -> None:
             f(rows[:0], [0])
 
 
+@pytest.mark.parametrize(
+    ("take", "needed"),
+    [
+        (lambda v: v[:2], 2), (lambda v: v[2:], 2), (lambda v: v[-3:], 3), (lambda v: v[5], 6),
+        (lambda v: v[-2], 2), (lambda v: v[3::-1], 4), (lambda v: ops.roll(v, 2), 2),
+        (lambda v: ops.pad(v[1:-1], (0, 2)), 2),
+    ],
+)  # fmt: skip
+def test_slices_of_a_named_axis_never_reach_outside(take: Any, needed: int) -> None:
+    v = sf.input("v", ("k",))
+    f = sf.function([v], take(v) * 1.0)
+    with pytest.raises(sf.ShapeError, match="too few elements") as caught:
+        f(np.ones(needed - 1))
+    assert f"k = {needed - 1}; k - {needed} must not be negative" in str(caught.value)
+    assert "at test_function.py" in str(caught.value)
+    assert np.isfinite(f(np.ones(needed))).all()
+
+
+def test_a_rolled_empty_axis_is_empty() -> None:
+    assert sf.function([], ops.roll(sf.const(np.zeros((2, 0))), 1, 1))().shape == (2, 0)
+
+
 def test_one_function_in_many_threads() -> None:
     inputs = [RNG.random((5 + k, 4)).astype("f4") for k in range(8)]
     b = RNG.random((4, 2)).astype("f4")

@@ -23,7 +23,7 @@ LAYERS: dict[str, set[str]] = {
         "bodies", "recurrence", "through_time", "loop_passes", "formula", "op_page",
     },
     "graph to loops": {
-        "buffers", "compile", "cost", "donate", "emit", "fuse", "layout", "loops", "lower",
+        "buffers", "compile", "cost", "demands", "donate", "emit", "fuse", "layout", "loops", "lower",
         "memory", "placement", "prepare", "recompute", "schedule",
     },
     "programs": {
@@ -34,7 +34,7 @@ LAYERS: dict[str, set[str]] = {
         "learning_rates", "optimizer", "optim", "step_programs", "training",
         "numerics", "history", "progress",
     },
-    "session": {"session", "fitting", "explain", "serialise", "vocabulary", "checkpoint"},
+    "session": {"session", "fitting", "report", "serialise", "vocabulary", "checkpoint"},
     "public": {""},
     "models": {"models"},
     "command line": {"data", "cli", "__main__"},

@@ -6,7 +6,7 @@ Nothing here asks the plan, or a step, what it reads and writes: the loads and s
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from graph_maker import make_graph, outputs_of, with_gradients
@@ -18,7 +18,17 @@ from staticflow.dims import evaluate
 from staticflow.graph import Param, leaves
 from staticflow.loops import Load, Store, walk
 from staticflow.memory import ALIGNMENT
-from staticflow.schedule import CallStep, CollectiveStep, KernelStep, ProductStep, Step
+from staticflow.schedule import CallStep, CollectiveStep, KernelStep, LoopStep, ProductStep, Step
+
+
+def in_order(steps: Sequence[Step], turns: int = 2) -> Iterator[Step]:
+    """The steps as they run, each loop twice: what one turn leaves for the next is then seen."""
+    for step in steps:
+        if isinstance(step, LoopStep):
+            for _ in range(turns):
+                yield from in_order(step.body, turns)
+        else:
+            yield step
 
 
 def touched(step: Step) -> Iterator[int]:
@@ -41,12 +51,19 @@ def touched(step: Step) -> Iterator[int]:
         yield from step.buffers
 
 
+def _root(compiled: Compiled, buffer: int) -> int:
+    """The buffer behind one that moves along with a loop."""
+    while (moving := compiled.layout.buffers[buffer].moving) is not None:
+        buffer = moving.base
+    return buffer
+
+
 def check_plan(compiled: Compiled, sizes: dict[str, int]) -> int:
     """Assert that no two live buffers overlap; returns how many buffers share a slot."""
     temporary = {b.index: b for b in compiled.layout.buffers if b.role == "temp"}
     live: dict[int, tuple[int, int]] = {}
-    for position, step in enumerate(compiled.steps):
-        for buffer in touched(step):
+    for position, step in enumerate(in_order(compiled.steps)):
+        for buffer in {_root(compiled, b) for b in touched(step)}:
             live[buffer] = (live.get(buffer, (position, 0))[0], position)
     used = [index for index in live if index in temporary]
     assert set(used) == set(compiled.memory.slot_of)

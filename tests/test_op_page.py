@@ -11,6 +11,7 @@ from test_formula import NUMPY, SIZES
 
 from staticflow.cli.main import main
 from staticflow.dims import evaluate
+from staticflow.graph import Input, leaves
 from staticflow.interpret import interpret
 from staticflow.op import Kind, MapRow, table
 from staticflow.op_page import PARTS, Entry, cotangents, entries, example, op_page
@@ -59,7 +60,8 @@ def arrays(name: str) -> tuple[list[Any], Any, dict[str, Any]]:
     values: dict[str, Any] = {}
     for x in operands:
         shape = [evaluate(n, SIZES) for n in x.shape]
-        values[x.name] = rng.normal(size=shape) if x.dtype in FLOATS else rng.integers(0, 3, shape)
+        drawn = rng.normal(size=shape) if x.dtype in FLOATS else rng.integers(0, 3, shape)
+        values[x.name] = drawn.astype(x.dtype)
     if "a" in values and values["a"].ndim == 2:
         values["a"] = values["a"] @ values["a"].T + np.eye(len(values["a"]))
     if name.startswith("nan"):
@@ -76,18 +78,12 @@ def test_closed_forms_are_true(name: str) -> None:
     made = cotangents(floats, y)
     given = np.random.default_rng(6).normal(size=[evaluate(n, SIZES) for n in y.shape])
     env = {x: names[x.name] for x in operands}
-    env |= {leaf: given for leaf in _leaves_named_g(made)}
+    env |= {leaf: given for leaf in leaves(made, Input) if leaf.name == "G"}
     result, *expected = interpret([y, *made], env)
     names = {**NUMPY, **names, "G": given} | ({} if "y" in names else {"y": result})
     for formula, value in zip(FORMULAS[name], expected, strict=True):
         actual = eval(formula, names)
         np.testing.assert_allclose(actual, value, rtol=2e-3, atol=2e-4, err_msg=formula)
-
-
-def _leaves_named_g(nodes: list[Any]) -> list[Any]:
-    from staticflow.graph import Input, leaves
-
-    return [leaf for leaf in leaves(nodes, Input) if leaf.name == "G"]
 
 
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:

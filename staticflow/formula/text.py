@@ -14,7 +14,7 @@ from staticflow.formula.terms import Factors, Term, split
 
 COMPARE, SUM, PRODUCT, MATMUL, POWER, ATOM = range(6)
 LONG = 72  # from this many characters on, a part of a formula has a line of its own
-LETTERS = "GHPQRSTUVABCDEF"
+LETTERS = "GHPQRSUVABCDEF"
 Text = tuple[str, int]  # and how strongly its outermost operator binds
 
 

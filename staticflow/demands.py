@@ -1,0 +1,55 @@
+"""What a graph demands of the sizes that come with the data, checked before its code runs.
+
+    y = x[2:]        over a named axis n     n - 2 must not be negative
+    z = x[:3]                                n - 3 must not be negative: 3 elements are read
+
+Bounds between integers are checked where a slice is declared; those of named sizes can only be
+checked here. Without this, compiled code would read outside its arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from staticflow.dims import AnyDim, Dim, evaluate
+from staticflow.errors import ShapeError, fail
+from staticflow.graph import Node, dims_of
+from staticflow.types import TensorType
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A size that must not be negative, for the sake of a node."""
+
+    size: AnyDim
+    node: Node
+
+
+def demands_of(nodes: Sequence[Node]) -> tuple[Demand, ...]:
+    """The demands of all nodes that depend on named sizes; each once."""
+    found: dict[AnyDim, Demand] = {}
+    for node in nodes:
+        sizes = list(dims_of(node))
+        types = [x.type for x in node.inputs]
+        if all(isinstance(t, TensorType) for t in types):
+            sizes += node.op.demands(*types)
+        for size in sizes:
+            if isinstance(size, Dim) and size.name is None:
+                found.setdefault(size, Demand(size, node))
+    return tuple(found.values())
+
+
+def check_demands(demands: Sequence[Demand], sizes: Mapping[str, int]) -> None:
+    """Refuse sizes that are too small, naming the line that needs more."""
+    for demand in demands:
+        value = evaluate(demand.size, sizes)
+        if value < 0:
+            assert isinstance(demand.size, Dim)
+            given = ", ".join(f"{name} = {sizes[name]}" for name in sorted(demand.size.names))
+            fail(
+                ShapeError,
+                f"{demand.node.op.name}: there are too few elements",
+                got=f"{given}; {demand.size} must not be negative at {demand.node.where}",
+                do="feed more elements along the axis, or take fewer",
+            )

@@ -1,0 +1,91 @@
+"""An example of a call of every op whose type is not a rule of the table."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from staticflow.graph import Node, input
+from staticflow.op import Declaration
+
+
+def example(op: Declaration) -> tuple[Sequence[Node], Sequence[Node]]:
+    """Operands and results of an example of a call."""
+    make = EXAMPLES.get(op.name)
+    if make is None:
+        parameters = inspect.signature(op.function).parameters.values()
+        required = [p.name for p in parameters if p.default is inspect.Parameter.empty]
+        arguments: Sequence[Any] = [ARGUMENTS[name]() for name in required]
+        result = op.function(*arguments)
+    else:
+        arguments, result = make(op.function)
+    results = list(result) if isinstance(result, tuple | list) else [result]
+    return [x for x in arguments if isinstance(x, Node)], results
+
+
+def _real(name: str, *shape: Any) -> Node:
+    return input(name, shape)
+
+
+def _indices(name: str = "indices") -> Node:
+    return input(name, ("n",), "int64")
+
+
+def _called(*arguments: Any) -> Callable[[Callable[..., Any]], tuple[Sequence[Any], Any]]:
+    """The example that calls an op with these arguments; nodes are made at import, once."""
+    return lambda function: (arguments, function(*arguments))
+
+
+def _joined(function: Callable[..., Any]) -> tuple[Sequence[Any], Any]:
+    parts = [_real("x", "n", 3), _real("y", "n", 3)]
+    return parts, function(parts)
+
+
+def _einsum(function: Callable[..., Any]) -> tuple[Sequence[Any], Any]:
+    a, b = _real("a", "n", 4), _real("b", 4, 3)
+    return (a, b), function("ij,jk->ik", a, b)
+
+
+# What an example passes for a required parameter of a name
+ARGUMENTS: Mapping[str, Callable[[], Any]] = {
+    "x": lambda: _real("x", "n", 3), "y": lambda: _real("y", "n", 3),
+    "a": lambda: _real("a", 3, 3), "b": lambda: _real("b", 3, 2), "v": lambda: _real("v", 2),
+    "t": lambda: _real("t", "n", 3), "table": lambda: _real("table", 5, 3),
+    "logits": lambda: _real("x", "n", 3), "labels": lambda: _indices("labels"),
+    "indices": _indices, "training": lambda: _real("training", 3), "stop": lambda: 1.0,
+    "inference": lambda: _real("inference", 3), "shape": lambda: ("n", 3), "axis": lambda: 0,
+    "axis1": lambda: 0, "axis2": lambda: 1, "source": lambda: 0, "destination": lambda: 1,
+    "depth": lambda: 4, "rate": lambda: 0.5, "k": lambda: 2, "shift": lambda: 1,
+    "repeats": lambda: 2, "reps": lambda: 2, "n": lambda: 4, "start": lambda: 6,
+    "fill_value": lambda: 0.5, "dtype": lambda: "float64", "index": lambda: 0,
+    "pad_width": lambda: 1, "sections": lambda: 3,
+}  # fmt: skip
+EXAMPLES: Mapping[str, Callable[[Callable[..., Any]], tuple[Sequence[Any], Any]]] = {
+    "matmul": _called(_real("a", "n", 4), _real("b", 4, 3)),
+    "dot": _called(_real("a", "n", 4), _real("b", 4, 3)),
+    "tensordot": _called(_real("a", 2, 3, 4), _real("b", 3, 4, 5)),
+    "inner": _called(_real("a", "n", 4), _real("b", 3, 4)),
+    "vdot": _called(_real("a", 4), _real("b", 4)),
+    "outer": _called(_real("a", "n"), _real("b", 3)),
+    "einsum": _einsum,
+    "concatenate": _joined,
+    "stack": _joined,
+    "convolve": _called(_real("a", 6), _real("v", 3)),
+    "correlate": _called(_real("a", 6), _real("v", 3)),
+    "searchsorted": _called(_real("a", 5), _real("v", "n")),
+    "take": _called(_real("x", 5, 3), _indices(), 0),
+    "take_along_axis": _called(_real("x", "n", 3), input("indices", ("n", 2), "int64")),
+    "sigmoid_binary_cross_entropy": _called(_real("x", "n"), _real("t", "n")),
+    "squeeze": _called(_real("x", "n", 1)),
+    "broadcast_to": _called(_real("x", 3), ("n", 3)),
+    "reshape": _called(_real("x", "n", 6), ("n", 2, 3)),
+    "split": _called(_real("x", 6, 2), 3),
+    "cumsum": _called(_real("x", "n")),
+    "cumprod": _called(_real("x", "n")),
+    "repeat": _called(_real("x", 4), 2),
+    "diagonal": _called(_real("x", 3, 4)),
+    "diag": _called(_real("x", 3, 4)),
+    "trace": _called(_real("x", 3, 3)),
+    "matrix_power": _called(_real("a", 3, 3), 2),
+}
