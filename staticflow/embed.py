@@ -21,12 +21,15 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from staticflow.checks import index_limits
 from staticflow.compile import compile_graph
+from staticflow.demands import Demand
 from staticflow.dims import AnyDim, Dim
 from staticflow.emit import Writer, size_text
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import input_nodes
 from staticflow.graph import Node
+from staticflow.op import Kind
 from staticflow.parameters import declared_order
 from staticflow.program import Program
 from staticflow.reentrant import Reentrant, named_sizes
@@ -48,7 +51,7 @@ def jit_session(session: Session, fetch: Any) -> Any:
     flats = [flat.data for store in stores for flat in store.flats.values()]
     _KEPT.append([*entry.memory, *flats, session._seed_cell, session._inference_step])
     name = _identifier(fetch if isinstance(fetch, str) else nodes[0].name)
-    return _function(name, inputs, nodes, single, entry)
+    return _function(name, inputs, nodes, single, entry, program.demands)
 
 
 def _fetched(structure: Any) -> tuple[list[Node], bool]:
@@ -78,7 +81,12 @@ def _check_sizes(inputs: Sequence[Node], outputs: Sequence[Node]) -> None:
 
 
 def _function(
-    name: str, inputs: Sequence[Node], outputs: Sequence[Node], single: bool, entry: Reentrant
+    name: str,
+    inputs: Sequence[Node],
+    outputs: Sequence[Node],
+    single: bool,
+    entry: Reentrant,
+    demands: Sequence[Demand],
 ) -> Any:
     import numba
     import numpy as np
@@ -96,7 +104,7 @@ def _function(
         "check_out": checker(results),
         "call": caller(entry.function.symbol, entry.context, [*given, *results]),
     }
-    source = wrapper_source(name, names, inputs, outputs, single)
+    source = wrapper_source(name, names, inputs, outputs, single, demands)
     exec(compile(source, f"<staticflow jit {name}>", "exec"), namespace)
     function = namespace[name]
     function.__doc__ = _describe(names, inputs, outputs)
@@ -109,6 +117,7 @@ def wrapper_source(
     inputs: Sequence[Node],
     outputs: Sequence[Node],
     single: bool,
+    demands: Sequence[Demand] = (),
 ) -> str:
     """The function that Numba compiles: check, allocate what is not given, call."""
     results = [f"result_{i}" for i in range(len(outputs))]
@@ -117,6 +126,7 @@ def wrapper_source(
         if names:
             write(f"check_inputs({_tuple(names)})")
         _bind_sizes(write, names, inputs)
+        _check_demands(write, outputs, demands)
         write("if out is None:")
         for result, node in zip(results, outputs, strict=True):
             shape = _tuple([_size(n) for n in node.shape])
@@ -154,6 +164,22 @@ def _bind_sizes(write: Writer, names: Sequence[str], inputs: Sequence[Node]) -> 
                 write(f"size_{n.name} = {name}.shape[{axis}]")
     for name, node in zip(names, inputs, strict=True):
         _check_shape(write, name, f"input {node.name!r}", node)
+
+
+def _check_demands(
+    write: Writer, outputs: Sequence[Node], demands: Sequence[Demand]
+) -> None:
+    """Refuse sizes that are too small for what the graph slices or looks up."""
+    for demand in demands:
+        write(f"if {_size(demand.size)} < 0:")
+        text = f"too few elements: {demand.size} must not be negative at {demand.node.where}"
+        write(f"    raise ValueError({text!r})")
+    for limit in index_limits(outputs):
+        if isinstance(limit.high, Dim) and limit.used_by.op.kind is Kind.GATHER:
+            taken = [f"{_size(n)} > 0" for n in limit.used_by.shape]
+            write(f"if {' and '.join([f'{_size(limit.high)} == 0', *taken])}:")
+            text = f"there is no element to take at {limit.used_by.where}"
+            write(f"    raise ValueError({text!r})")
 
 
 def _check_shape(write: Writer, name: str, what: str, node: Node) -> None:

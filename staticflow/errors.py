@@ -29,6 +29,9 @@ _OWN_FOLDERS = tuple(
     str((_PACKAGE / part).resolve()) + os.sep for part in (".", "ops", "models")
 )
 
+# The command line declares graphs as a user does: its lines are worth naming.
+_COMMANDS = str(_PACKAGE / "cli") + os.sep
+
 
 class GraphError(ValueError):
     """The graph, or a call on it, is not well formed."""
@@ -85,7 +88,8 @@ def user_line() -> Where:
 
 @cache
 def _is_own(filename: str) -> bool:
-    return filename.startswith(_OWN_FOLDERS) or os.path.realpath(filename).startswith(_OWN_FOLDERS)
+    path = str(Path(filename).resolve())
+    return path.startswith(_OWN_FOLDERS) and not path.startswith(_COMMANDS)
 
 
 def message(what: str, got: str = "", do: str = "", where: Where | None = None) -> str:

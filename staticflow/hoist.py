@@ -18,6 +18,7 @@ from typing import Any
 
 from staticflow.bodies import slot, substitute
 from staticflow.copying import in_order
+from staticflow.gates import dependents
 from staticflow.graph import Node, Part, apply, parts, rebuild, through_views, toposort, with_inputs
 from staticflow.lift import CannotLiftError, Lifter
 from staticflow.loop_passes import map_bodies
@@ -49,19 +50,10 @@ def _rearrange_level(roots: Sequence[Node]) -> list[Node]:
     return rebuild(roots, visit)
 
 
-def _dependents(slots: Sequence[Node], roots: Sequence[Node]) -> set[Node]:
-    """The nodes that depend on any of the slots."""
-    found = set(slots)
-    for node in toposort(roots):
-        if any(x in found for x in node.inputs):
-            found.add(node)
-    return found
-
-
 def _hoist(op: Scan, inputs: Sequence[Node]) -> tuple[Scan, tuple[Node, ...]]:
     """Compute step-independent products before the loop; their results become xs."""
-    carried = _dependents(op.carries, op.body)
-    stepping = _dependents(op.xs, op.body)
+    carried = dependents(op.carries, op.body)
+    stepping = dependents(op.xs, op.body)
     init, xs, consts = op.split(inputs)
     lifter = Lifter(
         op.length,

@@ -21,6 +21,7 @@ from typing import Any
 from staticflow.bodies import capture, check_carries, slot
 from staticflow.dims import AnyDim, as_dim
 from staticflow.errors import GraphError, ShapeError, fail
+from staticflow.gates import arrange_products
 from staticflow.graph import Node, apply, as_node, parts
 from staticflow.recurrence import Scan
 from staticflow.structure import flatten, map_structure, paths, rebuild_like
@@ -53,7 +54,9 @@ def scan(
     carry_out = map_structure(lambda value: as_node(value), result[0])
     y_out = map_structure(lambda value: as_node(value), result[1])
     following = check_carries("scan", init, carry_out)
-    body, consts, outer = capture([*following, *flatten(y_out)], [*carries, *elements])
+    outputs = [*following, *flatten(y_out)]
+    outputs = arrange_products(outputs, carries, elements, len(carries))
+    body, consts, outer = capture(outputs, [*carries, *elements])
     op = Scan(
         carries=tuple(carries),
         xs=tuple(elements),

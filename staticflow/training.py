@@ -81,6 +81,7 @@ class Trainer:
         self.block = self._block_rows()
         self.shards = [self._shard(i) for i in range(self.choice.shards)]
         self.user: object = None  # the fit whose data the tables point at
+        self.ragged = 0  # the rows of the smaller batch that there are tables for
         self._connect()
 
     def _flat(self) -> FlatArray | None:
@@ -276,7 +277,10 @@ class Trainer:
         return frame
 
     def prepare_ragged(self, rows: int) -> None:
-        """Make the tables for a smaller last batch."""
+        """Make the tables for a smaller last batch, unless they are there."""
+        if self.ragged == rows:
+            return
+        self.ragged = rows
         peers = []
         for index, memory in enumerate(self.shards):
             frame = self._forward_frame(memory, index, rows)

@@ -23,8 +23,8 @@ LAYERS: dict[str, set[str]] = {
         "bodies", "recurrence", "through_time", "loop_passes", "formula", "op_page",
     },
     "graph to loops": {
-        "buffers", "compile", "cost", "demands", "donate", "emit", "fuse", "layout", "loops", "lower",
-        "memory", "placement", "prepare", "recompute", "schedule",
+        "buffers", "compile", "cost", "demands", "donate", "emit", "fuse", "layout", "loops",
+        "lower", "memory", "placement", "prepare", "recompute", "schedule",
     },
     "programs": {
         "program", "blocking", "reentrant", "runner", "checks", "feeds", "parameters",

@@ -111,7 +111,8 @@ class _KernelTarget(cpu.CPUContext):  # type: ignore[misc]
     """Lowers numbers, pointers, `range` and `math`."""
 
     def load_additional_registries(self) -> None:
-        from numba.cpython import builtins, mathimpl, numbers, rangeobj  # noqa: F401
+        # Calls with more than 30 arguments pass a tuple.
+        from numba.cpython import builtins, mathimpl, numbers, rangeobj, tupleobj  # noqa: F401
 
         self.install_registry(mathimpl.registry)
 
