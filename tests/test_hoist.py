@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow import Node, models, ops
+from staticflow import Node, ops
 from staticflow.compile import Compiled, compile_graph
-from staticflow.interpret import interpret
 from staticflow.schedule import LoopStep, ProductStep, Step
 
 FEATURES, HIDDEN = 3, 4

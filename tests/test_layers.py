@@ -20,7 +20,7 @@ LAYERS: dict[str, set[str]] = {
     "vocabulary": {"ops"},
     "graph to graph": {
         "custom", "differentiate", "simplify", "interpret", "generalise", "scan", "lift", "hoist",
-        "bodies", "recurrence", "through_time", "loop_passes", "formula", "op_page",
+        "bodies", "gates", "recurrence", "through_time", "loop_passes", "formula", "op_page",
     },
     "graph to loops": {
         "buffers", "compile", "cost", "demands", "donate", "emit", "fuse", "layout", "loops",
