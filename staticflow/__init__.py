@@ -13,6 +13,7 @@ from staticflow.scan import scan
 
 if TYPE_CHECKING:
     from staticflow import init, models, optim
+    from staticflow.control import cond, while_loop
     from staticflow.formula import explain
     from staticflow.history import History
     from staticflow.session import Session
@@ -20,16 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError",
-    "const", "custom_op", "explain", "function", "grad", "hessian", "hvp", "init", "input",
+    "cond", "const", "custom_op", "explain", "function", "grad", "hessian", "hvp", "init", "input",
     "jacobian", "jvp", "models", "ops", "optim", "param", "scan", "state", "update", "vjp",
+    "while_loop",
 ]  # fmt: skip
 
 # What declaring a graph does not need is imported when it is first asked for.
 _LATER = {
     "History": "staticflow.history",
     "Session": "staticflow.session",
+    "cond": "staticflow.control",
     "explain": "staticflow.formula",
     "function": "staticflow.stateless",
+    "while_loop": "staticflow.control",
 }
 _MODULES = ("init", "models", "optim")
 

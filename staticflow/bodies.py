@@ -6,13 +6,13 @@ step; whatever else of the outer graph it uses is a constant to it, computed out
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph import Leaf, Node, apply, is_implicit, through_views, toposort, with_inputs
-from staticflow.op import Kind
+from staticflow.op import Axes, Classes, Kind, Op, OutType
 from staticflow.structure import flatten, paths
 from staticflow.types import TensorType
 
@@ -20,6 +20,63 @@ from staticflow.types import TensorType
 @dataclass(frozen=True, eq=False)
 class Slot(Leaf):
     """A value that a loop hands to its body."""
+
+
+class Loop(Op):
+    """An op whose value is computed by bodies: `regions` of nodes over the op's `slots`.
+
+    Inputs are the initial values of the carries, the xs, which are taken apart step by step, and
+    the constants; an op without steps has constants only.
+    """
+
+    kind = Kind.LOOP
+    steps = False  # whether there is a known number of steps, each of which may have outputs
+    carries: tuple[Node, ...]
+    xs: tuple[Node, ...]
+    consts: tuple[Node, ...]
+
+    @property
+    def slots(self) -> tuple[Node, ...]:
+        """The leaves of the bodies, in the order of the op's inputs."""
+        return (*self.carries, *self.xs, *self.consts)
+
+    @property
+    def regions(self) -> tuple[tuple[Node, ...], ...]:
+        """What each of the bodies computes."""
+        raise NotImplementedError
+
+    @property
+    def body(self) -> tuple[Node, ...]:
+        """What the bodies compute together."""
+        return tuple(node for region in self.regions for node in region)
+
+    def renewed(self, slots: Sequence[Node], regions: Sequence[Sequence[Node]]) -> Loop:
+        """The same op with other bodies, over as many slots."""
+        raise NotImplementedError
+
+    def placed(self, region: Sequence[Node]) -> int:
+        """How many of a region's leading outputs need memory of their own."""
+        return len(region)
+
+    def split(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        """What belongs to inputs or slots, as that of carries, xs and constants."""
+        first, second = len(self.carries), len(self.carries) + len(self.xs)
+        return list(inputs[:first]), list(inputs[first:second]), list(inputs[second:])
+
+    def unroll(self, evaluate: Callable[..., list[Any]], *inputs: Any) -> Any:
+        """The values by plain Python; `evaluate(outputs, values of slots)` runs a body."""
+        raise NotImplementedError
+
+    def relate(self, classes: Classes, out: OutType, *xs: Any) -> Any:
+        raise AssertionError("generalise walks into the bodies of loops")
+
+    def enter(self, *inputs: Axes) -> list[Axes]:
+        """The axes of the slots."""
+        return list(inputs)
+
+    def leave(self, classes: Classes, inputs: Sequence[Axes], regions: Sequence[Any]) -> Any:
+        """The axes of the outputs, given those of what the bodies compute."""
+        raise NotImplementedError
 
 
 def slot(label: str, type_: TensorType) -> Node:
@@ -65,6 +122,13 @@ def capture(
     for node in toposort(outputs):
         if any(x in inside for x in node.inputs):
             inside.add(node)
+    return cut_out(outputs, slots, inside)
+
+
+def cut_out(
+    outputs: Sequence[Node], slots: Sequence[Node], inside: set[Node]
+) -> tuple[list[Node], list[Node], list[Node]]:
+    """The same for a body that consists of the nodes `inside`."""
     consts: dict[Node, Node] = {}
 
     def stand_in(node: Node) -> Node:

@@ -63,8 +63,8 @@ class Layout:
     buffers: list[Buffer]
     access: dict[Node, Access]
     loops: dict[Node, int] = field(default_factory=dict)  # numbered
-    groups: dict[Node, list[Group]] = field(default_factory=dict)  # of each loop's body
-    stored: dict[Node, set[Node]] = field(default_factory=dict)
+    # of each of a loop's bodies: its groups, and what of it is stored
+    groups: dict[Node, list[tuple[list[Group], set[Node]]]] = field(default_factory=dict)
     history: dict[tuple[Node, int], int] = field(default_factory=dict)  # carries' buffers
     parts: dict[tuple[Node, int], Node] = field(default_factory=dict)
 

@@ -17,12 +17,12 @@ from staticflow.generalise import Generalised
 from staticflow.graph import Node
 from staticflow.hoist import rearrange
 from staticflow.layout import lay_out, place_assemblies
-from staticflow.loop_passes import drop_unused, map_bodies, merge_scans, separate_bodies
+from staticflow.loop_passes import drop_unused, map_bodies, merge_scans, separate_bodies, settle
 from staticflow.memory import MemoryPlan, plan_memory
+from staticflow.op import Op
 from staticflow.placement import Placement, place
 from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
-from staticflow.recurrence import Scan
 from staticflow.schedule import Step, schedule
 from staticflow.simplify import resolve_mode, simplify
 
@@ -30,6 +30,7 @@ PIPELINE = (
     (resolve_mode, "choose between what training and what inference computes"),
     (merge_scans, "make one loop of a scan and the same scan with residuals"),
     (simplify, "fold constants, apply rewrite rules, share equal nodes, drop unused ones"),
+    (settle, "make constants of carries that no step changes"),
     (drop_unused, "remove what of a loop nobody reads"),
     (rearrange, "move work that needs no loop out of loops: before them, or behind them"),
     (place, "decide what each shard holds: rows, everything, or a partial sum"),
@@ -74,11 +75,12 @@ def compile_graph(
     buffer it takes over.
     """
     roots = merge_scans(resolve_mode(outputs, training))
-    roots = drop_unused(simplify_all(roots, training))
+    roots = drop_unused(settle(simplify_all(roots, training)))
     roots = drop_unused(simplify_all(rearrange(roots), training))
     placement = place(roots, shard, whole)
     roots = map_bodies(
-        separate_bodies(placement.outputs), lambda op, body: prepare_body(op.carries, body)
+        separate_bodies(placement.outputs),
+        lambda op, body: prepare_body(op.carries, body, op.placed(body)),
     )
     g, roots = prepare(roots)
     g, roots = prepare(recompute(fuse(g), roots))
@@ -99,7 +101,7 @@ def compile_graph(
 def simplify_all(roots: Sequence[Node], training: bool) -> list[Node]:
     """Simplify the graph and the bodies of its loops."""
 
-    def simplify_body(op: Scan, body: Sequence[Node]) -> list[Node]:
+    def simplify_body(op: Op, body: Sequence[Node]) -> list[Node]:
         return simplify(resolve_mode(body, training))
 
     return simplify(map_bodies(simplify(roots), simplify_body))

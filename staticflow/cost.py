@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from staticflow.buffers import ITEMSIZE
 from staticflow.dims import evaluate, product
 from staticflow.native.products import vector_bytes
-from staticflow.schedule import KernelStep, LoopStep, ProductStep, Step
+from staticflow.schedule import BranchStep, KernelStep, LoopStep, ProductStep, Step
 
 FLOPS_PER_LANE_NS = 13.0  # of the matrix product, for each lane of a vector
 NS_PER_ELEMENT = 0.015  # of a fused loop over 64-byte vectors, in additions
@@ -45,6 +45,8 @@ def estimate(steps: Sequence[Step], sizes: Mapping[str, int]) -> float:
             total += flops / (lanes * FLOPS_PER_LANE_NS)
         elif isinstance(step, LoopStep):
             total += evaluate(step.length, sizes) * estimate(step.body, sizes)
+        elif isinstance(step, BranchStep):
+            total += max(estimate(step.then, sizes), estimate(step.otherwise, sizes))
         elif isinstance(step, KernelStep):
             total += NS_PER_ELEMENT * (64 / width) * evaluate(step.work, sizes)
     return total

@@ -9,11 +9,47 @@ The compiler uses the same algebra for strides and offsets, over the names of it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Union
 
 Monomial = tuple[str, ...]  # the names, sorted, one entry for each power
 AnyDim = Union[int, "Dim"]
+
+
+class Derived(str):
+    """Stands in a monomial for a size that is no polynomial: `a // b`, or the root `isqrt(a)`."""
+
+    __slots__ = ("args",)
+    args: tuple[AnyDim, ...]
+
+    def __new__(cls, args: tuple[AnyDim, ...]) -> Derived:
+        a = args[0]
+        text = f"isqrt({a})" if len(args) == 1 else f"(({a}) // ({args[1]}))"
+        made = super().__new__(cls, text)
+        made.args = args
+        return made
+
+    @staticmethod
+    def of(*args: AnyDim) -> AnyDim:
+        """The value where it is known, else a Dim for it."""
+        if all(isinstance(a, int) for a in args):
+            return _derive([int(a) for a in args if isinstance(a, int)])
+        return Dim(((((Derived(args)),), 1),))
+
+
+def _derive(args: list[int]) -> int:
+    return max(math.isqrt(args[0]), 1) if len(args) == 1 else args[0] // args[1]
+
+
+def floor_divide(dim: AnyDim, divisor: AnyDim) -> AnyDim:
+    """`dim // divisor`, also for run-time sizes."""
+    return Derived.of(dim, divisor)
+
+
+def square_root(dim: AnyDim) -> AnyDim:
+    """The integer below the square root, at least 1, also for run-time sizes."""
+    return Derived.of(dim)
 
 
 class Dim:
@@ -43,7 +79,11 @@ class Dim:
     @property
     def names(self) -> frozenset[str]:
         """Every name that occurs."""
-        return frozenset(name for monomial, _ in self.terms for name in monomial)
+        found: frozenset[str] = frozenset()
+        for monomial, _ in self.terms:
+            for name in monomial:
+                found |= names_of(name.args) if isinstance(name, Derived) else {name}
+        return found
 
     def evaluate(self, sizes: Mapping[str, int]) -> int:
         """The value for the given sizes; KeyError for a name that is not there."""
@@ -51,7 +91,10 @@ class Dim:
         for monomial, coefficient in self.terms:
             product = coefficient
             for name in monomial:
-                product *= sizes[name]
+                if isinstance(name, Derived):
+                    product *= _derive([evaluate(a, sizes) for a in name.args])
+                else:
+                    product *= sizes[name]
             total += product
         return total
 
@@ -61,7 +104,11 @@ class Dim:
         for monomial, coefficient in self.terms:
             product: AnyDim = coefficient
             for name in monomial:
-                product = product * sizes.get(name, Dim.named(name))
+                if isinstance(name, Derived):
+                    args = [a.substitute(sizes) if isinstance(a, Dim) else a for a in name.args]
+                    product = product * Derived.of(*args)
+                else:
+                    product = product * sizes.get(name, Dim.named(name))
             total = total + product
         return total
 
@@ -166,17 +213,23 @@ def divide(dim: AnyDim, divisor: AnyDim) -> AnyDim | None:
     """`dim / divisor` where it is exact for every value of the names, else None."""
     if isinstance(dim, int) and isinstance(divisor, int):
         return dim // divisor if divisor and dim % divisor == 0 else None
-    if len(list(_terms(divisor))) != 1:
-        return 1 if dim == divisor else None
-    ((lead, factor),) = _terms(divisor)
-    quotient: list[tuple[Monomial, int]] = []
-    for monomial, coefficient in _terms(dim):
-        rest = list(monomial)
-        for name in lead:
-            if name not in rest:
-                return None
-            rest.remove(name)
-        if coefficient % factor:
+    if divisor == 0:
+        return None
+    quotient: AnyDim = 0
+    while dim != 0:  # as long division: terms stand in order, those of highest degree first
+        term = _over(next(iter(_terms(dim))), next(iter(_terms(divisor))))
+        if term is None:
             return None
-        quotient.append((tuple(rest), coefficient // factor))
-    return _canonical(quotient)
+        quotient, dim = quotient + term, dim - term * divisor
+    return quotient
+
+
+def _over(a: tuple[Monomial, int], b: tuple[Monomial, int]) -> AnyDim | None:
+    """The quotient of two terms, if there is one."""
+    (names, coefficient), (lead, factor) = a, b
+    rest = list(names)
+    for name in lead:
+        if name not in rest:
+            return None
+        rest.remove(name)
+    return None if coefficient % factor else _canonical([(tuple(rest), coefficient // factor)])

@@ -23,11 +23,13 @@ from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer
 from staticflow.dims import AnyDim, Dim
 from staticflow.loops import Assign, For, Kernel, Let, Load, Stmt, Store
 from staticflow.schedule import (
+    BranchStep,
     CallStep,
     CollectiveStep,
     KernelStep,
     LoopStep,
     Operand,
+    Place,
     ProductStep,
     Step,
     where_of,
@@ -280,18 +282,36 @@ def _emit_loop(driver: _Driver, step: LoopStep) -> None:
     write = driver.write
     k, t = f"k{step.number}", f"t{step.number}"
     length = driver.size(step.length)
-    write(f"for {k} in range({length}):")
-    write.depth += 1
-    write(f"if load_acquire(T[{STOP}]) != 0:")
-    write("    return 1")
-    write(f"{t} = {length} - 1 - {k}" if step.reverse else f"{t} = {k}")
-    for buffer in step.moving:
-        driver.move(buffer, k, t, length)
-    for inner in step.body:
-        _emit_step(driver, inner)
-    write.depth -= 1
+    if step.flag:
+        write(f"{k} = 0")
+    with write.block("while True:" if step.flag else f"for {k} in range({length}):"):
+        write(f"if load_acquire(T[{STOP}]) != 0:")
+        write("    return 1")
+        write(f"{t} = {length} - 1 - {k}" if step.reverse else f"{t} = {k}")
+        for buffer in step.moving:
+            driver.move(buffer, k, t, length)
+        for position, inner in enumerate(step.body):
+            if step.flag and position == step.tests:
+                _emit_test(driver, step.flag, "== 0", "break")
+            _emit_step(driver, inner)
+        if step.flag:
+            write(f"{k} += 1")
     for buffer in step.after:
-        driver.move(buffer, k, t, length)
+        driver.move(buffer, k, t, k if step.flag else length)
+
+
+def _emit_test(driver: _Driver, flag: Place, test: str, then: str) -> None:
+    driver.write(f"if load_acquire({driver.address(*flag)}) {test}:")
+    driver.write(f"    {then}")
+
+
+def _emit_branch(driver: _Driver, step: BranchStep) -> None:
+    heads = (f"if load_acquire({driver.address(*step.flag)}) != 0:", "else:")
+    for head, body in zip(heads, (step.then, step.otherwise), strict=True):
+        with driver.write.block(head):
+            for inner in body:
+                _emit_step(driver, inner)
+            driver.write("pass")
 
 
 _EMITTERS: Mapping[type, Callable[..., None]] = {
@@ -300,6 +320,7 @@ _EMITTERS: Mapping[type, Callable[..., None]] = {
     CollectiveStep: _emit_collective,
     CallStep: _emit_call,
     LoopStep: _emit_loop,
+    BranchStep: _emit_branch,
 }
 
 

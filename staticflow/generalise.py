@@ -101,26 +101,14 @@ def _relate_loop(
     symbols: dict[Node, tuple[AnyDim, ...]],
     bodies: dict[Node, tuple[Node, ...]],
 ) -> Any:
-    """Carries keep their axes from step to step; xs and ys lead with the loop's length."""
     op: Any = node.op
-    init, xs, consts = op.split(node.inputs)
-    length: AnyDim | None = None
-    for slots, outer in ((op.carries, init), (op.consts, consts)):
-        axes.update({s: axes[x] for s, x in zip(slots, outer, strict=True)})
-    for s, x in zip(op.xs, xs, strict=True):
-        lead, *rest = axes[x]
-        length = lead if length is None else unifier.same(length, lead)
-        axes[s] = tuple(rest)
-    length = unifier.fresh(op.length) if length is None else length
+    inputs = [axes[x] for x in node.inputs]
+    axes.update(zip(op.slots, op.enter(*inputs), strict=True))
     symbols.update(dict.fromkeys(op.slots, ()))
     bodies[node] = tuple(toposort(op.body))
     for inner in bodies[node]:
         _relate(inner, unifier, axes, symbols, bodies)
-    for s, following in zip(op.carries, op.next, strict=True):
-        for a, b in zip(axes[s], axes[following], strict=True):
-            unifier.same(a, b)
-    stacked = [(length, *axes[y]) for y in op.ys]
-    return (*(axes[s] for s in op.carries), *stacked, (length,))
+    return op.leave(unifier, inputs, [[axes[n] for n in region] for region in op.regions])
 
 
 def _number(

@@ -39,13 +39,14 @@ def _operator(symbol: str) -> tuple[Binary, Binary]:
 class Node:
     """A value in the graph: an op applied to input nodes, with a type and the line that made it."""
 
-    __slots__ = ("__weakref__", "inputs", "label", "op", "type", "where")
+    __slots__ = ("__weakref__", "inputs", "label", "op", "serial", "type", "where")
     __array_ufunc__ = None  # so that `array + node` calls Node.__radd__
     op: Op
     inputs: tuple[Node, ...]
     type: Any  # TensorType, or a tuple of them for an op with several outputs
     where: Where
     label: str | None
+    serial: int  # grows from node to node; tells what was there before something was declared
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Node:
             ("type", type),
             ("where", where),
             ("label", label),
+            ("serial", next(OPS.serials)),
         ):
             object.__setattr__(self, slot, value)
 

@@ -12,74 +12,72 @@ body, since it looks at kinds of ops and at what depends on what.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from staticflow.bodies import slot, substitute
 from staticflow.copying import in_order
+from staticflow.errors import Where
 from staticflow.gates import dependents
-from staticflow.graph import Node, Part, apply, parts, rebuild, through_views, toposort, with_inputs
+from staticflow.graph import Node, apply, parts, through_views, toposort, with_inputs
 from staticflow.lift import CannotLiftError, Lifter
-from staticflow.loop_passes import map_bodies
+from staticflow.loop_passes import map_bodies, rebuild_loops
 from staticflow.op import OPS, Kind, Map, Reduce
 from staticflow.recurrence import Scan
 
 
 def rearrange(roots: Sequence[Node]) -> list[Node]:
     """Move work out of every loop, inner loops first."""
-
-    def inside(op: Scan, body: Sequence[Node]) -> Sequence[Node]:
-        return _rearrange_level(body)
-
-    return _rearrange_level(map_bodies(roots, inside))
+    return _rearrange_level(map_bodies(roots, lambda op, body: _rearrange_level(body)))
 
 
 def _rearrange_level(roots: Sequence[Node]) -> list[Node]:
-    outputs: dict[Node, list[Node]] = {}
+    def outputs_of(node: Node, inputs: tuple[Node, ...]) -> list[Node]:
+        # The point of segments is to hold little at a time.
+        if not isinstance(node.op, Scan) or node.op.segmented:
+            return list(parts(with_inputs(node, inputs)))
+        return _sink(node.op, inputs, node.where)
 
-    def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
-        if isinstance(node.op, Part) and node.inputs[0] in outputs:
-            return outputs[node.inputs[0]][node.op.index]
-        if not isinstance(node.op, Scan):
-            return with_inputs(node, inputs)
-        hoisted, operands = _hoist(node.op, inputs)
-        outputs[node] = _sink(hoisted, operands, node)
-        return with_inputs(node, inputs)
-
-    return rebuild(roots, visit)
+    return rebuild_loops(roots, outputs_of)
 
 
-def _hoist(op: Scan, inputs: Sequence[Node]) -> tuple[Scan, tuple[Node, ...]]:
-    """Compute step-independent products before the loop; their results become xs."""
+def _hoist(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
+    """The outputs of a loop, with what needs no carry computed before it.
+
+    That is products and ys. The loop reads them as xs, if it reads them, and may be left with
+    nothing to do.
+    """
     carried = dependents(op.carries, op.body)
     stepping = dependents(op.xs, op.body)
     init, xs, consts = op.split(inputs)
-    lifter = Lifter(
-        op.length,
-        dict(zip(op.xs, map(in_order, xs), strict=True)),
-        dict(zip(op.consts, consts, strict=True)),
-        _refuse,
-    )
-    new: dict[Node, Node] = {}
-    stacks: list[Node] = []
+    lifter = Lifter(op.length, *_stands_for(op, inputs), _refuse)
+    stacks: dict[Node, Node] = {}
     for node in toposort(op.body):
-        if node.op.kind is not Kind.CONTRACT or node in carried or node not in stepping:
-            continue
-        try:
-            stack, _ = lifter.lift(node)
-        except CannotLiftError:
-            continue
-        new[node] = slot(f"all {node.name}", node.type)
-        stacks.append(stack)
-    if not new:
-        return op, tuple(inputs)
-    body = substitute(op.body, {**new, **{s: s for s in op.slots}})
+        product = node.op.kind is Kind.CONTRACT and node in stepping
+        if node not in carried and node not in op.slots and (product or node in op.ys):
+            with suppress(CannotLiftError):
+                (stacks[node],) = lifter.lift_all([node])
+    new = {node: slot(f"all {node.name}", node.type) for node in stacks}
+    body = substitute(op.body, {**{s: s for s in op.slots}, **new})
     count = len(op.next)
-    hoisted = replace(
-        op, xs=(*op.xs, *new.values()), next=tuple(body[:count]), ys=tuple(body[count:])
-    )
-    return hoisted, (*init, *xs, *stacks, *consts)
+    left = [i for i, y in enumerate(op.ys) if y not in stacks]
+    ys = tuple(body[count + i] for i in left)
+    results: Iterator[Node] = iter(())
+    if op.carries or left:
+        smaller = replace(op, xs=(*op.xs, *new.values()), next=tuple(body[:count]), ys=ys)
+        operands = (*init, *xs, *stacks.values(), *consts)
+        results = iter(parts(apply(smaller, *operands, where=where)))
+    lasts = [next(results) for _ in op.carries]
+    return [*lasts, *(stacks[y] if y in stacks else next(results) for y in op.ys)]
+
+
+def _stands_for(op: Scan, inputs: Sequence[Node]) -> tuple[dict[Node, Node], dict[Node, Node]]:
+    """What the slots for xs and for constants stand for outside the loop."""
+    _, xs, consts = op.split(inputs)
+    stacked = dict(zip(op.xs, map(in_order, xs), strict=True))
+    return stacked, dict(zip(op.consts, consts, strict=True))
 
 
 def _refuse(node: Node) -> Node:
@@ -112,42 +110,53 @@ class _BodyLifter(Lifter):
         return self.stacked[root], True
 
 
-def _sink(op: Scan, inputs: Sequence[Node], node: Node) -> list[Node]:
+class _OutputLifter(_BodyLifter):
+    """Lifts whatever the next carries do not need."""
+
+    recurrent: set[Node]
+
+    def lift(self, node: Node) -> tuple[Node, bool]:
+        return super().lift(node) if node in self.recurrent else Lifter.lift(self, node)
+
+
+def _sink(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
     """The outputs of a loop, with sums and products computed behind it where that is possible."""
-    _, xs, consts = op.split(inputs)
     sinking = _Sinking(op)
-    lifter = _BodyLifter(
-        op.length,
-        dict(zip(op.xs, map(in_order, xs), strict=True)),
-        dict(zip(op.consts, consts, strict=True)),
-        sinking.need,
-    )
+    lifter = _BodyLifter(op.length, *_stands_for(op, inputs), sinking.need)
     count = len(op.carries)
     behind: dict[int, Node] = {}
     for i in range(count):
         total = _sunk_sum(op, i, lifter)
         if total is not None:
             behind[i] = OPS.operator("add")(inputs[i], total)
+    apart = _OutputLifter(op.length, lifter.stacked, lifter.outer, sinking.need)
+    apart.recurrent = set(toposort(op.next)) | set(op.carries)
+    carried = dependents(op.carries, op.body)
     for i, y in enumerate(op.ys):
-        if y.op.kind is Kind.CONTRACT and not _used_inside(y, op, i):
-            try:
-                behind[count + i] = _lift_product(y, lifter)
-            except CannotLiftError:
-                continue
+        if y in carried and _multiplies_apart(y, apart.recurrent):
+            with suppress(CannotLiftError):
+                (behind[count + i],) = apart.lift_all([y])
     if not behind:
-        return list(parts(apply(op, *inputs, where=node.where)))
-    return _rebuilt(op, inputs, node, behind, sinking)
+        return _hoist(op, inputs, where)
+    return _rebuilt(op, inputs, where, behind, sinking)
 
 
-def _lift_product(y: Node, lifter: Lifter) -> Node:
-    operands = [lifter.lift(x) for x in y.inputs]
-    if not any(lifted for _, lifted in operands):
-        raise CannotLiftError("a constant y")
-    return lifter._product(y, operands)
+def _multiplies_apart(y: Node, recurrent: set[Node]) -> bool:
+    """Whether there are products in what an output needs beside the next carries."""
+    stack, seen = [y], {y}
+    while stack:
+        node = stack.pop()
+        if node in recurrent:
+            continue
+        if node.op.kind is Kind.CONTRACT:
+            return True
+        stack += [x for x in node.inputs if x not in seen]
+        seen.update(node.inputs)
+    return False
 
 
 def _rebuilt(
-    op: Scan, inputs: Sequence[Node], node: Node, behind: dict[int, Node], sinking: _Sinking
+    op: Scan, inputs: Sequence[Node], where: Where, behind: dict[int, Node], sinking: _Sinking
 ) -> list[Node]:
     """The loop without what is computed behind it, and all outputs of the old loop."""
     count = len(op.carries)
@@ -161,8 +170,8 @@ def _rebuilt(
         next=tuple(op.next[i] for i in kept_carries),
         ys=(*(op.ys[i] for i in kept_ys), *needed),
     )
-    loop = apply(smaller, *(init[i] for i in kept_carries), *xs, *consts, where=node.where)
-    results = parts(loop)
+    operands = [*(init[i] for i in kept_carries), *xs, *consts]
+    results = _hoist(smaller, operands, where)
     stacks = results[len(kept_carries) + len(kept_ys) :]
     places = {sinking.extra[n]: stack for n, stack in zip(needed, stacks, strict=True)}
     found = dict(zip(behind, substitute(list(behind.values()), places), strict=True))
@@ -175,13 +184,6 @@ def _rebuilt(
         else:
             outputs.append(results[len(kept_carries) + kept_ys.index(i - count)])
     return outputs
-
-
-def _used_inside(y: Node, op: Scan, position: int) -> bool:
-    """Whether anything but this one output reads a node of the body."""
-    others = [n for i, n in enumerate(op.ys) if i != position]
-    reached = toposort([*op.next, *others])
-    return y in reached
 
 
 def _is_add(node: Node) -> bool:
@@ -232,6 +234,8 @@ def _total(term: Node, lifter: _BodyLifter) -> Node:
             raise CannotLiftError("a sum of constants")
         axes = (0, *(axis + 1 for axis in term.op.axes))
         return apply(Reduce(term.op.row, axes), stack, where=term.where)
+    if term.op.kind is Kind.SCATTER:
+        return lifter.sum_of_scatters(term)
     op: Any = term.op
     linear = op.kind is Kind.VIEW or (op.kind is Kind.ASSEMBLE and not op.fill)
     if linear:

@@ -20,7 +20,7 @@ from staticflow.buffers import Buffer, Layout, Moving, assembly_regions, stored_
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, fuse
 from staticflow.generalise import Generalised
-from staticflow.graph import Node, Part, is_implicit, through_views
+from staticflow.graph import Node, Part, is_implicit, through_views, toposort
 from staticflow.op import Access, Axes, Kind
 
 
@@ -64,8 +64,9 @@ def lay_out_loop(layout: Layout, node: Node) -> None:
     op: Any = node.op
     layout.loops[node] = len(layout.loops)
     init, xs, consts = op.split(node.inputs)
-    length = layout.g.axes[node][-1][0]
-    _carries(layout, node, init, length)
+    length = layout.g.axes[node][-1][0] if op.steps else 1
+    if op.carries:
+        _carries(layout, node, init, length)
     for s, x in zip(op.xs, xs, strict=True):
         outer = layout.of(x)
         moving = Moving(outer.buffer, outer.offset, outer.strides[0], "{t}", layout.loops[node])
@@ -74,11 +75,29 @@ def lay_out_loop(layout: Layout, node: Node) -> None:
         layout.access[s] = Access(buffer, 0, shape, outer.strides[1:])
     for s, x in zip(op.consts, consts, strict=True):
         layout.access[s] = layout.of(x)
-    _stacks(layout, node, length)
-    order = layout.g.bodies[node]
-    groups = layout.groups[node] = fuse(layout.g, order)
-    stored = layout.stored[node] = stored_nodes(groups, op.body)
-    lay_out_nodes(layout, order, stored, ())
+    if op.steps:
+        _stacks(layout, node, length)
+    elif not op.carries:
+        _branches(layout, node)
+    layout.groups[node] = []
+    for region in op.regions:
+        order = toposort(region)
+        groups = fuse(layout.g, order)
+        stored = stored_nodes(groups, region)
+        layout.groups[node].append((groups, stored))
+        lay_out_nodes(layout, order, stored, ())
+
+
+def _branches(layout: Layout, node: Node) -> None:
+    """Let every body compute an output into the same memory."""
+    op: Any = node.op
+    for i, outputs in enumerate(zip(*op.regions, strict=True)):
+        part = layout.part(node, i)
+        first = outputs[0] if part is None else part
+        home = _buffer(layout, first, layout.g.axes[first], "temp")
+        for output in (first, *outputs):
+            for each in (through_views(output)[0], output):
+                layout.access[each] = Access.contiguous(home, layout.g.axes[each])
 
 
 def _buffer(
@@ -91,7 +110,7 @@ def _buffer(
 
 def keeps_history(op: Any, position: int) -> bool:
     """Whether a carry's values at all steps are read."""
-    return op.next[position] in op.ys or op.carries[position] in op.ys
+    return op.steps and (op.next[position] in op.ys or op.carries[position] in op.ys)
 
 
 def _carries(layout: Layout, node: Node, init: list[Node], length: AnyDim) -> None:
@@ -102,7 +121,7 @@ def _carries(layout: Layout, node: Node, init: list[Node], length: AnyDim) -> No
         history = keeps_history(op, position)
         places = length + 1 if history else 2
         home = _buffer(layout, s, (places, *shape), "temp")
-        read, write = _places(op.reverse, history)
+        read, write = _places(history and op.reverse, history)
         first: AnyDim = length * size if history and op.reverse else 0
         layout.access[init[position]] = _at(home, first, shape)
         layout.history[node, position] = home
@@ -134,9 +153,12 @@ def _at(buffer: int, offset: AnyDim, shape: Axes) -> Access:
 def _move(
     layout: Layout, node: Node, home: int, size: AnyDim, place: str, loop: int
 ) -> None:
-    shape = layout.g.axes[node]
-    buffer = _buffer(layout, node, shape, "moving", Moving(home, 0, size, place, loop))
-    layout.access[node] = Access.contiguous(buffer, shape)
+    """Let a value, and what it shows all of, lie at a place that moves."""
+    root, _ = through_views(node)
+    moving = Moving(home, 0, size, place, loop)
+    buffer = _buffer(layout, node, layout.g.axes[node], "moving", moving)
+    for each in (root, node):
+        layout.access[each] = Access.contiguous(buffer, layout.g.axes[each])
 
 
 def _stacks(layout: Layout, node: Node, length: AnyDim) -> None:

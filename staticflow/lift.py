@@ -8,7 +8,7 @@ A product with a constant on one side becomes one product over the rows of all s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from staticflow.bodies import Slot
@@ -55,6 +55,13 @@ class Lifter:
         result = self._apply(node, inputs)
         self.stacked[node] = result
         return result, True
+
+    def lift_all(self, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes over all steps; those that do not depend on the step are repeated."""
+        return [
+            x if lifted else OPS.operator("broadcast_to")(x, (self.length, *x.shape))
+            for x, lifted in map(self.lift, nodes)
+        ]
 
     def _is_free(self, node: Node) -> bool:
         return not isinstance(node.op, Slot)
@@ -109,3 +116,11 @@ class Lifter:
         wide = reshape(OPS.operator("transpose")(a, (1, 0, 2)), (a.shape[1], inner))
         tall = reshape(b, (inner, b.shape[2]))
         return apply(node.op, wide, tall, where=node.where)
+
+    def sum_of_scatters(self, node: Node) -> Node:
+        """sum over steps of what is added at run-time indices, as one scatter of all steps."""
+        (g, g_lifted), (index, index_lifted) = (self.lift(x) for x in node.inputs)
+        op: Any = node.op
+        if op.name != "scatteradd" or op.axis != 0 or not (g_lifted and index_lifted):
+            raise CannotLiftError("a scatter that is not by rows")
+        return apply(op, g, index, where=node.where)

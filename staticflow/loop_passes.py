@@ -6,23 +6,25 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from staticflow.bodies import slot
+from staticflow.bodies import Loop, slot
 from staticflow.graph import Const, Node, Part, apply, parts, rebuild, toposort, with_inputs
+from staticflow.op import OPS
 from staticflow.recurrence import Scan
 
 
 def map_bodies(
-    roots: Sequence[Node], change: Callable[[Scan, Sequence[Node]], Sequence[Node]]
+    roots: Sequence[Node], change: Callable[[Any, Sequence[Node]], Sequence[Node]]
 ) -> list[Node]:
-    """Rebuild every loop with a changed body, inner loops first."""
+    """Rebuild every loop with changed bodies, inner loops first; `change(op, what one computes)`.
+
+    """
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
-        if not isinstance(node.op, Scan):
+        if not isinstance(node.op, Loop):
             return with_inputs(node, inputs)
-        body = list(change(node.op, map_bodies(node.op.body, change)))
-        count = len(node.op.next)
-        op = replace(node.op, next=tuple(body[:count]), ys=tuple(body[count:]))
-        return Node(op, inputs, node.type, node.where, node.label)
+        op = node.op
+        regions = [list(change(op, map_bodies(region, change))) for region in op.regions]
+        return Node(op.renewed(op.slots, regions), inputs, node.type, node.where, node.label)
 
     return rebuild(roots, visit)
 
@@ -42,21 +44,17 @@ def merge_scans(roots: Sequence[Node]) -> list[Node]:
             source = node.inputs[0]
             position = _index_in_union(node.op.index, node.inputs[0].op, unions[number[source]])
             return apply(Part(position), inputs[0], where=node.where)
-        if not isinstance(node.op, Scan):
+        if not isinstance(node.op, Loop):
             return with_inputs(node, inputs)
         if number[node] not in merged:
-            union = replace(node.op, ys=tuple(unions[number[node]]))
-            merged[number[node]] = apply(_merged_inside(union), *inputs, where=node.where)
+            op: Loop = node.op
+            if isinstance(op, Scan):
+                op = replace(op, ys=tuple(unions[number[node]]))
+            inside = op.renewed(op.slots, [merge_scans(region) for region in op.regions])
+            merged[number[node]] = apply(inside, *inputs, where=node.where)
         return merged[number[node]]
 
     return rebuild(roots, unite)
-
-
-def _merged_inside(op: Scan) -> Scan:
-    """The scan with the scans in its body merged."""
-    body = merge_scans(op.body)
-    count = len(op.next)
-    return replace(op, next=tuple(body[:count]), ys=tuple(body[count:]))
 
 
 def _index_in_union(index: int, op: Scan, ys: Iterable[Node]) -> int:
@@ -88,23 +86,15 @@ def _identity(node: Node, numbers: dict[Node, int]) -> Any:
 
 
 def separate_bodies(roots: Sequence[Node]) -> list[Node]:
-    """Give every scan nodes of its own, so that each body can be placed in memory by itself."""
+    """Give every body nodes of its own, so that each can be placed in memory by itself."""
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
-        if not isinstance(node.op, Scan):
+        if not isinstance(node.op, Loop):
             return with_inputs(node, inputs)
         op = node.op
         fresh = {s: slot(s.name, s.type) for s in op.slots}
-        body = _copied(separate_bodies(op.body), fresh)
-        count = len(op.next)
-        new = replace(
-            op,
-            carries=tuple(fresh[s] for s in op.carries),
-            xs=tuple(fresh[s] for s in op.xs),
-            consts=tuple(fresh[s] for s in op.consts),
-            next=tuple(body[:count]),
-            ys=tuple(body[count:]),
-        )
+        regions = [_copied(separate_bodies(region), fresh) for region in op.regions]
+        new = op.renewed([fresh[s] for s in op.slots], regions)
         return Node(new, inputs, node.type, node.where, node.label)
 
     return rebuild(roots, visit)
@@ -125,23 +115,63 @@ def drop_unused(roots: Sequence[Node]) -> list[Node]:
     for node in toposort(roots):
         if isinstance(node.op, Part):
             used.setdefault(node.inputs[0], set()).add(node.op.index)
-    kept: dict[Node, list[Node | None]] = {}  # the outputs of each loop, by their old numbers
+
+    def trim(node: Node, inputs: tuple[Node, ...]) -> list[Node | None]:
+        trimmed = _trimmed if isinstance(node.op, Scan) else _trimmed_branches
+        new, position = trimmed(node, inputs, used.get(node, set()))
+        outputs = parts(new)
+        return [outputs[position[i]] if i in position else None for i in range(len(node.type))]
+
+    return rebuild_loops(roots, trim)
+
+
+def rebuild_loops(
+    roots: Sequence[Node],
+    outputs_of: Callable[[Node, tuple[Node, ...]], Sequence[Node | None]],
+) -> list[Node]:
+    """Rebuild a graph with other nodes for the outputs of its loops; None where nobody reads."""
+    made: dict[Node, Sequence[Node | None]] = {}
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
-        if isinstance(node.op, Part) and node.inputs[0] in kept:
-            output = kept[node.inputs[0]][node.op.index]
+        if isinstance(node.op, Part) and node.inputs[0] in made:
+            output = made[node.inputs[0]][node.op.index]
             assert output is not None
             return output
-        if not isinstance(node.op, Scan):
-            return with_inputs(node, inputs)
-        new, position = _trimmed(node, inputs, used.get(node, set()))
-        outputs = parts(new)
-        kept[node] = [
-            outputs[position[i]] if i in position else None for i in range(len(node.type))
-        ]
-        return new
+        if isinstance(node.op, Loop):
+            made[node] = outputs_of(node, inputs)
+        return with_inputs(node, inputs)
 
     return rebuild(roots, visit)
+
+
+def settle(roots: Sequence[Node]) -> list[Node]:
+    """Make constants of carries that no step changes, and take ys from outside where they are."""
+    return rebuild_loops(map_bodies(roots, lambda op, body: settle(body)), _settled)
+
+
+def _settled(node: Node, inputs: tuple[Node, ...]) -> Sequence[Node | None]:
+    op: Any = node.op
+    if not isinstance(op, Scan):
+        return parts(with_inputs(node, inputs))
+    init, xs, consts = op.split(inputs)
+    still = [i for i, s in enumerate(op.carries) if op.next[i] is s]
+    moving = [i for i in range(len(op.carries)) if i not in still]
+    fixed = {op.carries[i]: init[i] for i in still}
+    fixed.update(zip(op.consts, consts, strict=True))
+    outside = {s: OPS.operator("broadcast_to")(x, (op.length, *x.shape)) for s, x in fixed.items()}
+    outside.update(zip(op.xs, xs, strict=True))
+    ys = [y for y in op.ys if y not in outside]
+    new = replace(
+        op,
+        carries=tuple(op.carries[i] for i in moving),
+        next=tuple(op.next[i] for i in moving),
+        consts=tuple(fixed),
+        ys=tuple(ys),
+    )
+    results = iter(parts(apply(new, *(init[i] for i in moving), *xs, *fixed.values(),
+                               where=node.where)))  # fmt: skip
+    outputs = [init[i] if i in still else next(results) for i in range(len(op.carries))]
+    return [*outputs, *(outside[y] if y in outside else next(results) for y in op.ys)]
 
 
 def _trimmed(
@@ -173,6 +203,19 @@ def _trimmed(
         if y in ys:
             position[count + i] = len(carries) + ys.index(y)
     return apply(new, *operands, where=node.where), position
+
+
+def _trimmed_branches(
+    node: Node, inputs: tuple[Node, ...], used: set[int]
+) -> tuple[Node, dict[int, int]]:
+    """Of a loop that is no scan, without the outputs that nobody reads if it is a branch."""
+    op: Any = node.op
+    kept = list(range(len(node.type))) if op.carries else sorted(used)
+    regions = [
+        drop_unused(region if op.carries else [region[i] for i in kept]) for region in op.regions
+    ]
+    new = apply(op.renewed(op.slots, regions), *inputs, where=node.where)
+    return new, {old: i for i, old in enumerate(kept)}
 
 
 def _live_carries(op: Any, used: set[int]) -> list[int]:

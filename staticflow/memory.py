@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from staticflow.buffers import Buffer
 from staticflow.dims import AnyDim, evaluate
-from staticflow.schedule import LoopStep, Step
+from staticflow.schedule import BranchStep, LoopStep, Step
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -58,7 +58,7 @@ def live_ranges(
 
     def visit(steps: Sequence[Step], position: int) -> int:
         for step in steps:
-            if isinstance(step, LoopStep):
+            if isinstance(step, LoopStep | BranchStep):
                 end = visit(step.body, position + 1)
                 for buffer in _shared(step, buffers):
                     touch(buffer, position, end)
@@ -73,7 +73,7 @@ def live_ranges(
     return ranges
 
 
-def _shared(step: LoopStep, buffers: Sequence[Buffer]) -> set[int]:
+def _shared(step: LoopStep | BranchStep, buffers: Sequence[Buffer]) -> set[int]:
     """The buffers of a loop that must keep their content from one of its steps to the next."""
     shared = set(step.bases) | {b for b in step.moving} | set(step.after)
     written = _written(step)
@@ -81,11 +81,14 @@ def _shared(step: LoopStep, buffers: Sequence[Buffer]) -> set[int]:
     return shared
 
 
-def _written(step: LoopStep) -> set[int]:
+def _written(step: LoopStep | BranchStep) -> set[int]:
     """What the body writes before reading it, and so need not keep."""
     own: set[int] = set()
     for inner in step.body:
-        own |= _written(inner) | inner.bases if isinstance(inner, LoopStep) else inner.writes
+        if isinstance(inner, LoopStep | BranchStep):
+            own |= _written(inner) | inner.bases
+        else:
+            own |= inner.writes
     return own
 
 

@@ -220,45 +220,80 @@ def _loop(node: Node, at: Sequence[At], shard: str) -> At:
     There are no collectives within a loop.
     """
     op: Any = node.op
+    if not op.steps:
+        return _control(node, at, shard)
     init, xs, consts = op.split(at)
     if any(axis_of(x) == 0 for x in xs):
         raise CannotShardError(f"{op.name} at {node.where} loops over {shard}")
     inner = [_shifted(x, -1) for x in xs]
+    zeros = [i for i, x in enumerate(node.inputs[: len(init)]) if _is_zero(x)]
     for _ in range(len(init) + 1):
         known = dict(zip(op.slots, [*init, *inner, *consts], strict=True))
-        places = _body(op.body, known, shard)
+        free = {op.carries[i] for i in zeros if init[i] == WHOLE}
+        places, became = _body(op.body, known, shard, free)
         following = places[: len(init)]
-        if following == init:
-            ys = [_shifted(y, 1) for y in places[len(init) :]]
-            return (*init, *ys)
-        init = [
-            _carry(old, new, x, node)
-            for old, new, x in zip(init, following, node.inputs, strict=False)
+        moved = [
+            PARTIAL if s in became or (s in free and new == PARTIAL) else old
+            for s, old, new in zip(op.carries, init, following, strict=True)
         ]
-    raise CannotShardError(f"{op.name} at {node.where} moves a carry between shards")
+        if moved == init:
+            break
+        init = moved
+    if following != init:
+        raise CannotShardError(f"{op.name} at {node.where} moves a carry between shards")
+    return (*init, *(_shifted(y, 1) for y in places[len(init) :]))
 
 
-def _carry(old: At, new: At, init: Node, node: Node) -> At:
-    if old == new:
-        return old
-    root, _ = through_views(init)
-    zero = isinstance(root.op, Const) and not np.any(root.op.value)
-    if old == WHOLE and new == PARTIAL and zero:
+def _control(node: Node, at: Sequence[At], shard: str) -> At:
+    """A branch is placed if all shards take the same one, and both bodies leave values alike; a
+    loop that runs until something is so, if nothing in it is split.
+    """
+    op: Any = node.op
+    known = dict(zip(op.slots, at, strict=True))
+    one, other = (_body(region, known, shard, set())[0] for region in op.regions)
+    if op.carries:
+        if any(a != WHOLE for a in (*at, *one, *other)):
+            raise CannotShardError(f"{op.name} at {node.where} ends by rows of {shard}")
+        return (WHOLE,) * len(op.carries)
+    if at[0] != WHOLE:
+        raise CannotShardError(f"{op.name} at {node.where} is decided by rows of {shard}")
+    outputs = zip(*op.regions, one, other, strict=True)
+    return tuple(_either(node, *output) for output in outputs)
+
+
+def _either(node: Node, x: Node, y: Node, a: At, b: At) -> At:
+    """Where a branch leaves an output that is `x` at `a`, or `y` at `b`."""
+    if a == b:
+        return a
+    if (a == PARTIAL and _is_zero(y)) or (b == PARTIAL and _is_zero(x)):
         return PARTIAL
-    raise CannotShardError(f"{node.op.name} at {node.where} moves a carry between shards")
+    raise CannotShardError(f"{node.op.name} at {node.where} places its branches apart")
 
 
-def _body(outputs: Sequence[Node], known: dict[Node, At], shard: str) -> list[At]:
-    """The places of a loop's body, given those of its slots."""
+def _is_zero(x: Node) -> bool:
+    root, _ = through_views(x)
+    return isinstance(root.op, Const) and not np.any(root.op.value)
+
+
+def _body(
+    outputs: Sequence[Node], known: dict[Node, At], shard: str, free: set[Node]
+) -> tuple[list[At], set[Node]]:
+    """The places of a loop's body, given those of its slots, and which of the slots in `free`,
+    whole so far, must be partial sums because partial sums are added to them.
+    """
     at = dict(known)
+    became: set[Node] = set()
     for node in toposort(outputs):
         if node in at:
             continue
         places = [at[x] for x in node.inputs]
         if not _keeps_partial(node, places, shard):
-            raise CannotShardError(f"{node.op.name} at {node.where} needs a sum within a loop")
+            places = [PARTIAL if x in free else a for x, a in zip(node.inputs, places, strict=True)]
+            if not _keeps_partial(node, places, shard):
+                raise CannotShardError(f"{node.op.name} at {node.where} needs a sum within a loop")
+            became |= free & set(node.inputs)
         at[node] = _result(node, places, shard)
-    return [at[node] for node in outputs]
+    return [at[node] for node in outputs], became
 
 
 def _no_rows(node: Node, shard: str) -> None:

@@ -131,12 +131,12 @@ def _initial_carries(g: Generalised) -> set[Edge]:
     return edges
 
 
-def prepare_body(slots: Sequence[Node], outputs: Sequence[Node]) -> list[Node]:
-    """Prepare the body of a loop: each next carry and each y is computed into its own memory.
+def prepare_body(slots: Sequence[Node], outputs: Sequence[Node], count: int) -> list[Node]:
+    """Prepare the body of a loop: each of its outputs is computed into its own memory.
 
-    A y that is a carry, before or after the step, needs none. `slots` are the carries.
+    Of those behind the first `count`, one that is a carry, before or after the step, needs none.
+    `slots` are the carries.
     """
-    count = len(slots)
     following = list(outputs[:count])
     kept = [y for y in dict.fromkeys(outputs[count:]) if y not in following and y not in slots]
     _, roots = prepare([*following, *kept])

@@ -6,15 +6,16 @@ Its derivatives are in `through_time.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from staticflow.bodies import Loop
 from staticflow.dims import AnyDim
 from staticflow.graph import Node
-from staticflow.op import Classes, Kind, Op, OutType
+from staticflow.op import Axes, Classes, OutType
 from staticflow.types import TensorType
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Scan(Op):
+class Scan(Loop):
     """Inputs are the initial carries, xs and constants; outputs the last carries and the ys."""
 
     carries: tuple[Node, ...]
@@ -33,22 +34,28 @@ class Scan(Op):
     length: AnyDim
     reverse: bool
     origin: Any  # shared by scans of one body that differ in how many ys they return
-    kind = Kind.LOOP
+    steps = True
+    segmented: bool = False  # each step is a loop, which the derivative runs again
 
     @property
-    def body(self) -> tuple[Node, ...]:
-        """What the body computes: the next carries, then the ys."""
-        return (*self.next, *self.ys)
+    def regions(self) -> tuple[tuple[Node, ...], ...]:
+        """The next carries, then the ys."""
+        return ((*self.next, *self.ys),)
 
-    @property
-    def slots(self) -> tuple[Node, ...]:
-        """The body's leaves, in the order of the op's inputs."""
-        return (*self.carries, *self.xs, *self.consts)
+    def renewed(self, slots: Sequence[Node], regions: Sequence[Sequence[Node]]) -> Scan:
+        carries, xs, consts = self.split(slots)
+        count = len(carries)
+        return replace(
+            self,
+            carries=tuple(carries),
+            xs=tuple(xs),
+            consts=tuple(consts),
+            next=tuple(regions[0][:count]),
+            ys=tuple(regions[0][count:]),
+        )
 
-    def split(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-        """The inputs as initial carries, xs and constants."""
-        first, second = len(self.carries), len(self.carries) + len(self.xs)
-        return list(inputs[:first]), list(inputs[first:second]), list(inputs[second:])
+    def placed(self, region: Sequence[Node]) -> int:
+        return len(self.carries)
 
     def infer(self, *xs: TensorType) -> OutType:
         stacked = [y.type.with_shape((self.length, *y.shape)) for y in self.ys]
@@ -74,8 +81,21 @@ class Scan(Op):
             return (*carries, *(np.asarray(y)[None][:0] for y in results[len(carries) :]))
         return (*carries, *(np.stack(s[::-1] if self.reverse else s) for s in stacks))
 
-    def relate(self, classes: Classes, out: OutType, *xs: Any) -> Any:
-        raise AssertionError("generalise walks into the bodies of loops")
+    def enter(self, *inputs: Axes) -> list[Axes]:
+        init, xs, consts = self.split(inputs)
+        return [*init, *(x[1:] for x in xs), *consts]
+
+    def leave(self, classes: Classes, inputs: Sequence[Axes], regions: Sequence[Any]) -> Any:
+        """Carries keep their axes from step to step; xs and ys lead with the loop's length."""
+        init, xs, _ = self.split(inputs)
+        length = xs[0][0] if xs else classes.fresh(self.length)
+        for x in xs[1:]:
+            classes.same(length, x[0])
+        count = len(init)
+        for first, following in zip(init, regions[0][:count], strict=True):
+            for a, b in zip(first, following, strict=True):
+                classes.same(a, b)
+        return (*init, *((length, *y) for y in regions[0][count:]), (length,))
 
     def key(self) -> tuple[Any, ...]:
         return (self.name, self.reverse, len(self.carries), len(self.xs), len(self.ys))

@@ -24,7 +24,7 @@ from staticflow.memory import ALIGNMENT
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.worker_tables import Words, words
 from staticflow.program import WORK_BYTES, Program
-from staticflow.schedule import CallStep, LoopStep, ProductStep, Step
+from staticflow.schedule import BranchStep, CallStep, LoopStep, ProductStep, Step
 
 BUSY, BLOCK, ALLOCATION, BYTES, SIZES = range(5)  # the words of a record
 RECORDS = 64  # more calls at a time than this wait for each other
@@ -215,7 +215,7 @@ def _work_lines(steps: Iterable[Step]) -> list[str]:
 
 def _copies(step: Step) -> Iterator[str]:
     """When a step needs that room, as source; see `native/gemm.py` for when products copy."""
-    if isinstance(step, LoopStep):
+    if isinstance(step, LoopStep | BranchStep):
         for inner in step.body:
             yield from _copies(inner)
     elif isinstance(step, CallStep) and step.multiplies:

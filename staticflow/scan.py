@@ -19,11 +19,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from staticflow.bodies import capture, check_carries, slot
-from staticflow.dims import AnyDim, as_dim
+from staticflow.dims import AnyDim, as_dim, square_root
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.gates import arrange_products
 from staticflow.graph import Node, apply, as_node, parts
+from staticflow.ops import arange, equal, flip, stop_gradient, where
 from staticflow.recurrence import Scan
+from staticflow.segments import scan_in_segments
 from staticflow.structure import flatten, map_structure, paths, rebuild_like
 
 
@@ -33,22 +35,49 @@ def scan(
     xs: Any,
     length: Any = None,
     reverse: bool = False,
+    remat: Any = None,
+    truncate: int | None = None,
 ) -> tuple[Any, Any]:
     """Loop `step(carry, x) -> (carry, y)` over the leading axis of `xs`; returns (carry, ys).
 
     carry, x and y are nodes, or tuples, lists or dicts of nodes; `xs` may be None with a `length`.
     The carry's types must not change; what else the step uses of the graph is a constant to it.
+
+    With `remat=k`, derivatives save only every k-th carry and compute the steps in between again;
+    with `remat=True`, k is the square root of the length. With `truncate=k`, no derivative goes
+    back beyond the start of its run of k steps.
     Raises ShapeError or DTypeError naming the carry whose type would change.
     """
     init = map_structure(lambda value: as_node(value), init)
     xs = map_structure(lambda value: as_node(value), xs)
     size = _length(flatten(xs), length)
+    if truncate is not None:
+        step, xs = _truncated(step, xs, size, _count("truncate", truncate), reverse)
+    op, outer, y_out = _traced(step, init, xs, size, reverse)
+    operands = flatten(init), flatten(xs), outer
+    if remat is None or remat is False:
+        found = list(parts(apply(op, *operands[0], *operands[1], *operands[2])))
+    else:
+        every = square_root(size) if remat is True else _count("remat", remat)
+        found = scan_in_segments(op, *operands, every)
+    results = iter(found)
+    return rebuild_like(init, results), rebuild_like(y_out, results)
+
+
+def _count(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        fail(GraphError, f"scan: {what} is a number of steps, at least 1", got=repr(value))
+    return value
+
+
+def _traced(
+    step: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, size: AnyDim, reverse: bool
+) -> tuple[Scan, list[Node], Any]:
+    """The op for a step, the nodes that its constants stand for, and the structure of its ys."""
     names = zip(paths(init, "carry"), flatten(init), strict=True)
     carries = [slot(name, n.type) for name, n in names]
     elements = [slot(f"x {i}", n.type.with_shape(n.shape[1:])) for i, n in enumerate(flatten(xs))]
-    carry_in = rebuild_like(init, iter(carries))
-    x_in = rebuild_like(xs, iter(elements))
-    result = step(carry_in, x_in)
+    result = step(rebuild_like(init, iter(carries)), rebuild_like(xs, iter(elements)))
     if not isinstance(result, tuple) or len(result) != 2:
         fail(GraphError, "scan: the step must return (carry, y)", got=repr(type(result).__name__))
     carry_out = map_structure(lambda value: as_node(value), result[0])
@@ -67,8 +96,25 @@ def scan(
         reverse=reverse,
         origin=object(),
     )
-    results = iter(parts(apply(op, *flatten(init), *flatten(xs), *outer)))
-    return rebuild_like(init, results), rebuild_like(y_out, results)
+    return op, outer, y_out
+
+
+def _truncated(
+    step: Callable[[Any, Any], tuple[Any, Any]], xs: Any, size: AnyDim, every: int, reverse: bool
+) -> tuple[Callable[[Any, Any], tuple[Any, Any]], Any]:
+    """The step, with a counter among its xs, that takes every so many-th carry as a constant."""
+    counter = arange(size, dtype="int64")
+    count = flip(counter, 0) if reverse else counter
+
+    def cut(carry: Any, now: Any) -> tuple[Any, Any]:
+        first = equal(now[1] % every, 0)
+
+        def constant(node: Node) -> Node:
+            return where(first, stop_gradient(node), node) if node.type.is_float else node
+
+        return step(map_structure(constant, carry), now[0])
+
+    return cut, (xs, count)
 
 
 def _length(xs: Sequence[Node], length: Any) -> AnyDim:

@@ -125,7 +125,10 @@ class CallStep:
 
 @dataclass(frozen=True)
 class LoopStep:
-    """Run steps again and again, with buffers that move."""
+    """Run steps again and again, with buffers that move.
+
+    With a `flag`, the loop goes on while that is not zero; the first `tests` steps compute it.
+    """
 
     number: int  # of the loop in its program, for the names of its variables
     length: AnyDim
@@ -135,6 +138,8 @@ class LoopStep:
     after: tuple[int, ...]  # buffers whose addresses are known after the last step
     bases: frozenset[int]  # what the moving buffers lie in
     node: Node
+    flag: Place | None = None
+    tests: int = 0
 
     @property
     def reads(self) -> frozenset[int]:
@@ -149,7 +154,36 @@ class LoopStep:
         return (self.node,)
 
 
-Step = KernelStep | ProductStep | CollectiveStep | CallStep | LoopStep
+@dataclass(frozen=True)
+class BranchStep:
+    """Run the one steps where the flag is not zero, else the others."""
+
+    flag: Place
+    then: tuple[Step, ...]
+    otherwise: tuple[Step, ...]
+    bases: frozenset[int]  # what both compute
+    node: Node
+    moving = after = ()
+
+    @property
+    def body(self) -> tuple[Step, ...]:
+        """The steps of both."""
+        return (*self.then, *self.otherwise)
+
+    @property
+    def reads(self) -> frozenset[int]:
+        return frozenset((self.flag[0],)).union(*(step.reads for step in self.body))
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return self.bases.union(*(step.writes for step in self.body))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+
+Step = KernelStep | ProductStep | CollectiveStep | CallStep | LoopStep | BranchStep
 
 
 def schedule(
@@ -178,25 +212,40 @@ def _cost(node: Node) -> int:
     return max(1, node.op.row.cost) if isinstance(node.op, Map) else 1
 
 
-def _loop(node: Node, layout: Layout, sharded: frozenset[Node]) -> LoopStep:
+def _loop(node: Node, layout: Layout, sharded: frozenset[Node]) -> Step:
     op: Any = node.op
-    body = schedule(layout.groups[node], layout, layout.stored[node], sharded)
+    bodies = [
+        schedule(groups, layout, stored, sharded) for groups, stored in layout.groups[node]
+    ]
+    if not op.carries and not op.steps:
+        return _branch(node, layout, bodies)
     outputs = [layout.part(node, i) for i in range(len(node.type))]
     own = {layout.access[s].buffer for s in (*op.slots, *op.body) if s in layout.access}
     moving = [b for b in sorted(own) if layout.buffers[b].moving is not None]
     after = [layout.access[part].buffer for part in outputs if part is not None]
     homes = {layout.history[node, i] for i in range(len(op.carries))}
     homes |= {layout.access[part].buffer for part in outputs if part is not None}
+    flag = None if op.steps else layout.of(op.regions[0][0])
     return LoopStep(
         number=layout.loops[node],
-        length=layout.g.axes[node][-1][0],
-        reverse=op.reverse,
-        body=tuple(body),
+        length=layout.g.axes[node][-1][0] if op.steps else op.expected,
+        reverse=op.steps and op.reverse,
+        body=tuple(step for body in bodies for step in body),
         moving=tuple(b for b in moving if _belongs(b, node, layout)),
         after=tuple(b for b in after if layout.buffers[b].moving is not None),
         bases=frozenset(homes),
         node=node,
+        flag=None if flag is None else (flag.buffer, flag.offset),
+        tests=0 if op.steps else len(bodies[0]),
     )
+
+
+def _branch(node: Node, layout: Layout, bodies: Sequence[Sequence[Step]]) -> BranchStep:
+    op: Any = node.op
+    flag = layout.of(node.inputs[0])
+    homes = {layout.access[output].buffer for output in op.regions[0]}
+    then, otherwise = (tuple(body) for body in bodies)
+    return BranchStep((flag.buffer, flag.offset), then, otherwise, frozenset(homes), node)
 
 
 def _belongs(buffer: int, node: Node, layout: Layout) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.dims import AnyDim, Dim
+from staticflow.dims import AnyDim, Dim, floor_divide, square_root
 from staticflow.errors import GraphError, Where, attributed, fail
 from staticflow.generalise import generalise
 from staticflow.graph import Const, Leaf, Node, State, apply, as_node, input, rebuild, toposort
@@ -325,4 +325,8 @@ def _evaluate(expr: ast.expr) -> AnyDim:
             return left - right
         if isinstance(expr.op, ast.Mult):
             return left * right
+        if isinstance(expr.op, ast.FloorDiv):
+            return floor_divide(left, right)
+    if isinstance(expr, ast.Call) and ast.unparse(expr.func) == "isqrt":
+        return square_root(_evaluate(expr.args[0]))
     fail(GraphError, f"not a size: {ast.unparse(expr)}")

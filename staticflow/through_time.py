@@ -72,6 +72,7 @@ def transpose(op: Scan) -> Transposed:
         length=op.length,
         reverse=not op.reverse,
         origin=object(),
+        segmented=op.segmented,
     )
     float_ys = [i for i, node in enumerate(op.ys) if _is_float(node)]
     extended = replace(op, ys=(*op.ys, *saved))
@@ -102,9 +103,12 @@ def places_of(nodes: Sequence[Node], places: dict[Node, Node]) -> list[Node]:
 def residuals(body: Sequence[Node], op: Scan) -> list[Node]:
     """What of the forward body a backward body reads, apart from xs and constants.
 
-    What a loop within the body saves for its own derivative is part of the forward body.
+    What a loop within the body saves for its own derivative is part of the forward body, unless
+    that is to be computed again.
     """
-    forward = set(toposort(op.body)) | set(op.slots) | _saved_by_loops(body, op.slots)
+    forward = set(toposort(op.body)) | set(op.slots)
+    if not op.segmented:
+        forward |= _saved_by_loops(body, op.slots)
     given = set(op.xs) | set(op.consts)
     found: dict[Node, None] = {}
     stack = list(body)
@@ -181,4 +185,5 @@ def _with_tangents(op: Scan, moving: Sequence[Node]) -> Scan:
         length=op.length,
         reverse=op.reverse,
         origin=object(),
+        segmented=op.segmented,
     )

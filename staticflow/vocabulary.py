@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
+import staticflow.branching  # its ops are among those that data may name
 import staticflow.ops
 from staticflow.errors import GraphError, fail
 from staticflow.learning_rates import Schedule

@@ -20,3 +20,8 @@ settings.load_profile("staticflow")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="write the texts of tests/golden")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """JAX, once another test has used it, warns of every fork; ours touch nothing of it."""
+    config.addinivalue_line("filterwarnings", r"ignore:os\.fork\(\) was called:RuntimeWarning")

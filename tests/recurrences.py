@@ -96,7 +96,7 @@ def jax_derivatives(program: Program, kinds: Sequence[bool]) -> Callable[..., di
     return jax.jit(compute)  # type: ignore[no-any-return]
 
 
-FIRST = ("value", "grad", "jvp")
+ALL = ("value", "grad", "jvp", "jvp of grad", "grad of grad", "grad of jvp")
 
 
 def check_program(
@@ -104,12 +104,9 @@ def check_program(
     shapes: Mapping[str, Sequence[Any]],
     sizes: Sequence[Mapping[str, int]],
     dtypes: Mapping[str, str] | None = None,
-    compiled: Sequence[str] = FIRST,
+    compiled: Sequence[str] = ALL,
 ) -> None:
-    """Compare compiled code with the interpreter, for all sizes and the derivatives `compiled`.
-
-    All derivatives, as interpreted, are compared with JAX's for the last of the sizes.
-    """
+    """Compare compiled code with the interpreter, for all sizes, and with JAX for the last."""
     inputs = inputs_for(shapes, dtypes or {})
     outputs = derivatives(program, inputs)
     function = sf.function(inputs, {name: outputs[name] for name in compiled})

@@ -6,16 +6,23 @@ step of the forward and of the backward loop, and with the others over all steps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
+from recurrences import arrays_for, close
+from test_placement import assert_close, force, train
 
 import staticflow as sf
-from staticflow import Node, ops
+from staticflow import Node, models, ops
 from staticflow.compile import Compiled, compile_graph
-from staticflow.schedule import LoopStep, ProductStep, Step
+from staticflow.emit import kernel_name
+from staticflow.graph import Param, leaves
+from staticflow.interpret import interpret
+from staticflow.op import Kind
+from staticflow.schedule import KernelStep, LoopStep, ProductStep, Step
 
 FEATURES, HIDDEN = 3, 4
 Cell = Callable[[Node, Any], Any]
@@ -188,19 +195,161 @@ def compiled_training(name: str) -> tuple[Compiled, list[Node]]:
 
 
 def params(loss: Node) -> list[Node]:
-    from staticflow.graph import Param, leaves
-
     return leaves([loss], Param)
 
 
-def walk(steps: Sequence[Step]) -> Iterator[Step]:
-    for step in steps:
-        yield step
-        if isinstance(step, LoopStep):
-            yield from walk(step.body)
+@pytest.mark.parametrize("name", CELLS)
+def test_four_products_outside_and_one_in_each_loop(name: str) -> None:
+    """Before the loop those with x, for all steps; behind it the weights' gradients and dx."""
+    compiled, _ = compiled_training(name)
+    assert count(compiled) == Count(4, (1, 1))
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_one_product_in_each_loop(name: str) -> None:
-    compiled, _ = compiled_training(name)
-    assert count(compiled).inside == (1, 1)
+def test_gradients_are_those_of_unrolled_steps(name: str) -> None:
+    make, states = CELLS[name]
+    cell = make()
+    x, loss = loss_of(cell, states)
+    weights = params(loss)
+    unrolled = sf.input("x", (5, 2, FEATURES), "float64")
+    state: Any = ops.zeros((2, HIDDEN), "float64")
+    state, ys = (state,) * states if states > 1 else state, []
+    for t in range(5):
+        state, y = cell(state, unrolled[t])
+        ys.append(y)
+    last = state[0] if states > 1 else state
+    expected = ops.sum(last * last)
+    if ys[0] is not None:
+        expected = expected + ops.sum(ops.square(ops.stack(ys)))
+    arrays = arrays_for([unrolled, *weights], {})
+    env = dict(zip([unrolled, *weights], arrays, strict=True))
+    wanted = interpret([expected, *sf.grad(expected, [unrolled, *weights])], env)
+    f = sf.function([x, *weights], [loss, *sf.grad(loss, [x, *weights])])
+    close(f(*arrays), wanted, name)
+
+
+def model(name: str) -> Any:
+    """A net for `train` of test_placement."""
+    make, states = CELLS[name]
+    x, loss = loss_of(make(), states)
+    del x, loss
+    rows, t = sf.input("x", ("batch", 6, FEATURES), "float64"), sf.input("t", ("batch", 1))
+    h = ops.zeros((rows.shape[0], HIDDEN), "float64")
+    last, _ = sf.scan(make(), (h,) * states if states > 1 else h, rows.transpose(1, 0, 2))
+    y = (last[0] if states > 1 else last).sum(axis=1, keepdims=True).astype("float32")
+    data = np.random.default_rng(0).standard_normal((45, 6, FEATURES))
+    return ops.mse(y, t), {}, {"x": data, "t": data[:, 0, :1].astype(np.float32)}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_shards_train_as_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    force(monkeypatch)
+    one = train(lambda: model(name), 1)
+    assert_close(train(lambda: model(name), 2), one)
+
+
+def kernels_in_loops(compiled: Compiled) -> list[list[str]]:
+    """The names of the kernels in each loop, which tell their source apart."""
+    loops = [step for step in compiled.steps if isinstance(step, LoopStep)]
+    return [
+        [kernel_name(step.kernel) for step in loop.body if isinstance(step, KernelStep)]
+        for loop in loops
+    ]
+
+
+def test_a_users_lstm_is_the_librarys() -> None:
+    """The same kernels in the loops, and the same products."""
+    x = sf.input("x", ("batch", "time", FEATURES))
+    library = ops.sum(models.RNN(HIDDEN, "lstm")(x))
+    w, u = sf.param("w", (FEATURES, 4 * HIDDEN)), sf.param("u", (HIDDEN, 4 * HIDDEN))
+    b = sf.param("b", (4 * HIDDEN,))
+
+    def step(state: Any, row: Node) -> Any:
+        h, c = gated(ops.split(row @ w + b + state[0] @ u, 4, -1), state[1])
+        return (h, c), h
+
+    h = ops.zeros((x.shape[0], HIDDEN))
+    (h, _), _ = sf.scan(step, (h, h), x.transpose(1, 0, 2))
+    users = ops.sum(h)
+    first, second = (
+        compile_graph([loss, *sf.grad(loss, params(loss))]) for loss in (library, users)
+    )
+    assert kernels_in_loops(first) == kernels_in_loops(second)
+    assert count(first) == count(second) == Count(3, (1, 1))
+
+
+def test_a_projection_of_every_step_is_behind_the_loop() -> None:
+    """Logits, their softmax and its gradient: products over all steps at once."""
+    x, v = sf.input("x", ("time", "batch", FEATURES)), sf.param("v", (HIDDEN, 5))
+    w, u = sf.param("w", (FEATURES, HIDDEN)), sf.param("u", (HIDDEN, HIDDEN))
+
+    def step(h: Node, row: Node) -> Any:
+        h = ops.tanh(row @ w + h @ u)
+        return h, ops.log_softmax(h @ v + 1.0)
+
+    _, ys = sf.scan(step, ops.zeros((x.shape[1], HIDDEN)), x)
+    loss = ops.sum(ys[:, :, 0])
+    assert count(compile_graph([loss])) == Count(2, (1,))
+    assert count(compile_graph([loss, *sf.grad(loss, [w, u, v])])) == Count(6, (1, 1))
+
+
+def test_rows_of_a_table_are_added_up_behind_the_loop() -> None:
+    """The gradient of an embedding within the step is one scatter of all steps."""
+    ids, table = sf.input("ids", ("time", "batch"), "int32"), sf.param("table", (50, HIDDEN))
+    u = sf.param("u", (HIDDEN, HIDDEN))
+
+    def step(h: Node, now: Node) -> Any:
+        return ops.tanh(ops.take(table, now, 0) + h @ u), None
+
+    last, _ = sf.scan(step, ops.zeros((ids.shape[1], HIDDEN)), ids)
+    outputs = [last.sum(), *sf.grad(last.sum(), [table, u])]
+    compiled = compile_graph(outputs)
+    inside = [n.op.kind for s in compiled.steps if isinstance(s, LoopStep) for b in s.body
+              for n in b.nodes]  # fmt: skip
+    assert Kind.SCATTER not in inside
+    arrays = arrays_for([ids, table, u], {"time": 4, "batch": 3})
+    env = dict(zip([ids, table, u], arrays, strict=True))
+    close(sf.function([ids, table, u], outputs)(*arrays), interpret(outputs, env), "", 1e-5)
+
+
+def test_a_stopped_gradient_stays_stopped() -> None:
+    """Products are not joined, nor concatenations split, through what stops a gradient."""
+    u, v = weight("u", HIDDEN, HIDDEN), weight("v", HIDDEN, HIDDEN)
+    x = sf.input("x", (3, HIDDEN), "float64")
+
+    def step(h: Node, row: Node) -> Any:
+        both = ops.stop_gradient(ops.concatenate([row, h]))
+        z = both @ ops.concatenate([u, v])
+        return ops.tanh(h @ u + ops.stop_gradient(h) @ v + z), None
+
+    state = ops.zeros((HIDDEN,), "float64")
+    h = state
+    for t in range(3):
+        h, _ = step(h, x[t])
+    last, _ = sf.scan(step, state, x)
+    arrays = arrays_for([x, u, v], {})
+    env = dict(zip([x, u, v], arrays, strict=True))
+    expected = interpret(sf.grad(ops.sum(h), [x, u, v]), env)
+    close(sf.function([x, u, v], sf.grad(ops.sum(last), [x, u, v]))(*arrays), expected, "")
+
+
+def test_a_loop_without_carries_is_none() -> None:
+    x, w = sf.input("x", ("time", "batch", FEATURES)), sf.param("w", (FEATURES, HIDDEN))
+    _, ys = sf.scan(lambda _, row: (None, ops.softmax(ops.tanh(row @ w))), None, x)
+    assert count(compile_graph([ys])) == Count(1, ())
+    loss = ops.sum(ys * ys)
+    assert count(compile_graph([loss, *sf.grad(loss, [x, w])])) == Count(3, ())
+
+
+def test_a_carry_that_stands_still_is_a_constant() -> None:
+    """What multiplies it leaves the loop, as with any constant."""
+    x, w = sf.input("x", ("time", "batch", FEATURES)), sf.input("w", (FEATURES, HIDDEN))
+
+    def step(carry: Any, row: Node) -> Any:
+        h, w = carry
+        return (ops.tanh(h + row @ w), w), w
+
+    (h, same), ws = sf.scan(step, (ops.zeros((x.shape[1], HIDDEN)), w), x)
+    compiled = compile_graph([h, same, ws])
+    assert count(compiled) == Count(1, (0,))
+    assert [loop.node.op.carries for loop in compiled.steps if isinstance(loop, LoopStep)]

@@ -19,8 +19,9 @@ LAYERS: dict[str, set[str]] = {
     "graph": {"op", "graph", "structure", "copying"},
     "vocabulary": {"ops"},
     "graph to graph": {
-        "custom", "differentiate", "simplify", "interpret", "generalise", "scan", "lift", "hoist",
-        "bodies", "gates", "recurrence", "through_time", "loop_passes", "formula", "op_page",
+        "custom", "differentiate", "simplify", "interpret", "generalise", "scan", "lift",
+        "hoist", "gates", "bodies", "recurrence", "through_time", "loop_passes", "formula",
+        "op_page", "control", "segments", "branching",
     },
     "graph to loops": {
         "buffers", "compile", "cost", "demands", "donate", "emit", "fuse", "layout", "loops",

@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recurrences import check_program, close
+from recurrences import arrays_for, check_program, close, derivatives, inputs_for
 from test_placement import assert_close, force, train
 
 import staticflow as sf
 from staticflow import ops
+from staticflow.compile import Compiled, compile_graph
 from staticflow.graph import toposort
 from staticflow.interpret import interpret
 from staticflow.op import Kind
+from staticflow.structure import flatten
 
+# The last of them is compared with JAX as well.
 LENGTHS = [{"time": n, "batch": 2} for n in (0, 1, 2, 7, 5)]
 ELMAN = {"x": ("time", "batch", 3), "w": (3, 4), "u": (4, 4), "b": (4,), "h": ("batch", 4)}
 
@@ -246,8 +249,7 @@ PROGRAMS: dict[str, tuple[Any, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_values_and_derivatives(name: str) -> None:
     program, shapes = PROGRAMS[name]
-    dtypes = {"ids": "int32"}
-    check_program(program, shapes, LENGTHS, dtypes)
+    check_program(program, shapes, LENGTHS, {"ids": "int32"})
 
 
 # Shards: a recurrent net trains as one
@@ -257,7 +259,7 @@ def data(seed: int, *shape: int) -> Any:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def recurrent(cell: str) -> Any:
+def recurrent(cell: str, **options: Any) -> Any:
     """A net over sequences of 6 steps, for `train` of test_placement."""
     x, t = sf.input("x", ("batch", "time", 3)), sf.input("t", ("batch", 1))
     width = {"elman": 4, "lstm": 16, "gru": 12}[cell]
@@ -278,7 +280,7 @@ def recurrent(cell: str) -> Any:
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
         return (ops.sigmoid(o) * ops.tanh(c), c), h
 
-    (h, _), every = sf.scan(step, (h, h), x.transpose(1, 0, 2))
+    (h, _), every = sf.scan(step, (h, h), x.transpose(1, 0, 2), **options)
     y = (h + every.mean(axis=0)) @ sf.param("v", (4, 1))
     return ops.mse(y, t), {"mae": ops.mae(y, t)}, {"x": data(0, 45, 6, 3), "t": data(1, 45, 1)}
 
@@ -370,3 +372,106 @@ def test_long_sequences() -> None:
         inner = scale * h + row
         h, d = np.sin(inner), np.cos(inner) * (h + scale * d)
     close(f(rows, scale), [h, d], "10 000 steps")
+
+
+# Derivatives that save little, or do not go far back
+
+
+def with_options(**options: Any) -> Any:
+    def scan(*arguments: Any, **others: Any) -> Any:
+        return sf.scan(*arguments, **others, **options)
+
+    return scan
+
+
+@pytest.mark.parametrize("name", ["lstm", "backwards", "carry as outputs", "nested", "counting"])
+def test_segments_change_no_derivative(name: str) -> None:
+    """Also where the segments do not cover all steps, and where there is not even one."""
+    program, shapes = PROGRAMS[name]
+    inputs = inputs_for(shapes, {})
+
+    def outputs(scan: Any) -> list[Any]:
+        found = derivatives(lambda lib, _, *arrays: program(lib, scan, *arrays), inputs)
+        return flatten([found["value"], found["grad"], found["jvp"], found["jvp of grad"]])
+
+    plain = sf.function(inputs, outputs(sf.scan))
+    for remat in (1, 3, True):
+        f = sf.function(inputs, outputs(with_options(remat=remat)))
+        for n in (0, 1, 2, 3, 7, 12):
+            arrays = arrays_for(inputs, {"time": n, "batch": 2})
+            close(f(*arrays), plain(*arrays), f"{name}, {remat}, length {n}", 1e-9)
+
+
+def test_segments_of_a_known_length() -> None:
+    w = sf.input("w", (3,), "float64")
+    for n in (4, 6, 7):
+        rows = sf.input("x", (n, 3), "float64")
+        found = []
+        for remat in (None, 3):
+            last, ys = sf.scan(lambda h, r: (ops.sin(h * r + w),) * 2, w, rows, remat=remat)
+            found += [last, ys, *sf.grad(ops.sum(last * ys[1]), [rows, w])]
+        half = len(found) // 2
+        arrays = arrays_for([rows, w], {})
+        values = sf.function([rows, w], found)(*arrays)
+        close(values[half:], values[:half], f"length {n}")
+
+
+def arena_bytes(compiled: Compiled, **sizes: int) -> int:
+    table = compiled.g.evaluate(sizes, sizes)
+    return compiled.memory.offsets({f"n{i}": n for i, n in enumerate(table)})[1]
+
+
+def test_segments_save_memory() -> None:
+    """Instead of all steps, one segment's, and a carry for each segment."""
+    x, w = sf.input("x", ("time", "batch", 8)), sf.param("w", (8, 16))
+    u = sf.param("u", (16, 16))
+
+    def memory(remat: Any, time: int) -> int:
+        def step(h: Any, row: Any) -> Any:
+            return ops.tanh(row @ w + h @ u) * ops.sigmoid(h), None
+
+        last, _ = sf.scan(step, ops.zeros((x.shape[1], 16)), x, remat=remat)
+        outputs = [last.sum(), *sf.grad(last.sum(), [w, u])]
+        return arena_bytes(compile_graph(outputs), time=time, batch=4)
+
+    assert memory(50, 10_000) < memory(None, 10_000) / 30
+    assert memory(True, 10_000) < memory(None, 10_000) / 30
+    assert memory(True, 40_000) < 3 * memory(True, 10_000)
+
+
+@pytest.mark.parametrize("remat", [2, True])
+def test_segments_on_shards(remat: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    force(monkeypatch)
+    one = train(lambda: recurrent("lstm"), 1)
+    for threads in (1, 2):
+        assert_close(train(lambda: recurrent("lstm", remat=remat), threads), one)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_truncated_derivatives(reverse: bool) -> None:
+    """No gradient flows back from one run of three steps to the one before."""
+    x, u = sf.input("x", (8, 4), "float64"), sf.input("u", (4, 4), "float64")
+
+    def step(h: Any, row: Any) -> Any:
+        return ops.tanh(h @ u + row), h
+
+    h, ys = ops.ones((4,), "float64"), {}
+    for k, t in enumerate(reversed(range(8)) if reverse else range(8)):
+        h, ys[t] = step(ops.stop_gradient(h) if k % 3 == 0 else h, x[t])
+    expected = ops.sum(h) + ops.sum(ops.stack([ys[t] for t in range(8)]) ** 2)
+    arrays = arrays_for([x, u], {})
+    wanted = interpret(
+        [expected, *sf.grad(expected, [x, u])], dict(zip([x, u], arrays, strict=True))
+    )
+    for remat in (None, 4):
+        start = ops.ones((4,), "float64")
+        last, every = sf.scan(step, start, x, reverse=reverse, truncate=3, remat=remat)
+        loss = ops.sum(last) + ops.sum(every**2)
+        f = sf.function([x, u], [loss, *sf.grad(loss, [x, u])])
+        close(f(*arrays), wanted, f"remat={remat}")
+
+
+@pytest.mark.parametrize("options", [{"remat": 0}, {"remat": 2.5}, {"truncate": 0}])
+def test_options_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises(sf.GraphError, match="a number of steps, at least 1"):
+        sf.scan(lambda h, x: (h, None), H, X, **options)
