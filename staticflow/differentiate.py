@@ -21,9 +21,10 @@ from staticflow.dims import product
 from staticflow.errors import DTypeError, GraphError, ShapeError, attributed, fail
 from staticflow.graph import Input, Node, Part, apply, const, toposort
 from staticflow.op import Kind
-from staticflow.ops import broadcast_to, eye, reshape, stack, zeros
+from staticflow.ops import broadcast_to, eye, moveaxis, reshape, stack, zeros
 from staticflow.types import TensorType
 
+WRITTEN_OUT = 8  # passes of a Jacobian
 Gathered = dict[int, Node]  # the cotangents of an op's outputs, by their number
 
 
@@ -61,8 +62,8 @@ def jvp(y: Node, wrt: Any, tangent: Any) -> Any:
 def jacobian(y: Node, wrt: Any) -> Any:
     """The derivatives of every element of `y` by every element of `wrt`: y.shape + wrt.shape.
 
-    The sizes of `y`, or those of `wrt`, must be integers: one pass is made for each element of the
-    smaller of the two.
+    It takes one pass for each element of the smaller of the two, all of them at once where that is
+    possible.
     """
     nodes = _wrt("jacobian", y, wrt)
     return _like(wrt, [_jacobian(y, x) for x in nodes])
@@ -179,28 +180,31 @@ def _by_transposition(node: Node, moved: Sequence[Any]) -> Any:
 
 
 def _jacobian(y: Node, x: Node) -> Node:
-    """One pass for each element of the smaller side, stacked."""
+    """One pass for each element of the smaller side: written out if few, else as a scan.
+
+    The scan has no carries, so that the compiler makes it one pass over all elements at once.
+    """
     rows, columns = product(y.shape), product(x.shape)
     forward = isinstance(columns, int) and (not isinstance(rows, int) or columns < rows)
-    size = columns if forward else rows
-    if not isinstance(size, int):
-        fail(
-            GraphError,
-            "jacobian: needs integer sizes on one side",
-            got=f"{y.type} by {x.type}",
-            do="declare the sizes as integers, or use sf.vjp or sf.jvp along one direction",
-        )
+    size, side = (columns, x) if forward else (rows, y)
     shape = (*y.shape, *x.shape)
     if size == 0:
         return zeros(shape, y.dtype)
-    basis = eye(size, dtype=x.dtype if forward else y.dtype)
-    if forward:
-        units = [reshape(basis[k], x.shape) for k in range(size)]
-        made = stack([push_forward([y], [x], [unit])[0] for unit in units], axis=-1)
+    basis = eye(size, dtype=side.dtype)
+
+    def one_pass(unit: Node) -> Node:
+        direction = reshape(unit, side.shape)
+        if forward:
+            return push_forward([y], [x], [direction])[0]
+        return pull_back([y], [direction], [x])[0]
+
+    if isinstance(size, int) and size <= WRITTEN_OUT:
+        passes = stack([one_pass(basis[k]) for k in range(size)])
     else:
-        units = [reshape(basis[k], y.shape) for k in range(size)]
-        made = stack([pull_back([y], [unit], [x])[0] for unit in units])
-    return reshape(made, shape)
+        from staticflow.scan import scan  # which needs derivatives itself
+
+        _, passes = scan(lambda _, unit: (None, one_pass(unit)), None, basis)
+    return reshape(moveaxis(passes, 0, -1) if forward else passes, shape)
 
 
 def _check_node(what: str, y: Any) -> None:

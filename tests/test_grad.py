@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 import staticflow as sf
 from staticflow import Node, ops
+from staticflow.compile import compile_graph
 from staticflow.graph import apply, format_graph, parts, toposort
 from staticflow.interpret import interpret
 from staticflow.op import Kind, MapRow, Op, table
+from staticflow.schedule import LoopStep
 from staticflow.types import TensorType
 from tests.derivatives import check_derivatives, leaves_for
 from tests.op_cases import CASES, Array, Case, f
@@ -356,10 +358,25 @@ def test_a_cotangent_must_fit() -> None:
         sf.jvp(ops.sin(x), [x], [])
 
 
-def test_a_jacobian_needs_a_static_side() -> None:
-    x = sf.input("x", ("batch",))
-    with pytest.raises(sf.GraphError, match="needs integer sizes on one side"):
-        sf.jacobian(ops.sin(x), x)
+def test_a_jacobian_of_run_time_sizes() -> None:
+    x = sf.input("x", ("n",), "float64")
+    y = ops.sin(x) * x[:1]
+    f = sf.function([x], [sf.jacobian(y, x), sf.hessian((y * x).sum(), x)])
+    for n in (1, 3, 12):
+        v = np.linspace(-1, 1, n)
+        first = np.diag(np.cos(v) * v[0])
+        first[:, 0] += np.sin(v)
+        np.testing.assert_allclose(f(v)[0], first, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(f(v)[1], f(v)[1].T, rtol=1e-12, atol=1e-12)
+
+
+def test_a_jacobian_is_one_pass() -> None:
+    """Passes over a basis are products and kernels over all directions at once, and no loop."""
+    x, w = sf.input("x", (20,), "float64"), sf.input("w", (30, 20), "float64")
+    for output in (sf.jacobian(ops.tanh(w @ x), x), sf.hessian(ops.tanh(w @ x).sum(), x)):
+        steps = compile_graph([output]).steps
+        assert not any(isinstance(step, LoopStep) for step in steps)
+        assert len(steps) < 10
 
 
 def test_cases_can_be_differentiated_in_float32() -> None:

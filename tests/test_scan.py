@@ -392,7 +392,8 @@ def test_segments_change_no_derivative(name: str) -> None:
 
     def outputs(scan: Any) -> list[Any]:
         found = derivatives(lambda lib, _, *arrays: program(lib, scan, *arrays), inputs)
-        return flatten([found["value"], found["grad"], found["jvp"], found["jvp of grad"]])
+        further = [found["jvp"], found["jvp of grad"]] if name == "backwards" else []
+        return flatten([found["value"], found["grad"], *further])
 
     plain = sf.function(inputs, outputs(sf.scan))
     for remat in (1, 3, True):
