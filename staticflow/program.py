@@ -31,13 +31,13 @@ from staticflow.emit import (
 )
 from staticflow.graph import Node
 from staticflow.loops import Kernel
+from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.products import all_sum, math_key, product
 from staticflow.native.routines import routine as native_routine
 from staticflow.native.toolchain import Toolchain
 
 ALIGNMENT = 64
-WORK_BYTES = 1 << 20  # scratch of the matrix product, one for each frame that runs at a time
 
 
 def aligned(count: int) -> NDArray[np.uint8]:
@@ -165,7 +165,7 @@ class Program:
         base = arena.ctypes.data
         for buffer, slot in compiled.memory.slot_of.items():
             T[HEADER + buffer] = base + offsets[slot]
-        scratch = aligned(WORK_BYTES) if work is None else work
+        scratch = aligned(GEMM_WORK_BYTES) if work is None else work
         T[WORK] = scratch.ctypes.data
         T[SHARDS] = 1
         T[STOP] = self._running.ctypes.data

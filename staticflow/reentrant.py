@@ -21,9 +21,10 @@ from staticflow.dims import AnyDim, Dim, names_of
 from staticflow.emit import HEADER, SHARDS, SIZE_HEADER, STOP, WORK, size_text
 from staticflow.graph import Node
 from staticflow.memory import ALIGNMENT
+from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.worker_tables import Words, words
-from staticflow.program import WORK_BYTES, Program
+from staticflow.program import Program
 from staticflow.schedule import BranchStep, CallStep, LoopStep, ProductStep, Step
 
 BUSY, BLOCK, ALLOCATION, BYTES, SIZES = range(5)  # the words of a record
@@ -210,7 +211,7 @@ _ALLOCATE = f"""\
 def _work_lines(steps: Iterable[Step]) -> list[str]:
     """Room for the copies that some matrix products make of their operands."""
     texts = dict.fromkeys(text for step in steps for text in _copies(step))
-    return [f"    if {text}:\n        end = work + {WORK_BYTES}" for text in texts]
+    return [f"    if {text}:\n        end = work + {GEMM_WORK_BYTES}" for text in texts]
 
 
 def _copies(step: Step) -> Iterator[str]:

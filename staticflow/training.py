@@ -19,6 +19,7 @@ from staticflow.cost import Choice, choose_shards, estimate
 from staticflow.emit import PEERS, SHARDS, STOP, SYNC
 from staticflow.graph import Hyper
 from staticflow.native.blocks import run_blocks
+from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker import worker
@@ -127,7 +128,7 @@ class Trainer:
             gradient=flat.like() if flat is not None else np.zeros(0, np.float32),
             step_cell=words(1),
             metrics=words(1 + len(programs.metrics)).view(np.float64),
-            work=aligned(1 << 20),
+            work=aligned(GEMM_WORK_BYTES),
             frames={},
             next_states={
                 s.name: np.zeros([int(str(n)) for n in s.shape], s.dtype) for s in programs.states

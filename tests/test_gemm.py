@@ -8,7 +8,8 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from staticflow.native.gemm import GEMM_WORK_BYTES, gemm_ir
+from staticflow.native.gemm import gemm_ir
+from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.llvm_compile import compile_ir
 from staticflow.native.target import target_machine
 

@@ -60,14 +60,13 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from staticflow.native.gemm_block import HALF_BYTES, WORDS, blocked, copying_pays, direct
+from staticflow.native.gemm_block import WORDS, blocked, copying_pays, direct
 from staticflow.native.gemm_code import POINTER, Code, Value, Values, number
 from staticflow.native.gemm_flip import flip_pays, flipped
 from staticflow.native.gemm_line import combine, dots
 from staticflow.native.gemm_pack import pack
 from staticflow.native.gemm_tile import columns, tile_heights
 
-GEMM_WORK_BYTES = 2 * HALF_BYTES
 ARGUMENTS = "m n k a a_row a_col b b_row b_col c c_row accumulate work"
 
 

@@ -15,12 +15,12 @@ A product of few rows takes one panel of B at a time, which is then still in the
 from __future__ import annotations
 
 from staticflow.native.gemm_code import Code, Value, Values, number
+from staticflow.native.gemm_scratch import HALF_BYTES
 
 DEPTH = 256
 SLAB = 512  # of k, where operands are read in place: every tile of C reads its part again
 HEIGHT = 240  # rows of a copied block of A: an odd number of cache lines in either precision
 PAGE = 4096  # lines this far apart compete for the same places in a first-level cache
-HALF_BYTES = 1 << 19  # of `work`: one half for B, one for A
 WORDS = "a b c work a_row a_col b_row b_col c_row k accumulate m n"
 
 

@@ -13,9 +13,10 @@ is a square block that is turned in registers before it is stored:
 
 from __future__ import annotations
 
-from staticflow.native.gemm_block import HALF_BYTES, is_pages
+from staticflow.native.gemm_block import is_pages
 from staticflow.native.gemm_code import Code, Value, Values, number
 from staticflow.native.gemm_pack import transpose
+from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.gemm_tile import multiply
 
 
@@ -85,7 +86,7 @@ def flip_pays(code: Code, x: Values) -> Value:
     return code.all(
         code.b.not_(is_pages(code, x["b_col"])),
         code.is_(x["b_row"], "==", code.size),
-        code.is_(room, "<=", 2 * HALF_BYTES),
+        code.is_(room, "<=", GEMM_WORK_BYTES),
         code.is_(n, ">=", code.lanes),
         code.is_(code.add(idle, turned), "<", area),
     )
