@@ -25,6 +25,7 @@ from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
 from staticflow.schedule import Step, schedule
 from staticflow.simplify import resolve_mode, simplify
+from staticflow.widen import widen_steps
 
 PIPELINE = (
     (resolve_mode, "choose between what training and what inference computes"),
@@ -40,6 +41,7 @@ PIPELINE = (
     (recompute, "compute cheap values where they are read, and group again"),
     (lay_out, "give buffers to what leaves a kernel"),
     (schedule, "lower kernels to loop nests, in execution order"),
+    (widen_steps, "put narrow rows side by side, as many as fill vectors"),
     (plan_memory, "give temporaries a slot in one arena"),
     (driver_source, "print kernels and driver as Numba source"),
 )
@@ -90,6 +92,7 @@ def compile_graph(
     place_assemblies(layout)
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.sharded_of(g)) + late
+    steps = widen_steps(steps)
     memory = plan_memory(layout.buffers, steps)
     driver = driver_source(name, steps, layout.buffers)
     buffers = tuple(layout.of(root).buffer for root in roots)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer
 from staticflow.dims import AnyDim, Dim
-from staticflow.loops import Assign, For, Kernel, Let, Load, Stmt, Store
+from staticflow.loops import Assign, Call, For, Kernel, Let, Load, Stmt, Store
 from staticflow.schedule import (
     BranchStep,
     CallStep,
@@ -93,6 +93,9 @@ def _statement(write: Writer, statement: Stmt) -> None:
         )
     elif isinstance(statement, Assign):
         write(f"{statement.name} = {statement.value}")
+    elif isinstance(statement, Call):
+        with write.block(f"if {statement.condition}:"):
+            write(statement.text)
     else:
         write(f"{statement.target} = {_stored(statement)}")
 

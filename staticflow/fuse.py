@@ -96,6 +96,7 @@ def _place_copies(node: Node, group: Group, home: dict[Node, int]) -> None:
             group.nodes.insert(group.nodes.index(node), x)
             group.level[x], group.stage[x] = group.level[node], group.stage[node]
             home[x] = home[node]
+            _place_copies(x, group, home)
 
 
 def producers(node: Node) -> Iterable[Node]:
@@ -108,9 +109,10 @@ def producers(node: Node) -> Iterable[Node]:
 
 
 def _earliest(node: Node, home: Mapping[Node, int]) -> int:
-    direct = list(producers(node))
-    copied = [p for x in direct if _is_again(x) and x not in home for p in producers(x)]
-    return max((home[p] for p in (*direct, *copied) if p in home), default=0)
+    first = 0
+    for p in producers(node):
+        first = max(first, home[p] if p in home else _earliest(p, home) if _is_again(p) else 0)
+    return first
 
 
 def _join_loops(

@@ -80,6 +80,14 @@ class Store:
 
 
 @dataclass(frozen=True)
+class Call:
+    """Call a native routine, as text, where a condition holds."""
+
+    text: str
+    condition: str
+
+
+@dataclass(frozen=True)
 class For:
     """Run `body` for `variable` from 0 up to `extent`."""
 
@@ -88,7 +96,7 @@ class For:
     body: tuple[Stmt, ...]
 
 
-Stmt = Let | Assign | Store | For
+Stmt = Let | Assign | Store | Call | For
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ class Kernel:
     pointers: tuple[tuple[str, str], ...]  # (name, dtype suffix)
     sizes: tuple[str, ...]
     body: tuple[Stmt, ...]
+    calls: tuple[str, ...] = ()  # native routines
 
 
 def walk(body: tuple[Stmt, ...]) -> Iterator[Stmt]:

@@ -32,6 +32,7 @@ from staticflow.emit import (
 from staticflow.graph import Node
 from staticflow.loops import Kernel
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
+from staticflow.native.narrow import narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.products import all_sum, math_key, product
 from staticflow.native.routines import routine as native_routine
@@ -123,6 +124,7 @@ class Program:
                 name=name,
                 source=kernel_source(kernel, name),
                 signature=Signature("", (*pointers, *("i8",) * len(kernel.sizes))),
+                externals=narrow_routines(self.toolchain, kernel.calls),
                 namespace=_namespace,
                 namespace_key=(math_key(),),
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from staticflow.buffers import lives_in_register, stored_nodes
 from staticflow.fuse import Group
@@ -40,7 +41,7 @@ def recompute(groups: Sequence[Group], outputs: Sequence[Node]) -> list[Node]:
             if group is not None and _worth_it(x, node, group, stored):
                 key = (x, id(group))
                 if key not in copies:
-                    copies[key] = _copy(x, new)
+                    copies[key] = _copy(x, stored, new)
                 inputs.append(copies[key])
             else:
                 inputs.append(new[x])
@@ -51,17 +52,32 @@ def recompute(groups: Sequence[Group], outputs: Sequence[Node]) -> list[Node]:
 def _worth_it(x: Node, node: Node, group: Group, stored: set[Node]) -> bool:
     if group.kind is not Kind.MAP or not isinstance(x.op, Map) or x not in stored:
         return False
-    if lives_in_register(x, (), node, group) or x.op.row.cost > CHEAP:
+    if lives_in_register(x, (), node, group) or node.op.kind in (Kind.GATHER, Kind.SCATTER):
         return False
-    if node.op.kind in (Kind.GATHER, Kind.SCATTER):
-        return False
-    sources = [r for r in (through_views(y)[0] for y in x.inputs) if not is_implicit(r)]
+    chain = _chain(x, stored)
+    return chain is not None and sum(link.op.row.cost for link in chain) <= CHEAP
+
+
+def _chain(x: Node, stored: set[Node]) -> list[Any] | None:
+    """The maps that lead from one stored value to x, x first; None if it needs more values."""
+    roots = {through_views(y)[0] for y in x.inputs}
+    sources = [r for r in roots if not is_implicit(r)]
     if len(sources) != 1 or isinstance(sources[0].op, Const):
-        return False
-    return sources[0] in stored or sources[0].op.kind is Kind.LEAF
+        return None
+    (source,) = sources
+    if source in stored or source.op.kind is Kind.LEAF:
+        return [x]
+    if not isinstance(source.op, Map) or source not in x.inputs:
+        return None
+    rest = _chain(source, stored)
+    return None if rest is None else [x, *rest]
 
 
-def _copy(x: Node, new: dict[Node, Node]) -> Node:
+def _copy(x: Node, stored: set[Node], new: dict[Node, Node]) -> Node:
+    """The value computed again, from the stored value on."""
     assert isinstance(x.op, Map)
-    op = Again(x.op.row, x.op.params)
-    return Node(op, tuple(new[y] for y in x.inputs), x.type, x.where, x.label)
+    inputs = []
+    for y in x.inputs:
+        again = isinstance(y.op, Map) and y not in stored and not is_implicit(y)
+        inputs.append(_copy(y, stored, new) if again else new[y])
+    return Node(Again(x.op.row, x.op.params), tuple(inputs), x.type, x.where, x.label)

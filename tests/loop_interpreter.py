@@ -8,6 +8,7 @@ memory plan says, and all memory starts as garbage.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from staticflow.buffers import SUFFIX
 from staticflow.compile import Compiled
 from staticflow.emit import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK, kernel_source
 from staticflow.graph import Const, Node
+from staticflow.native.narrow import ROOM_BYTES
 from staticflow.op import MapRow, table
 from staticflow.placement import PARTIAL, WHOLE, Mixed
 
@@ -79,6 +81,38 @@ def wrap_index(index: Any, extent: int) -> int:
     return max(min(position, extent - 1), 0)
 
 
+def rows_abreast(columns: int, rows: int, cost: int) -> int:
+    """Any power of two is right; more than there are rows must be right as well."""
+    return 1 << (columns + rows + cost) % 4
+
+
+def _repeat(room: Any, source: Any, columns: int, width: int) -> None:
+    for i in range(width):
+        room[i] = source[i % columns]
+
+
+def _fold(room: Any, target: Any, columns: int, width: int) -> None:
+    for i in range(columns):
+        target[i] = sum(room[j] for j in range(i, width, columns))
+
+
+def _room(suffix: str) -> Any:
+    def room(pointer: Any, rows: int) -> Any:
+        count = ROOM_BYTES // itemsize(suffix)
+        return pointer if rows == 1 else Pointer(garbage(ROOM_BYTES).view(TYPES[suffix])[:count], 0)
+
+    return room
+
+
+def _narrow_routines() -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for suffix in ("f4", "f8"):
+        names[f"rows_abreast_{suffix}"] = rows_abreast
+        names[f"repeat_{suffix}"], names[f"fold_{suffix}"] = _repeat, _fold
+        names[f"room_{suffix}"] = _room(suffix)
+    return names
+
+
 def scalar_functions() -> dict[str, Any]:
     """The functions that loop bodies call, from the references of the op table."""
     names: dict[str, Any] = {}
@@ -93,6 +127,7 @@ def scalar_functions() -> dict[str, Any]:
     for suffix in ("i4", "i8"):
         names[f"lowest_{suffix}"] = np.iinfo(TYPES[suffix]).min
         names[f"highest_{suffix}"] = np.iinfo(TYPES[suffix]).max
+    names |= _narrow_routines()
     return {**names, **TYPES, "math": math, "wrap_index": wrap_index, "inf": np.inf, "nan": np.nan}
 
 
@@ -128,7 +163,7 @@ class LoopInterpreter:
         self.driver = names[compiled.driver.source.split("(")[0].removeprefix("def ").strip()]
 
     def _kernel(self, name: str, kernel: Any, names: dict[str, Any]) -> Any:
-        exec(kernel_source(kernel, name), names)
+        exec(_always_wide(kernel_source(kernel, name)), names)
         function = names[name]
         suffixes = [code.rstrip("*") for _, code in kernel.pointers]
 
@@ -201,6 +236,11 @@ class LoopInterpreter:
         with np.errstate(all="ignore"):
             assert self.driver(table_t, table_s) == 0
         return outputs
+
+
+def _always_wide(source: str) -> str:
+    """A kernel's source, with narrow rows put side by side however few they are."""
+    return re.sub(r"if \w+ < \d+ and \w+ \* \w+ >= \d+ else 1", "", source)
 
 
 def garbage(count: int) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "graph to loops": {
         "buffers", "compile", "cost", "demands", "donate", "emit", "fuse", "layout", "loops",
-        "lower", "memory", "placement", "prepare", "recompute", "schedule",
+        "lower", "memory", "placement", "prepare", "recompute", "schedule", "widen",
     },
     "programs": {
         "program", "blocking", "reentrant", "runner", "checks", "feeds", "parameters",

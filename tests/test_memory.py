@@ -39,7 +39,7 @@ def touched(step: Step) -> Iterator[int]:
         for statement in walk(step.kernel.body):
             for part in (getattr(statement, "target", None), getattr(statement, "value", None)):
                 if isinstance(part, Load):
-                    yield names[part.pointer]
+                    yield names[part.pointer.replace("q", "p")]  # a room for p
             if isinstance(statement, Store):
                 yield names[statement.target.pointer]
     elif isinstance(step, ProductStep):

@@ -10,6 +10,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from staticflow.native.intrinsics import declare
+from staticflow.native.narrow import ROOM_BYTES, VECTOR_BYTES
 from staticflow.native.random_math import FUNCTIONS as RANDOM
 from staticflow.native.scalar_math import FUNCTIONS as MATH
 
@@ -38,6 +39,18 @@ def _cycles(builder: Any) -> Any:
 cycles = declare("cycles", "i8", (), _cycles)
 
 
+def _room(builder: Any, pointer: Any, rows: Any) -> Any:
+    """The pointer if one row goes at a time, else room on the stack for several rows abreast."""
+    with builder.goto_entry_block():
+        slot = builder.alloca(ir.ArrayType(ir.IntType(8), ROOM_BYTES))
+        slot.align = VECTOR_BYTES
+    single = builder.icmp_signed("==", rows, ir.Constant(rows.type, 1))
+    return builder.select(single, pointer, builder.bitcast(slot, pointer.type))
+
+
+_ROOMS = {f"room_{t}": declare(f"room_{t}", f"{t}*", (f"{t}*", "i8"), _room) for t in ("f4", "f8")}
+
+
 def _bounds() -> dict[str, object]:
     names: dict[str, object] = {}
     for suffix, kind in (("f4", np.float32), ("f8", np.float64)):
@@ -55,6 +68,7 @@ def kernel_namespace() -> Mapping[str, object]:
     return {
         **MATH,
         **RANDOM,
+        **_ROOMS,
         **_bounds(),
         "b1": np.bool_,
         "inf": np.inf,

@@ -1,0 +1,79 @@
+"""What kernels call to put narrow rows side by side; see `staticflow.widen`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from staticflow.native.objects import External, KernelSource, Signature
+from staticflow.native.toolchain import Toolchain
+
+VECTOR_BYTES = 64  # of the widest vectors: a width that suits them suits all
+WIDTH_BYTES = 512  # of the rows abreast, at least
+ROOM_BYTES = 4096  # of the stack, for what is repeated or summed, each
+MOST_ROOMS = 6
+WIDEST, FEWEST = 128, 512  # columns, elements: with more, or fewer, nothing is gained
+
+ROWS_ABREAST = '''
+def rows_abreast(columns, rows, cost):
+    """How many of `rows` go side by side: a power of two; 1 where it does not pay."""
+    r = 1
+    while r * columns < WIDTH or (r * columns % LANES != 0 and 2 * r * columns <= ROOM):
+        r *= 2
+    if columns % LANES == 0:
+        needed = 32 * r
+    elif 2 * columns < LANES:
+        needed = r
+    else:
+        needed = 2 * r if cost >= 8 else 4 * r
+    return r if rows >= needed else 1
+'''
+
+REPEAT = '''
+def repeat(room, source, columns, width):
+    """Fill `width` elements with copies of `columns` elements, doubling what is there."""
+    for i in range(columns):
+        room[i] = source[i]
+    done = columns
+    while done < width:
+        for i in range(done):
+            room[done + i] = room[i]
+        done *= 2
+'''
+
+FOLD = '''
+def fold(room, target, columns, width):
+    """Add up the copies of `columns` elements, halving what is left."""
+    left = width
+    while left > columns:
+        left //= 2
+        for i in range(left):
+            room[i] += room[left + i]
+    for i in range(columns):
+        target[i] = room[i]
+'''
+
+_SOURCES = {"rows_abreast": ROWS_ABREAST, "repeat": REPEAT, "fold": FOLD}
+_ITEM_BYTES = {"f4": 4, "f8": 8}
+
+
+def narrow_routines(toolchain: Toolchain, names: Iterable[str]) -> dict[str, External]:
+    """The compiled routines by the names that kernels call them, `repeat_f4` and so on."""
+    return {name: _routine(toolchain, *name.rsplit("_", 1)) for name in names}
+
+
+def _routine(toolchain: Toolchain, name: str, suffix: str) -> External:
+    item = _ITEM_BYTES[suffix]
+    sizes = {"WIDTH": WIDTH_BYTES, "LANES": VECTOR_BYTES, "ROOM": ROOM_BYTES}
+    names = {word: count // item for word, count in sizes.items()}
+    pointers = (f"{suffix}*",) * 2
+    counts = name == "rows_abreast"
+    signature = Signature("i8", ("i8",) * 3) if counts else Signature("", (*pointers, "i8", "i8"))
+    source = KernelSource(
+        name=name,
+        source=_SOURCES[name],
+        signature=signature,
+        namespace=lambda: names,
+        namespace_key=(str(names),),
+        noalias=False,
+    )
+    return toolchain.kernel(source).external

@@ -1,0 +1,214 @@
+"""Put several narrow rows side by side, so that the innermost loop is long enough for vectors.
+
+Before:  for i0 in rows: for i1 in 10:           z[i0*10 + i1] + b[i1]
+After:   for i0 in groups: for i1 in 160:        z[i0*160 + i1] + w[i1]      w = b, 16 times over
+
+Ten columns leave a vector loop nothing but remainders, and a sum over rows waits in every row for
+the same ten elements. Over contiguous rows both go away: 16 rows are one row of 160 columns, if
+what belongs to a column is repeated 16 times (`repeat`), and sums over rows are kept for each of
+the 160 places and added up at the end (`fold`). How many rows go abreast is a run-time matter
+(`rows_abreast`); 1 leaves the loops as they were. Measured with 128 rows of 10 columns, AVX-512:
+bias and relu 3.5 times as fast, bias and tanh 6 times, a product with its sum over rows 4.8 times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from staticflow.loops import Assign, Call, Expr, For, Index, Kernel, Let, Load, Stmt, Store
+from staticflow.native.narrow import FEWEST, MOST_ROOMS, WIDEST
+from staticflow.op import Map
+from staticflow.schedule import BranchStep, KernelStep, LoopStep, Step
+
+_ABREAST, _WIDTH = "r", "n"
+_VARIABLES = re.compile(r"\bi[01]\b")
+_FLOATS = ("f4", "f8")
+_SUM = "({acc} + {x})"
+
+
+def widen_steps(steps: Sequence[Step]) -> list[Step]:
+    """Every kernel that has narrow rows at run time in a form that can widen them."""
+    return [_step(step) for step in steps]
+
+
+def _step(step: Step) -> Step:
+    if isinstance(step, KernelStep):
+        return replace(step, kernel=widen(step.kernel, _cost(step)))
+    if isinstance(step, LoopStep):
+        return replace(step, body=tuple(widen_steps(step.body)))
+    if isinstance(step, BranchStep):
+        then, otherwise = widen_steps(step.then), widen_steps(step.otherwise)
+        return replace(step, then=tuple(then), otherwise=tuple(otherwise))
+    return step
+
+
+def _cost(step: KernelStep) -> int:
+    """What an element costs, in additions."""
+    return sum(max(1, n.op.row.cost) for n in step.nodes if isinstance(n.op, Map))
+
+
+@dataclass(frozen=True)
+class _Nest:
+    """A kernel of two loops over contiguous rows."""
+
+    before: tuple[Stmt, ...]
+    rows: For
+    columns: For
+    after: tuple[Stmt, ...]
+    repeated: tuple[str, ...]  # pointers to a value for each column
+    summed: tuple[str, ...]  # pointers to a sum for each column
+
+
+def widen(kernel: Kernel, cost: int) -> Kernel:
+    """The kernel with its rows abreast, or as it is where its loops do not allow it."""
+    nest = _nest(kernel)
+    if nest is None:
+        return kernel
+    n0, n1 = nest.columns.extent, nest.rows.extent
+    suffix = dict(kernel.pointers)
+    rooms = {p: f"q{p[1:]}" for p in (*nest.repeated, *nest.summed)}
+    widest = "f8" if "f8*" in (suffix[p] for p in rooms) else "f4"
+    enough = f"{n0} < {WIDEST} and {n0} * {n1} >= {FEWEST}"
+    count = f"rows_abreast_{widest}"
+    rows = f"{count}({n0}, {n1}, {cost}) if {enough} else 1"
+    head: list[Stmt] = [
+        Let(_ABREAST, rows, ""),
+        Let(_WIDTH, f"{_ABREAST} * {n0}", ""),
+    ]
+    for p, room in rooms.items():
+        head.append(Let(room, f"{_named('room', suffix[p])}({p}, {_ABREAST})", ""))
+    several = f"{_ABREAST} > 1"
+    head += [Call(_call("repeat", suffix[p], rooms[p], p, n0), several) for p in nest.repeated]
+    tail = [Call(_call("fold", suffix[p], rooms[p], p, n0), several) for p in nest.summed]
+    before = [_cleared(s, rooms) if isinstance(s, For) else s for s in nest.before]
+    body = (*head, *before, _groups(nest, rooms), *tail, *nest.after)
+    calls = [s.text.split("(")[0] for s in (*head, *tail) if isinstance(s, Call)]
+    return replace(kernel, body=body, calls=tuple(dict.fromkeys((count, *calls))))
+
+
+def _call(name: str, suffix: str, room: str, pointer: str, columns: str) -> str:
+    return f"{_named(name, suffix)}({room}, {pointer}, {columns}, {_WIDTH})"
+
+
+def _named(name: str, suffix: str) -> str:
+    return f"{name}_{suffix.rstrip('*')}"
+
+
+def _cleared(loop: For, rooms: dict[str, str]) -> For:
+    """The loop that sets a sum to zero, for all places abreast."""
+    body = tuple(_moved(statement, rooms, "") for statement in loop.body)
+    return For(loop.variable, _WIDTH, body)
+
+
+def _groups(nest: _Nest, rooms: dict[str, str]) -> For:
+    n0, n1 = nest.columns.extent, nest.rows.extent
+    inner = tuple(_moved(statement, rooms, n0) for statement in nest.columns.body)
+    left = f"min({_WIDTH}, {n0} * {n1} - i0 * {_WIDTH})"
+    columns = For(nest.columns.variable, left, inner)
+    body = tuple(columns if s is nest.columns else s for s in nest.rows.body)
+    groups = f"({n1} + {_ABREAST} - 1) // {_ABREAST}"
+    return For(nest.rows.variable, groups, body)
+
+
+def _moved(statement: Stmt, rooms: dict[str, str], n0: str) -> Stmt:
+    """A statement of the inner loop: its elements lie where they do with rows abreast."""
+    if isinstance(statement, Let) and isinstance(statement.value, Load):
+        return replace(statement, value=_place(statement.value, rooms, n0))
+    if isinstance(statement, Store):
+        return replace(statement, target=_place(statement.target, rooms, n0))
+    return statement
+
+
+def _place(load: Load, rooms: dict[str, str], n0: str) -> Load:
+    terms = tuple((v, _WIDTH if v == "i0" and s == n0 else s) for v, s in load.index.terms)
+    return Load(rooms.get(load.pointer, load.pointer), Index(terms))
+
+
+def _nest(kernel: Kernel) -> _Nest | None:
+    """The parts of a kernel that can be widened; None if it can't."""
+    loops = [s for s in kernel.body if isinstance(s, For) and s.variable == "i0"]
+    if len(loops) != 1:
+        return None
+    rows, at = loops[0], kernel.body.index(loops[0])
+    inner = [s for s in rows.body if isinstance(s, For)]
+    if len(inner) != 1 or inner[0].variable != "i1":
+        return None
+    columns = inner[0]
+    if not _is_plain(rows, columns):
+        return None
+    kinds = _kinds(columns)
+    if kinds is None:
+        return None
+    before, after = kernel.body[:at], kernel.body[at + 1 :]
+    summed = tuple(p for p, kind in kinds.items() if kind == "summed")
+    repeated = tuple(p for p, kind in kinds.items() if kind == "repeated")
+    floats = all(dict(kernel.pointers)[p].rstrip("*") in _FLOATS for p in (*summed, *repeated))
+    if not floats or len(summed) + len(repeated) > MOST_ROOMS:
+        return None
+    if not all(_is_clear(s, summed, columns.extent) for s in before if isinstance(s, For)):
+        return None
+    if any(isinstance(s, For) for s in after):
+        return None
+    return _Nest(before, rows, columns, after, repeated, summed)
+
+
+def _is_plain(rows: For, columns: For) -> bool:
+    """Whether nothing but totals happens beside the inner loop, and nothing in it counts."""
+    for statement in rows.body:
+        if isinstance(statement, Store):
+            return False
+        if isinstance(statement, Let) and not isinstance(statement.value, str):
+            return False
+    for statement in columns.body:
+        if isinstance(statement, For | Call):
+            return False
+        if isinstance(statement, Let | Assign) and _counts(statement.value):
+            return False
+    return True
+
+
+def _counts(value: Expr | Load | str) -> bool:
+    return not isinstance(value, Load) and _VARIABLES.search(str(value)) is not None
+
+
+def _kinds(columns: For) -> dict[str, str] | None:
+    """How each pointer lies along the loops: flat, repeated, summed or fixed; None if otherwise."""
+    kinds: dict[str, str] = {}
+    for statement in columns.body:
+        if isinstance(statement, Store):
+            pointer, kind = statement.target.pointer, _kind_of_store(statement, columns.extent)
+        elif isinstance(statement, Let) and isinstance(statement.value, Load):
+            pointer, kind = statement.value.pointer, _kind_of_load(statement.value, columns.extent)
+        else:
+            continue
+        if kind is None or kinds.setdefault(pointer, kind) != kind:
+            return None
+    return kinds
+
+
+def _kind_of_load(load: Load, extent: str) -> str | None:
+    terms = dict(load.index.terms)
+    if load.dynamic:
+        return None
+    if terms == {"i0": extent, "i1": "1"}:
+        return "flat"
+    if terms == {"i1": "1"}:
+        return "repeated"
+    return None if terms else "fixed"
+
+
+def _kind_of_store(store: Store, extent: str) -> str | None:
+    kind = _kind_of_load(store.target, extent)
+    if kind == "flat" and store.combine is None:
+        return "flat"
+    return "summed" if kind == "repeated" and store.combine == _SUM else None
+
+
+def _is_clear(loop: For, summed: tuple[str, ...], columns: str) -> bool:
+    """Whether a loop before the rows sets a sum over rows to zero."""
+    if loop.extent != columns or len(loop.body) != 1:
+        return False
+    store = loop.body[0]
+    return isinstance(store, Store) and store.target.pointer in summed
