@@ -240,7 +240,7 @@ class LoopInterpreter:
 
 def _always_wide(source: str) -> str:
     """A kernel's source, with narrow rows put side by side however few they are."""
-    return re.sub(r"if \w+ < \d+ and \w+ \* \w+ >= \d+ else 1", "", source)
+    return re.sub(r"(rows_abreast\w+\(.*\)) if .* else 1", r"\1", source)
 
 
 def garbage(count: int) -> NDArray[np.uint8]:

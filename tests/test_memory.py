@@ -16,7 +16,7 @@ from staticflow import models, ops
 from staticflow.compile import Compiled, compile_graph
 from staticflow.dims import evaluate
 from staticflow.graph import Param, leaves
-from staticflow.loops import Load, Store, walk
+from staticflow.loops import Load, walk
 from staticflow.memory import ALIGNMENT
 from staticflow.schedule import CallStep, CollectiveStep, KernelStep, LoopStep, ProductStep, Step
 
@@ -39,9 +39,7 @@ def touched(step: Step) -> Iterator[int]:
         for statement in walk(step.kernel.body):
             for part in (getattr(statement, "target", None), getattr(statement, "value", None)):
                 if isinstance(part, Load):
-                    yield names[part.pointer.replace("q", "p")]  # a room for p
-            if isinstance(statement, Store):
-                yield names[statement.target.pointer]
+                    yield names[part.pointer.replace("q", "p")]  # a room stands for its buffer
     elif isinstance(step, ProductStep):
         yield from (step.a.place[0], step.b.place[0], step.c.place[0])
     elif isinstance(step, CollectiveStep):

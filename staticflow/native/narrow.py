@@ -11,13 +11,18 @@ VECTOR_BYTES = 64  # of the widest vectors: a width that suits them suits all
 WIDTH_BYTES = 512  # of the rows abreast, at least
 ROOM_BYTES = 4096  # of the stack, for what is repeated or summed, each
 MOST_ROOMS = 6
-WIDEST, FEWEST = 128, 512  # columns, elements: with more, or fewer, nothing is gained
+WIDEST = 128  # columns: with as many, nothing is gained
+FEWEST = 512  # elements, without sums over rows
+FEWEST_SUMMED = 16  # rows, with sums over them
 
 ROWS_ABREAST = '''
 def rows_abreast(columns, rows, cost):
     """How many of `rows` go side by side: a power of two; 1 where it does not pay."""
     r = 1
-    while r * columns < WIDTH or (r * columns % LANES != 0 and 2 * r * columns <= ROOM):
+    while 2 * r <= rows:
+        aligned = r * columns % LANES == 0 or 2 * r * columns > ROOM
+        if aligned and r * columns >= WIDTH:
+            break
         r *= 2
     if columns % LANES == 0:
         needed = 32 * r
