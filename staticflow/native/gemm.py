@@ -3,6 +3,7 @@
 The ways, chosen by sizes and strides alone, so that results repeat bit for bit:
 
     n = 1, or m = 1                 gemm_line    scalar products, or a weighted sum of lines
+    C narrower than a vector        gemm_narrow  several rows a vector, or C^T where A^T is wider
     rows of B contiguous            gemm_tile    register tiles, straight from A and B
     ... and large or page-strided   gemm_block   the same tiles on panels copied into `work`
     columns of B contiguous         gemm_flip    C^T = B^T A^T where A is the smaller to turn
@@ -64,9 +65,12 @@ from staticflow.native.gemm_block import WORDS, blocked, copying_pays, direct
 from staticflow.native.gemm_code import POINTER, Code, Value, Values, number
 from staticflow.native.gemm_flip import flip_pays, flipped
 from staticflow.native.gemm_line import combine, dots
+from staticflow.native.gemm_narrow import quads, quads_pay, sideways, sideways_pays
 from staticflow.native.gemm_pack import pack
 from staticflow.native.gemm_tile import columns, tile_heights
 
+QUADS = "a b c work a_row b_row c_row k accumulate m n"
+SIDEWAYS = "a b c work a_col b_row b_col c_row k m n accumulate"
 ARGUMENTS = "m n k a a_row a_col b b_row b_col c c_row accumulate work"
 
 
@@ -81,6 +85,8 @@ def gemm_ir(dtype: str, vector_bytes: int) -> str:
     pack(code, vectors)
     blocked(code, vectors)
     flipped(code)
+    quads(code)
+    sideways(code, vectors)
     _entry(code, vectors)
     return str(code.module)
 
@@ -118,6 +124,8 @@ def _choose(code: Code, x: Values, vectors: int) -> None:
         (code.all(one_column, along), lambda: call("dots", "b a c a_row c_row k m accumulate")),
         (column_of_rows, lambda: call("combine", "b a c b_row a_col k m accumulate")),
         (code.all(one_row, straight), lambda: call("combine", "a b c a_col b_row k n accumulate")),
+        (quads_pay(code, x), lambda: call("quads", QUADS)),
+        (sideways_pays(code, x), lambda: call("sideways", SIDEWAYS)),
         (in_place, lambda: direct(code, x, vectors)),
         (code.all(one_row, along), lambda: call("dots", "a b c b_col 1 k n accumulate")),
         (flip_pays(code, x), lambda: call("flipped", WORDS)),

@@ -85,6 +85,10 @@ class Code:
         y = number(y) if isinstance(y, int) else y
         return self.b.select(self.b.icmp_signed("<", x, y), x, y)
 
+    def vectors(self, count: Value) -> Value:
+        """How many vectors hold `count` elements."""
+        return self.b.udiv(self.add(count, self.lanes - 1), number(self.lanes))
+
     def is_(self, x: Value, relation: str, y: Value | int) -> Value:
         return self.b.icmp_signed(relation, x, number(y) if isinstance(y, int) else y)
 
