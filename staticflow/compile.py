@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from staticflow.buffers import Layout, stored_nodes
+from staticflow.defer import defer
 from staticflow.donate import donate
 from staticflow.emit import DriverText, driver_source
 from staticflow.fuse import fuse
@@ -42,6 +43,7 @@ PIPELINE = (
     (lay_out, "give buffers to what leaves a kernel"),
     (schedule, "lower kernels to loop nests, in execution order"),
     (widen_steps, "put narrow rows side by side, as many as fill vectors"),
+    (defer, "mark the gradients that shards can make in parts instead of adding up"),
     (plan_memory, "give temporaries a slot in one arena"),
     (driver_source, "print kernels and driver as Numba source"),
 )
@@ -56,6 +58,7 @@ class Compiled:
     layout: Layout
     steps: tuple[Step, ...]
     memory: MemoryPlan
+    late_memory: MemoryPlan  # for runs that leave the marked products to the end
     driver: DriverText
     placement: Placement
     output_buffers: tuple[int, ...]
@@ -92,12 +95,13 @@ def compile_graph(
     place_assemblies(layout)
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.sharded_of(g)) + late
-    steps = widen_steps(steps)
+    steps = defer(widen_steps(steps), layout, roots, placement)
     memory = plan_memory(layout.buffers, steps)
+    late_memory = plan_memory(layout.buffers, steps, deferred=True)
     driver = driver_source(name, steps, layout.buffers)
     buffers = tuple(layout.of(root).buffer for root in roots)
     return Compiled(
-        tuple(roots), g, layout, tuple(steps), memory, driver, placement, buffers
+        tuple(roots), g, layout, tuple(steps), memory, late_memory, driver, placement, buffers
     )
 
 

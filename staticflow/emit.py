@@ -36,7 +36,7 @@ from staticflow.schedule import (
 )
 
 # The first entries of table T, before the buffers.
-WORK, SYNC, PEERS, SHARDS, PROFILE, STOP = range(6)
+WORK, SYNC, PEERS, SHARDS, PROFILE, STOP, LATE = range(7)
 HEADER = 8
 # The first entry of table S, before the size classes.
 FIRST_ROW_ENTRY = 0
@@ -240,6 +240,9 @@ def _emit_product(driver: _Driver, step: ProductStep) -> None:
     name = f"gemm_{suffix}"
     driver.products.add(suffix)
     depth = driver.write.depth
+    if step.late:
+        driver.write(f"if T[{LATE}] == 0:")
+        driver.write.depth += 1
     extras = ["", "", ""]
     for level, extent in enumerate(step.batch):
         driver.write(f"for b{level} in range({driver.size(extent)}):")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from staticflow.buffers import Buffer
 from staticflow.dims import AnyDim, evaluate
-from staticflow.schedule import BranchStep, LoopStep, Step
+from staticflow.schedule import BranchStep, LoopStep, ProductStep, Step
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -41,9 +41,9 @@ class MemoryPlan:
 
 
 def live_ranges(
-    steps: Sequence[Step], buffers: Sequence[Buffer]
+    steps: Sequence[Step], buffers: Sequence[Buffer], deferred: bool = False
 ) -> dict[int, tuple[int, int]]:
-    """The first and last step that touches each buffer.
+    """The first and last step that touches each buffer; `deferred` products come after all steps.
 
     The steps of a loop's body count one by one. What the body shares with the rest of the program
     is live through the whole loop, for the next step of the loop may need it.
@@ -69,7 +69,11 @@ def live_ranges(
             position += 1
         return position
 
-    visit(steps, 0)
+    end = visit(steps, 0)
+    for step in steps:
+        if deferred and isinstance(step, ProductStep) and step.late:
+            for buffer in step.reads:
+                touch(buffer, end, end)
     return ranges
 
 
@@ -92,9 +96,11 @@ def _written(step: LoopStep | BranchStep) -> set[int]:
     return own
 
 
-def plan_memory(buffers: Sequence[Buffer], steps: Sequence[Step]) -> MemoryPlan:
+def plan_memory(
+    buffers: Sequence[Buffer], steps: Sequence[Step], deferred: bool = False
+) -> MemoryPlan:
     """Plan the temporaries that the steps use; leaves and outputs are bound from outside."""
-    ranges = live_ranges(steps, buffers)
+    ranges = live_ranges(steps, buffers, deferred)
     temporary = {b.index: b for b in buffers if b.role == "temp" and b.index in ranges}
     slots: list[AnyDim] = []
     free_from: list[int] = []  # the first step at which each slot is free again

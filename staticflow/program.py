@@ -19,6 +19,7 @@ from staticflow.demands import Demand, check_demands, demands_of
 from staticflow.emit import (
     FIRST_ROW_ENTRY,
     HEADER,
+    LATE,
     PEERS,
     SHARDS,
     SIZE_HEADER,
@@ -150,10 +151,12 @@ class Program:
         whole_env: Mapping[str, int] | None = None,
         first_row: int = 0,
         work: NDArray[np.uint8] | None = None,
+        late: bool = False,
     ) -> Frame:
         """Memory for the given values of the named dimensions.
 
-        `env` holds the sizes of this shard, `whole_env` those of the whole batch.
+        `env` holds the sizes of this shard, `whole_env` those of the whole batch. A frame that is
+        `late` leaves the marked products to the caller, with all that they read.
         """
         compiled = self.compiled
         check_demands(self.demands, whole_env or env)
@@ -162,11 +165,13 @@ class Program:
         S[FIRST_ROW_ENTRY] = first_row
         S[SIZE_HEADER:] = sizes
         T = np.zeros(HEADER + len(compiled.layout.buffers), np.int64)
-        offsets, total = compiled.memory.offsets({f"n{i}": n for i, n in enumerate(sizes)})
+        plan = compiled.late_memory if late else compiled.memory
+        offsets, total = plan.offsets({f"n{i}": n for i, n in enumerate(sizes)})
         arena = aligned(total)
         base = arena.ctypes.data
-        for buffer, slot in compiled.memory.slot_of.items():
+        for buffer, slot in plan.slot_of.items():
             T[HEADER + buffer] = base + offsets[slot]
+        T[LATE] = int(late)
         scratch = aligned(GEMM_WORK_BYTES) if work is None else work
         T[WORK] = scratch.ctypes.data
         T[SHARDS] = 1

@@ -61,6 +61,7 @@ class ProductStep:
     c: Operand
     batch: tuple[AnyDim, ...]
     node: Node
+    late: bool = False  # may be left to the shard that owns a part of C; see `defer`
 
     @property
     def reads(self) -> frozenset[int]:

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.blocking import BlockedFrame, block_rows, blocked_frame
+from staticflow.buffers import SUFFIX
 from staticflow.cost import Choice, choose_shards, estimate
 from staticflow.emit import PEERS, SHARDS, STOP, SYNC
 from staticflow.graph import Hyper
 from staticflow.native.blocks import run_blocks
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
+from staticflow.native.products import own_products
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker import worker
 from staticflow.native.worker_layout import Input as InputEntry
 from staticflow.native.worker_layout import Shard, Sync, Variant
 from staticflow.native.worker_tables import ShardTable, SyncBlock, words
+from staticflow.owned import OwnedProduct, owned_products, records, slices, summed
 from staticflow.parameters import FlatArray, Store
 from staticflow.placement import PARTIAL, WHOLE
 from staticflow.program import Frame, aligned
@@ -80,6 +82,7 @@ class Trainer:
         self.worker = worker(toolchain)
         self.call = self.worker.train.bind()
         self.block = self._block_rows()
+        self.owned = self._owned()
         self.shards = [self._shard(i) for i in range(self.choice.shards)]
         self.user: object = None  # the fit whose data the tables point at
         self.ragged = 0  # the rows of the smaller batch that there are tables for
@@ -112,6 +115,13 @@ class Trainer:
             return 0
         size = block_rows(programs.forward, self.env, programs.batch, rows, gradient_bytes)
         return 0 if size >= rows else size
+
+    def _owned(self) -> list[OwnedProduct]:
+        """The gradients that shards make in parts instead of adding them up."""
+        if self.choice.shards == 1 or self.block or self.programs.update is None:
+            return []
+        assert self.flat is not None
+        return owned_products(self.programs, self.flat, self.env)
 
     def split(self, rows: int, shard: int) -> tuple[int, int]:
         """The rows of a batch that a shard has: first and end."""
@@ -165,7 +175,7 @@ class Trainer:
             size = max(1, min(self.block, end - first))
             frame = blocked_frame(program, env, whole_env, programs.batch, first, size, memory.work)
         else:
-            frame = program.frame(env, whole_env, first, memory.work)
+            frame = program.frame(env, whole_env, first, memory.work, late=bool(self.owned))
         leaves = program.leaves
         for node in [*self.store.nodes.values(), *self.states.nodes.values()]:
             if node in leaves:
@@ -221,22 +231,38 @@ class Trainer:
             self._introduce(frame, memory, peers[0])
         if self.programs.update is None or self.flat is None:
             return
-        cuts = _slices(self.flat.size, len(self.shards))
+        self.cuts = slices(self.flat.size, len(self.shards), self.owned)
         parts = np.array([m.gradient.ctypes.data for m in self.shards], np.int64)
         self.parts = parts
         itemsize = self.flat.data.itemsize
-        for memory, (first, end) in zip(self.shards, cuts, strict=True):
+        for memory, (first, end) in zip(self.shards, self.cuts, strict=True):
             frame = self._update_frame(memory, first, end)
             memory.frames["update"] = frame
             table = memory.table
             table[Shard.UPDATE] = self.programs.update.function.address
             table[Shard.UPDATE_T], table[Shard.UPDATE_S] = frame.addresses
-            row = [itemsize, first, end, parts.ctypes.data]
-            table.point_records(Shard.GRADIENTS, Shard.GRADIENT_COUNT, [row])
+            ranges = summed(first, end, self.owned)
+            rows = [[itemsize, *part, parts.ctypes.data] for part in ranges]
+            table.point_records(Shard.GRADIENTS, Shard.GRADIENT_COUNT, rows)
+        self._hand_out_owned("whole", Shard.WHOLE)
         update_peers = np.array([m.frames["update"].addresses[0] for m in self.shards], np.int64)
         peers.append(update_peers)
         for memory in self.shards:
             self._introduce(memory.frames["update"], memory, update_peers, stops=False)
+
+    def _hand_out_owned(self, variant: str, entry: int) -> None:
+        """Tell each shard which parts of gradients it makes by itself."""
+        if not self.owned:
+            return
+        toolchain = self.programs.forward.toolchain
+        function = own_products(toolchain, SUFFIX[self.owned[0].step.dtype])
+        frames = [f for m in self.shards if isinstance(f := m.frames[variant], Frame)]
+        gradient = self.shards[0].gradient.ctypes.data
+        for memory, (first, end) in zip(self.shards, self.cuts, strict=True):
+            work = memory.work.ctypes.data
+            rows = records(self.owned, first, end, frames, gradient, work)
+            memory.table[Shard.OWN] = function.address
+            memory.table.point_records(entry + Variant.OWNED, entry + Variant.OWNED_COUNT, rows)
 
     def _introduce(
         self,
@@ -292,6 +318,7 @@ class Trainer:
         self.peers.append(block)
         for memory in self.shards:
             self._introduce(memory.frames["ragged"], memory, block)
+        self._hand_out_owned("ragged", Shard.LAST_BATCH)
 
     def bind_data(self, data: Mapping[str, Array]) -> None:
         """Say where the rows of the inputs lie; gathered rows get memory of their own."""
@@ -387,10 +414,3 @@ class Trainer:
         assert self.flat is not None
         total = sum((m.gradient for m in self.shards[1:]), self.shards[0].gradient.copy())
         return {slot.node.name: self.flat.view(slot, total).copy() for slot in self.flat.slots}
-
-
-def _slices(size: int, count: int) -> list[tuple[int, int]]:
-    """Cut a flat array into slices that start at cache lines."""
-    lines = size // 16
-    cuts = [16 * (lines * i // count) for i in range(count)] + [size]
-    return list(pairwise(cuts))

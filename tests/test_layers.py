@@ -24,8 +24,8 @@ LAYERS: dict[str, set[str]] = {
         "op_page", "control", "segments", "branching",
     },
     "graph to loops": {
-        "buffers", "compile", "cost", "demands", "donate", "emit", "fuse", "layout", "loops",
-        "lower", "memory", "placement", "prepare", "recompute", "schedule", "widen",
+        "buffers", "compile", "cost", "defer", "demands", "donate", "emit", "fuse", "layout",
+        "loops", "lower", "memory", "placement", "prepare", "recompute", "schedule", "widen",
     },
     "programs": {
         "program", "blocking", "reentrant", "runner", "checks", "feeds", "parameters",
@@ -33,7 +33,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "training": {
         "learning_rates", "optimizer", "optim", "step_programs", "training",
-        "numerics", "history", "progress",
+        "numerics", "history", "progress", "owned",
     },
     "session": {"session", "fitting", "report", "serialise", "vocabulary", "checkpoint"},
     "public": {""},

@@ -6,10 +6,11 @@ import functools
 import hashlib
 from pathlib import Path
 
-from staticflow.native.objects import External, KernelSource, Signature
+from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.target import host_features
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker import worker
+from staticflow.native.worker_layout import OWNED_WORDS, Owned
 
 DTYPES = {"f4": "float32", "f8": "float64"}
 GEMM_SIGNATURE = Signature("", ("i8",) * 13)
@@ -64,6 +65,37 @@ def all_sum(T, source, target, count):
                 out[i] += part[i]
     return 1 if barrier(context) != 0 else 0
 '''
+
+
+# See `worker_layout.Owned`.
+OWN_PRODUCTS = '''
+def own_products(records, count):
+    """Make the parts of products that a shard owns, one shard's rows after the other."""
+    for r in range(count):
+        x = i8ptr(records + 8 * OWNED_WORDS * r)
+        a = i8ptr(x[A_SLOT])[0] + x[A_OFFSET]
+        b = i8ptr(x[B_SLOT])[0] + x[B_OFFSET]
+        gemm(
+            x[M], x[N], x[K], a, x[A_ROW], x[A_COLUMN], b, x[B_ROW], x[B_COLUMN],
+            x[C], x[C_ROW], x[ADD], x[WORK],
+        )
+    return 0
+'''
+
+
+def own_products(toolchain: Toolchain, suffix: str) -> NativeFunction:
+    """The function that makes the `Owned` products of a dtype, for the training worker."""
+    names = {"OWNED_WORDS": OWNED_WORDS, **{entry.name: int(entry) for entry in Owned}}
+    source = KernelSource(
+        name="own_products",
+        source=OWN_PRODUCTS,
+        signature=Signature("i8", ("i8", "i8")),
+        externals={"gemm": gemm(toolchain, suffix)},
+        namespace=lambda: names,
+        namespace_key=(str(names),),
+        noalias=False,
+    )
+    return toolchain.kernel(source)
 
 
 def product(toolchain: Toolchain, suffix: str) -> External:

@@ -1,7 +1,8 @@
 """The training worker: the native loop that every shard runs, the same for all programs.
 
-A step is: gather this shard's rows, run the program forward and backward, wait for the others, add
-up the shards' gradients over this shard's slice, update that slice, wait again. With one shard
+A step is: gather this shard's rows, run the program forward and backward, wait for the others, make
+the gradients that this shard owns, add up the other ones over this shard's slice, update that
+slice, wait again. With one shard
 there is no waiting and no adding. A shard that sees the stop flag, or whose program gives up, sets
 the reason and leaves before the step's first barrier; that frees those who wait there, so that the
 step is committed by all shards or by none.
@@ -154,6 +155,9 @@ def train(context):
             if several:
                 if barrier(context) != 0:
                     break
+                if shard[SHARD_OWN] != 0:
+                    owned = shard[variant + VARIANT_OWNED]
+                    call2(shard[SHARD_OWN], owned, shard[variant + VARIANT_OWNED_COUNT])
                 sum_gradients(context)
             failed = call2(shard[SHARD_UPDATE], shard[SHARD_UPDATE_T], shard[SHARD_UPDATE_S])
             if failed != 0:

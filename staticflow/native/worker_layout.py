@@ -42,8 +42,9 @@ class Shard(IntEnum):
     METRICS = 21  # float64[METRIC_COUNT]: what `step` leaves of loss and metrics for its rows
     METRIC_COUNT = 22
     METRIC_SUMS = 23  # float64[EPOCHS, METRIC_COUNT]: this shard's sums over the batches
-    WHOLE = 24  # the `Variant` for whole batches
-    LAST_BATCH = 28  # the `Variant` for the smaller last batch
+    OWN = 24  # i64 own_products(i64 records, i64 count); 0 when no product waits for its owner
+    WHOLE = 32  # the `Variant` for whole batches
+    LAST_BATCH = 40  # the `Variant` for the smaller last batch
 
 
 class Variant(IntEnum):
@@ -53,6 +54,8 @@ class Variant(IntEnum):
     S = 1  # address of the program's table of sizes
     BEGIN = 2  # the first of this shard's rows within the batch
     ROWS = 3  # how many rows it has
+    OWNED = 4  # address of the `Owned` records
+    OWNED_COUNT = 5
 
 
 class Input(IntEnum):
@@ -76,6 +79,29 @@ class Gradient(IntEnum):
     PARTS = 3  # address of int64[SHARDS]: the addresses of the shards' arrays
 
 
+class Owned(IntEnum):
+    """A product of rows that this shard owns, over the rows of the batch that one shard holds.
+
+    Operands are where a word of that shard's table T says, plus an offset; strides are in elements.
+    """
+
+    M = 0
+    N = 1
+    K = 2
+    A_SLOT = 3  # address of the word
+    A_OFFSET = 4  # bytes
+    A_ROW = 5
+    A_COLUMN = 6
+    B_SLOT = 7
+    B_OFFSET = 8
+    B_ROW = 9
+    B_COLUMN = 10
+    C = 11  # address
+    C_ROW = 12
+    ADD = 13  # 0 for the first shard's rows, which begin the sum
+    WORK = 14  # address of the scratch memory of the matrix product
+
+
 class Sync(IntEnum):
     """The block that the shards of a run share. Zeroed before each run. One word a cache line."""
 
@@ -94,7 +120,8 @@ class Reason(IntEnum):
     ABORTED = 2
 
 
-SHARD_WORDS = 32
+SHARD_WORDS = 48
 INPUT_WORDS = 5
 GRADIENT_WORDS = 4
+OWNED_WORDS = 15
 SYNC_WORDS = 80
