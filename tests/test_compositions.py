@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("jax")
 
-from compositions import (  # noqa: E402
+from compositions import (
     FAMILIES,
     Composition,
     assert_agree,
@@ -23,11 +23,11 @@ from compositions import (  # noqa: E402
     directions,
     expected,
 )
-from loop_interpreter import run_loops  # noqa: E402
+from loop_interpreter import run_loops
 
-import staticflow as sf  # noqa: E402
-from staticflow.compile import compile_graph  # noqa: E402
-from staticflow.interpret import interpret  # noqa: E402
+import staticflow as sf
+from staticflow.compile import compile_graph
+from staticflow.interpret import interpret
 
 pytestmark = pytest.mark.peers
 
@@ -48,7 +48,9 @@ def check_pack(seeds: Sequence[int]) -> None:
     """Machine code of several compositions in one program against JAX."""
     pack = [composition(seed) for seed in seeds]
     given = [directions(made, seed) for made, seed in zip(pack, seeds, strict=True)]
-    outputs = [derivatives(c, first, second) for c, (_, first, second) in zip(pack, given, strict=True)]
+    outputs = [
+        derivatives(c, first, second) for c, (_, first, second) in zip(pack, given, strict=True)
+    ]
     function = sf.function([x for made in pack for x in made.inputs], outputs)
     found = function(*(x for point, _, _ in given for x in point))
     for made, arrays, results in zip(pack, given, found, strict=True):
@@ -59,6 +61,12 @@ def check_pack(seeds: Sequence[int]) -> None:
 def test_against_jax(part: int) -> None:
     for seed in range(16 * part, 16 * part + 16):
         check_loops(seed)
+
+
+# 640: a cheap value was copied in front of what it is computed from, in one kernel.
+@pytest.mark.parametrize("seed", [640])
+def test_what_was_wrong_once(seed: int) -> None:
+    check_loops(seed)
 
 
 def test_machine_code_against_jax() -> None:
