@@ -93,6 +93,7 @@ SPECIAL: dict[str, Callable[..., Any]] = {
     "top_k": jax.lax.top_k,
     "softsign": jax.nn.soft_sign,
     "take": lambda x, k, axis=None: jnp.take(x, k, axis, mode="clip"),
+    "scatter_add": lambda x, k, v, axis=0: x.at[(slice(None),) * axis + (k,)].add(v),
     "stop_gradient": jax.lax.stop_gradient,
     "triangular_solve": jsl.solve_triangular,
     "astype": lambda x, dtype: jnp.asarray(x).astype(dtype),

@@ -63,12 +63,6 @@ def test_against_jax(part: int) -> None:
         check_loops(seed)
 
 
-# 640: a cheap value was copied in front of what it is computed from, in one kernel.
-@pytest.mark.parametrize("seed", [640])
-def test_what_was_wrong_once(seed: int) -> None:
-    check_loops(seed)
-
-
 def test_machine_code_against_jax() -> None:
     check_pack([seed for seed in range(50, 60) if not loops(seed)])
 
