@@ -57,6 +57,7 @@ from staticflow.ops.linalg_diagonal import diag, diagonal, trace
 from staticflow.ops.linalg_factor import cholesky, eigh, eigvalsh, qr, svd, svdvals
 from staticflow.ops.linalg_matrix import expm, kron, matrix_power, norm
 from staticflow.ops.nan_reductions import nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
+from staticflow.ops.scatter import scatter_add
 from staticflow.ops.ordering import argsort, searchsorted, sort, top_k
 # isort: on
 
@@ -205,6 +206,7 @@ __all__ = [
     "rint",
     "roll",
     "round",
+    "scatter_add",
     "searchsorted",
     "selu",
     "sigmoid",

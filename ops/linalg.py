@@ -5,8 +5,8 @@
     y = det(A)         dy = tr(adj(A) dA)               Abar = ybar cof(A)
     y = logdet(A)      dy = tr(inv(A) dA)               Abar = ybar inv(A)'
 
-All share the factors of A. The cofactors come from singular values, so that the derivative of a
-determinant is right where A is singular, and so is the second; from the third on A must be regular.
+All share the factors of A. The cofactors come from singular values, so that the first three
+derivatives of a determinant are right where A is singular; from the fourth on A must be regular.
 A singular matrix gives infinities or NaN, as in JAX: there is no exception in compiled code.
 """
 
@@ -19,14 +19,22 @@ from staticflow.dims import product
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply, parts
 from staticflow.op import Kind
+from staticflow.ops.alias import stop_gradient
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, floating, stretch
-from staticflow.ops.compare import equal, less, where
+from staticflow.ops.compare import less, where
 from staticflow.ops.contraction import matmul
-from staticflow.ops.counting import iota_like
 from staticflow.ops.elementwise import abs as absolute
 from staticflow.ops.elementwise import log, sign
-from staticflow.ops.linalg_native import Lu, LuSolve, Svd, Triangular
+from staticflow.ops.linalg_cofactor import (
+    cofactor,
+    cofactor_change,
+    cofactor_curve,
+    diagonal_amid,
+    factored_det,
+    over_matrix,
+)
+from staticflow.ops.linalg_native import Lu, LuSolve, Triangular
 from staticflow.ops.linalg_rules import identity_mask, turn
 from staticflow.ops.native_call import Rule, ruled
 from staticflow.ops.public import public
@@ -76,16 +84,6 @@ def systems(what: str, a: Any, b: Any) -> tuple[Node, Node]:
 def traced(x: Node) -> Node:
     """The sum of the diagonals of square matrices, beside what is computed anyway."""
     return reduce(SUM, where(identity_mask(x.shape), x, 0.0), (x.ndim - 2, x.ndim - 1))
-
-
-def _spread(g: Node) -> Node:
-    """One number for each matrix, to be repeated over it."""
-    return expand_dims(g, (g.ndim, g.ndim + 1))
-
-
-def _diagonal(x: Node, default: float) -> Node:
-    """The diagonal elements amid `default`."""
-    return where(identity_mask(x.shape), x, default)
 
 
 def _lu_solve(a: Node, b: Node, turned: bool) -> Node:
@@ -170,95 +168,89 @@ def inv(a: Any) -> Node:
     return ruled(_inverse, _INV, square_matrices("inv", a))
 
 
-def _factored_det(a: Node) -> Node:
-    factors, _, parity = parts(apply(Lu(), a))
-    rank = a.ndim
-    return parity * reduce(PROD, _diagonal(factors, 1.0), (rank - 2, rank - 1))
-
-
 _DET = Rule(
-    lambda g, y, a: (_spread(g) * cofactor(a),),
-    lambda tangents, y, a: (cofactor(a) * tangents[0]).sum(axis=(-2, -1)),
+    lambda g, y, a: (over_matrix(g) * _cofactor(a),),
+    lambda tangents, y, a: (_cofactor(a) * tangents[0]).sum(axis=(-2, -1)),
 )
 
 
 @public(formula="dy cof(a)")
 def det(a: Any) -> Node:
     """The determinant of square matrices; its derivative, the cofactors, exists everywhere."""
-    return ruled(_factored_det, _DET, square_matrices("det", a))
+    return ruled(factored_det, _DET, square_matrices("det", a))
 
 
-def _turned_parts(a: Node) -> tuple[Node, Node, Node, Node]:
-    """U, s, V with a = U diag(s) V, and the sign of det(U V)."""
-    u, s, v = parts(apply(Svd(a.shape[-1]), a))
-    return u, s, v, sign(_factored_det(matmul(u, v)))
-
-
-def _others(s: Node, *taken: Node) -> Node:
-    """The product of s along its last axis without the places that the masks of `taken` name."""
-    for mask in taken:
-        s = where(mask, 1.0, s)
-    return reduce(PROD, s, (s.ndim - 1,))
-
-
-def _cofactor_value(a: Node) -> Node:
-    u, s, v, handed = _turned_parts(a)
-    wide = stretch(expand_dims(s, -2), (*s.shape, s.shape[-1]))
-    others = _others(wide, identity_mask(wide.shape))
-    return _spread(handed) * matmul(u * expand_dims(others, -2), v)
-
-
-def _cofactor_change_value(a: Node, t: Node) -> Node:
-    u, s, v, handed = _turned_parts(a)
-    turned = matmul(matmul(turn(u), t), turn(v))
-    rank, n = s.ndim, s.shape[-1]
-    cube = (*s.shape[:-1], n, n, n)
-    wide = stretch(expand_dims(s, (rank - 1, rank)), cube)
-    i, j, place = (iota_like(cube, rank - 1 + k) for k in range(3))
-    pairs = _others(wide, equal(place, i), equal(place, j))
-    mask = identity_mask(pairs.shape)
-    along = expand_dims(_diagonal(turned, 0.0).sum(axis=-1), -2)  # t_jj in each row
-    own = where(mask, 0.0, pairs * along).sum(axis=-1)
-    inner = where(mask, expand_dims(own, -1), -pairs * turn(turned))
-    return _spread(handed) * matmul(matmul(u, inner), v)
-
-
-def _third(a: Node, t: Node, g: Node) -> Node:
-    """The gradient by A of <g, D cof(A)[t]>, for a regular A."""
+def _regular_curve(a: Node, t: Node, g: Node) -> Node:
+    """The second change of the cofactors of a regular matrix."""
     y = inv(a)
     gy, ty = matmul(y, g), matmul(y, t)
     both = matmul(gy, ty)
-    tg, tt = _spread(traced(gy)), _spread(traced(ty))
+    tg, tt = over_matrix(traced(gy)), over_matrix(traced(ty))
     swapped = matmul(ty, gy)
     single = matmul(tg * ty + tt * gy - both - swapped, y)
-    return _spread(det(a)) * turn((tg * tt - _spread(traced(both))) * y - single)
+    return over_matrix(det(a)) * turn((tg * tt - over_matrix(traced(both))) * y - single)
+
+
+def _curve_tangent(tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+    change, _, dt, dw = tangents
+    _, a, t, w = xs
+    if dt is not None:
+        moved = _cofactor_curve(a, dt, w)
+        change = moved if change is None else change + moved
+    if dw is not None:
+        moved = _cofactor_curve(a, t, dw)
+        change = moved if change is None else change + moved
+    return change
+
+
+_CURVE = Rule(
+    lambda g, y, _, a, t, w: (g, None, _cofactor_curve(a, g, w), _cofactor_curve(a, t, g)),
+    _curve_tangent,
+)
+
+
+def _cofactor_curve(a: Node, t: Node, w: Node) -> Node:
+    """The second change of the cofactors; as A moves, it changes as that of a regular matrix."""
+    regular = _regular_curve(a, stop_gradient(t), stop_gradient(w))
+    return ruled(lambda _, *xs: cofactor_curve(*xs), _CURVE, regular, a, t, w)
+
+
+def _change_tangent(tangents: Sequence[Node | None], y: Node, a: Node, t: Node) -> Node | None:
+    da, dt = tangents
+    change = None if dt is None else _cofactor_change(a, dt)
+    if da is None:
+        return change
+    moved = _cofactor_curve(a, t, da)
+    return moved if change is None else change + moved
 
 
 _COFACTOR = Rule(
     lambda g, y, a: (_cofactor_change(a, g),),
     lambda tangents, y, a: _cofactor_change(a, tangents[0]),
 )
-_COFACTOR_CHANGE = Rule(lambda g, y, a, t: (_third(a, t, g), _cofactor_change(a, g)))
+_COFACTOR_CHANGE = Rule(
+    lambda g, y, a, t: (_cofactor_curve(a, t, g), _cofactor_change(a, g)), _change_tangent
+)
 
 
-def cofactor(a: Node) -> Node:
+def _cofactor(a: Node) -> Node:
     """The cofactors, the transpose of the adjugate: the derivative of the determinant."""
-    return ruled(_cofactor_value, _COFACTOR, a)
+    return ruled(cofactor, _COFACTOR, a)
 
 
 def _cofactor_change(a: Node, t: Node) -> Node:
     """The change of the cofactors as A moves along t; symmetric as a bilinear form."""
-    return ruled(_cofactor_change_value, _COFACTOR_CHANGE, a, t)
+    return ruled(cofactor_change, _COFACTOR_CHANGE, a, t)
 
 
 def _log_size(a: Node) -> Node:
     factors, _, _ = parts(apply(Lu(), a))
-    logs = log(absolute(_diagonal(factors, 1.0)))
+    logs = log(absolute(diagonal_amid(factors, 1.0)))
     return reduce(SUM, logs, (a.ndim - 2, a.ndim - 1))
 
 
 _LOG_SIZE = Rule(
-    lambda g, y, a: (_spread(g) * turn(inv(a)),),
+    lambda g, y, a: (over_matrix(g) * turn(inv(a)),),
     lambda tangents, y, a: (turn(inv(a)) * tangents[0]).sum(axis=(-2, -1)),
 )
 _NO_DERIVATIVE = Rule(lambda g, y, a: (None,), lambda tangents, y, a: None)
@@ -266,7 +258,7 @@ _NO_DERIVATIVE = Rule(lambda g, y, a: (None,), lambda tangents, y, a: None)
 
 def _handedness(a: Node) -> Node:
     factors, _, parity = parts(apply(Lu(), a))
-    signs = sign(_diagonal(factors, 1.0))
+    signs = sign(diagonal_amid(factors, 1.0))
     return parity * reduce(PROD, signs, (a.ndim - 2, a.ndim - 1))
 
 

@@ -121,23 +121,23 @@ def _join_loops(
     space = iteration_space(node, g)
     for position in range(first, len(groups)):
         group = groups[position]
-        if group.kind is Kind.MAP and _try_join(node, space, group):
+        if group.kind is Kind.MAP and _try_join(node, space, group, home):
             return position
     group = Group(Kind.MAP, space)
     groups.append(group)
-    joined = _try_join(node, space, group)
+    joined = _try_join(node, space, group, home)
     assert joined, "a node always fits a group of its own"
     return len(groups) - 1
 
 
-def _try_join(node: Node, space: Axes, group: Group) -> bool:
+def _try_join(node: Node, space: Axes, group: Group, home: Mapping[Node, int]) -> bool:
     if len(group.nodes) >= MAX_NODES:
         return False
     level = _level(node, space, group)
     if level is None:
         return False
     widen = level == "widen"
-    stage = _stage(node, group, "inner" if widen else level, widen)
+    stage = _stage(node, group, home, "inner" if widen else level, widen)
     if stage is None:
         return False
     if widen:
@@ -161,11 +161,18 @@ def _level(node: Node, space: Axes, group: Group) -> str | None:
     return None
 
 
-def _stage(node: Node, group: Group, level: str, widen: bool) -> int | None:
+def _stage(
+    node: Node, group: Group, home: Mapping[Node, int], level: str, widen: bool
+) -> int | None:
     """The innermost loop in which a node can run; None if it must wait for the group's end."""
     stage = 0
     space_rank = len(group.space) + (1 if widen else 0)
     for position, x in enumerate(node.inputs):
+        if _is_again(x) and x not in home:
+            copied = _stage(x, group, home, level, widen)  # what it reads is read here as well
+            if copied is None:
+                return None
+            stage = max(stage, copied)
         root, views = through_views(x)
         if root not in group.level:
             continue

@@ -1,8 +1,8 @@
 """Insert the copies that the later passes rely on, so that these need no special cases.
 
 After this pass every output is computed by a kernel into a buffer of its own, every view can be
-expressed by strides, every part of an assembly can be computed in place, and every operand of a
-native call is contiguous.
+expressed by strides, every part of an assembly can be computed in place, every table of a gather
+lies in memory, and every operand of a native call is contiguous.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def prepare(outputs: Sequence[Node]) -> tuple[Generalised, list[Node]]:
         g = generalise(toposort(roots))
         access = _trial_accesses(g)
         edges = _failing_views(g, access) | _immovable_parts(g, roots)
-        edges |= _call_operands(g, access) | _initial_carries(g)
+        edges |= _operands_in_memory(g, access) | _initial_carries(g)
         final = _shared_outputs(g, roots, access)
         if not edges and not final:
             return g, roots
@@ -97,11 +97,12 @@ def _immovable_parts(g: Generalised, outputs: Sequence[Node]) -> set[Edge]:
     return edges
 
 
-def _call_operands(g: Generalised, access: dict[Node, Access | None]) -> set[Edge]:
+def _operands_in_memory(g: Generalised, access: dict[Node, Access | None]) -> set[Edge]:
     edges: set[Edge] = set()
     for node in g.order:
-        if node.op.kind is Kind.CONTRACT:
-            edges |= {(node, i) for i, x in enumerate(node.inputs) if _has_no_buffer(x)}
+        if node.op.kind in (Kind.CONTRACT, Kind.GATHER):
+            addressed = node.inputs[:1] if node.op.kind is Kind.GATHER else node.inputs
+            edges |= {(node, i) for i, x in enumerate(addressed) if _has_no_buffer(x)}
         if node.op.kind not in (Kind.CALL, Kind.LOOP):
             continue
         for position, x in enumerate(node.inputs):

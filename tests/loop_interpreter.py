@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from routine_interpreter import routines
 
 from staticflow.buffers import SUFFIX
 from staticflow.compile import Compiled
@@ -153,14 +154,19 @@ class LoopInterpreter:
         self.memory = Memory()
         self.table: list[int] = []
         names = scalar_functions()
-        names["load_acquire"] = lambda address: 0
+        names["load_acquire"] = self._flag
         for name, kernel in compiled.driver.kernels.items():
             names[name] = self._kernel(name, kernel, dict(names))
         for suffix in ("f4", "f8", "i4", "i8"):
             names[f"gemm_{suffix}"] = self._product(suffix)
             names[f"all_sum_{suffix}"] = self._collective(suffix)
+        names |= routines(self.memory.pointer, names)
         exec(compiled.driver.source, names)
         self.driver = names[compiled.driver.source.split("(")[0].removeprefix("def ").strip()]
+
+    def _flag(self, address: int) -> int:
+        """A condition, or at address 0 the request to stop, which never comes."""
+        return int(self.memory.pointer(address, "i8")[0]) if address else 0
 
     def _kernel(self, name: str, kernel: Any, names: dict[str, Any]) -> Any:
         exec(_always_wide(kernel_source(kernel, name)), names)
@@ -177,7 +183,7 @@ class LoopInterpreter:
     def _product(self, suffix: str) -> Any:
         def gemm(
             m: int, n: int, k: int, a: int, a_row: int, a_column: int, b: int, b_row: int,
-            b_column: int, c: int, c_row: int, add: int, work: int, stop: int,
+            b_column: int, c: int, c_row: int, add: int, work: int, stop: int = 0,
         ) -> None:  # fmt: skip
             left, right = self.memory.pointer(a, suffix), self.memory.pointer(b, suffix)
             out = self.memory.pointer(c, suffix)

@@ -76,6 +76,12 @@ def _elu(x: Array, alpha: float = 1.0) -> Array:
     return np.where(x > 0, x, alpha * np.expm1(x))
 
 
+def _added(x: Array, k: Array, v: Array, axis: int = 0) -> Array:
+    out = x.copy()
+    np.add.at(out, (slice(None),) * axis + (k,), v)
+    return out
+
+
 def _eye_rows(labels: Array) -> Array:
     return np.eye(5, dtype=np.float32)[labels]
 
@@ -154,6 +160,11 @@ GATHERS = (
          (A, i(3, 2, below=4))),
     Case("take_along_axis", lambda x, k: ops.take_along_axis(x, k, 0),
          lambda x, k: np.take_along_axis(x, k, 0), (A, i(5, 4, below=3)), label="first"),
+    Case("scatter_add", ops.scatter_add, _added, (A, i(2, 2, below=3) - 3, f(2, 2, 4))),
+    Case("scatter_add", lambda x, k, v: ops.scatter_add(x, k, v, 1),
+         lambda x, k, v: _added(x, k, v, 1), (C, ROWS, f(2, 5, 4)), label="axis"),
+    Case("scatter_add", lambda x, k: ops.scatter_add(x, k, 1.5),
+         lambda x, k: _added(x, k, np.float64(1.5)), (A, ROWS), label="number"),
     Case("one_hot", lambda k: ops.one_hot(k, 5), _eye_rows, (i(2, 3, below=5),)),
 )  # fmt: skip
 

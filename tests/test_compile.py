@@ -284,3 +284,27 @@ def test_a_long_graph_compiles_without_recursion() -> None:
 def test_programs_know_their_kinds() -> None:
     compiled = compile_graph([x @ v])
     assert {node.op.kind for step in compiled.steps for node in step.nodes} == {Kind.CONTRACT}
+
+
+@pytest.mark.parametrize("indices", [(4,), (2, 2)])
+def test_a_table_without_memory_can_be_gathered_from(indices: tuple[int, ...]) -> None:
+    """A constant and a count are computed where they are read, but for a gather they lie still."""
+    index = sf.input("index", indices, "int64")
+    count, same = ops.arange(3, dtype="float64"), ops.full((3,), 2.0, "float64")
+    outputs = [ops.take(count, index, 0), ops.take(same, index, 0) + 1.0]
+    at = np.array([0, 2, 1, -1]).reshape(indices)
+    found = run_loops(compile_graph(outputs), {index: at}, {})
+    np.testing.assert_array_equal(found[0], np.arange(3.0)[at])
+    np.testing.assert_array_equal(found[1], np.full(indices, 3.0))
+
+
+def test_a_copied_value_follows_what_it_is_computed_from() -> None:
+    """A kernel that makes a column in its inner loop does not read it beside that loop."""
+    rows, w = sf.input("rows", (4, 3), "float64"), sf.input("w", (3,), "float64")
+    angle = ops.arccos(0.8 * ops.sin(0.4 * ops.inner(rows, ops.tanh(w))))
+    loss = ops.sin(ops.power(1.5 + ops.sin(angle), ops.sin(angle))).sum()
+    outputs = sf.grad(sf.jvp(loss, [rows, w], [np.ones((4, 3)), np.ones(3)]), [rows, w])
+    values = {rows: RNG.normal(size=(4, 3)), w: RNG.normal(size=3)}
+    found = run_loops(compile_graph(outputs), values, {})
+    for array, expected in zip(found, interpret(outputs, values), strict=True):
+        np.testing.assert_allclose(array, expected, rtol=1e-12, atol=1e-14)

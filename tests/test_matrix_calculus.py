@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -131,18 +132,58 @@ def test_determinant_of_any_rank(rank: int) -> None:
     np.testing.assert_allclose(slope, (minors(a) * t).sum(), atol=1e-11)
 
 
-def test_third_derivative_of_a_determinant() -> None:
+def by_permutations(a: Any) -> Any:
+    """The determinant by its definition, which has derivatives of every order everywhere."""
+    n = a.shape[-1]
+    total = 0.0
+    for order in itertools.permutations(range(n)):
+        term = np.linalg.det(np.eye(n)[list(order)])
+        for row, column in enumerate(order):
+            term = term * a[..., row, column]
+        total = total + term
+    return total
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2, 3, 4])
+def test_third_derivatives_of_a_determinant(rank: int) -> None:
+    """In every order of the modes, and for every rank."""
+    a = np.stack([normal(4, rank) @ normal(rank, 4) if rank < 4 else normal(4, 4)] * 2)
+    t, w, u = normal(2, 4, 4), normal(2, 4, 4), normal(2, 4, 4)
+
+    def ours(x: sf.Node) -> Any:
+        first = sf.grad(ops.det(x).sum(), x)
+        second = [sf.jvp(first, x, t), sf.grad((first * t).sum(), x)]
+        third = [f for s in second for f in (sf.jvp(s, x, w), sf.grad((s * w).sum(), x))]
+        forward = sf.jvp(sf.jvp(sf.jvp(ops.det(x).sum(), x, t), x, w), x, u)
+        return [*third, forward]
+
+    def theirs(x: Any) -> Any:
+        first = jax.grad(lambda x: by_permutations(x).sum())
+        second = jax.grad(lambda x: (first(x) * t).sum())
+        return jax.grad(lambda x: (second(x) * w).sum())(x)
+
+    expected = theirs(a)
+    *found, forward = run(ours, a)
+    for third in found:
+        np.testing.assert_allclose(third, expected, atol=1e-9)
+    np.testing.assert_allclose(forward, (expected * u).sum(), rtol=1e-9)
+
+
+def test_fourth_derivatives_of_a_determinant() -> None:
+    """Of a regular matrix; where it is singular they are not numbers."""
     a, t = normal(3, 3), normal(3, 3)
 
-    def f(x: sf.Node) -> Any:
-        second = (sf.grad((sf.grad(ops.det(x), x) * t).sum(), x) * t).sum()
-        return sf.grad(second, x)
+    def fourth(det: Any, grad: Any, x: Any) -> Any:
+        f = det
+        for _ in range(3):
+            f = lambda x, f=f: (grad(f, x) * t).sum()  # noqa: E731
+        return grad(f, x)
 
-    def g(x: Any) -> Any:
-        first = lambda y: (jax.grad(jnp.linalg.det)(y) * t).sum()  # noqa: E731
-        return (jax.grad(first)(x) * t).sum()
-
-    np.testing.assert_allclose(run(f, a), jax.grad(g)(a), rtol=1e-9)
+    found = run(lambda x: fourth(ops.det, lambda f, x: sf.grad(f(x), x), x), a)
+    expected = fourth(jnp.linalg.det, lambda f, x: jax.grad(f)(x), a)
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+    b = np.array([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 1.0, 1.0]])
+    assert np.isnan(run(lambda x: fourth(ops.det, lambda f, x: sf.grad(f(x), x), x), b)).any()
 
 
 def test_eigenvalues_that_are_equal() -> None:

@@ -45,7 +45,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Linear algebra": ("linalg", "linalg_diagonal", "linalg_factor", "linalg_matrix"),
     "Activations, losses and layers": ("activations", "losses", "normalise"),
     "Shape": ("shape", "slicing", "rearrange", "assemble"),
-    "Indexing and order": ("indexing", "ordering"),
+    "Indexing and order": ("indexing", "scatter", "ordering"),
     "Creation": ("creation",),
     "Random numbers": ("random",),
     "Meaning": ("cast", "alias"),

@@ -69,6 +69,7 @@ WORDS: Mapping[str, str] = {
     "top_k": "G put back to where the elements came from, else 0",
     "take": "G added up at the indices",
     "embedding": "G added up at the indices",
+    "scatter_add": "G, and of the values G at the indices",
     "take_along_axis": "G added up at the indices",
     "getitem": "G at the index, else 0",
     "split": "the cotangents of the parts, concatenated",

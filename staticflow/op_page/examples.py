@@ -75,6 +75,7 @@ EXAMPLES: Mapping[str, Callable[[Callable[..., Any]], tuple[Sequence[Any], Any]]
     "correlate": _called(_real("a", 6), _real("v", 3)),
     "searchsorted": _called(_real("a", 5), _real("v", "n")),
     "take": _called(_real("x", 5, 3), _indices(), 0),
+    "scatter_add": _called(_real("x", 5, 3), _indices(), _real("values", "n", 3)),
     "take_along_axis": _called(_real("x", "n", 3), input("indices", ("n", 2), "int64")),
     "sigmoid_binary_cross_entropy": _called(_real("x", "n"), _real("t", "n")),
     "squeeze": _called(_real("x", "n", 1)),
