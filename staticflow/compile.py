@@ -91,7 +91,7 @@ def compile_graph(
     layout = lay_out(g, groups, roots)
     place_assemblies(layout)
     late = donate(layout, groups, roots, donations or {})
-    steps = schedule(groups, layout, stored, placement.sharded_of(g)) + late
+    steps = schedule(groups, layout, stored, placement.split_draws(g)) + late
     steps = widen_steps(steps)
     memory = plan_memory(layout.buffers, steps)
     driver = driver_source(name, steps, layout.buffers)
