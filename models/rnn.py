@@ -23,8 +23,11 @@ from staticflow.models.layers import Weights
 class Direction:
     """One layer in one direction: its weights, and its scan over time."""
 
-    def __init__(self, hidden: int, cell: str, prefix: str, reverse: bool) -> None:
+    def __init__(
+        self, hidden: int, cell: str, prefix: str, reverse: bool = False, **options: Any
+    ) -> None:
         self.hidden, self.prefix, self.reverse = hidden, prefix, reverse
+        self._options = options  # of the scan
         self.cell = CELLS[cell]
         self._weights = Weights(prefix)
         self._width: int | None = None
@@ -48,7 +51,7 @@ class Direction:
             return kept, ops.where(now[1], new[0], 0.0)
 
         xs = x if valid is None else (x, valid)
-        last, ys = sf.scan(step, state, xs, reverse=self.reverse)
+        last, ys = sf.scan(step, state, xs, reverse=self.reverse, **self._options)
         return last, ys
 
     def _declare(self, x: sf.Node) -> tuple[sf.Node, ...]:
@@ -75,6 +78,13 @@ class RNN:
     parameters `rnn.k.weight_ih` (in, gates * hidden), `rnn.k.weight_hh` (hidden, gates * hidden),
     `rnn.k.bias_ih`, `rnn.k.bias_hh`, with PyTorch's order of gates; its backward direction has
     `rnn.k.reverse.weight_ih` and so on. Calls share them.
+
+    With `truncate=k`, no gradient goes back beyond the start of its run of k steps; `remat=k` saves
+    memory, as `sf.scan` says. A sequence that goes on over several batches: hand the state over,
+
+        h = sf.state("h", (32, 64), "zeros")
+        y, last = models.RNN(64, "gru")(x, initial_state=h, return_state=True)
+        sf.update(h, last)  # session.states["h"][...] = 0 begins anew
     """
 
     def __init__(
@@ -86,6 +96,8 @@ class RNN:
         dropout: float = 0.0,
         return_sequences: bool = False,
         name: str = "rnn",
+        truncate: int | None = None,
+        remat: int | bool | None = None,
     ) -> None:
         self.hidden = check_count(hidden, f"{name}: hidden")
         self.cell = check_name(cell, tuple(CELLS), "cell")
@@ -93,15 +105,17 @@ class RNN:
         self.dropout = check_rate(dropout, name)
         self.return_sequences = return_sequences
         self.name = name
+        self._options: dict[str, Any] = {"truncate": truncate, "remat": remat}
         self.layers = [
             self._layer(f"{name}.{k}") for k in range(check_count(layers, f"{name}: layers"))
         ]
 
     def _layer(self, prefix: str) -> list[Direction]:
-        forward = Direction(self.hidden, self.cell, prefix, reverse=False)
-        if not self.bidirectional:
-            return [forward]
-        return [forward, Direction(self.hidden, self.cell, f"{prefix}.reverse", reverse=True)]
+        layer = [Direction(self.hidden, self.cell, prefix, **self._options)]
+        if self.bidirectional:
+            back = f"{prefix}.reverse"
+            layer.append(Direction(self.hidden, self.cell, back, reverse=True, **self._options))
+        return layer
 
     def __call__(
         self,

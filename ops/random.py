@@ -3,7 +3,8 @@
     mask = ops.random.uniform(x.shape) < 0.9       # drawn anew in every training step
 
 Each call makes a node of its own, told apart by a token; the same node has one value in a step,
-however often it is used. No derivative passes through a draw.
+however often it is used. No derivative passes through a draw. What the step of an `sf.scan` draws
+is drawn anew in each of its steps; a `while_loop`, which has no number of steps, repeats one draw.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from staticflow.dims import AnyDim
 from staticflow.errors import GraphError, fail
 from staticflow.graph import Hyper, Node, apply
 from staticflow.native.random_formulas import draw
@@ -32,6 +34,7 @@ class Random(IndexMap):
     dtype: str
     implicit = False
     is_random = True
+    whole_size = True
     letters = ("seed", "step")
 
     @property
@@ -47,6 +50,10 @@ class Random(IndexMap):
         shape: Any = self.shape
         count = math.prod(shape)
         return draw(self.dist, self.dtype, seed, self.token, step, count).reshape(shape)
+
+    def repeated(self, count: AnyDim) -> Random:
+        """A draw of this shape for each of `count` steps of a loop, along a new leading axis."""
+        return replace(self, shape=(count, *self.shape), token=object())
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return tuple(classes.fresh(n) for n in self.shape)

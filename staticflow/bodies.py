@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from staticflow.dims import AnyDim
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph import Leaf, Node, apply, is_implicit, through_views, toposort, with_inputs
 from staticflow.op import Axes, Classes, Kind, Op, OutType
@@ -164,6 +165,24 @@ def _needed(outputs: Sequence[Node], inside: set[Node]) -> Iterator[Node]:
             stack.append((node, True))
             stack += [(x, False) for x in node.inputs if x not in done]
     return iter(order)
+
+
+def draw_each_step(
+    outputs: Sequence[Node], start: int, length: AnyDim
+) -> tuple[list[Node], dict[Node, Node]]:
+    """Give each step of a loop draws of its own, for the random nodes made after number `start`.
+
+    All steps are drawn at once, outside, so that a derivative reads what its step has read. Returns
+    the outputs over slots for the draws of one step, and what these slots stand for.
+    """
+    places: dict[Node, Node] = {}
+    draws: dict[Node, Node] = {}
+    for node in toposort(outputs):
+        op: Any = node.op
+        if getattr(op, "is_random", False) and node.serial > start:
+            places[node] = slot(f"draw {node.name}", node.type)
+            draws[places[node]] = apply(op.repeated(length), *node.inputs, where=node.where)
+    return substitute(outputs, places), draws
 
 
 def substitute(roots: Sequence[Node], places: dict[Node, Node]) -> list[Node]:

@@ -20,6 +20,7 @@ from staticflow.hoist import rearrange
 from staticflow.layout import lay_out, place_assemblies
 from staticflow.loop_passes import drop_unused, map_bodies, merge_scans, separate_bodies, settle
 from staticflow.memory import MemoryPlan, plan_memory
+from staticflow.narrow import narrow
 from staticflow.op import Op
 from staticflow.placement import Placement, place
 from staticflow.prepare import prepare, prepare_body
@@ -35,6 +36,7 @@ PIPELINE = (
     (settle, "make constants of carries that no step changes"),
     (drop_unused, "remove what of a loop nobody reads"),
     (rearrange, "move work that needs no loop out of loops: before them, or behind them"),
+    (narrow, "compute of elementwise values only the parts that are read, where they are read"),
     (place, "decide what each shard holds: rows, everything, or a partial sum"),
     (separate_bodies, "give each loop nodes of its own, to be placed in memory by themselves"),
     (prepare, "copy where strides, assemblies or outputs demand it; sizes become classes"),
@@ -81,7 +83,7 @@ def compile_graph(
     """
     roots = merge_scans(resolve_mode(outputs, training))
     roots = drop_unused(settle(simplify_all(roots, training)))
-    roots = drop_unused(simplify_all(rearrange(roots), training))
+    roots = narrow(drop_unused(simplify_all(rearrange(roots), training)))
     placement = place(roots, shard, whole)
     roots = map_bodies(
         separate_bodies(placement.outputs),
@@ -94,7 +96,7 @@ def compile_graph(
     layout = lay_out(g, groups, roots)
     place_assemblies(layout)
     late = donate(layout, groups, roots, donations or {})
-    steps = schedule(groups, layout, stored, placement.sharded_of(g)) + late
+    steps = schedule(groups, layout, stored, placement.split_draws(g)) + late
     steps = defer(widen_steps(steps), layout, roots, placement)
     memory = plan_memory(layout.buffers, steps)
     late_memory = plan_memory(layout.buffers, steps, deferred=True)

@@ -53,9 +53,13 @@ def cond(pred: Any, then: Any, otherwise: Any) -> Any:
 def _branch(
     flag: Node, one: list[Node], other: list[Node], before: int
 ) -> tuple[Node, ...]:
-    """The op whose bodies are what the branches declared, after the node number `before`."""
+    """The op whose bodies are what the branches declared, after the node number `before`.
+
+    What they draw at random is drawn outside, where a loop around them can draw it in each step.
+    """
     outputs = [*one, *other]
-    inside = {node for node in toposort(outputs) if node.serial > before and node.inputs}
+    declared = {node for node in toposort(outputs) if node.serial > before and node.inputs}
+    inside = {node for node in declared if not getattr(node.op, "is_random", False)}
     body, consts, outer = cut_out(outputs, (), inside)
     count = len(one)
     op = Branch((slot("flag", flag.type), *consts), tuple(body[:count]), tuple(body[count:]))

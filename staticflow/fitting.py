@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from staticflow.checks import check_labels
 from staticflow.errors import GraphError, fail
-from staticflow.feeds import leading_dimension, match_feeds
+from staticflow.feeds import leading_dimension, match_feeds, row_dimension
 from staticflow.graph import Node
 from staticflow.history import History
 from staticflow.progress import Progress
@@ -44,7 +44,7 @@ class Rows:
 def read_rows(
     session: Session, inputs: Mapping[str, Node], data: Any, batch_axis: str | None
 ) -> Rows:
-    """Check a dict of array-likes and split it by what is sliced."""
+    """Check a dict of array-likes and split it by what is sliced; without rows, it is one batch."""
     if not isinstance(data, Mapping):
         fail(
             GraphError,
@@ -52,7 +52,9 @@ def read_rows(
             got=type(data).__name__,
         )
     arrays, env = session.checked(inputs, match_feeds(inputs, data))
-    batch = leading_dimension(inputs, batch_axis)
+    batch = row_dimension(inputs, batch_axis)
+    if not batch:
+        return Rows({}, arrays, env, "", 1)
     count = env[batch]
     if count == 0:
         fail(GraphError, "the data has no rows", got=f"{batch} = 0", do="feed at least one row")
@@ -91,6 +93,8 @@ class Fit:
         self.show, self.batch_axis = progress, batch_axis
         self.inputs = session.training_inputs
         self.stream = data if callable(data) else None
+        if not callable(data):
+            leading_dimension(self.inputs, batch_axis)
         self.rows = None if callable(data) else read_rows(session, self.inputs, data, batch_axis)
         if self.rows is not None:
             check_labels(session.labels, self.rows.sliced)

@@ -10,7 +10,7 @@ updated in place is one argument, read before it is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,7 +52,7 @@ class _Builder:
     group: Group
     layout: Layout
     stored: set[Node]
-    sharded: frozenset[Node]
+    split: Mapping[Node, int]
     nest: Nest
     pointer_names: dict[tuple[int, AnyDim], str] = field(default_factory=dict)
     pointer_types: list[str] = field(default_factory=list)
@@ -101,10 +101,10 @@ class _Builder:
 
 
 def lower_group(
-    group: Group, layout: Layout, stored: set[Node], sharded: frozenset[Node]
+    group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]
 ) -> Lowered:
     """Lower a loop group; see the module's docstring."""
-    build = _Builder(group, layout, stored, sharded, merge_loops(group, layout, stored))
+    build = _Builder(group, layout, stored, split, merge_loops(group, layout, stored, split))
     body = _nest(build)
     label = "_".join(dict.fromkeys(n.op.name for n in group.nodes))[:40].strip("_")
     names = [name for name in build.pointer_names.values()]
@@ -117,10 +117,10 @@ def lower_group(
     return Lowered(kernel, tuple(build.pointer_names), tuple(build.size_names), tuple(group.nodes))
 
 
-def merge_loops(group: Group, layout: Layout, stored: set[Node]) -> Nest:
+def merge_loops(group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]) -> Nest:
     """Merge neighbouring loops where every access of the group lies evenly along them."""
     space = group.space
-    accesses = [strides for _, strides in _accesses(group, layout, stored)]
+    accesses = [strides for _, strides in _accesses(group, layout, stored, split)]
     members: list[list[int]] = []
     for axis in range(len(space)):
         keeps_inner = group.has_rows and axis == len(space) - 1
@@ -138,7 +138,7 @@ def _even(strides: Sequence[AnyDim], axis: int, extent: AnyDim) -> bool:
 
 
 def _accesses(
-    group: Group, layout: Layout, stored: set[Node]
+    group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]
 ) -> Iterable[tuple[Node, tuple[AnyDim, ...]]]:
     """Every element access of a group, as strides along the axes of its space."""
     for node in group.nodes:
@@ -155,7 +155,7 @@ def _accesses(
         if node in stored:
             yield node, store_strides(node, layout)
         if uses_flat_index(node):
-            yield node, contiguous_strides(layout.g.axes[node])
+            yield node, flat_strides(node, layout, split)
 
 
 def loop_inputs(node: Node) -> tuple[Node, ...]:
@@ -179,6 +179,15 @@ def loop_access(node: Node, x: Node, layout: Layout) -> Access:
 def uses_flat_index(node: Node) -> bool:
     """Whether an element's value depends on its row-major position."""
     return "{flat}" in getattr(node.op, "body", "")
+
+
+def flat_strides(node: Node, layout: Layout, split: Mapping[Node, int]) -> tuple[AnyDim, ...]:
+    """The strides of a value that counts its positions; those of the whole, of which it is part."""
+    shape = list(layout.g.axes[node])
+    axis = split.get(node, 0)
+    if axis:  # the size of the leading axis itself does not matter
+        shape[axis] = layout.g.symbols[node][axis]
+    return contiguous_strides(tuple(shape))
 
 
 def implicit_access(node: Node, layout: Layout) -> Access:
@@ -209,9 +218,7 @@ def store_strides(node: Node, layout: Layout) -> tuple[AnyDim, ...]:
         return tuple(0 if axis in node.op.axes else next(kept) for axis in range(rank))
     if node.op.kind is Kind.SCATTER:
         op: Any = node.op
-        strides: tuple[AnyDim, ...] = op.loop_strides(
-            own, len(layout.g.axes[node.inputs[1]])
-        )
+        strides: tuple[AnyDim, ...] = op.loop_strides(own, len(layout.g.axes[node.inputs[1]]))
         return strides
     return own
 
@@ -293,10 +300,10 @@ def _compute(build: _Builder, node: Node, lets: list[Stmt]) -> str:
 
 def _flat(build: _Builder, node: Node) -> str:
     """The row-major position of an element in the whole, unsharded value."""
-    shape = build.layout.g.axes[node]
-    text = str(build.index(contiguous_strides(shape)))
-    if node in build.sharded:
-        text += f" + {build.size(FIRST_ROW * product(shape[1:]))}"
+    strides = flat_strides(node, build.layout, build.split)
+    text = str(build.index(strides))
+    if node in build.split:
+        text += f" + {build.size(FIRST_ROW * strides[build.split[node]])}"
     return f"({text})"
 
 

@@ -103,15 +103,17 @@ class Placement:
     shard: str | None  # the sharded dimension, None if the program runs on one shard
     reason: str
 
-    def sharded_of(self, g: Generalised) -> frozenset[Node]:
-        """The nodes whose leading axis holds one shard's rows."""
-        if self.shard is None:
-            return frozenset()
-        return frozenset(
-            node
-            for node in g.order
-            if isinstance(node.type, TensorType) and node.shape and _has(node.shape[0], self.shard)
-        )
+    def split_draws(self, g: Generalised) -> dict[Node, int]:
+        """The random nodes that hold one shard's rows, and along which axis."""
+        nodes = (n for order in (g.order, *g.bodies.values()) for n in order)
+        shard = self.shard
+        return {
+            node: axis
+            for node in nodes
+            if shard is not None and getattr(node.op, "is_random", False)
+            for axis, n in enumerate(node.shape)
+            if _has(n, shard)
+        }
 
 
 def place(
@@ -315,8 +317,9 @@ def _map(node: Node, at: Sequence[At], shard: str) -> At:
         return PARTIAL
     places = {a for a in at if a != WHOLE}
     if not places:
-        if getattr(node.op, "is_random", False) and node.shape and node.shape[0] == shard:
-            return 0  # drawn by row number, and a shard knows its first row
+        rows = [axis for axis, n in enumerate(node.shape) if _has(n, shard)]
+        if getattr(node.op, "is_random", False) and [node.shape[axis] for axis in rows] == [shard]:
+            return rows[0]  # drawn by row number, and a shard knows its first row
         _no_rows_made(node, shard)
         return WHOLE
     if len(places) > 1:

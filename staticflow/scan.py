@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticflow.bodies import capture, check_carries, slot
+from staticflow.bodies import capture, check_carries, draw_each_step, slot
 from staticflow.dims import AnyDim, as_dim, square_root
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.gates import arrange_products
@@ -27,6 +27,7 @@ from staticflow.ops import arange, equal, flip, stop_gradient, where
 from staticflow.recurrence import Scan
 from staticflow.segments import scan_in_segments
 from staticflow.structure import flatten, map_structure, paths, rebuild_like
+from staticflow.types import TensorType
 
 
 def scan(
@@ -42,6 +43,8 @@ def scan(
 
     carry, x and y are nodes, or tuples, lists or dicts of nodes; `xs` may be None with a `length`.
     The carry's types must not change; what else the step uses of the graph is a constant to it.
+    What the step draws at random (`ops.dropout(carry, 0.2)`) is drawn anew in each step; what was
+    drawn outside, and is only used in the step, is the same in all of them.
 
     With `remat=k`, derivatives save only every k-th carry and compute the steps in between again;
     with `remat=True`, k is the square root of the length. With `truncate=k`, no derivative goes
@@ -53,8 +56,8 @@ def scan(
     size = _length(flatten(xs), length)
     if truncate is not None:
         step, xs = _truncated(step, xs, size, _count("truncate", truncate), reverse)
-    op, outer, y_out = _traced(step, init, xs, size, reverse)
-    operands = flatten(init), flatten(xs), outer
+    op, draws, outer, y_out = _traced(step, init, xs, size, reverse)
+    operands = flatten(init), [*flatten(xs), *draws], outer
     if remat is None or remat is False:
         found = list(parts(apply(op, *operands[0], *operands[1], *operands[2])))
     else:
@@ -72,8 +75,11 @@ def _count(what: str, value: Any) -> int:
 
 def _traced(
     step: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, size: AnyDim, reverse: bool
-) -> tuple[Scan, list[Node], Any]:
-    """The op for a step, the nodes that its constants stand for, and the structure of its ys."""
+) -> tuple[Scan, list[Node], list[Node], Any]:
+    """The op for a step; the nodes that its last xs, the random ones, and its constants stand for;
+    and the structure of its ys.
+    """
+    start = slot("steps", TensorType((), "int64")).serial
     names = zip(paths(init, "carry"), flatten(init), strict=True)
     carries = [slot(name, n.type) for name, n in names]
     elements = [slot(f"x {i}", n.type.with_shape(n.shape[1:])) for i, n in enumerate(flatten(xs))]
@@ -83,7 +89,8 @@ def _traced(
     carry_out = map_structure(lambda value: as_node(value), result[0])
     y_out = map_structure(lambda value: as_node(value), result[1])
     following = check_carries("scan", init, carry_out)
-    outputs = [*following, *flatten(y_out)]
+    outputs, draws = draw_each_step([*following, *flatten(y_out)], start, size)
+    elements += draws
     outputs = arrange_products(outputs, carries, elements, len(carries))
     body, consts, outer = capture(outputs, [*carries, *elements])
     op = Scan(
@@ -96,7 +103,7 @@ def _traced(
         reverse=reverse,
         origin=object(),
     )
-    return op, outer, y_out
+    return op, list(draws.values()), outer, y_out
 
 
 def _truncated(

@@ -9,7 +9,7 @@ A step names buffers and offsets in size classes; what memory they get is the me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,7 +188,7 @@ Step = KernelStep | ProductStep | CollectiveStep | CallStep | LoopStep | BranchS
 
 
 def schedule(
-    groups: Sequence[Group], layout: Layout, stored: set[Node], sharded: frozenset[Node]
+    groups: Sequence[Group], layout: Layout, stored: set[Node], split: Mapping[Node, int]
 ) -> list[Step]:
     """Lower every group, with fills right before the first part of an assembly is made."""
     fills = _fills(groups, layout)
@@ -198,13 +198,13 @@ def schedule(
         node = group.nodes[0]
         if group.kind is Kind.MAP:
             work = product(group.space) * sum(_cost(n) for n in group.nodes)
-            steps.append(_kernel_step(lower_group(group, layout, stored, sharded), work))
+            steps.append(_kernel_step(lower_group(group, layout, stored, split), work))
         elif group.kind is Kind.CONTRACT:
             steps.append(_product(node, layout))
         elif group.kind is Kind.CALL:
             steps.append(_call(node, layout))
         elif group.kind is Kind.LOOP:
-            steps.append(_loop(node, layout, sharded))
+            steps.append(_loop(node, layout, split))
     return steps
 
 
@@ -213,11 +213,9 @@ def _cost(node: Node) -> int:
     return max(1, node.op.row.cost) if isinstance(node.op, Map) else 1
 
 
-def _loop(node: Node, layout: Layout, sharded: frozenset[Node]) -> Step:
+def _loop(node: Node, layout: Layout, split: Mapping[Node, int]) -> Step:
     op: Any = node.op
-    bodies = [
-        schedule(groups, layout, stored, sharded) for groups, stored in layout.groups[node]
-    ]
+    bodies = [schedule(groups, layout, stored, split) for groups, stored in layout.groups[node]]
     if not op.carries and not op.steps:
         return _branch(node, layout, bodies)
     outputs = [layout.part(node, i) for i in range(len(node.type))]

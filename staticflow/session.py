@@ -23,8 +23,8 @@ from staticflow.feeds import (
     as_array,
     bind_sizes,
     input_nodes,
-    leading_dimension,
     match_feeds,
+    row_dimension,
 )
 from staticflow.fitting import Fit
 from staticflow.graph import Hyper, Node, Param, State, leaves
@@ -399,7 +399,7 @@ class Session:
         assert self.loss is not None or self._step_programs("") is not None
         inputs = self.training_inputs
         arrays, env = self.checked(inputs, match_feeds(inputs, feeds))
-        batch = leading_dimension(inputs, batch_axis) if env else ""
+        batch = row_dimension(inputs, batch_axis)
         trainer = self.trainer(batch, env, {}, threads=1)
         if self.optimizer is not None:
             self._lr[0] = self.optimizer.base_lr
@@ -469,10 +469,7 @@ class Session:
 
     def batch_name(self) -> str:
         """The dimension that training slices; "" where no input has a named leading one."""
-        inputs = self.training_inputs
-        if any(node.shape and not isinstance(node.shape[0], int) for node in inputs.values()):
-            return leading_dimension(inputs, None)
-        return ""
+        return row_dimension(self.training_inputs, None)
 
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Write weights, optimizer state, random state and the graph to a safetensors file."""
