@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.checks import IndexLimit, check_indices, check_loss, index_limits, label_names
-from staticflow.compile import compile_graph
+from staticflow.direct import Direct, compile_rows
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import (
     as_array,
@@ -29,6 +29,7 @@ from staticflow.feeds import (
 from staticflow.fitting import Fit
 from staticflow.graph import Hyper, Node, Param, State, leaves
 from staticflow.history import History
+from staticflow.native.crew import Helpers
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
 from staticflow.numerics import CheckedTrainer, check_run
@@ -121,6 +122,7 @@ class Session:
         self.step_count = 0
         self.epoch_count = 0
         self._runners: dict[Any, tuple[Runner, list[str], Any]] = {}
+        self._direct: dict[Any, Callable[[Any], Any]] = {}
         self._trainers: dict[Any, Trainer] = {}
         self._programs: dict[str, StepPrograms] = {}
         self._slots: dict[str, Array] = {}
@@ -196,6 +198,11 @@ class Session:
 
         `feeds` maps input names or nodes to arrays. Runs in inference mode; returns new arrays.
         """
+        if isinstance(fetches, str | Node):
+            direct = self._direct.get(fetches)
+            found = None if direct is None else direct(feeds)
+            if found is not None:
+                return found
         runner, names, structure = self._runner(fetches)
         arrays = self._feed(runner, names, feeds or {})
         values = runner(arrays)
@@ -227,12 +234,28 @@ class Session:
             if key not in self._runners:
                 structure = self._resolve(fetches)
                 nodes = flatten(structure)
-                program = Program(compile_graph(nodes, name="run"), self._toolchain)
-                inputs = input_nodes(nodes)
-                runner = Runner(program, list(inputs.values()), self._fixed(program))
-                runner.limits = index_limits(nodes)
-                self._runners[key] = (runner, list(inputs), structure)
+                runner = self._make_runner(nodes)
+                self._runners[key] = (runner, [x.name for x in runner.inputs], structure)
+                if runner.direct and not runner.limits and isinstance(structure, Node):
+                    self._direct[key] = runner.direct.function
             return self._runners[key]
+
+    def _make_runner(self, nodes: Sequence[Node]) -> Runner:
+        inputs = list(input_nodes(nodes).values())
+        compiled, batch = compile_rows(nodes, inputs)
+        program = Program(compiled, self._toolchain)
+        fixed = self._fixed(program)
+        runner = Runner(program, inputs, fixed)
+        runner.limits = index_limits(nodes)
+        if not self.check_numerics and Direct.fits(inputs):
+            helpers = self._crew if batch else None
+            runner.direct = Direct(program, inputs, fixed, batch, helpers)
+        return runner
+
+    @cached_property
+    def _crew(self) -> Helpers | None:
+        """The threads that help with long runs."""
+        return Helpers(self.threads - 1, self._toolchain) if self.threads > 1 else None
 
     def _fixed(self, program: Program) -> dict[Node, int]:
         """The addresses of everything but inputs."""

@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
         "lower", "memory", "placement", "prepare", "recompute", "schedule",
     },
     "programs": {
-        "program", "blocking", "reentrant", "runner", "checks", "feeds", "parameters",
+        "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",
         "stateless", "embed",
     },
     "training": {

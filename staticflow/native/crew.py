@@ -1,0 +1,168 @@
+"""Threads that help with one call: they take pieces of its work while its caller does the same.
+
+    caller    open | piece 0 | piece 2 | piece 3 | close and wait for those inside
+    helper         join | piece 1 | piece 4 | leave
+
+A helper that is late, or never comes, costs nothing: the caller takes the pieces that are left. For
+some ten microseconds after a call helpers look out for the next one, then they sleep. Waking them
+costs about as much as a short call, so it is only done once enough work has gone without help.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from queue import SimpleQueue
+from typing import Any, TypeAlias
+
+from staticflow.native.objects import KernelSource, NativeFunction, Signature
+from staticflow.native.toolchain import Toolchain
+from staticflow.native.worker_tables import Words, words
+
+SPINS = 4000  # some 60 us: about as long as it takes to wake a thread
+WAKE_AFTER_NS = 100_000  # of work that a helper could have shared
+OPEN = 1 << 32
+
+
+class Crew(IntEnum):
+    """The words that caller and helpers share; those that many write have a line of their own."""
+
+    BUSY = 0  # a call uses the crew
+    STATE = 16  # OPEN while there is work, plus the number of helpers inside
+    SLEEPING = 32  # how many helpers sleep
+    JOB = 48  # i64 job(i64 table, i64 worker): takes pieces until none is left
+    TABLE = 49
+    TURN = 50  # counts the calls
+    UNHELPED_NS = 51
+    WAKE = 52  # address of the Python callable that wakes the helpers
+    WORDS = 64
+
+
+HELP = '''
+def help(crew, number):
+    """A helper's life between two sleeps."""
+    c = i8ptr(crew)
+    atomic_add(crew + 8 * SLEEPING, -1)
+    turn = 0
+    spins = 0
+    while spins < SPINS:
+        spins += 1
+        if load_acquire(crew + 8 * STATE) >= OPEN and c[TURN] != turn:
+            if atomic_add(crew + 8 * STATE, 1) >= OPEN:
+                turn = c[TURN]
+                call2(c[JOB], c[TABLE], number)
+                spins = 0
+            atomic_add(crew + 8 * STATE, -1)
+        else:
+            pause()
+    atomic_add(crew + 8 * SLEEPING, 1)
+    return 0
+'''
+
+SHARE = '''
+def share(crew, job, table):
+    """Do a job together with the helpers that are awake."""
+    c = i8ptr(crew)
+    c[JOB] = job
+    c[TABLE] = table
+    c[TURN] += 1
+    atomic_add(crew + 8 * STATE, OPEN)
+    result = call2(job, table, 0)
+    atomic_add(crew + 8 * STATE, -OPEN)
+    spins = 0
+    while load_acquire(crew + 8 * STATE) != 0:
+        spins += 1
+        if spins < SPINS:
+            pause()
+        else:
+            yield_processor()
+    return result
+'''
+
+
+def _names() -> Mapping[str, object]:
+    return {**{entry.name: int(entry) for entry in Crew}, "SPINS": SPINS, "OPEN": OPEN}
+
+
+def _kernel(toolchain: Toolchain, name: str, source: str, arguments: int) -> NativeFunction:
+    return toolchain.kernel(
+        KernelSource(
+            name=name,
+            source=source,
+            signature=Signature("i8", ("i8",) * arguments),
+            namespace=_names,
+            namespace_key=(str(sorted(_names().items())),),
+            noalias=False,
+        )
+    )
+
+
+def share(toolchain: Toolchain) -> NativeFunction:
+    """The caller's part: i64 share(i64 crew, i64 job, i64 table)."""
+    return _kernel(toolchain, "share", SHARE, 3)
+
+
+_Bell: TypeAlias = "SimpleQueue[bool]"
+
+
+class Helpers:
+    """The threads of a session's crew; they start when they are woken for the first time."""
+
+    def __init__(self, count: int, toolchain: Toolchain) -> None:
+        self.count = count
+        self._words = words(Crew.WORDS)
+        self.address = int(self._words.ctypes.data)
+        self._bells: list[_Bell] = []
+        call = _kernel(toolchain, "help", HELP, 2).bind()
+        self.wake = _waker(self._bells, count, self._words, call)
+        self._words[Crew.WAKE] = id(self.wake)
+        self._reset()
+        weakref.finalize(self, _dismiss, self._bells)
+        if hasattr(os, "register_at_fork"):
+            reset = weakref.WeakMethod(self._reset)
+            os.register_at_fork(after_in_child=lambda: _call(reset()))
+
+    def _reset(self) -> None:
+        """Nobody is awake: at the start, and in a child process, which has no such threads."""
+        self._bells.clear()
+        self._words[[Crew.BUSY, Crew.STATE]] = 0
+        self._words[Crew.SLEEPING] = self.count
+
+
+def _call(function: Callable[[], None] | None) -> None:
+    if function is not None:
+        function()
+
+
+def _waker(
+    bells: list[_Bell], count: int, shared: Words, call: Callable[[int, int], int]
+) -> Callable[[], None]:
+    def wake() -> None:
+        try:
+            while len(bells) < count:
+                bell: _Bell = SimpleQueue()
+                bells.append(bell)
+                arguments = (bell, shared, call, len(bells))
+                threading.Thread(
+                    target=_serve, args=arguments, name="staticflow-helper", daemon=True
+                ).start()
+        except RuntimeError:  # no more threads: the caller does it all
+            return
+        for bell in bells:
+            bell.put(True)
+
+    return wake
+
+
+def _serve(bell: _Bell, shared: Words, call: Callable[[int, int], Any], number: int) -> None:
+    address = int(shared.ctypes.data)
+    while bell.get():
+        call(address, number)
+
+
+def _dismiss(bells: list[_Bell]) -> None:
+    for bell in bells:
+        bell.put(False)
