@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from staticflow.compile import Compiled, compile_graph
 from staticflow.cost import estimate
 from staticflow.dims import Dim, evaluate, names_of
+from staticflow.emit import HEADER
 from staticflow.feeds import bind_sizes
 from staticflow.graph import Hyper, Node, leaves
 from staticflow.native import array_call
 from staticflow.native.array_call import Bound, Input, Output, Owner, PythonCall, Worker
-from staticflow.native.crew import Helpers
+from staticflow.native.crew import SPIN_NS, SPINS, Helpers
 from staticflow.native.worker_tables import Words, words
 from staticflow.program import Frame, Program
 
@@ -37,7 +38,7 @@ PIECE_NS = 40e3
 PIECES_PER_THREAD = 4
 CACHE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 18
-ROWS_MULTIPLE = 16
+ROWS_MULTIPLE = 8
 
 
 def compile_rows(nodes: Sequence[Node], inputs: Sequence[Node]) -> tuple[Compiled, str]:
@@ -207,6 +208,8 @@ class Direct:
         table[Bound.ARRAY_COUNT] = len(arrays) + len(self.outputs)
         if pieces.threads > 1 and self.helpers is not None:
             table[Bound.CREW] = self.helpers.address
+            piece_ns = pieces.nanoseconds * pieces.piece / pieces.rows
+            table[Bound.PATIENCE] = SPINS + int(2 * piece_ns / SPIN_NS)
         return _Tables(table, [dims, shapes, shape_memory, slots, workers, frames], pieces)
 
     def _shapes(self, env: Mapping[str, int]) -> tuple[Words, list[Array]]:
@@ -220,8 +223,6 @@ class Direct:
         return shapes, kept
 
     def _slots(self, env: Mapping[str, int]) -> Words:
-        from staticflow.emit import HEADER
-
         buffers = [self.program.leaves.get(node) for node in self.inputs]
         buffers += self.program.compiled.output_buffers
         slots = words(2 * len(buffers))

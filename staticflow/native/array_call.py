@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.native.crew import WAKE_AFTER_NS, Crew, share
+from staticflow.native.crew import Crew, share, wake
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain
 
@@ -66,7 +66,7 @@ class Bound(IntEnum):
     SHAPES = 2  # address of an `Output` for each
     STEP = 3  # i64 step(i64 T, i64 S)
     WORKERS = 4  # address of a `Worker` for each thread
-    SLOTS = 5  # address of (entry of T, row bytes) for each input, then for each output; entry or -1
+    SLOTS = 5  # address of (entry of T or -1, row bytes) for each input, then for each output
     KEEP_GIL = 6
     CREW = 7  # 0: the caller does it alone
     ROWS = 8
@@ -75,6 +75,7 @@ class Bound(IntEnum):
     RESULT = 11
     INPUT_COUNT = 12
     ARRAY_COUNT = 13  # inputs and outputs
+    PATIENCE = 14  # how often to look whether helpers are done before giving way
     HELD = 16  # the arrays of the call under way
     NEXT = 64  # the first row that nobody has taken, on a line of its own
     WORDS = 80
@@ -144,13 +145,15 @@ def find(owner):
 
 WORK = '''
 def work(table, worker):
-    """Take pieces of the rows until none is left."""
+    """Take pieces of the rows until none is left; gives how many it took."""
     b = i8ptr(table)
     own = i8ptr(b[BOUND_WORKERS] + 8 * WORKER_WORDS * worker)
+    taken = 0
     while True:
         first = atomic_add(table + 8 * BOUND_NEXT, b[BOUND_PIECE])
         if first >= b[BOUND_ROWS] and first > 0:
-            return b[BOUND_RESULT]
+            return taken
+        taken += 1
         last = first + b[BOUND_PIECE] > b[BOUND_ROWS]
         T = own[WORKER_LAST_T] if last else own[WORKER_T]
         S = own[WORKER_LAST_S] if last else own[WORKER_S]
@@ -187,36 +190,17 @@ def run(bound, work):
     b[BOUND_RESULT] = 0
     b[BOUND_NEXT] = 0
     if b[BOUND_KEEP_GIL] != 0:
-        return call2(work, bound, 0)
+        call2(work, bound, 0)
+        return b[BOUND_RESULT]
     state = PyEval_SaveThread()
     crew = b[BOUND_CREW]
     if crew != 0 and swap_if_zero(crew + 8 * CREW_BUSY, 1) == 0:
-        share(crew, work, bound)
+        share(crew, work, bound, b[BOUND_NANOSECONDS], b[BOUND_PATIENCE])
         store_release(crew + 8 * CREW_BUSY, 0)
     else:
         call2(work, bound, 0)
     PyEval_RestoreThread(state)
     return b[BOUND_RESULT]
-'''
-
-WAKE = '''
-def wake(bound):
-    """Wake the helpers if they sleep and enough work has gone without them; 0 for an exception."""
-    b = i8ptr(bound)
-    if b[BOUND_CREW] == 0:
-        return 1
-    c = i8ptr(b[BOUND_CREW])
-    if c[CREW_SLEEPING] == 0:
-        return 1
-    c[CREW_UNHELPED_NS] += b[BOUND_NANOSECONDS]
-    if c[CREW_UNHELPED_NS] < WAKE_AFTER_NS:
-        return 1
-    c[CREW_UNHELPED_NS] = 0
-    nothing = PyObject_CallNoArgs(c[CREW_WAKE])
-    if nothing == 0:
-        return 0
-    Py_DecRef(nothing)
-    return 1
 '''
 
 CALL = '''
@@ -235,7 +219,9 @@ def call(self, feeds):
         b[BOUND_HELD + k] = o[OWNER_GIVEN + k]
         Py_IncRef(b[BOUND_HELD + k])
     answer = 0
-    if wake(bound) != 0 and results(owner, bound) != 0:
+    crew = b[BOUND_CREW]
+    awake = wake(crew, b[BOUND_NANOSECONDS]) if crew != 0 else 1
+    if awake != 0 and results(owner, bound) != 0:
         failed = run(bound, o[OWNER_WORK])
         count = o[OWNER_OUTPUT_COUNT]
         if failed != 0:
@@ -267,7 +253,6 @@ _PYTHON = {
     "PyTuple_SetItem": Signature("i4", ("i8", "i8", "i8")),
     "PyEval_SaveThread": Signature("i8", ()),
     "PyEval_RestoreThread": Signature("", ("i8",)),
-    "PyObject_CallNoArgs": Signature("i8", ("i8",)),
 }
 
 
@@ -277,7 +262,7 @@ def _names() -> Mapping[str, object]:
         "CREW": Crew,
     }  # fmt: skip
     named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
-    return {**named, "PLAIN_FLAGS": PLAIN_FLAGS, "WAKE_AFTER_NS": WAKE_AFTER_NS}
+    return {**named, "PLAIN_FLAGS": PLAIN_FLAGS}
 
 
 def _kernel(
@@ -310,7 +295,7 @@ def call(toolchain: Toolchain) -> NativeFunction:
         given=_kernel(toolchain, "given", GIVEN, 2).external,
         find=_kernel(toolchain, "find", FIND, 1).external,
         results=_kernel(toolchain, "results", RESULTS, 2).external,
-        wake=_kernel(toolchain, "wake", WAKE, 1).external,
+        wake=wake(toolchain).external,
     )  # fmt: skip
 
 
@@ -329,9 +314,10 @@ class PythonCall:
 
     def __init__(self, address: int, owner: Any) -> None:
         self._definition = _MethodDef(b"run", address, _ONE_ARGUMENT, None)
-        make = ctypes.pythonapi.PyCFunction_NewEx
-        make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object,
-                                                         ctypes.c_void_p)  # fmt: skip
+        address_type, object_type = ctypes.c_void_p, ctypes.py_object
+        make = ctypes.PYFUNCTYPE(object_type, address_type, object_type, address_type)(
+            ("PyCFunction_NewEx", ctypes.pythonapi)
+        )
         self.function = make(ctypes.addressof(self._definition), owner, None)
 
 
@@ -343,8 +329,9 @@ def empty_address() -> int:
             table = importlib.import_module(module)._ARRAY_API
         except (ImportError, AttributeError):
             continue
-        get = ctypes.pythonapi.PyCapsule_GetPointer
-        get.restype, get.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+        get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+            ("PyCapsule_GetPointer", ctypes.pythonapi)
+        )
         functions = ctypes.cast(get(table, None), ctypes.POINTER(ctypes.c_void_p))
         return int(functions[EMPTY_ENTRY] or 0)
     return 0

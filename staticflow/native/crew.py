@@ -5,7 +5,9 @@
 
 A helper that is late, or never comes, costs nothing: the caller takes the pieces that are left. For
 some ten microseconds after a call helpers look out for the next one, then they sleep. Waking them
-costs about as much as a short call, so it is only done once enough work has gone without help.
+costs about as much as a short call, so it is only done once enough work has gone without help; more
+work each time that they came too late to help, as they do when the other cores are busy. A helper
+that loses its core in the middle of a piece makes its caller wait; after that the crew rests.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from enum import IntEnum
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
-from staticflow.native.objects import KernelSource, NativeFunction, Signature
+from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker_tables import Words, words
 
 SPINS = 4000  # some 60 us: about as long as it takes to wake a thread
-WAKE_AFTER_NS = 100_000  # of work that a helper could have shared
+SPIN_NS = 15
+WAKE_AFTER_NS, WAKE_AFTER_MOST_NS = 100_000, 20_000_000  # of work that went without help
+REST_NS, REST_MOST_NS = 2_000_000, 200_000_000  # of work without help, after a helper was lost
 OPEN = 1 << 32
 
 
@@ -38,6 +42,10 @@ class Crew(IntEnum):
     TURN = 50  # counts the calls
     UNHELPED_NS = 51
     WAKE = 52  # address of the Python callable that wakes the helpers
+    WAKE_AFTER = 53
+    RESTING_NS = 54  # of work left to do without help
+    REST = 55  # the length of the last rest
+    HELPED = 56  # pieces that helpers have done
     WORDS = 64
 
 
@@ -53,7 +61,7 @@ def help(crew, number):
         if load_acquire(crew + 8 * STATE) >= OPEN and c[TURN] != turn:
             if atomic_add(crew + 8 * STATE, 1) >= OPEN:
                 turn = c[TURN]
-                call2(c[JOB], c[TABLE], number)
+                atomic_add(crew + 8 * HELPED, call2(c[JOB], c[TABLE], number))
                 spins = 0
             atomic_add(crew + 8 * STATE, -1)
         else:
@@ -63,36 +71,71 @@ def help(crew, number):
 '''
 
 SHARE = '''
-def share(crew, job, table):
+def share(crew, job, table, nanoseconds, patience):
     """Do a job together with the helpers that are awake."""
     c = i8ptr(crew)
+    if c[RESTING_NS] > 0:
+        c[RESTING_NS] -= nanoseconds
+        return call2(job, table, 0)
     c[JOB] = job
     c[TABLE] = table
     c[TURN] += 1
+    helped = c[HELPED]
     atomic_add(crew + 8 * STATE, OPEN)
-    result = call2(job, table, 0)
+    pieces = call2(job, table, 0)
     atomic_add(crew + 8 * STATE, -OPEN)
     spins = 0
     while load_acquire(crew + 8 * STATE) != 0:
         spins += 1
-        if spins < SPINS:
+        if spins < patience:
             pause()
         else:
             yield_processor()
-    return result
+    if spins > patience:
+        c[REST] = min(max(2 * c[REST], FIRST_REST_NS), REST_MOST_NS)
+        c[RESTING_NS] = c[REST]
+    elif c[HELPED] != helped:
+        c[REST] = c[REST] // 2
+        c[WAKE_AFTER] = WAKE_AFTER_NS
+    return pieces
+'''
+
+WAKE = '''
+def wake(crew, nanoseconds):
+    """Wake the helpers if they sleep and enough work has gone without them; 0 for an exception."""
+    c = i8ptr(crew)
+    if c[SLEEPING] == 0 or c[RESTING_NS] > 0:
+        return 1
+    c[UNHELPED_NS] += nanoseconds
+    if c[UNHELPED_NS] < c[WAKE_AFTER]:
+        return 1
+    c[UNHELPED_NS] = 0
+    c[WAKE_AFTER] = min(2 * c[WAKE_AFTER], WAKE_AFTER_MOST_NS)
+    nothing = PyObject_CallNoArgs(c[WAKE])
+    if nothing == 0:
+        return 0
+    Py_DecRef(nothing)
+    return 1
 '''
 
 
 def _names() -> Mapping[str, object]:
-    return {**{entry.name: int(entry) for entry in Crew}, "SPINS": SPINS, "OPEN": OPEN}
+    constants = {
+        "SPINS": SPINS, "OPEN": OPEN, "WAKE_AFTER_NS": WAKE_AFTER_NS, "REST_MOST_NS": REST_MOST_NS,
+        "WAKE_AFTER_MOST_NS": WAKE_AFTER_MOST_NS, "FIRST_REST_NS": REST_NS,
+    }  # fmt: skip
+    return {**{entry.name: int(entry) for entry in Crew}, **constants}
 
 
-def _kernel(toolchain: Toolchain, name: str, source: str, arguments: int) -> NativeFunction:
+def _kernel(
+    toolchain: Toolchain, name: str, source: str, arguments: int, **externals: External
+) -> NativeFunction:
     return toolchain.kernel(
         KernelSource(
             name=name,
             source=source,
             signature=Signature("i8", ("i8",) * arguments),
+            externals=externals,
             namespace=_names,
             namespace_key=(str(sorted(_names().items())),),
             noalias=False,
@@ -101,8 +144,17 @@ def _kernel(toolchain: Toolchain, name: str, source: str, arguments: int) -> Nat
 
 
 def share(toolchain: Toolchain) -> NativeFunction:
-    """The caller's part: i64 share(i64 crew, i64 job, i64 table)."""
-    return _kernel(toolchain, "share", SHARE, 3)
+    """The caller's part: i64 share(crew, job, table, nanoseconds, patience), all i64."""
+    return _kernel(toolchain, "share", SHARE, 5)
+
+
+def wake(toolchain: Toolchain) -> NativeFunction:
+    """To be called before, with the GIL: i64 wake(i64 crew, i64 nanoseconds)."""
+    return _kernel(
+        toolchain, "wake", WAKE, 2,
+        Py_DecRef=External("Py_DecRef", Signature("", ("i8",))),
+        PyObject_CallNoArgs=External("PyObject_CallNoArgs", Signature("i8", ("i8",))),
+    )  # fmt: skip
 
 
 _Bell: TypeAlias = "SimpleQueue[bool]"
@@ -130,6 +182,7 @@ class Helpers:
         self._bells.clear()
         self._words[[Crew.BUSY, Crew.STATE]] = 0
         self._words[Crew.SLEEPING] = self.count
+        self._words[Crew.WAKE_AFTER] = WAKE_AFTER_NS
 
 
 def _call(function: Callable[[], None] | None) -> None:
