@@ -123,6 +123,7 @@ def profile_session(session: Session, feeds: Mapping[Any, Any], repeat: int) -> 
     rows = profile_program(trainer.programs.forward, frames["whole"], repeat)
     if trainer.programs.update is not None:
         rows += profile_program(trainer.programs.update, frames["update"], repeat)
+    trainer.release()
     for name, array in kept.items():
         session.params[name][...] = array
     for name, array in slots.items():

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.checks import IndexLimit, check_indices, check_loss, index_limits, label_names
+from staticflow.checks import IndexLimit, check_indices, check_labels, check_loss, index_limits, label_names
 from staticflow.direct import Direct, compile_rows
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import (
@@ -350,18 +350,16 @@ class Session:
                 do="use it in the loss, or declare it with trainable=False",
             )
 
-    def trainer(
-        self, batch: str, env: Mapping[str, int], whole: Mapping[str, Array], threads: int
-    ) -> Trainer:
+    def trainer(self, batch: str, env: Mapping[str, int], threads: int) -> Trainer:
         """The training step for one set of sizes, from the last few used."""
         programs = self._step_programs(batch)
-        key = (batch, tuple(sorted(env.items())), threads, tuple(id(a) for a in whole.values()))
+        key = (batch, tuple(sorted(env.items())), threads)
         if key not in self._trainers:
             while len(self._trainers) >= MAX_TRAINERS:
                 self._trainers.pop(next(iter(self._trainers)))
             make = CheckedTrainer if self.check_numerics else Trainer
             self._trainers[key] = make(
-                programs, self._params, self._states, self._slots, self._extras, env, whole,
+                programs, self._params, self._states, self._slots, self._extras, env,
                 1 if self.check_numerics else threads, self._toolchain, self._lr, self._seed_cell,
             )  # fmt: skip
         return self._trainers[key]
@@ -406,7 +404,9 @@ class Session:
         """One training step on one batch; returns its loss (before the update)."""
         self._require_optimizer("step")
         with self._lock:
-            return self._run_batch(feeds, batch_axis, train=True)[1][0]
+            trainer, (loss, *_) = self._run_batch(feeds, batch_axis, train=True)
+            trainer.release()
+            return loss
 
     def gradients(
         self, feeds: Mapping[Any, Any], batch_axis: str | None = None
@@ -414,6 +414,7 @@ class Session:
         """The gradients of the loss by parameter name, on one batch; changes nothing."""
         with self._lock:
             trainer, _ = self._run_batch(feeds, batch_axis, train=False)
+            trainer.release()
             return trainer.gradients()
 
     def _run_batch(
@@ -422,12 +423,17 @@ class Session:
         assert self.loss is not None or self._step_programs("") is not None
         inputs = self.training_inputs
         arrays, env = self.checked(inputs, match_feeds(inputs, feeds))
+        if train:
+            check_labels(self.labels, arrays)
         batch = leading_dimension(inputs, batch_axis) if env else ""
-        trainer = self.trainer(batch, env, {}, threads=1)
+        trainer = self.trainer(batch, env, threads=1)
         if self.optimizer is not None:
             self._lr[0] = self.optimizer.base_lr
         try:
             return trainer, trainer.single(self._pool, arrays, self.step_count, train)
+        except BaseException:
+            trainer.release()
+            raise
         finally:  # an interrupt may come before or after the update
             self.step_count += trainer.sync.done if train else 0
 
