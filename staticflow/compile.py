@@ -20,11 +20,13 @@ from staticflow.layout import lay_out, place_assemblies
 from staticflow.loop_passes import drop_unused, map_bodies, merge_scans, separate_bodies, settle
 from staticflow.memory import MemoryPlan, plan_memory
 from staticflow.op import Op
+from staticflow.order import results_early
 from staticflow.placement import Placement, place
 from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
 from staticflow.schedule import Step, schedule
 from staticflow.simplify import resolve_mode, simplify
+from staticflow.takeover import take_over
 
 PIPELINE = (
     (resolve_mode, "choose between what training and what inference computes"),
@@ -38,7 +40,9 @@ PIPELINE = (
     (prepare, "copy where strides, assemblies or outputs demand it; sizes become classes"),
     (fuse, "group nodes that share loops into kernels"),
     (recompute, "compute cheap values where they are read, and group again"),
+    (results_early, "compute a result that nothing reads when its operands are there"),
     (lay_out, "give buffers to what leaves a kernel"),
+    (take_over, "let a value lie where an operand lay that nothing reads any more"),
     (schedule, "lower kernels to loop nests, in execution order"),
     (plan_memory, "give temporaries a slot in one arena"),
     (driver_source, "print kernels and driver as Numba source"),
@@ -84,10 +88,11 @@ def compile_graph(
     )
     g, roots = prepare(roots)
     g, roots = prepare(recompute(fuse(g), roots))
-    groups = fuse(g)
+    groups = results_early(fuse(g))
     stored = stored_nodes(groups, roots)
     layout = lay_out(g, groups, roots)
     place_assemblies(layout)
+    take_over(layout, groups)
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.sharded_of(g)) + late
     memory = plan_memory(layout.buffers, steps)

@@ -68,7 +68,9 @@ def _runs(session: Session) -> Iterator[str]:
 
 def _memory(program: Program) -> list[str]:
     plan = program.compiled.memory
-    lines = [f"  slot {i}: {size} bytes" for i, size in enumerate(plan.slots)]
+    lines = [
+        f"  slot {i}: {' or '.join(map(str, sizes))} bytes" for i, sizes in enumerate(plan.slots)
+    ]
     for buffer, slot in plan.slot_of.items():
         first, last = plan.live[buffer]
         node = program.compiled.layout.buffers[buffer].node

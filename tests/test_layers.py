@@ -25,7 +25,8 @@ LAYERS: dict[str, set[str]] = {
     },
     "graph to loops": {
         "buffers", "compile", "cost", "demands", "donate", "emit", "fuse", "layout", "loops",
-        "lower", "memory", "placement", "prepare", "recompute", "schedule",
+        "lower", "memory", "order", "placement", "prepare", "recompute", "schedule",
+        "takeover",
     },
     "programs": {
         "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",
