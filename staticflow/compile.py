@@ -92,15 +92,13 @@ def compile_graph(
     stored = stored_nodes(groups, roots)
     layout = lay_out(g, groups, roots)
     place_assemblies(layout)
-    take_over(layout, groups)
+    take_over(layout, groups, outputs=not donations)
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.sharded_of(g)) + late
     memory = plan_memory(layout.buffers, steps)
     driver = driver_source(name, steps, layout.buffers)
     buffers = tuple(layout.of(root).buffer for root in roots)
-    return Compiled(
-        tuple(roots), g, layout, tuple(steps), memory, driver, placement, buffers
-    )
+    return Compiled(tuple(roots), g, layout, tuple(steps), memory, driver, placement, buffers)
 
 
 def simplify_all(roots: Sequence[Node], training: bool) -> list[Node]:

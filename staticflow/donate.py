@@ -54,7 +54,8 @@ def sound(
             if home[node] > home[root]:
                 return False
             if home[node] == home[root]:
-                same_place = not views and group.level[node] == group.level[root]
+                same_place = not views and node.op.kind is not Kind.GATHER
+                same_place = same_place and group.level[node] == group.level[root]
                 if not same_place or group.stage[node] > group.stage[root]:
                     return False
     return True

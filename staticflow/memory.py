@@ -43,9 +43,7 @@ class MemoryPlan:
         return offsets, total
 
 
-def live_ranges(
-    steps: Sequence[Step], buffers: Sequence[Buffer]
-) -> dict[int, tuple[int, int]]:
+def live_ranges(steps: Sequence[Step], buffers: Sequence[Buffer]) -> dict[int, tuple[int, int]]:
     """The first and last step that touches each buffer.
 
     The steps of a loop's body count one by one. What the body shares with the rest of the program
@@ -120,9 +118,7 @@ def plan_memory(buffers: Sequence[Buffer], steps: Sequence[Step]) -> MemoryPlan:
             slots[slot].append(size)
         free_from[slot] = last + 1
         slot_of[index] = slot
-    return MemoryPlan(
-        tuple(map(tuple, slots)), slot_of, {i: ranges[i] for i in temporary}
-    )
+    return MemoryPlan(tuple(map(tuple, slots)), slot_of, {i: ranges[i] for i in temporary})
 
 
 def _degree(size: AnyDim) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from staticflow.fuse import Group
-from staticflow.graph import Node, through_views
+from staticflow.graph import Node, Part, through_views
 from staticflow.op import Kind
 
 
@@ -36,7 +36,9 @@ def results_early(groups: Sequence[Group]) -> list[Group]:
 
 
 def _roots(node: Node) -> list[Node]:
-    return [through_views(x)[0] for x in node.inputs]
+    """What a node reads, behind views; a value of a loop is the loop's."""
+    roots = [through_views(x)[0] for x in node.inputs]
+    return [root.inputs[0] if isinstance(root.op, Part) else root for root in roots]
 
 
 def _moves(group: Group, i: int, operands: Sequence[set[int]], used: set[int]) -> bool:

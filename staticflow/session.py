@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.checks import IndexLimit, check_indices, check_labels, check_loss, index_limits, label_names
+from staticflow.checks import (
+    IndexLimit,
+    check_indices,
+    check_labels,
+    check_loss,
+    index_limits,
+    label_names,
+)
 from staticflow.direct import Direct, compile_rows
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import (

@@ -20,18 +20,24 @@ from staticflow.graph import Node, through_views
 from staticflow.op import Access, Kind
 
 
-def take_over(layout: Layout, groups: Sequence[Group]) -> None:
-    """Redirect values of the program's elementwise kernels into the memory of their operands."""
+def take_over(layout: Layout, groups: Sequence[Group], outputs: bool) -> None:
+    """Redirect values of the program's elementwise kernels into the memory of their operands.
+
+    With `outputs`, the operands of an output lie in the output's memory before it does.
+    """
     home = {node: i for i, group in enumerate(groups) for node in group.nodes}
-    holder = {  # the value that a temporary buffer holds at this point
-        buffer.index: buffer.node for buffer in layout.buffers if buffer.role == "temp"
+    shared = _shared(layout)
+    holder = {  # the value that a temporary buffer of its own holds at this point
+        buffer.index: buffer.node
+        for buffer in layout.buffers
+        if buffer.role in _roles(outputs) and buffer.index not in shared
     }
     for group in groups:
         if group.kind is not Kind.MAP:
             continue
         for node in group.nodes:
             own = layout.access.get(node)
-            if own is None or holder.get(own.buffer) is not node or not _alone(node, layout):
+            if own is None or holder.get(own.buffer) is not node:
                 continue
             for source in _operands(node, group):
                 old = layout.access.get(source)
@@ -39,12 +45,27 @@ def take_over(layout: Layout, groups: Sequence[Group]) -> None:
                     old is not None
                     and source in home
                     and holder.get(old.buffer) is source
+                    and layout.buffers[old.buffer].role == "temp"
                     and _fits(old, own, source, node, layout)
                     and sound(source, node, groups, home, layout)
                 ):
+                    if layout.buffers[own.buffer].role == "output":
+                        old = _move(layout, old.buffer, own)
                     layout.access[node] = old
                     holder[old.buffer] = node
                     break
+
+
+def _roles(outputs: bool) -> tuple[str, ...]:
+    return ("temp", "output") if outputs else ("temp",)
+
+
+def _move(layout: Layout, buffer: int, new: Access) -> Access:
+    """Let all that lies in a buffer lie in another one."""
+    for node, access in layout.access.items():
+        if access.buffer == buffer:
+            layout.access[node] = new
+    return new
 
 
 def _operands(node: Node, group: Group) -> list[Node]:
@@ -74,9 +95,10 @@ def _fits(old: Access, own: Access, source: Node, node: Node, layout: Layout) ->
     )
 
 
-def _alone(node: Node, layout: Layout) -> bool:
-    """Whether nothing else has been told yet where the node lies: no view, no loop."""
-    buffer = layout.access[node].buffer
-    if any(b.moving is not None and b.moving.base == buffer for b in layout.buffers):
-        return False
-    return sum(access.buffer == buffer for access in layout.access.values()) == 1
+def _shared(layout: Layout) -> set[int]:
+    """The buffers that several nodes lie in: parts of an assembly, values of a loop."""
+    seen: set[int] = set()
+    shared = {b.moving.base for b in layout.buffers if b.moving is not None}
+    for access in layout.access.values():
+        (shared if access.buffer in seen else seen).add(access.buffer)
+    return shared
