@@ -298,8 +298,8 @@ class Trainer:
         self.kept = [*data.values(), *whole.values()]
         for name, array in whole.items():
             node = self.programs.inputs[name]
-            for frame in self._frames() if node in leaves else ():
-                frame.bind(leaves[node], array.ctypes.data)
+            for each in self._frames() if node in leaves else ():
+                each.bind(leaves[node], array.ctypes.data)
         for index, memory in enumerate(self.shards):
             rows = max(self.split(self.rows, index)[1] - self.split(self.rows, index)[0], 1)
             entries = []

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.native.crew import Crew, share, wake
+from staticflow.native.crew import Crew, finish, offer, wake
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain
 
@@ -185,22 +185,26 @@ def results(owner, bound):
 
 RUN = '''
 def run(bound, work):
-    """Run the program, with helpers where there are any and they are free."""
+    """Run the program, with helpers where there are any and they are free; -1: an exception."""
     b = i8ptr(bound)
     b[BOUND_RESULT] = 0
     b[BOUND_NEXT] = 0
     if b[BOUND_KEEP_GIL] != 0:
         call2(work, bound, 0)
         return b[BOUND_RESULT]
-    state = PyEval_SaveThread()
     crew = b[BOUND_CREW]
-    if crew != 0 and swap_if_zero(crew + 8 * CREW_BUSY, 1) == 0:
-        share(crew, work, bound, b[BOUND_NANOSECONDS], b[BOUND_PATIENCE])
-        store_release(crew + 8 * CREW_BUSY, 0)
-    else:
-        call2(work, bound, 0)
+    offered = 0
+    awake = 1
+    if crew != 0:
+        offered = offer(crew, work, bound, b[BOUND_NANOSECONDS])
+        if offered != 0:
+            awake = wake(crew, b[BOUND_NANOSECONDS])
+    state = PyEval_SaveThread()
+    call2(work, bound, 0)
+    if offered != 0:
+        finish(crew, b[BOUND_PATIENCE])
     PyEval_RestoreThread(state)
-    return b[BOUND_RESULT]
+    return b[BOUND_RESULT] if awake != 0 else -1
 '''
 
 CALL = '''
@@ -219,16 +223,15 @@ def call(self, feeds):
         b[BOUND_HELD + k] = o[OWNER_GIVEN + k]
         Py_IncRef(b[BOUND_HELD + k])
     answer = 0
-    crew = b[BOUND_CREW]
-    awake = wake(crew, b[BOUND_NANOSECONDS]) if crew != 0 else 1
-    if awake != 0 and results(owner, bound) != 0:
+    if results(owner, bound) != 0:
         failed = run(bound, o[OWNER_WORK])
         count = o[OWNER_OUTPUT_COUNT]
         if failed != 0:
             for k in range(count):
                 Py_DecRef(b[BOUND_HELD + inputs + k])
-            answer = o[OWNER_NONE]
-            Py_IncRef(answer)
+            if failed != -1:
+                answer = o[OWNER_NONE]
+                Py_IncRef(answer)
         elif count == 1:
             answer = b[BOUND_HELD + inputs]
         else:
@@ -289,13 +292,15 @@ def work(toolchain: Toolchain) -> NativeFunction:
 
 def call(toolchain: Toolchain) -> NativeFunction:
     """The C function behind a `PythonCall`."""
-    run = _kernel(toolchain, "run", RUN, 2, share=share(toolchain).external)
+    run = _kernel(
+        toolchain, "run", RUN, 2, offer=offer(toolchain).external,
+        wake=wake(toolchain).external, finish=finish(toolchain).external,
+    )  # fmt: skip
     return _kernel(
         toolchain, "call", CALL, 2, run=run.external,
         given=_kernel(toolchain, "given", GIVEN, 2).external,
         find=_kernel(toolchain, "find", FIND, 1).external,
         results=_kernel(toolchain, "results", RESULTS, 2).external,
-        wake=wake(toolchain).external,
     )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ class Crew(IntEnum):
     RESTING_NS = 54  # of work left to do without help
     REST = 55  # the length of the last rest
     HELPED = 56  # pieces that helpers have done
+    HELPED_BEFORE = 57  # this call
     WORDS = 64
 
 
@@ -70,19 +71,28 @@ def help(crew, number):
     return 0
 '''
 
-SHARE = '''
-def share(crew, job, table, nanoseconds, patience):
-    """Do a job together with the helpers that are awake."""
+OFFER = '''
+def offer(crew, job, table, nanoseconds):
+    """Let helpers take pieces of a job; 0 if the crew is busy or rests."""
     c = i8ptr(crew)
+    if swap_if_zero(crew + 8 * BUSY, 1) != 0:
+        return 0
     if c[RESTING_NS] > 0:
         c[RESTING_NS] -= nanoseconds
-        return call2(job, table, 0)
+        store_release(crew + 8 * BUSY, 0)
+        return 0
     c[JOB] = job
     c[TABLE] = table
     c[TURN] += 1
-    helped = c[HELPED]
+    c[HELPED_BEFORE] = c[HELPED]
     atomic_add(crew + 8 * STATE, OPEN)
-    pieces = call2(job, table, 0)
+    return 1
+'''
+
+FINISH = '''
+def finish(crew, patience):
+    """Let nobody in any more, and wait for the helpers inside."""
+    c = i8ptr(crew)
     atomic_add(crew + 8 * STATE, -OPEN)
     spins = 0
     while load_acquire(crew + 8 * STATE) != 0:
@@ -94,10 +104,11 @@ def share(crew, job, table, nanoseconds, patience):
     if spins > patience:
         c[REST] = min(max(2 * c[REST], FIRST_REST_NS), REST_MOST_NS)
         c[RESTING_NS] = c[REST]
-    elif c[HELPED] != helped:
+    elif c[HELPED] != c[HELPED_BEFORE]:
         c[REST] = c[REST] // 2
         c[WAKE_AFTER] = WAKE_AFTER_NS
-    return pieces
+    store_release(crew + 8 * BUSY, 0)
+    return 0
 '''
 
 WAKE = '''
@@ -143,13 +154,21 @@ def _kernel(
     )
 
 
-def share(toolchain: Toolchain) -> NativeFunction:
-    """The caller's part: i64 share(crew, job, table, nanoseconds, patience), all i64."""
-    return _kernel(toolchain, "share", SHARE, 5)
+def offer(toolchain: Toolchain) -> NativeFunction:
+    """The caller's part, before it works itself: i64 offer(crew, job, table, nanoseconds)."""
+    return _kernel(toolchain, "offer", OFFER, 4)
+
+
+def finish(toolchain: Toolchain) -> NativeFunction:
+    """The caller's part, after `offer` and its own work: i64 finish(crew, patience)."""
+    return _kernel(toolchain, "finish", FINISH, 2)
 
 
 def wake(toolchain: Toolchain) -> NativeFunction:
-    """To be called before, with the GIL: i64 wake(i64 crew, i64 nanoseconds)."""
+    """To be called after `offer`, with the GIL: i64 wake(crew, nanoseconds).
+
+    Not before: a helper that gets the caller's core must find work, or it has looked out in vain.
+    """
     return _kernel(
         toolchain, "wake", WAKE, 2,
         Py_DecRef=External("Py_DecRef", Signature("", ("i8",))),
