@@ -22,11 +22,13 @@ from staticflow.loop_passes import drop_unused, map_bodies, merge_scans, separat
 from staticflow.memory import MemoryPlan, plan_memory
 from staticflow.narrow import narrow
 from staticflow.op import Op
+from staticflow.order import results_early
 from staticflow.placement import Placement, place
 from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
 from staticflow.schedule import Step, schedule
 from staticflow.simplify import resolve_mode, simplify
+from staticflow.takeover import take_over
 from staticflow.widen import widen_steps
 
 PIPELINE = (
@@ -42,7 +44,9 @@ PIPELINE = (
     (prepare, "copy where strides, assemblies or outputs demand it; sizes become classes"),
     (fuse, "group nodes that share loops into kernels"),
     (recompute, "compute cheap values where they are read, and group again"),
+    (results_early, "compute a result that nothing reads when its operands are there"),
     (lay_out, "give buffers to what leaves a kernel"),
+    (take_over, "let a value lie where an operand lay that nothing reads any more"),
     (schedule, "lower kernels to loop nests, in execution order"),
     (widen_steps, "put narrow rows side by side, as many as fill vectors"),
     (defer, "mark the gradients that shards can make in parts instead of adding up"),
@@ -91,10 +95,11 @@ def compile_graph(
     )
     g, roots = prepare(roots)
     g, roots = prepare(recompute(fuse(g), roots))
-    groups = fuse(g)
+    groups = results_early(fuse(g))
     stored = stored_nodes(groups, roots)
     layout = lay_out(g, groups, roots)
     place_assemblies(layout)
+    take_over(layout, groups, outputs=not donations)
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.split_draws(g)) + late
     steps = defer(widen_steps(steps), layout, roots, placement)

@@ -36,16 +36,20 @@ def defer(
         if at == PARTIAL
     }
     alone = {b for b in partial if written[b] == 1 and b not in read}
-    return [
-        replace(step, late=_can_wait(step, alone, layout.buffers))
-        if isinstance(step, ProductStep)
-        else step
-        for step in steps
-    ]
+    marked: list[Step] = []
+    changed: set[int] = set()  # by the steps that follow
+    for step in reversed(steps):
+        if isinstance(step, ProductStep):
+            step = replace(step, late=_can_wait(step, alone, changed, layout.buffers))
+        marked.append(step)
+        changed |= step.writes
+    return marked[::-1]
 
 
-def _can_wait(step: ProductStep, alone: set[int], buffers: Sequence[Buffer]) -> bool:
-    if step.batch or step.c.place[0] not in alone:
+def _can_wait(
+    step: ProductStep, alone: set[int], changed: set[int], buffers: Sequence[Buffer]
+) -> bool:
+    if step.batch or step.c.place[0] not in alone or step.reads & changed:
         return False
     in_place = all(buffers[b].moving is None for b in step.reads)
     return in_place and step.c.place[1] == 0 and step.c.row == step.n

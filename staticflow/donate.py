@@ -30,7 +30,7 @@ def donate(
             layout.buffers[own.buffer] = replace(layout.buffers[own.buffer], node=leaf, role="leaf")
             continue
         target = layout.access[leaf]
-        if not views and _sound(leaf, root, groups, home, layout):
+        if not views and sound(leaf, root, groups, home, layout):
             layout.access[root] = replace(target, shape=own.shape, strides=own.strides)
         else:
             temp = layout.buffers[own.buffer]
@@ -39,9 +39,10 @@ def donate(
     return late
 
 
-def _sound(
+def sound(
     leaf: Node, root: Node, groups: Sequence[Group], home: Mapping[Node, int], layout: Layout
 ) -> bool:
+    """Whether `root` may be written where `leaf` lies: every read of that has happened."""
     group = groups[home[root]]
     if group.kind is not Kind.MAP or root.op.kind is not Kind.MAP:
         return False
@@ -53,7 +54,8 @@ def _sound(
             if home[node] > home[root]:
                 return False
             if home[node] == home[root]:
-                same_place = not views and group.level[node] == group.level[root]
+                same_place = not views and node.op.kind is not Kind.GATHER
+                same_place = same_place and group.level[node] == group.level[root]
                 if not same_place or group.stage[node] > group.stage[root]:
                     return False
     return True

@@ -111,11 +111,14 @@ class Fit:
         batches = -(-rows.count // size)
         env = {**rows.env, rows.batch: size}
         session = self.session
-        trainer = session.trainer(rows.batch, env, rows.whole, session.threads)
+        trainer = session.trainer(rows.batch, env, session.threads)
         assert session.optimizer is not None
         session._lr[0] = session.optimizer.base_lr
-        with Progress(self.epochs, batches, self.show) as bar:
-            self._epochs(trainer, bar, batches, rows.count - (batches - 1) * size)
+        try:
+            with Progress(self.epochs, batches, self.show) as bar:
+                self._epochs(trainer, bar, batches, rows.count - (batches - 1) * size)
+        finally:
+            trainer.release()
         return self.history
 
     def _bind(self, trainer: Trainer, last: int) -> None:
@@ -124,7 +127,7 @@ class Fit:
         if trainer.user is not self:
             if last != trainer.rows:
                 trainer.prepare_ragged(last)
-            trainer.bind_data(self.rows.sliced)
+            trainer.bind_data(self.rows.sliced, self.rows.whole)
             trainer.user = self
 
     def _epochs(self, trainer: Trainer, bar: Progress, batches: int, last: int) -> None:
@@ -210,7 +213,7 @@ class Fit:
             totals += np.array(values) * rows.count
             count += rows.count
             bar.update(session.step_count, values[0])
-            del trainer
+            trainer.release()
         if count == 0:
             fail(GraphError, "the data has no batches", do="return a new iterator at each call")
         return dict(zip(names, map(float, totals / count), strict=True))

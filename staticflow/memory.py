@@ -1,14 +1,16 @@
 """Give every temporary buffer a slot in one arena, and let slots be used again.
 
 A buffer is live from the step that first writes it to the last step that touches it. Two buffers
-share a slot when their sizes are the same expression and their live ranges do not meet; since only
-equal expressions share, the plan holds for all sizes, and offsets are sums that the caller
-evaluates. In-place reuse within one step never happens here: a kernel's arguments must not overlap.
+may share a slot when their live ranges do not meet; the slot is as large as the largest of them,
+which is known when the sizes are. So the plan depends on the structure alone, and is never larger
+than without sharing. A slot whose buffers have the same size expression is preferred, then one of
+the same degree: rows of activations share with rows of activations, not with a scalar. In-place
+reuse within one step never happens here: a kernel's arguments must not overlap.
 
         step      0    1    2    3    4
         b5        W----R                        slot 0
         b6             W---------R              slot 1
-        b7                       W----R         slot 0 again, if b7 is as large as b5
+        b7                       W----R         slot 0 again
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from staticflow.buffers import Buffer
-from staticflow.dims import AnyDim, evaluate
+from staticflow.dims import AnyDim, Dim, evaluate
 from staticflow.schedule import BranchStep, LoopStep, ProductStep, Step
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
@@ -27,7 +29,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 class MemoryPlan:
     """The slots of an arena and the slot of every temporary buffer."""
 
-    slots: tuple[AnyDim, ...]  # bytes, in size classes
+    slots: tuple[tuple[AnyDim, ...], ...]  # bytes, in size classes: the largest of these
     slot_of: Mapping[int, int]
     live: Mapping[int, tuple[int, int]]  # first and last step of every buffer in the plan
 
@@ -36,7 +38,8 @@ class MemoryPlan:
         offsets, total = [], 0
         for slot in self.slots:
             offsets.append(total)
-            total += -(-evaluate(slot, sizes) // ALIGNMENT) * ALIGNMENT
+            size = max(evaluate(n, sizes) for n in slot)
+            total += -(-size // ALIGNMENT) * ALIGNMENT
         return offsets, total
 
 
@@ -102,20 +105,30 @@ def plan_memory(
     """Plan the temporaries that the steps use; leaves and outputs are bound from outside."""
     ranges = live_ranges(steps, buffers, deferred)
     temporary = {b.index: b for b in buffers if b.role == "temp" and b.index in ranges}
-    slots: list[AnyDim] = []
+    slots: list[list[AnyDim]] = []
     free_from: list[int] = []  # the first step at which each slot is free again
     slot_of: dict[int, int] = {}
     for index in sorted(temporary, key=lambda i: ranges[i]):
         buffer = temporary[index]
         size = buffer.count * buffer.itemsize
         first, last = ranges[index]
-        fitting = [s for s, n in enumerate(slots) if n == size and free_from[s] <= first]
+        free = [s for s, since in enumerate(free_from) if since <= first]
+        fitting = [s for s in free if size in slots[s]] or [
+            s for s in free if _degree(slots[s][0]) == _degree(size)
+        ]
         if fitting:
-            slot = fitting[-1]
+            slot = max(fitting, key=lambda s: free_from[s])
         else:
             slot = len(slots)
-            slots.append(size)
+            slots.append([])
             free_from.append(0)
+        if size not in slots[slot]:
+            slots[slot].append(size)
         free_from[slot] = last + 1
         slot_of[index] = slot
-    return MemoryPlan(tuple(slots), slot_of, {i: ranges[i] for i in temporary})
+    return MemoryPlan(tuple(map(tuple, slots)), slot_of, {i: ranges[i] for i in temporary})
+
+
+def _degree(size: AnyDim) -> int:
+    """How many sizes are multiplied in the leading term."""
+    return max(len(monomial) for monomial, _ in size.terms) if isinstance(size, Dim) else 0

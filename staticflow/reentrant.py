@@ -174,7 +174,9 @@ def prepare_source(program: Program, sizes: Sequence[str]) -> str:
     lines.append(f"    end = {-(-8 * (t_words + s_words) // ALIGNMENT) * ALIGNMENT}")
     for i, slot in enumerate(compiled.memory.slots):
         lines.append(f"    slot{i} = end")
-        lines.append(f"    end += ({_text(slot)} + {ALIGNMENT - 1}) // {ALIGNMENT} * {ALIGNMENT}")
+        lines.append(
+            f"    end += ({_largest(slot)} + {ALIGNMENT - 1}) // {ALIGNMENT} * {ALIGNMENT}"
+        )
     lines += ["    work = end", *_work_lines(compiled.steps), *_ALLOCATE.splitlines()]
     lines.append(f"    copy_bytes(block, i8ptr(context)[1], {8 * t_words})")
     lines.append(f"    copy_bytes(block + {8 * t_words}, i8ptr(context)[2], {8 * s_words})")
@@ -232,6 +234,11 @@ def _copies(step: Step) -> Iterator[str]:
             yield f"({n} > 1 or {large})"
 
 
+def _largest(dims: Sequence[AnyDim]) -> str:
+    texts = [_text(dim) for dim in dims]
+    return texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"
+
+
 def _text(dim: AnyDim) -> str:
     return f"({size_text(dim)})" if isinstance(dim, Dim) else str(dim)
 
@@ -260,5 +267,3 @@ def _namespace() -> Mapping[str, object]:
         return builder.lshr(mixed, ir.Constant(word, 32))
 
     return {"thread_hash": declare("thread_hash", "i8", (), emit)}
-
-

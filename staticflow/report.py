@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,12 +52,25 @@ def explain_session(session: Session) -> str:
             f"{choice.serial_ns / 1e3:.1f} us on one, {choice.sharded_ns / 1e3:.1f} us as chosen "
             f"or on all; {choice.reason or 'sharding pays'}"
         )
-    return "\n".join(parts)
+    return "\n".join([*parts, *_runs(session)])
+
+
+def _runs(session: Session) -> Iterator[str]:
+    """How runs were cut, for the sizes seen so far."""
+    for runner, names, _ in session._runners.values():
+        for shapes, pieces in runner.direct.pieces() if runner.direct else []:
+            fed = ", ".join(f"{n} {s}" for n, s in zip(names, shapes, strict=True))
+            yield (
+                f"RUN  {fed}: {pieces.rows} rows in pieces of {pieces.piece}, on "
+                f"{pieces.threads} thread(s); estimated {pieces.nanoseconds / 1e3:.1f} us on one"
+            )
 
 
 def _memory(program: Program) -> list[str]:
     plan = program.compiled.memory
-    lines = [f"  slot {i}: {size} bytes" for i, size in enumerate(plan.slots)]
+    lines = [
+        f"  slot {i}: {' or '.join(map(str, sizes))} bytes" for i, sizes in enumerate(plan.slots)
+    ]
     for buffer, slot in plan.slot_of.items():
         first, last = plan.live[buffer]
         node = program.compiled.layout.buffers[buffer].node
@@ -112,6 +125,7 @@ def profile_session(session: Session, feeds: Mapping[Any, Any], repeat: int) -> 
     rows = profile_program(trainer.programs.forward, frames["whole"], repeat)
     if trainer.programs.update is not None:
         rows += profile_program(trainer.programs.update, frames["update"], repeat)
+    trainer.release()
     for name, array in kept.items():
         session.params[name][...] = array
     for name, array in slots.items():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from staticflow.checks import IndexLimit
 from staticflow.dims import evaluate, names_of
+from staticflow.direct import Direct
 from staticflow.emit import HEADER
 from staticflow.errors import GraphError, fail
 from staticflow.graph import Node
@@ -57,6 +58,7 @@ class Runner:
         self.buffers = [program.leaves.get(node) for node in self.inputs]
         self.outputs = program.compiled.outputs
         self.limits: list[IndexLimit] = []
+        self.direct: Direct | None = None
         self._bound: dict[tuple[tuple[int, ...], ...], _Bound] = {}
         self._lock = threading.Lock()
 
@@ -64,6 +66,9 @@ class Runner:
         self, arrays: Sequence[Array], env: Mapping[str, int] | None = None
     ) -> list[Array]:
         """The outputs for checked, contiguous input arrays, as new arrays."""
+        found = None if self.direct is None else self.direct(arrays)
+        if found is not None:
+            return found
         with self._lock:
             key = tuple([a.shape for a in arrays])
             bound = self._bound.get(key)

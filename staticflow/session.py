@@ -16,8 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.checks import IndexLimit, check_indices, check_loss, index_limits, label_names
-from staticflow.compile import compile_graph
+from staticflow.checks import (
+    IndexLimit,
+    check_indices,
+    check_labels,
+    check_loss,
+    index_limits,
+    label_names,
+)
+from staticflow.direct import Direct, compile_rows
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import (
     as_array,
@@ -29,6 +36,7 @@ from staticflow.feeds import (
 from staticflow.fitting import Fit
 from staticflow.graph import Hyper, Node, Param, State, leaves
 from staticflow.history import History
+from staticflow.native.crew import Helpers
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
 from staticflow.numerics import CheckedTrainer, check_run
@@ -121,6 +129,7 @@ class Session:
         self.step_count = 0
         self.epoch_count = 0
         self._runners: dict[Any, tuple[Runner, list[str], Any]] = {}
+        self._direct: dict[Any, Callable[[Any], Any]] = {}
         self._trainers: dict[Any, Trainer] = {}
         self._programs: dict[str, StepPrograms] = {}
         self._slots: dict[str, Array] = {}
@@ -196,6 +205,11 @@ class Session:
 
         `feeds` maps input names or nodes to arrays. Runs in inference mode; returns new arrays.
         """
+        if isinstance(fetches, str | Node):
+            direct = self._direct.get(fetches)
+            found = None if direct is None else direct(feeds)
+            if found is not None:
+                return found
         runner, names, structure = self._runner(fetches)
         arrays = self._feed(runner, names, feeds or {})
         values = runner(arrays)
@@ -227,12 +241,28 @@ class Session:
             if key not in self._runners:
                 structure = self._resolve(fetches)
                 nodes = flatten(structure)
-                program = Program(compile_graph(nodes, name="run"), self._toolchain)
-                inputs = input_nodes(nodes)
-                runner = Runner(program, list(inputs.values()), self._fixed(program))
-                runner.limits = index_limits(nodes)
-                self._runners[key] = (runner, list(inputs), structure)
+                runner = self._make_runner(nodes)
+                self._runners[key] = (runner, [x.name for x in runner.inputs], structure)
+                if runner.direct and not runner.limits and isinstance(structure, Node):
+                    self._direct[key] = runner.direct.function
             return self._runners[key]
+
+    def _make_runner(self, nodes: Sequence[Node]) -> Runner:
+        inputs = list(input_nodes(nodes).values())
+        compiled, batch = compile_rows(nodes, inputs)
+        program = Program(compiled, self._toolchain)
+        fixed = self._fixed(program)
+        runner = Runner(program, inputs, fixed)
+        runner.limits = index_limits(nodes)
+        if not self.check_numerics and Direct.fits(inputs):
+            helpers = self._crew if batch else None
+            runner.direct = Direct(program, inputs, fixed, batch, helpers)
+        return runner
+
+    @cached_property
+    def _crew(self) -> Helpers | None:
+        """The threads that help with long runs."""
+        return Helpers(self.threads - 1, self._toolchain) if self.threads > 1 else None
 
     def _fixed(self, program: Program) -> dict[Node, int]:
         """The addresses of everything but inputs."""
@@ -327,18 +357,16 @@ class Session:
                 do="use it in the loss, or declare it with trainable=False",
             )
 
-    def trainer(
-        self, batch: str, env: Mapping[str, int], whole: Mapping[str, Array], threads: int
-    ) -> Trainer:
+    def trainer(self, batch: str, env: Mapping[str, int], threads: int) -> Trainer:
         """The training step for one set of sizes, from the last few used."""
         programs = self._step_programs(batch)
-        key = (batch, tuple(sorted(env.items())), threads, tuple(id(a) for a in whole.values()))
+        key = (batch, tuple(sorted(env.items())), threads)
         if key not in self._trainers:
             while len(self._trainers) >= MAX_TRAINERS:
                 self._trainers.pop(next(iter(self._trainers)))
             make = CheckedTrainer if self.check_numerics else Trainer
             self._trainers[key] = make(
-                programs, self._params, self._states, self._slots, self._extras, env, whole,
+                programs, self._params, self._states, self._slots, self._extras, env,
                 1 if self.check_numerics else threads, self._toolchain, self._lr, self._seed_cell,
             )  # fmt: skip
         return self._trainers[key]
@@ -383,7 +411,9 @@ class Session:
         """One training step on one batch; returns its loss (before the update)."""
         self._require_optimizer("step")
         with self._lock:
-            return self._run_batch(feeds, batch_axis, train=True)[1][0]
+            trainer, (loss, *_) = self._run_batch(feeds, batch_axis, train=True)
+            trainer.release()
+            return loss
 
     def gradients(
         self, feeds: Mapping[Any, Any], batch_axis: str | None = None
@@ -391,6 +421,7 @@ class Session:
         """The gradients of the loss by parameter name, on one batch; changes nothing."""
         with self._lock:
             trainer, _ = self._run_batch(feeds, batch_axis, train=False)
+            trainer.release()
             return trainer.gradients()
 
     def _run_batch(
@@ -399,12 +430,17 @@ class Session:
         assert self.loss is not None or self._step_programs("") is not None
         inputs = self.training_inputs
         arrays, env = self.checked(inputs, match_feeds(inputs, feeds))
+        if train:
+            check_labels(self.labels, arrays)
         batch = row_dimension(inputs, batch_axis)
-        trainer = self.trainer(batch, env, {}, threads=1)
+        trainer = self.trainer(batch, env, threads=1)
         if self.optimizer is not None:
             self._lr[0] = self.optimizer.base_lr
         try:
             return trainer, trainer.single(self._pool, arrays, self.step_count, train)
+        except BaseException:
+            trainer.release()
+            raise
         finally:  # an interrupt may come before or after the update
             self.step_count += trainer.sync.done if train else 0
 

@@ -6,7 +6,7 @@ any number of steps: each shard has its rows, its gradient, and its slice of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,6 @@ class Trainer:
         slots: Mapping[str, Array],
         extras: Mapping[str, Array],
         env: Mapping[str, int],
-        whole: Mapping[str, Array],
         threads: int,
         toolchain: Toolchain,
         lr: NDArray[np.float64],
@@ -75,7 +74,6 @@ class Trainer:
         self.lr, self.seed = lr, seed
         self.env = dict(env)
         self.rows = self.env[programs.batch] if programs.batch else 1
-        self.whole = whole
         self.flat = self._flat()
         self.choice = self._choose(threads)
         self.sync = SyncBlock()
@@ -185,9 +183,6 @@ class Trainer:
             if isinstance(node.op, Hyper):
                 cell = memory.step_cell if node.op.label == "step" else self.seed
                 frame.bind(buffer, cell.ctypes.data)
-        for name, array in self.whole.items():
-            if programs.inputs[name] in leaves:
-                frame.bind(leaves[programs.inputs[name]], array.ctypes.data)
         self._bind_outputs(frame, memory, index)
         return frame
 
@@ -320,11 +315,18 @@ class Trainer:
             self._introduce(memory.frames["ragged"], memory, block)
         self._hand_out_owned("ragged", Shard.LAST_BATCH)
 
-    def bind_data(self, data: Mapping[str, Array]) -> None:
-        """Say where the rows of the inputs lie; gathered rows get memory of their own."""
+    def bind_data(self, data: Mapping[str, Array], whole: Mapping[str, Array]) -> None:
+        """Say where the rows of the inputs lie, and those without rows.
+
+        Gathered rows get memory of their own.
+        """
         leaves = self.programs.forward.leaves
-        self.data = dict(data)
         self.rows_memory: list[Array] = []
+        self.kept = [*data.values(), *whole.values()]
+        for name, array in whole.items():
+            node = self.programs.inputs[name]
+            for each in self._frames() if node in leaves else ():
+                each.bind(leaves[node], array.ctypes.data)
         for index, memory in enumerate(self.shards):
             rows = max(self.split(self.rows, index)[1] - self.split(self.rows, index)[0], 1)
             entries = []
@@ -351,6 +353,19 @@ class Trainer:
                         entry[slot] = frame.slot_address(leaves[node])
                 entries.append(entry)
             memory.table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, entries)
+
+    def _frames(self) -> Iterator[Frame | BlockedFrame]:
+        for memory in self.shards:
+            yield from (frame for name, frame in memory.frames.items() if name != "update")
+
+    def release(self) -> None:
+        """Forget the data of the last run, which only its user keeps alive from now on."""
+        self.user = None
+        self.kept = []
+        self.rows_memory = []
+        for memory in self.shards:
+            memory.table.point(Shard.PERMUTATION, None)
+            memory.table.point(Shard.METRIC_SUMS, None)
 
     def run(
         self,
@@ -391,12 +406,10 @@ class Trainer:
             for n, a in arrays.items()
             if batch and a.ndim and str(self.programs.inputs[n].shape[0]) == batch
         }
-        self.bind_data({n: a for n, a in arrays.items() if n in leads})
-        leaves = self.programs.forward.leaves
-        for name in arrays.keys() - leads:
-            node = self.programs.inputs[name]
-            if node in leaves:
-                self.shards[0].frames["whole"].bind(leaves[node], arrays[name].ctypes.data)
+        self.bind_data(
+            {n: a for n, a in arrays.items() if n in leads},
+            {n: a for n, a in arrays.items() if n not in leads},
+        )
         sums = np.zeros((1, 1, 1 + len(self.programs.metrics)))
         table = self.shards[0].table
         update = table[Shard.UPDATE]

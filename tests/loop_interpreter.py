@@ -226,7 +226,10 @@ class LoopInterpreter:
         table_t[WORK] = memory.add(np.zeros(8, np.uint8))
         by_class = {f"n{i}": n for i, n in enumerate(evaluated)}
         outputs = []
-        slots = [memory.add(garbage(_size(n, by_class))) for n in compiled.memory.slots]
+        slots = [
+            memory.add(garbage(max(_size(n, by_class) for n in slot)))
+            for slot in compiled.memory.slots
+        ]
         for buffer, slot in compiled.memory.slot_of.items():
             table_t[HEADER + buffer] = slots[slot]
         for b in compiled.layout.buffers:

@@ -89,6 +89,10 @@ REFUSED: dict[str, tuple[Call, type[Exception], str, str]] = {
         lambda s: s.fit(lambda: iter([{"x": X}]), progress=False),
         sf.GraphError, "no value for input 't'", "",
     ),
+    "a NaN label in a step": (
+        lambda s: s.step({"x": X, "t": np.where(np.arange(12)[:, None] == 3, np.nan, T)}),
+        sf.GraphError, "input 't': a value is NaN", "leave such rows out",
+    ),
     "a step with a NaN-shaped feed": (
         lambda s: s.step({"x": X, "t": None}), sf.DTypeError, "'t' takes float32", ""
     ),

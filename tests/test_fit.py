@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -266,3 +268,36 @@ def test_a_bar_is_shown_only_if_asked_for(capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr() == ("", "")
     fit(regression(), progress=True, epochs=2)
     assert "epoch 2/2" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["fit", "stream", "step", "gradients"])
+def test_a_session_does_not_keep_the_data(how: str) -> None:
+    """Neither the rows nor what was fed whole."""
+    x, scale = sf.input("x", ("batch", 4)), sf.input("scale", (4,))
+    loss = ops.square((x * scale) @ sf.param("w", (4, 1))).mean()
+    session = sf.Session(loss=loss, optimizer=sf.optim.SGD(0.1))
+    fed = {"x": np.ones((64, 4), np.float32), "scale": np.ones(4, np.float32)}
+    seen = [weakref.ref(array) for array in fed.values()]
+    for _ in range(2):
+        if how == "fit":
+            session.fit(fed, batch_size=24, progress=False)
+        elif how == "stream":
+            session.fit(lambda fed=fed: iter([fed]), progress=False)
+        else:
+            getattr(session, how)(fed)
+    assert session._trainers
+    del fed
+    gc.collect()
+    assert [ref() for ref in seen] == [None, None]
+
+
+def test_what_is_fed_whole_may_change_from_fit_to_fit() -> None:
+    x, scale = sf.input("x", ("batch", 4)), sf.input("scale", (4,))
+    loss = ops.square((x * scale) @ sf.param("w", (4, 1))).mean()
+    both, apart = (sf.Session(loss=loss, optimizer=sf.optim.SGD(0.1)) for _ in range(2))
+    data, one, two = np.ones((64, 4)), np.ones(4), np.full(4, 2.0)
+    for session in (both, apart):
+        session.fit({"x": data, "scale": one}, batch_size=24, progress=False)
+    both.fit({"x": data, "scale": two}, batch_size=24, progress=False)
+    apart.fit({"x": 2 * data, "scale": one}, batch_size=24, progress=False)
+    np.testing.assert_allclose(both.params["w"], apart.params["w"], rtol=1e-6)

@@ -25,10 +25,11 @@ LAYERS: dict[str, set[str]] = {
     },
     "graph to loops": {
         "buffers", "compile", "cost", "defer", "demands", "donate", "emit", "fuse", "layout",
-        "loops", "lower", "memory", "placement", "prepare", "recompute", "schedule", "widen",
+        "loops", "lower", "memory", "order", "placement", "prepare", "recompute", "schedule",
+        "takeover", "widen",
     },
     "programs": {
-        "program", "blocking", "reentrant", "runner", "checks", "feeds", "parameters",
+        "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",
         "stateless", "embed",
     },
     "training": {

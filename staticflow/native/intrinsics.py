@@ -150,10 +150,11 @@ _DECLARED = [
     declare("yield_processor", "", (), _yield_processor),
     # copy_bytes(target, source, count)
     declare("copy_bytes", "", ("i8", "i8", "i8"), _copy_bytes),
-    # call1(function, a) ... call3(function, a, b, c): int64 in, int64 out
+    # call1(function, a) ... call4(function, a, b, c, d): int64 in, int64 out
     declare("call1", "i8", ("i8",) * 2, _call),
     declare("call2", "i8", ("i8",) * 3, _call),
     declare("call3", "i8", ("i8",) * 4, _call),
+    declare("call4", "i8", ("i8",) * 5, _call),
     declare("bits_f4", "i4", ("f4",), _bits(_I32)),
     declare("bits_f8", "i8", ("f8",), _bits(_I64)),
     declare("f4_from_bits", "f4", ("i4",), _bits(_FLOATS["f4"])),

@@ -1,0 +1,373 @@
+"""Run a program on NumPy arrays without any Python in between.
+
+    call(owner, feeds)     feeds: a dict; gives a new array, a tuple of them, or None
+
+`call` is a C function that Python calls directly. It looks the inputs up, compares their dtypes and
+shapes with the sizes that there are tables for, makes the results, runs the program, and gives the
+GIL back meanwhile if that takes long. Whatever is not plain (another dtype or layout, new sizes,
+a missing name) makes it give None: then the caller goes the long way, which explains what is wrong.
+
+It reads the C struct of arrays, which is the same in NumPy 1 and 2, and calls CPython's C functions
+by name. `supported` tries all of this out first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import sys
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from staticflow.native.crew import Crew, finish, offer, wake
+from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.toolchain import Toolchain
+
+EMPTY_ENTRY = 184  # of PyArray_Empty in NumPy's table of C functions
+PLAIN_FLAGS = 0x101  # C order, aligned
+MAX_INPUTS = 16
+
+
+class Owner(IntEnum):
+    """What does not depend on sizes."""
+
+    NONE = 0  # addresses of Python objects: None, the type dict, the type of arrays
+    DICT = 1
+    ARRAY = 2
+    EMPTY = 3  # address of PyArray_Empty
+    INPUT_COUNT = 4
+    INPUTS = 5  # address of an `Input` for each
+    OUTPUT_COUNT = 6
+    BOUNDS = 7  # address of the number of `Bound` tables and their addresses, the latest first
+    WORK = 8  # i64 work(i64 bound, i64 worker)
+    GIVEN = 10  # the arrays of this call, MAX_INPUTS words
+    WORDS = 26
+
+
+class Input(IntEnum):
+    """An input: the keys it goes by, and what its array must be."""
+
+    NAME = 0
+    NODE = 1
+    DTYPE = 2
+    RANK = 3
+    WORDS = 4
+
+
+class Bound(IntEnum):
+    """The tables for one set of sizes."""
+
+    BUSY = 0
+    DIMS = 1  # address of the shapes of all inputs, one after the other
+    SHAPES = 2  # address of an `Output` for each
+    STEP = 3  # i64 step(i64 T, i64 S)
+    WORKERS = 4  # address of a `Worker` for each thread
+    SLOTS = 5  # address of (entry of T or -1, row bytes) for each input, then for each output
+    KEEP_GIL = 6
+    CREW = 7  # 0: the caller does it alone
+    ROWS = 8
+    PIECE = 9  # rows of a piece
+    NANOSECONDS = 10  # estimated
+    RESULT = 11
+    INPUT_COUNT = 12
+    ARRAY_COUNT = 13  # inputs and outputs
+    PATIENCE = 14  # how often to look whether helpers are done before giving way
+    HELD = 16  # the arrays of the call under way
+    NEXT = 64  # the first row that nobody has taken, on a line of its own
+    WORDS = 80
+
+
+class Output(IntEnum):
+    DTYPE = 0
+    RANK = 1
+    DIMS = 2
+    WORDS = 3
+
+
+class Worker(IntEnum):
+    """The tables of a thread, for whole pieces and for the last one."""
+
+    T = 0
+    S = 1
+    LAST_T = 2
+    LAST_S = 3
+    WORDS = 4
+
+
+GIVEN = '''
+def given(owner, feeds):
+    """Whether the feeds are plain arrays, one for each input; leaves them in GIVEN."""
+    o = i8ptr(owner)
+    if i8ptr(feeds)[1] != o[OWNER_DICT] or PyDict_Size(feeds) != o[OWNER_INPUT_COUNT]:
+        return 0
+    for k in range(o[OWNER_INPUT_COUNT]):
+        x = i8ptr(o[OWNER_INPUTS] + 8 * INPUT_WORDS * k)
+        array = PyDict_GetItem(feeds, x[INPUT_NAME])
+        if array == 0:
+            array = PyDict_GetItem(feeds, x[INPUT_NODE])
+            if array == 0:
+                return 0
+        a = i8ptr(array)
+        if a[1] != o[OWNER_ARRAY] or a[7] != x[INPUT_DTYPE]:
+            return 0
+        if i4ptr(array + 24)[0] != x[INPUT_RANK]:
+            return 0
+        if (i4ptr(array + 64)[0] & PLAIN_FLAGS) != PLAIN_FLAGS:
+            return 0
+        o[OWNER_GIVEN + k] = array
+    return 1
+'''
+
+FIND = '''
+def find(owner):
+    """The tables for the sizes of the given arrays, or 0."""
+    o = i8ptr(owner)
+    bounds = i8ptr(o[OWNER_BOUNDS])
+    for b in range(bounds[0]):
+        bound = bounds[1 + b]
+        wanted = i8ptr(i8ptr(bound)[BOUND_DIMS])
+        place = 0
+        same = True
+        for k in range(o[OWNER_INPUT_COUNT]):
+            rank = i8ptr(o[OWNER_INPUTS] + 8 * INPUT_WORDS * k)[INPUT_RANK]
+            dims = i8ptr(i8ptr(o[OWNER_GIVEN + k])[4])
+            for axis in range(rank):
+                same = same and dims[axis] == wanted[place + axis]
+            place += rank
+        if same:
+            return bound
+    return 0
+'''
+
+WORK = '''
+def work(table, worker):
+    """Take pieces of the rows until none is left; gives how many it took."""
+    b = i8ptr(table)
+    own = i8ptr(b[BOUND_WORKERS] + 8 * WORKER_WORDS * worker)
+    taken = 0
+    while True:
+        first = atomic_add(table + 8 * BOUND_NEXT, b[BOUND_PIECE])
+        if first >= b[BOUND_ROWS] and first > 0:
+            return taken
+        taken += 1
+        last = first + b[BOUND_PIECE] > b[BOUND_ROWS]
+        T = own[WORKER_LAST_T] if last else own[WORKER_T]
+        S = own[WORKER_LAST_S] if last else own[WORKER_S]
+        for k in range(b[BOUND_ARRAY_COUNT]):
+            slot = i8ptr(b[BOUND_SLOTS] + 16 * k)
+            if slot[0] >= 0:
+                i8ptr(T)[slot[0]] = i8ptr(b[BOUND_HELD + k])[2] + first * slot[1]
+        failed = call2(b[BOUND_STEP], T, S)
+        if failed != 0:
+            swap_if_zero(table + 8 * BOUND_RESULT, failed)
+'''
+
+RESULTS = '''
+def results(owner, bound):
+    """Make the arrays of the results; 0 if there is no memory."""
+    o = i8ptr(owner)
+    b = i8ptr(bound)
+    for k in range(o[OWNER_OUTPUT_COUNT]):
+        y = i8ptr(b[BOUND_SHAPES] + 8 * OUTPUT_WORDS * k)
+        Py_IncRef(y[OUTPUT_DTYPE])
+        array = call4(o[OWNER_EMPTY], y[OUTPUT_RANK], y[OUTPUT_DIMS], y[OUTPUT_DTYPE], 0)
+        if array == 0:
+            for i in range(k):
+                Py_DecRef(b[BOUND_HELD + b[BOUND_INPUT_COUNT] + i])
+            return 0
+        b[BOUND_HELD + b[BOUND_INPUT_COUNT] + k] = array
+    return 1
+'''
+
+RUN = '''
+def run(bound, work):
+    """Run the program, with helpers where there are any and they are free; -1: an exception."""
+    b = i8ptr(bound)
+    b[BOUND_RESULT] = 0
+    b[BOUND_NEXT] = 0
+    if b[BOUND_KEEP_GIL] != 0:
+        call2(work, bound, 0)
+        return b[BOUND_RESULT]
+    crew = b[BOUND_CREW]
+    offered = 0
+    awake = 1
+    if crew != 0:
+        offered = offer(crew, work, bound, b[BOUND_NANOSECONDS])
+        if offered != 0:
+            awake = wake(crew, b[BOUND_NANOSECONDS])
+    state = PyEval_SaveThread()
+    call2(work, bound, 0)
+    if offered != 0:
+        finish(crew, b[BOUND_PATIENCE])
+    PyEval_RestoreThread(state)
+    return b[BOUND_RESULT] if awake != 0 else -1
+'''
+
+CALL = '''
+def call(self, feeds):
+    """See above; `self` is the array of the owner's table."""
+    owner = i8ptr(self)[2]
+    o = i8ptr(owner)
+    bound = find(owner) if given(owner, feeds) != 0 else 0
+    if bound == 0 or i8ptr(bound)[BOUND_BUSY] != 0:
+        Py_IncRef(o[OWNER_NONE])
+        return o[OWNER_NONE]
+    b = i8ptr(bound)
+    b[BOUND_BUSY] = 1
+    inputs = o[OWNER_INPUT_COUNT]
+    for k in range(inputs):
+        b[BOUND_HELD + k] = o[OWNER_GIVEN + k]
+        Py_IncRef(b[BOUND_HELD + k])
+    answer = 0
+    if results(owner, bound) != 0:
+        failed = run(bound, o[OWNER_WORK])
+        count = o[OWNER_OUTPUT_COUNT]
+        if failed != 0:
+            for k in range(count):
+                Py_DecRef(b[BOUND_HELD + inputs + k])
+            if failed != -1:
+                answer = o[OWNER_NONE]
+                Py_IncRef(answer)
+        elif count == 1:
+            answer = b[BOUND_HELD + inputs]
+        else:
+            answer = PyTuple_New(count)
+            for k in range(count):
+                if answer != 0:
+                    PyTuple_SetItem(answer, k, b[BOUND_HELD + inputs + k])
+                else:
+                    Py_DecRef(b[BOUND_HELD + inputs + k])
+    for k in range(inputs):
+        Py_DecRef(b[BOUND_HELD + k])
+    b[BOUND_BUSY] = 0
+    return answer
+'''
+
+_PYTHON = {
+    "PyDict_Size": Signature("i8", ("i8",)),
+    "PyDict_GetItem": Signature("i8", ("i8", "i8")),
+    "Py_IncRef": Signature("", ("i8",)),
+    "Py_DecRef": Signature("", ("i8",)),
+    "PyTuple_New": Signature("i8", ("i8",)),
+    "PyTuple_SetItem": Signature("i4", ("i8", "i8", "i8")),
+    "PyEval_SaveThread": Signature("i8", ()),
+    "PyEval_RestoreThread": Signature("", ("i8",)),
+}
+
+
+def _names() -> Mapping[str, object]:
+    layouts = {
+        "OWNER": Owner, "INPUT": Input, "BOUND": Bound, "OUTPUT": Output, "WORKER": Worker,
+        "CREW": Crew,
+    }  # fmt: skip
+    named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
+    return {**named, "PLAIN_FLAGS": PLAIN_FLAGS}
+
+
+def _kernel(
+    toolchain: Toolchain, name: str, source: str, arguments: int, **externals: External
+) -> NativeFunction:
+    python = {n: External(n, s) for n, s in _PYTHON.items() if f"{n}(" in source}
+    return toolchain.kernel(
+        KernelSource(
+            name=name,
+            source=source,
+            signature=Signature("i8", ("i8",) * arguments),
+            externals={**python, **externals},
+            namespace=_names,
+            namespace_key=(str(sorted(_names().items())),),
+            noalias=False,
+        )
+    )
+
+
+def work(toolchain: Toolchain) -> NativeFunction:
+    """What every thread of a call runs."""
+    return _kernel(toolchain, "work", WORK, 2)
+
+
+def call(toolchain: Toolchain) -> NativeFunction:
+    """The C function behind a `PythonCall`."""
+    run = _kernel(
+        toolchain, "run", RUN, 2, offer=offer(toolchain).external,
+        wake=wake(toolchain).external, finish=finish(toolchain).external,
+    )  # fmt: skip
+    return _kernel(
+        toolchain, "call", CALL, 2, run=run.external,
+        given=_kernel(toolchain, "given", GIVEN, 2).external,
+        find=_kernel(toolchain, "find", FIND, 1).external,
+        results=_kernel(toolchain, "results", RESULTS, 2).external,
+    )  # fmt: skip
+
+
+class _MethodDef(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p), ("address", ctypes.c_void_p),
+        ("flags", ctypes.c_int), ("doc", ctypes.c_char_p),
+    )  # fmt: skip
+
+
+_ONE_ARGUMENT = 0x8  # METH_O
+
+
+class PythonCall:
+    """A C function `f(self, argument)` as a Python callable with a given `self`."""
+
+    def __init__(self, address: int, owner: Any) -> None:
+        self._definition = _MethodDef(b"run", address, _ONE_ARGUMENT, None)
+        address_type, object_type = ctypes.c_void_p, ctypes.py_object
+        make = ctypes.PYFUNCTYPE(object_type, address_type, object_type, address_type)(
+            ("PyCFunction_NewEx", ctypes.pythonapi)
+        )
+        self.function = make(ctypes.addressof(self._definition), owner, None)
+
+
+@functools.cache
+def empty_address() -> int:
+    """The address of PyArray_Empty; 0 where it cannot be found."""
+    for module in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):
+        try:
+            table = importlib.import_module(module)._ARRAY_API
+        except (ImportError, AttributeError):
+            continue
+        get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+            ("PyCapsule_GetPointer", ctypes.pythonapi)
+        )
+        functions = ctypes.cast(get(table, None), ctypes.POINTER(ctypes.c_void_p))
+        return int(functions[EMPTY_ENTRY] or 0)
+    return 0
+
+
+@functools.cache
+def supported() -> bool:
+    """Whether this Python and this NumPy are as `call` expects them."""
+    if sys.implementation.name != "cpython" or sys.maxsize < 1 << 32 or not empty_address():
+        return False
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False
+    return _reads_arrays() and _makes_arrays()
+
+
+def _reads_arrays() -> bool:
+    array = np.zeros((3, 5), np.float32)
+    seen = (ctypes.c_int64 * 8).from_address(id(array))
+    rank, flags = (ctypes.c_int32.from_address(id(array) + at).value for at in (24, 64))
+    if (seen[1], seen[2], rank) != (id(np.ndarray), array.ctypes.data, 2):
+        return False
+    if seen[7] != id(array.dtype) or (flags & PLAIN_FLAGS) != PLAIN_FLAGS:
+        return False
+    return list((ctypes.c_int64 * 2).from_address(seen[4])) == [3, 5]
+
+
+def _makes_arrays() -> bool:
+    kind = ctypes.PYFUNCTYPE(
+        ctypes.py_object, ctypes.c_int, ctypes.c_void_p, ctypes.py_object, ctypes.c_int
+    )
+    dims, dtype = (ctypes.c_int64 * 2)(3, 5), np.dtype(np.float32)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(dtype))
+    made = kind(empty_address())(2, ctypes.addressof(dims), dtype, 0)
+    return type(made) is np.ndarray and (made.shape, made.dtype) == ((3, 5), dtype)
