@@ -1,7 +1,8 @@
 """Rewrite rules for views, and for maps and reductions of views.
 
 Chains of one kind of view become one, or vanish; broadcasts move from the operands of a map to its
-result, so that a row's value is computed once for the row.
+result, so that a row's value is computed once for the row. So do transposes, which a product that
+reads the result takes as they are: the map then goes through memory in order.
 """
 
 from __future__ import annotations
@@ -110,9 +111,25 @@ def _map(node: Node) -> Node | None:
         return apply(node.op, *(x if x in plain else _scalar(x) for x in node.inputs))
     first = values[0].op if values else None
     if not isinstance(first, Broadcast) or any(x.op != first for x in values):
-        return None
+        return _turned_map(node, values)
     small = apply(node.op, *(x.inputs[0] if x in values else x for x in node.inputs))
     return apply(Broadcast(node.shape, first.axes), small)
+
+
+def _turned_map(node: Node, values: list[Node]) -> Node | None:
+    """A map of arrays with their axes in one other order, beside what is repeated."""
+    turns = {x.op for x in values if not isinstance(x.op, Broadcast)}
+    turn = turns.pop() if len(turns) == 1 else None
+    if not isinstance(turn, Transpose):
+        return None
+    straight = {x: x.inputs[0] for x in values}
+    for x in values:
+        if isinstance(x.op, Broadcast):
+            back = _transpose(apply(turn.inverse, x))
+            if back is None:
+                return None
+            straight[x] = back
+    return apply(turn, apply(node.op, *(straight.get(x, x) for x in node.inputs)))
 
 
 def _scalar(x: Node) -> Node:
@@ -139,6 +156,6 @@ VIEW_RULES = (
     Rule("broadcast", "repetitions compose", _broadcast),
     Rule("reshape", "only the last of several reshapes counts", _reshape),
     Rule("slice", "a slice of a slice is a slice", _slice),
-    Rule(Kind.MAP, "repeat results, not operands", _map),
+    Rule(Kind.MAP, "repeat and turn results, not operands", _map),
     Rule(Kind.REDUCE, "reductions of one kind compose", _reduce),
 )

@@ -3,8 +3,8 @@
 Before: kernel 1 stores h = relu(z) and the mask h > 0; kernel 2 loads both.
 After:  kernel 1 stores h; kernel 2 loads h and computes the mask.
 
-Only values that follow cheaply from one value that is stored anyway are worth it: then a load takes
-the place of a load, and a store goes away.
+Only values that follow cheaply from one array that is stored anyway, and scalars, are worth it: then
+a load takes the place of a load, and a store goes away.
 """
 
 from __future__ import annotations
@@ -56,9 +56,11 @@ def _worth_it(x: Node, node: Node, group: Group, stored: set[Node]) -> bool:
     if node.op.kind in (Kind.GATHER, Kind.SCATTER):
         return False
     sources = [r for r in (through_views(y)[0] for y in x.inputs) if not is_implicit(r)]
-    if len(sources) != 1 or isinstance(sources[0].op, Const):
+    arrays = [r for r in sources if r.ndim]  # a scalar beside them costs nothing to load
+    main = arrays or sources
+    if len(main) != 1 or isinstance(main[0].op, Const):
         return False
-    return sources[0] in stored or sources[0].op.kind is Kind.LEAF
+    return all(r in stored or r.op.kind is Kind.LEAF for r in sources)
 
 
 def _copy(x: Node, new: dict[Node, Node]) -> Node:
