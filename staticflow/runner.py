@@ -1,7 +1,7 @@
 """Run a program on arrays: bind inputs, call, hand out results.
 
-Small arrays are copied through memory that stays bound, which costs less than to find out where they
-lie; large ones are read and written where they are.
+Small arrays are copied through memory that stays bound, which costs less than to find out where
+they lie; large ones are read and written where they are.
 """
 
 from __future__ import annotations
@@ -26,22 +26,40 @@ from staticflow.program import Frame, Program
 Array = NDArray[Any]
 STAGED_BYTES = 1 << 12
 MAX_FRAMES = 16
+_from_buffer: Any = ctypes.c_char.from_buffer
 
 
 @dataclass
 class _Bound:
-    """A frame for one set of shapes, with its staging arrays."""
+    """A frame for one set of shapes, and what each call does with inputs and outputs."""
 
     frame: Frame
-    staged: list[Array | None]  # for each input; None: bind the fed array
-    results: list[Array | None]  # for each output; None: allocate a result
-    shapes: list[tuple[int, ...]]
+    copies: list[tuple[int, Array]]  # an input, and where it is copied to
+    read: list[tuple[int, int]]  # an input, and the entry of T for its address
+    kept: list[tuple[int, Array]]  # an output, and where it is copied from
+    fresh: list[tuple[int, int, tuple[int, ...], Any]]  # an output, its entry, shape and dtype
+
+    def feed(self, arrays: Sequence[Array]) -> None:
+        for position, copy in self.copies:
+            copy[...] = arrays[position]
+        table = self.frame.T
+        for position, entry in self.read:
+            table[entry] = address_of(arrays[position])
+
+    def allocate(self) -> list[Array]:
+        """New arrays for the outputs that are written in place; the others stand for nothing."""
+        results = [copy for _, copy in self.kept]
+        for position, entry, shape, dtype in self.fresh:
+            out = np.empty(shape, dtype)
+            self.frame.T[entry] = address_of(out)
+            results.insert(position, out)
+        return results
 
 
 def address_of(array: Array) -> int:
     """Where a contiguous array lies; NumPy's own answer takes ten times as long."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(_from_buffer(array))
     except (TypeError, ValueError):  # nothing to write to: it is read-only, or empty
         return int(array.ctypes.data)
 
@@ -79,13 +97,12 @@ class Runner:
             bound = self._bound.get(key)
             if bound is None:
                 bound = self._bound[key] = self._bind(arrays, env)
-            self._feed(bound, arrays)
-            results = self._targets(bound)
+            bound.feed(arrays)
+            results = bound.allocate()
             check_call(self.program.call(*bound.frame.addresses))
-            return [
-                own.copy() if own is not None else out
-                for own, out in zip(bound.results, results, strict=True)
-            ]
+            for position, own in bound.kept:
+                results[position] = own.copy()
+            return results
 
     def accepts(self, arrays: Sequence[Any]) -> bool:
         """Whether these inputs can be passed as they are, without another look."""
@@ -105,24 +122,25 @@ class Runner:
         for node, address in self.fixed.items():
             if node in self.program.leaves:
                 frame.bind(self.program.leaves[node], address)
-        staged: list[Array | None] = []
-        for array, buffer in zip(arrays, self.buffers, strict=True):
-            small = array.nbytes <= STAGED_BYTES and buffer is not None
-            copy = np.empty(array.shape, array.dtype) if small else None
-            if copy is not None and buffer is not None:
-                frame.bind(buffer, copy.ctypes.data)
-            staged.append(copy)
-        results: list[Array | None] = []
-        shapes = []
-        for node, buffer in zip(self.outputs, self.program.compiled.output_buffers, strict=True):
-            shape = tuple(evaluate(n, sizes) for n in node.shape)
-            out = np.empty(shape, node.dtype)
-            keep = out if out.nbytes <= STAGED_BYTES else None
-            if keep is not None:
-                frame.bind(buffer, keep.ctypes.data)
-            results.append(keep)
-            shapes.append(shape)
-        return _Bound(frame, staged, results, shapes)
+        bound = _Bound(frame, [], [], [], [])
+        for position, (array, buffer) in enumerate(zip(arrays, self.buffers, strict=True)):
+            if buffer is None:
+                continue
+            if array.nbytes > STAGED_BYTES:
+                bound.read.append((position, HEADER + buffer))
+                continue
+            copy = np.empty(array.shape, array.dtype)
+            frame.bind(buffer, copy.ctypes.data)
+            bound.copies.append((position, copy))
+        buffers = self.program.compiled.output_buffers
+        for position, (node, buffer) in enumerate(zip(self.outputs, buffers, strict=True)):
+            out = np.empty(tuple(evaluate(n, sizes) for n in node.shape), node.dtype)
+            if out.nbytes > STAGED_BYTES:
+                bound.fresh.append((position, HEADER + buffer, out.shape, out.dtype))
+            else:
+                frame.bind(buffer, out.ctypes.data)
+                bound.kept.append((position, out))
+        return bound
 
     def frame_of(self, arrays: Sequence[Array]) -> Frame:
         """The frame that the last call with arrays of these shapes used."""
@@ -145,24 +163,3 @@ class Runner:
                 got=f"inputs {', '.join(repr(x.name) for x in self.inputs) or 'none'}",
                 do="compute it together with something that reads an input of that dimension",
             )
-
-    def _feed(self, bound: _Bound, arrays: Sequence[Array]) -> None:
-        for array, copy, buffer in zip(arrays, bound.staged, self.buffers, strict=True):
-            if copy is not None:
-                copy[...] = array
-            elif buffer is not None:
-                bound.frame.T[HEADER + buffer] = address_of(array)
-
-    def _targets(self, bound: _Bound) -> list[Array]:
-        targets: list[Array] = []
-        buffers = self.program.compiled.output_buffers
-        for keep, shape, node, buffer in zip(
-            bound.results, bound.shapes, self.outputs, buffers, strict=True
-        ):
-            if keep is not None:
-                targets.append(keep)
-                continue
-            out = np.empty(shape, node.dtype)
-            bound.frame.T[HEADER + buffer] = address_of(out)
-            targets.append(out)
-        return targets
