@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks import calculus_data
 from benchmarks.calculus_data import ResultJob
 from benchmarks.contender import Forms
-from benchmarks.workloads import Calculus
+from benchmarks.workloads import Calculus, Workload
 
 Function = Callable[..., Any]
 
@@ -131,7 +131,8 @@ class _ThreadedJob(ResultJob):
             super().run(steps)
 
 
-def forms(w: Calculus) -> Forms:
+def forms(w: Workload) -> Forms:
+    assert isinstance(w, Calculus)
     for label, call in _variants(w, calculus_data.arrays(w)):
         for threads in dict.fromkeys((1, os.cpu_count() or 1)):
             counted = f"{threads} thread{'s'[: threads > 1]}"

@@ -72,7 +72,9 @@ def _by_hand(spread: Any, off: Any, gain: Any) -> tuple[Any, Any, Any]:
 def _kalman(n: Variables, correct: Callable[..., Any]) -> Any:
     noise, error = pt.diag(pt.exp(n["noise"])), pt.diag(pt.exp(n["error"]))
 
-    def step(y: Any, mean: Any, spread: Any, total: Any, advance: Any, noise: Any, error: Any) -> Any:
+    def step(
+        y: Any, mean: Any, spread: Any, total: Any, advance: Any, noise: Any, error: Any
+    ) -> Any:
         mean, spread = pt.dot(advance, mean), pt.dot(pt.dot(advance, spread), advance.T) + noise
         term, shift, known = correct(spread[:2, :2] + error, y - mean[:2], spread[:2])
         return mean + shift, spread - known, total + term
@@ -141,7 +143,6 @@ LABELS = {
 
 
 def forms(w: Calculus) -> Forms:
-    pytensor.config.floatX = w.dtype
     for label in LABELS.get(w.problem, ("",)):
         for threads in dict.fromkeys((1, os.cpu_count() or 1)):
             counted = f"{threads} thread{'s'[: threads > 1]}"

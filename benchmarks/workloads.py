@@ -198,9 +198,7 @@ SCALING: dict[str, dict[str, list[Workload]]] = {
     "rnn": {axis: list(rows) for axis, rows in _RNN_SCALING.items()},
 }
 
-_KINDS: dict[str, type] = {
-    kind.kind: kind for kind in (FNN, RNN, Infer, Stream, Ode, Calculus)
-}
+_KINDS: dict[str, type] = {kind.kind: kind for kind in (FNN, RNN, Infer, Stream, Ode, Calculus)}
 
 
 def to_json(workload: Workload) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Compiled:
     driver: DriverText
     placement: Placement
     output_buffers: tuple[int, ...]
+    crew: bool  # whether helpers may take part in its large products
 
 
 def compile_graph(
@@ -66,13 +67,14 @@ def compile_graph(
     shard: str | None = None,
     whole: Collection[int] = (),
     donations: Mapping[int, Node] | None = None,
+    crew: bool = False,
     name: str = "step",
 ) -> Compiled:
     """Compile the given outputs.
 
     `shard` names the dimension whose rows may be split over shards; the outputs at the positions
     `whole` are not left as partial sums. `donations` maps an output's position to the leaf whose
-    buffer it takes over.
+    buffer it takes over. With `crew`, helpers may take part in large products.
     """
     roots = merge_scans(resolve_mode(outputs, training))
     roots = drop_unused(settle(simplify_all(roots, training)))
@@ -91,10 +93,10 @@ def compile_graph(
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.sharded_of(g)) + late
     memory = plan_memory(layout.buffers, steps)
-    driver = driver_source(name, steps, layout.buffers)
+    driver = driver_source(name, steps, layout.buffers, crew=crew)
     buffers = tuple(layout.of(root).buffer for root in roots)
     return Compiled(
-        tuple(roots), g, layout, tuple(steps), memory, driver, placement, buffers
+        tuple(roots), g, layout, tuple(steps), memory, driver, placement, buffers, crew
     )
 
 

@@ -36,7 +36,7 @@ from staticflow.schedule import (
 )
 
 # The first entries of table T, before the buffers.
-WORK, SYNC, PEERS, SHARDS, PROFILE, STOP = range(6)
+WORK, SYNC, PEERS, SHARDS, PROFILE, STOP, CREW = range(7)
 HEADER = 8
 # The first entry of table S, before the size classes.
 FIRST_ROW_ENTRY = 0
@@ -124,6 +124,7 @@ class _Driver:
     """The state of writing one driver."""
 
     buffers: Sequence[Buffer]
+    crew: bool = False
     write: Writer = field(default_factory=Writer)
     used_sizes: set[str] = field(default_factory=set)
     used_buffers: set[int] = field(default_factory=set)
@@ -178,13 +179,19 @@ def size_text(dim: Dim) -> str:
 
 
 def driver_source(
-    name: str, steps: Sequence[Step], buffers: Sequence[Buffer], timed: bool = False
+    name: str,
+    steps: Sequence[Step],
+    buffers: Sequence[Buffer],
+    *,
+    timed: bool = False,
+    crew: bool = False,
 ) -> DriverText:
     """The driver that runs the steps of a program in order.
 
-    With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE].
+    With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE]. With
+    `crew`, helpers may take part in large products.
     """
-    driver = _Driver(buffers)
+    driver = _Driver(buffers, crew)
     driver.write.depth = 1
     for position, step in enumerate(steps):
         if timed:
@@ -234,8 +241,8 @@ def _emit_kernel(driver: _Driver, step: KernelStep) -> None:
 
 def _emit_product(driver: _Driver, step: ProductStep) -> None:
     suffix = SUFFIX[step.dtype]
-    name = f"gemm_{suffix}"
-    driver.products.add(suffix)
+    name = f"shared_gemm_{suffix}" if driver.crew else f"gemm_{suffix}"
+    driver.products.add(name)
     depth = driver.write.depth
     extras = ["", "", ""]
     for level, extent in enumerate(step.batch):
@@ -253,7 +260,8 @@ def _emit_product(driver: _Driver, step: ProductStep) -> None:
 
     a, b = operand_text(step.a, extras[0]), operand_text(step.b, extras[1])
     c = operand_text(step.c, extras[2])[:2]
-    driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, '0', f'T[{WORK}], T[{STOP}]'])})")
+    last = ["0", f"T[{WORK}]", f"T[{STOP}]", *([f"T[{CREW}]"] if driver.crew else [])]
+    driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, *last])})")
     driver.write.depth = depth
 
 

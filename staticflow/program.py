@@ -31,6 +31,7 @@ from staticflow.emit import (
 )
 from staticflow.graph import Node
 from staticflow.loops import Kernel
+from staticflow.native.crew import shared_product
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.products import all_sum, math_key, product
@@ -96,14 +97,16 @@ class Program:
         """The driver with a clock around each step, for profiles."""
         compiled = self.compiled
         name = f"{_driver_name(compiled.driver)}_timed"
-        return self._load(driver_source(name, compiled.steps, compiled.layout.buffers, timed=True))
+        steps, buffers = compiled.steps, compiled.layout.buffers
+        return self._load(driver_source(name, steps, buffers, timed=True, crew=compiled.crew))
 
     def _load(self, driver: DriverText) -> NativeFunction:
         externals: dict[str, External] = {}
         for name, kernel in driver.kernels.items():
             externals[name] = self._kernel(name, kernel)
-        for suffix in driver.products:
-            externals[f"gemm_{suffix}"] = product(self.toolchain, suffix)
+        for name in driver.products:
+            make = shared_product if name.startswith("shared") else product
+            externals[name] = make(self.toolchain, name.rsplit("_", 1)[1])
         for call in driver.calls:
             externals[call] = self._call(call)
         source = KernelSource(

@@ -3,8 +3,8 @@
 Before: kernel 1 stores h = relu(z) and the mask h > 0; kernel 2 loads both.
 After:  kernel 1 stores h; kernel 2 loads h and computes the mask.
 
-Only values that follow cheaply from one array that is stored anyway, and scalars, are worth it: then
-a load takes the place of a load, and a store goes away.
+Only values that follow cheaply from one array that is stored anyway, and scalars, are worth it:
+then a load takes the place of a load, and a store goes away.
 """
 
 from __future__ import annotations

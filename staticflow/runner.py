@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from staticflow.checks import IndexLimit
 from staticflow.dims import evaluate, names_of
-from staticflow.emit import HEADER
+from staticflow.emit import CREW, HEADER, SIZE_HEADER
 from staticflow.errors import GraphError, fail
 from staticflow.graph import Node
+from staticflow.native.crew import Helpers, crew
 from staticflow.native.routines import FAILURES
 from staticflow.program import Frame, Program
+from staticflow.sharing import has_large_products
 
 Array = NDArray[Any]
 STAGED_BYTES = 1 << 12
@@ -38,6 +40,7 @@ class _Bound:
     read: list[tuple[int, int]]  # an input, and the entry of T for its address
     kept: list[tuple[int, Array]]  # an output, and where it is copied from
     fresh: list[tuple[int, int, tuple[int, ...], Any]]  # an output, its entry, shape and dtype
+    helpers: Helpers | None  # for large products
 
     def feed(self, arrays: Sequence[Array]) -> None:
         for position, copy in self.copies:
@@ -99,6 +102,8 @@ class Runner:
                 bound = self._bound[key] = self._bind(arrays, env)
             bound.feed(arrays)
             results = bound.allocate()
+            if bound.helpers is not None:
+                bound.helpers.wake()
             check_call(self.program.call(*bound.frame.addresses))
             for position, own in bound.kept:
                 results[position] = own.copy()
@@ -122,7 +127,7 @@ class Runner:
         for node, address in self.fixed.items():
             if node in self.program.leaves:
                 frame.bind(self.program.leaves[node], address)
-        bound = _Bound(frame, [], [], [], [])
+        bound = _Bound(frame, [], [], [], [], self._helpers(frame))
         for position, (array, buffer) in enumerate(zip(arrays, self.buffers, strict=True)):
             if buffer is None:
                 continue
@@ -141,6 +146,16 @@ class Runner:
                 frame.bind(buffer, out.ctypes.data)
                 bound.kept.append((position, out))
         return bound
+
+    def _helpers(self, frame: Frame) -> Helpers | None:
+        """The crew, if the program has something for it to do at the frame's sizes."""
+        compiled = self.program.compiled
+        sizes = {f"n{i}": int(n) for i, n in enumerate(frame.S[SIZE_HEADER:])}
+        if not compiled.crew or not has_large_products(compiled.steps, sizes):
+            return None
+        helpers = crew()
+        frame.T[CREW] = helpers.address
+        return helpers
 
     def frame_of(self, arrays: Sequence[Array]) -> Frame:
         """The frame that the last call with arrays of these shapes used."""
