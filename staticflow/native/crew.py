@@ -37,6 +37,9 @@ OPENED = 1 << 32
 SHARED_THIN, SHARED = 1 << 17, 1 << 20
 THIN = 4  # a product with one extent below this is as fast as memory is
 PIECES, GRAIN = 8, 4
+# When the caller had to wait for longer than it worked, the helper's core is busy with something
+# else, and so many products are made alone.
+ALONE_AFTER_WAITING = 200
 
 
 class Crew(IntEnum):
@@ -51,7 +54,8 @@ class Crew(IntEnum):
     BY_ROWS = auto()
     ARGUMENTS = auto()  # those of the product, 14 words
     TAKERS = 21  # the functions for all dtypes
-    WORDS = 23
+    ALONE = 23  # how many products to come are not shared
+    WORDS = 24
 
 
 def worth_sharing(m: int, n: int, k: int) -> bool:
@@ -93,6 +97,11 @@ def share({arguments}, work, stop, crew):
         product({arguments}, work, stop)
         return
     words = i8ptr(crew)
+    if words[ALONE] > 0:
+        words[ALONE] -= 1
+        store_release(crew + 8 * OWNER, 0)
+        product({arguments}, work, stop)
+        return
     {stores}
     words[ARGUMENTS + 12] = stop
     step = ((extent - 1) // (PIECE_COUNT * GRAIN) + 1) * GRAIN
@@ -101,9 +110,11 @@ def share({arguments}, work, stop, crew):
     words[PIECES] = (extent - 1) // step + 1
     words[TAKE] = words[TAKER]
     words[NEXT] = 0
+    began = cycles()
     atomic_add(crew + 8 * STATE, OPENED)
     take(crew, work)
     atomic_add(crew + 8 * STATE, -OPENED)
+    ended = cycles()
     spins = 0
     while load_acquire(crew + 8 * STATE) != 0:
         spins += 1
@@ -111,6 +122,8 @@ def share({arguments}, work, stop, crew):
             pause()
         else:
             yield_processor()
+    if cycles() - ended > ended - began:
+        words[ALONE] = ALONE_AFTER_WAITING
     store_release(crew + 8 * OWNER, 0)
 '''
 
@@ -135,6 +148,7 @@ def _constants(suffix: str) -> dict[str, int]:
     sizes = {"THIN": THIN, "SHARED": SHARED, "SHARED_THIN": SHARED_THIN, "GRAIN": GRAIN}
     own = {"ITEM": 8 if suffix == "f8" else 4, "TAKER": Crew.TAKERS + SUFFIXES.index(suffix)}
     limits = {"PIECE_COUNT": PIECES, "OPENED": OPENED, "IDLE_CYCLES": IDLE_CYCLES}
+    limits["ALONE_AFTER_WAITING"] = ALONE_AFTER_WAITING
     return {**table, **sizes, **own, **limits}
 
 
