@@ -1,8 +1,8 @@
 """Rewrite rules for views, and for maps and reductions of views.
 
 Chains of one kind of view become one, or vanish; broadcasts move from the operands of a map to its
-result, so that a row's value is computed once for the row. So do transposes, which a product that
-reads the result takes as they are: the map then goes through memory in order.
+result, so that a row's value is computed once for the row. Transposes move from the operands of a
+map to the product that reads the result, which takes them as they are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from staticflow.ops.rules import Rule, uniform_value
 from staticflow.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 from staticflow.ops.slices import Slice
 from staticflow.ops.views import Broadcast, Expand, Reshape, Squeeze, Transpose
+
+MAPS_DEEP = 4  # so far a product looks for transposes
 
 
 def _transpose(node: Node) -> Node | None:
@@ -111,25 +113,41 @@ def _map(node: Node) -> Node | None:
         return apply(node.op, *(x if x in plain else _scalar(x) for x in node.inputs))
     first = values[0].op if values else None
     if not isinstance(first, Broadcast) or any(x.op != first for x in values):
-        return _turned_map(node, values)
+        return None
     small = apply(node.op, *(x.inputs[0] if x in values else x for x in node.inputs))
     return apply(Broadcast(node.shape, first.axes), small)
 
 
-def _turned_map(node: Node, values: list[Node]) -> Node | None:
-    """A map of arrays with their axes in one other order, beside what is repeated."""
-    turns = {x.op for x in values if not isinstance(x.op, Broadcast)}
-    turn = turns.pop() if len(turns) == 1 else None
-    if not isinstance(turn, Transpose):
+def _dot_of_turned(node: Node) -> Node | None:
+    """A product takes turned operands as they are; the maps they come from go in memory's order."""
+    operands = [_turned(x, MAPS_DEEP) if isinstance(x.op, Map) else None for x in node.inputs]
+    if not any(found is not None and found[1] for found in operands):
         return None
-    straight = {x: x.inputs[0] for x in values}
-    for x in values:
-        if isinstance(x.op, Broadcast):
-            back = _transpose(apply(turn.inverse, x))
-            if back is None:
-                return None
-            straight[x] = back
-    return apply(turn, apply(node.op, *(straight.get(x, x) for x in node.inputs)))
+    pairs = zip(operands, node.inputs, strict=True)
+    return apply(
+        node.op,
+        *(swapaxes(found[0], -1, -2) if found and found[1] else own for found, own in pairs),
+    )
+
+
+def _turned(x: Node, depth: int) -> tuple[Node, bool] | None:
+    """The transpose of a matrix where it costs nothing, and whether that saves a transpose."""
+    if is_scalar_const(x):
+        return x, False
+    if x.ndim != 2:
+        return None
+    if isinstance(x.op, Transpose):
+        return x.inputs[0], True
+    if isinstance(x.op, Broadcast):
+        turned = _transpose(apply(Transpose((1, 0)), x))
+        return None if turned is None else (turned, False)
+    if not isinstance(x.op, Map) or depth == 0:
+        return None
+    inputs = [_turned(y, depth - 1) for y in x.inputs]
+    known = [found for found in inputs if found is not None]
+    if len(known) < len(inputs):
+        return None
+    return apply(x.op, *(y for y, _ in known)), any(saves for _, saves in known)
 
 
 def _scalar(x: Node) -> Node:
@@ -150,12 +168,13 @@ def _reduce(node: Node) -> Node | None:
 
 
 VIEW_RULES = (
+    Rule("dot", "turn what a product reads, not what was mapped before", _dot_of_turned),
     Rule("transpose", "transposes compose, and pass through broadcasts and products", _transpose),
     Rule("expand", "insertions of axes compose", _expand),
     Rule("squeeze", "an axis that is inserted and dropped was never there", _squeeze),
     Rule("broadcast", "repetitions compose", _broadcast),
     Rule("reshape", "only the last of several reshapes counts", _reshape),
     Rule("slice", "a slice of a slice is a slice", _slice),
-    Rule(Kind.MAP, "repeat and turn results, not operands", _map),
+    Rule(Kind.MAP, "repeat results, not operands", _map),
     Rule(Kind.REDUCE, "reductions of one kind compose", _reduce),
 )

@@ -23,6 +23,7 @@ from staticflow.op import Op
 from staticflow.placement import Placement, place
 from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
+from staticflow.row_blocks import in_row_blocks
 from staticflow.schedule import Step, schedule
 from staticflow.simplify import resolve_mode, simplify
 
@@ -40,6 +41,7 @@ PIPELINE = (
     (recompute, "compute cheap values where they are read, and group again"),
     (lay_out, "give buffers to what leaves a kernel"),
     (schedule, "lower kernels to loop nests, in execution order"),
+    (in_row_blocks, "read a matrix once for all its products with vectors, block by block"),
     (plan_memory, "give temporaries a slot in one arena"),
     (driver_source, "print kernels and driver as Numba source"),
 )
@@ -57,7 +59,7 @@ class Compiled:
     driver: DriverText
     placement: Placement
     output_buffers: tuple[int, ...]
-    crew: bool  # whether helpers may take part in its large products
+    standalone: bool
 
 
 def compile_graph(
@@ -67,14 +69,15 @@ def compile_graph(
     shard: str | None = None,
     whole: Collection[int] = (),
     donations: Mapping[int, Node] | None = None,
-    crew: bool = False,
+    standalone: bool = False,
     name: str = "step",
 ) -> Compiled:
     """Compile the given outputs.
 
     `shard` names the dimension whose rows may be split over shards; the outputs at the positions
     `whole` are not left as partial sums. `donations` maps an output's position to the leaf whose
-    buffer it takes over. With `crew`, helpers may take part in large products.
+    buffer it takes over. A `standalone` program is no shard of another: helpers
+    may take part in its large products, and matrices are read in blocks of rows.
     """
     roots = merge_scans(resolve_mode(outputs, training))
     roots = drop_unused(settle(simplify_all(roots, training)))
@@ -92,11 +95,12 @@ def compile_graph(
     place_assemblies(layout)
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.sharded_of(g)) + late
+    steps = in_row_blocks(steps) if standalone else steps
     memory = plan_memory(layout.buffers, steps)
-    driver = driver_source(name, steps, layout.buffers, crew=crew)
+    driver = driver_source(name, steps, layout.buffers, crew=standalone)
     buffers = tuple(layout.of(root).buffer for root in roots)
     return Compiled(
-        tuple(roots), g, layout, tuple(steps), memory, driver, placement, buffers, crew
+        tuple(roots), g, layout, tuple(steps), memory, driver, placement, buffers, standalone
     )
 
 

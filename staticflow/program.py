@@ -98,7 +98,7 @@ class Program:
         compiled = self.compiled
         name = f"{_driver_name(compiled.driver)}_timed"
         steps, buffers = compiled.steps, compiled.layout.buffers
-        return self._load(driver_source(name, steps, buffers, timed=True, crew=compiled.crew))
+        return self._load(driver_source(name, steps, buffers, timed=True, crew=compiled.standalone))
 
     def _load(self, driver: DriverText) -> NativeFunction:
         externals: dict[str, External] = {}

@@ -151,7 +151,7 @@ class Runner:
         """The crew, if the program has something for it to do at the frame's sizes."""
         compiled = self.program.compiled
         sizes = {f"n{i}": int(n) for i, n in enumerate(frame.S[SIZE_HEADER:])}
-        if not compiled.crew or not has_large_products(compiled.steps, sizes):
+        if not compiled.standalone or not has_large_products(compiled.steps, sizes):
             return None
         helpers = crew()
         frame.T[CREW] = helpers.address

@@ -61,6 +61,7 @@ class ProductStep:
     c: Operand
     batch: tuple[AnyDim, ...]
     node: Node
+    adds_after: AnyDim = 0  # where this is not 0, it adds to what C is: C += A @ B
 
     @property
     def reads(self) -> frozenset[int]:
@@ -183,7 +184,34 @@ class BranchStep:
         return (self.node,)
 
 
-Step = KernelStep | ProductStep | CollectiveStep | CallStep | LoopStep | BranchStep
+@dataclass(frozen=True)
+class BlockStep:
+    """Run steps for one block of rows after the other; see `row_blocks`.
+
+    They are written for `rows<number>` rows from row `at<number>` on.
+    """
+
+    number: int
+    rows: AnyDim
+    row_count: AnyDim  # the elements of a row, which decide how many rows a block has
+    dtype: str
+    body: tuple[Step, ...]
+    node: Node
+
+    @property
+    def reads(self) -> frozenset[int]:
+        return frozenset().union(*(step.reads for step in self.body))
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset().union(*(step.writes for step in self.body))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+
+Step = KernelStep | ProductStep | CollectiveStep | CallStep | LoopStep | BranchStep | BlockStep
 
 
 def schedule(
@@ -214,9 +242,7 @@ def _cost(node: Node) -> int:
 
 def _loop(node: Node, layout: Layout, sharded: frozenset[Node]) -> Step:
     op: Any = node.op
-    bodies = [
-        schedule(groups, layout, stored, sharded) for groups, stored in layout.groups[node]
-    ]
+    bodies = [schedule(groups, layout, stored, sharded) for groups, stored in layout.groups[node]]
     if not op.carries and not op.steps:
         return _branch(node, layout, bodies)
     outputs = [layout.part(node, i) for i in range(len(node.type))]

@@ -28,7 +28,7 @@ class Function:
             fail(GraphError, "a function needs at least one output")
         self.names = _names(self.inputs)
         self._check_leaves(nodes)
-        program = Program(compile_graph(nodes, crew=True, name="function"), toolchain())
+        program = Program(compile_graph(nodes, standalone=True, name="function"), toolchain())
         self.runner = Runner(program, self.inputs, {})
         self.runner.limits = index_limits(nodes)
 

@@ -25,7 +25,8 @@ LAYERS: dict[str, set[str]] = {
     },
     "graph to loops": {
         "buffers", "compile", "cost", "demands", "donate", "emit", "fuse", "layout", "loops",
-        "lower", "memory", "placement", "prepare", "recompute", "schedule",
+        "kernel_rows", "lower", "memory", "placement", "prepare", "recompute", "row_blocks",
+        "schedule", "sharing",
     },
     "programs": {
         "program", "blocking", "reentrant", "runner", "checks", "feeds", "parameters",
