@@ -51,11 +51,10 @@ class Crew(IntEnum):
     PIECES = auto()
     TAKE = auto()  # the function that takes pieces, for the dtype of this product
     STEP = auto()
-    BY_ROWS = auto()
     ARGUMENTS = auto()  # those of the product, 14 words
-    TAKERS = 21  # the functions for all dtypes
-    ALONE = 23  # how many products to come are not shared
-    WORDS = 24
+    TAKERS = 20  # the functions for all dtypes
+    ALONE = 22  # how many products to come are not shared
+    WORDS = 23
 
 
 def worth_sharing(m: int, n: int, k: int) -> bool:
@@ -66,6 +65,18 @@ def worth_sharing(m: int, n: int, k: int) -> bool:
 
 ARGUMENTS = "m n k a a_row a_column b b_row b_column c c_row add"
 
+PIECE_SOURCE = '''
+def piece(begin, step, {arguments}, work, stop):
+    """The rows of the result, or its columns if it is wider than high, from `begin` on."""
+    if m >= n:
+        product(min(step, m - begin), n, k, a + ITEM * begin * a_row, a_row, a_column,
+                b, b_row, b_column, c + ITEM * begin * c_row, c_row, add, work, stop)
+    else:
+        product(m, min(step, n - begin), k, a, a_row, a_column,
+                b + ITEM * begin * b_column, b_row, b_column, c + ITEM * begin, c_row,
+                add, work, stop)
+'''
+
 TAKE_SOURCE = '''
 def take(crew, work):
     """Compute pieces of the open product until all are taken."""
@@ -74,17 +85,10 @@ def take(crew, work):
     stop = words[ARGUMENTS + 12]
     step = words[STEP]
     while True:
-        piece = atomic_add(crew + 8 * NEXT, 1)
-        if piece >= words[PIECES]:
+        number = atomic_add(crew + 8 * NEXT, 1)
+        if number >= words[PIECES]:
             return 0
-        begin = piece * step
-        if words[BY_ROWS] != 0:
-            product(min(step, m - begin), n, k, a + ITEM * begin * a_row, a_row, a_column,
-                    b, b_row, b_column, c + ITEM * begin * c_row, c_row, add, work, stop)
-        else:
-            product(m, min(step, n - begin), k, a, a_row, a_column,
-                    b + ITEM * begin * b_column, b_row, b_column, c + ITEM * begin, c_row,
-                    add, work, stop)
+        piece(number * step, step, {arguments}, work, stop)
 '''
 
 SHARE_SOURCE = '''
@@ -92,21 +96,23 @@ def share({arguments}, work, stop, crew):
     """The product, in pieces for whoever is there if it is large."""
     thin = min(min(m, n), k) < THIN
     extent = max(m, n)
-    if (crew == 0 or m * n * k < (SHARED_THIN if thin else SHARED) or extent < 2 * GRAIN
-            or swap_if_zero(crew + 8 * OWNER, 1) != 0):
+    if crew == 0 or m * n * k < (SHARED_THIN if thin else SHARED) or extent < 2 * GRAIN:
         product({arguments}, work, stop)
         return
+    step = ((extent - 1) // (PIECE_COUNT * GRAIN) + 1) * GRAIN
     words = i8ptr(crew)
-    if words[ALONE] > 0:
+    owns = swap_if_zero(crew + 8 * OWNER, 1) == 0
+    if owns and words[ALONE] > 0:
         words[ALONE] -= 1
         store_release(crew + 8 * OWNER, 0)
-        product({arguments}, work, stop)
+        owns = False
+    if not owns:
+        for begin in range(0, extent, step):
+            piece(begin, step, {arguments}, work, stop)
         return
     {stores}
     words[ARGUMENTS + 12] = stop
-    step = ((extent - 1) // (PIECE_COUNT * GRAIN) + 1) * GRAIN
     words[STEP] = step
-    words[BY_ROWS] = 1 if m >= n else 0
     words[PIECES] = (extent - 1) // step + 1
     words[TAKE] = words[TAKER]
     words[NEXT] = 0
@@ -185,12 +191,20 @@ def shared_product(tools: Toolchain, suffix: str) -> External:
     Its arguments are those of `products.product` and the address of the crew, or 0.
     """
     whole = product(tools, suffix)
-    take = tools.kernel(
-        _kernel("take", TAKE_SOURCE, Signature("i8", ("i8", "i8")), suffix, product=whole)
-    )
-    signature = Signature("", (*PRODUCT_SIGNATURE.arguments, "i8"))
+    words = Signature("", ("i8", "i8", *PRODUCT_SIGNATURE.arguments))
+    part = tools.kernel(_kernel("piece", PIECE_SOURCE, words, suffix, product=whole)).external
+    two = Signature("i8", ("i8", "i8"))
+    take = tools.kernel(_kernel("take", TAKE_SOURCE, two, suffix, piece=part))
     share = tools.kernel(
-        _kernel("share", SHARE_SOURCE, signature, suffix, product=whole, take=take.external)
+        _kernel(
+            "share",
+            SHARE_SOURCE,
+            Signature("", (*PRODUCT_SIGNATURE.arguments, "i8")),
+            suffix,
+            product=whole,
+            piece=part,
+            take=take.external,
+        )
     )
     crew().table[Crew.TAKERS + SUFFIXES.index(suffix)] = take.address
     return share.external
