@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from benchmarks.workloads import FNN, RNN, Infer, Ode, Stream, Workload
+from benchmarks.workloads import FNN, RNN, Calculus, Infer, Ode, Stream, Workload
 
 if TYPE_CHECKING:
     from benchmarks.machine_peak import Peak
@@ -32,9 +32,45 @@ def _rnn_products(w: RNN) -> tuple[int, int]:
     return first, rest + 2 * w.batch * w.hidden * w.directions
 
 
+def _calculus_flops(w: Calculus) -> float:
+    """The products that a derivative cannot do without; a symmetric result counts in full."""
+    n, rows = w.size, w.rows
+    match w.problem:
+        case "exp gradient by X":
+            return 3 * rows * n
+        case "exp gradient by b":
+            return 4 * rows * n
+        case "tanh net jacobian":
+            return 8 * n**2 + 6 * n**3
+        case "logistic hessian":
+            return 2 * rows * n * (n + 1)
+        case "logistic hvp":
+            return 6 * rows * n
+        case "gaussian likelihood":
+            return n**3  # the factor, and the inverse of the covariance from it
+        case _:
+            return rows * 3 * 4 * 4**3  # two products and their derivatives
+
+
+def _calculus_words(w: Calculus) -> int:
+    """The numbers that are read or written once at least."""
+    n, rows = w.size, w.rows
+    match w.problem:
+        case "exp gradient by X":
+            return 2 * rows * n
+        case "tanh net jacobian":
+            return 5 * n**2
+        case "gaussian likelihood" | "kalman filter":
+            return 2 * n + 2 * rows
+        case _:
+            return rows * n
+
+
 def step_flops(w: Workload) -> float:
     """Multiplications and additions of the matrix products of one step or call."""
     match w:
+        case Calculus():
+            return _calculus_flops(w)
         case FNN():
             first, *rest = _fnn_products(w.sizes, w.batch)
             return 2 * first + 3 * sum(rest)
@@ -51,6 +87,8 @@ def step_flops(w: Workload) -> float:
 
 def parameters(w: Workload) -> int:
     match w:
+        case Calculus():
+            return 0
         case FNN() | Infer() | Ode():
             return sum((a + 1) * b for a, b in pairwise(w.sizes))
         case RNN():
@@ -66,6 +104,8 @@ def step_bytes(w: Workload) -> int:
     """Compulsory traffic of a step or call."""
     word = 8 if w.dtype == "float64" else 4
     match w:
+        case Calculus():
+            return word * _calculus_words(w)
         case FNN():
             return word * (6 * parameters(w) + w.batch * (w.sizes[0] + w.sizes[-1]))
         case RNN():

@@ -14,6 +14,7 @@ from benchmarks.contender import CONTENDERS, Contender, Variant
 from benchmarks.harness import Arena, Options
 from benchmarks.results import Row
 from benchmarks.workloads import (
+    CALCULUS_ROWS,
     FNN,
     FNN_ROWS,
     INFER_ROWS,
@@ -30,6 +31,7 @@ SUITES: dict[str, tuple[Workload, ...]] = {
     "rnn": RNN_ROWS,
     "infer": INFER_ROWS,
     "stream": STREAM_ROWS,
+    "calculus": CALCULUS_ROWS,
 }
 
 
@@ -37,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("suite", choices=[*SUITES, "scaling"])
     parser.add_argument("--rows", nargs="+", help="only rows whose name contains one of these")
-    parser.add_argument("--dtype", default="float32", help="float32, float64, or both by a comma")
+    parser.add_argument(
+        "--dtype", help="float32, float64, or both by a comma; else the suite's own"
+    )
     parser.add_argument("--contenders", help="only these, by commas: " + ", ".join(CONTENDERS))
     parser.add_argument("--quick", action="store_true", help="leave out what is slow to build")
     parser.add_argument("--threads", help="measure ours with these thread counts too, by commas")
@@ -69,7 +73,8 @@ def _chosen(options: argparse.Namespace, kinds: set[str]) -> list[Contender]:
 
 
 def _select(rows: Iterable[Workload], options: argparse.Namespace) -> list[Workload]:
-    every = [replace(row, dtype=dtype) for dtype in options.dtype.split(",") for row in rows]
+    dtypes = options.dtype.split(",") if options.dtype else [None]
+    every = [replace(row, dtype=dtype or row.dtype) for dtype in dtypes for row in rows]
     if not options.rows:
         return every
     return [row for row in every if any(part in row.name for part in options.rows)]

@@ -93,14 +93,14 @@ CONTENDERS = {
         Contender(
             "staticflow",
             "benchmarks.ours",
-            ("fnn", "rnn", "infer", "stream", "ode"),
+            ("fnn", "rnn", "infer", "stream", "ode", "calculus"),
             role="ours",
             packages=("staticflow", "numba", "llvmlite"),
         ),
         Contender(
             "jax",
             "benchmarks.peers_jax",
-            ("fnn", "rnn", "infer", "stream", "ode"),
+            ("fnn", "rnn", "infer", "stream", "ode", "calculus"),
             packages=("jax", "jaxlib", "optax"),
             variants=(Variant(), _JAX_SERIAL),
         ),
@@ -126,9 +126,15 @@ CONTENDERS = {
         Contender(
             "pytensor",
             "benchmarks.peers_pytensor",
-            ("fnn",),
+            ("fnn", "calculus"),
             packages=("pytensor", "numba"),
             slow_to_build=True,
+        ),
+        Contender(
+            "autograd",
+            "benchmarks.calculus_autograd",
+            ("calculus",),
+            packages=("autograd", "numpy", "scipy"),
         ),
         Contender(
             "onnxruntime",

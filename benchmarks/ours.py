@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit
 
 import staticflow as sf
-from benchmarks import data
+from benchmarks import calculus_ours, data
 from benchmarks.contender import CallJob, Forms, Job
-from benchmarks.workloads import FNN, LEARNING_RATE, RNN, Infer, Ode, Stream, Workload
+from benchmarks.workloads import FNN, LEARNING_RATE, RNN, Calculus, Infer, Ode, Stream, Workload
 from staticflow import models, ops
 
 THREADS = int(os.environ["BENCH_THREADS"]) if "BENCH_THREADS" in os.environ else None
@@ -163,3 +163,5 @@ def forms(w: Workload) -> Forms:
             yield "", partial(_StreamJob, w)
         case Ode():
             yield "", partial(_OdeJob, w)
+        case Calculus():
+            yield from calculus_ours.forms(w)

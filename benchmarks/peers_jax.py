@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks import data
+from benchmarks import calculus_jax, data
 from benchmarks.contender import CallJob, Forms, Job, LoopJob
-from benchmarks.workloads import FNN, LEARNING_RATE, RNN, Infer, Ode, Stream, Workload
+from benchmarks.workloads import FNN, LEARNING_RATE, RNN, Calculus, Infer, Ode, Stream, Workload
 
 Params = Any
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
@@ -270,3 +270,5 @@ def forms(w: Workload) -> Forms:
             return iter([("", lambda: _StreamJob(w))])
         case Ode():
             return _ode_forms(w)
+        case Calculus():
+            return calculus_jax.forms(w)

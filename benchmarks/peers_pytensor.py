@@ -11,9 +11,9 @@ import pytensor
 import pytensor.tensor as pt
 from threadpoolctl import threadpool_limits
 
-from benchmarks import data
+from benchmarks import calculus_pytensor, data
 from benchmarks.contender import Forms, Job
-from benchmarks.workloads import FNN, LEARNING_RATE, Workload
+from benchmarks.workloads import FNN, LEARNING_RATE, Calculus, Workload
 
 ACTIVATIONS = {"relu": lambda x: pt.maximum(x, 0), "tanh": pt.tanh}
 
@@ -73,7 +73,10 @@ class PyTensorJob(Job):
 
 
 def forms(w: Workload) -> Forms:
-    assert isinstance(w, FNN)
     pytensor.config.floatX = w.dtype
+    if isinstance(w, Calculus):
+        yield from calculus_pytensor.forms(w)
+        return
+    assert isinstance(w, FNN)
     for threads in dict.fromkeys((1, os.cpu_count() or 1)):
         yield f"{threads} thread{'s'[: threads > 1]}", partial(PyTensorJob, w, threads)

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from benchmarks.harness import Entry
 from benchmarks.workloads import Workload, to_json
 
@@ -15,6 +17,9 @@ AGREE = {"fnn": 0.05, "rnn": 0.25}
 """Losses agree if their falls from the first step to the last differ by no more than this share.
 
 Recurrent cells may keep one bias or two, which Adam moves differently."""
+
+EXACT = {"float64": 1e-7, "float32": 2e-2}
+"""Two weighted sums of all results of a calculus row agree to this share of the larger one."""
 
 
 @dataclass
@@ -44,18 +49,32 @@ class Row:
         return next((e for e in self.entries if e.role == "ours" and not e.variant), None)
 
     def best_peer(self) -> Entry | None:
-        peers = [e for e in self.entries if e.role == "peer" and e.samples]
+        wrong = self.wrong()
+        peers = [
+            e for e in self.entries if e.role == "peer" and e.samples and e.contender not in wrong
+        ]
         return min(peers, key=lambda e: median(e.samples), default=None)
 
     def ratio(self, peer: Entry | None = None) -> Ratio | None:
         ours, peer = self.ours(), peer or self.best_peer()
-        if ours is None or not ours.samples or peer is None:
+        if ours is None or not ours.samples or peer is None or ours.contender in self.wrong():
             return None
         rounds = [p / o for p, o in zip(peer.samples, ours.samples, strict=False)]
         return Ratio(peer.contender, median(rounds), min(rounds), max(rounds))
 
+    def wrong(self) -> set[str]:
+        """Contenders whose results are not those of the median contender, where all are checked."""
+        checks = [(e.contender, np.array(e.check)) for e in self.entries if e.check]
+        if self.workload.kind != "calculus" or len(checks) < 2:
+            return set()
+        middle = np.median([check for _, check in checks], axis=0)
+        allowed = EXACT[self.workload.dtype] * np.abs(middle).max()
+        return {name for name, check in checks if not (np.abs(check - middle) <= allowed).all()}
+
     def disagreeing(self) -> list[str]:
         """Contenders whose losses differ from the median contender's: they do other work."""
+        if self.workload.kind == "calculus":
+            return [f"{name} (its results are wrong: it does not count)" for name in self.wrong()]
         checks = [(e.contender, *e.check) for e in self.entries if e.check]
         checked = [(name, start, start - end) for name, start, end in checks]
         if len(checked) < 2:

@@ -55,7 +55,7 @@ def remarks(rows: list[Row]) -> list[str]:
             for failure in entry.failed:
                 found[f"{who}, {failure}"] = None
         for other in row.disagreeing():
-            found[f"{row.workload.name}: losses differ: {other}"] = None
+            found[f"{row.workload.name}: {other}"] = None
     return list(found)
 
 

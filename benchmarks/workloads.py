@@ -120,7 +120,24 @@ class Ode:
         return f"RK4 step of a {_sizes(self.sizes)} {self.activation} net"
 
 
-Workload = FNN | RNN | Infer | Stream | Ode
+@dataclass(frozen=True)
+class Calculus:
+    """Derivatives of one function, in one call from Python on arrays."""
+
+    problem: str
+    size: int
+    rows: int = 0
+    dtype: str = "float64"
+    target: float | None = None
+    kind: str = "calculus"
+
+    @property
+    def name(self) -> str:
+        shape = f"{self.rows} x {self.size}" if self.rows else f"n = {self.size}"
+        return f"{self.problem}, {shape}"
+
+
+Workload = FNN | RNN | Infer | Stream | Ode | Calculus
 
 FNN_ROWS = (
     FNN((4, 16, 1), 16, target=6.0),
@@ -153,6 +170,16 @@ INFER_ROWS = tuple(
 
 STREAM_ROWS = (Stream(), Ode())
 
+CALCULUS_ROWS = (
+    Calculus("exp gradient by X", 1000, 1000, target=1.0),
+    Calculus("exp gradient by b", 1000, 1000, target=1.0),
+    Calculus("tanh net jacobian", 50, target=3.0),
+    Calculus("logistic hessian", 100, 10_000, target=1.0),
+    Calculus("logistic hvp", 10_000, 1000, target=1.0),
+    Calculus("gaussian likelihood", 300, target=1.0),
+    Calculus("kalman filter", 4, 1000, target=5.0),
+)
+
 _FNN_SCALING = {
     "width": [FNN((w, w, w, 1), 64, batches=8) for w in (16, 32, 64, 128, 256, 512, 1024, 2048)],
     "batch": [
@@ -171,7 +198,7 @@ SCALING: dict[str, dict[str, list[Workload]]] = {
     "rnn": {axis: list(rows) for axis, rows in _RNN_SCALING.items()},
 }
 
-_KINDS: dict[str, type] = {"fnn": FNN, "rnn": RNN, "infer": Infer, "stream": Stream, "ode": Ode}
+_KINDS: dict[str, type] = {kind.kind: kind for kind in (FNN, RNN, Infer, Stream, Ode, Calculus)}
 
 
 def to_json(workload: Workload) -> dict[str, Any]:

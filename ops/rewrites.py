@@ -1,13 +1,15 @@
 """The rewrite rules: what `simplify` may put in place of a node.
 
 Every rule gives a node of the same type and the same value, but for the rounding of a product with
-two constants. None would hide a NaN: there is no rule for `x * 0` or `x - x`.
+two constants. None would hide a NaN: there is no rule for `x * 0` or `x - x`, and a product with a
+diagonal matrix keeps a NaN in its place, though not in its whole column.
 """
 
 from __future__ import annotations
 
 from staticflow.graph import Node
 from staticflow.ops.assembly_rules import ASSEMBLY_RULES
+from staticflow.ops.diagonal_rules import DIAGONAL_RULES
 from staticflow.ops.rules import Rule, formula
 from staticflow.ops.view_rules import VIEW_RULES
 
@@ -56,5 +58,5 @@ CONVERSION = (
     Rule("ruled", "derivatives are taken by now", lambda node: node.inputs[0]),
 )
 
-RULES: tuple[Rule, ...] = (*ALGEBRA, *CONVERSION, *VIEW_RULES, *ASSEMBLY_RULES)
+RULES: tuple[Rule, ...] = (*ALGEBRA, *CONVERSION, *VIEW_RULES, *ASSEMBLY_RULES, *DIAGONAL_RULES)
 

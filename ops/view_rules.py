@@ -1,7 +1,8 @@
 """Rewrite rules for views, and for maps and reductions of views.
 
 Chains of one kind of view become one, or vanish; broadcasts move from the operands of a map to its
-result, so that a row's value is computed once for the row.
+result, so that a row's value is computed once for the row. Transposes move from the operands of a
+map to the product that reads the result, which takes them as they are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from staticflow.ops.rules import Rule, uniform_value
 from staticflow.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 from staticflow.ops.slices import Slice
 from staticflow.ops.views import Broadcast, Expand, Reshape, Squeeze, Transpose
+
+MAPS_DEEP = 4  # so far a product looks for transposes
 
 
 def _transpose(node: Node) -> Node | None:
@@ -115,6 +118,38 @@ def _map(node: Node) -> Node | None:
     return apply(Broadcast(node.shape, first.axes), small)
 
 
+def _dot_of_turned(node: Node) -> Node | None:
+    """A product takes turned operands as they are; the maps they come from go in memory's order."""
+    operands = [_turned(x, MAPS_DEEP) if isinstance(x.op, Map) else None for x in node.inputs]
+    if not any(found is not None and found[1] for found in operands):
+        return None
+    pairs = zip(operands, node.inputs, strict=True)
+    return apply(
+        node.op,
+        *(swapaxes(found[0], -1, -2) if found and found[1] else own for found, own in pairs),
+    )
+
+
+def _turned(x: Node, depth: int) -> tuple[Node, bool] | None:
+    """The transpose of a matrix where it costs nothing, and whether that saves a transpose."""
+    if is_scalar_const(x):
+        return x, False
+    if x.ndim != 2:
+        return None
+    if isinstance(x.op, Transpose):
+        return x.inputs[0], True
+    if isinstance(x.op, Broadcast):
+        turned = _transpose(apply(Transpose((1, 0)), x))
+        return None if turned is None else (turned, False)
+    if not isinstance(x.op, Map) or depth == 0:
+        return None
+    inputs = [_turned(y, depth - 1) for y in x.inputs]
+    known = [found for found in inputs if found is not None]
+    if len(known) < len(inputs):
+        return None
+    return apply(x.op, *(y for y, _ in known)), any(saves for _, saves in known)
+
+
 def _scalar(x: Node) -> Node:
     while not is_scalar_const(x):
         (x,) = x.inputs
@@ -133,6 +168,7 @@ def _reduce(node: Node) -> Node | None:
 
 
 VIEW_RULES = (
+    Rule("dot", "turn what a product reads, not what was mapped before", _dot_of_turned),
     Rule("transpose", "transposes compose, and pass through broadcasts and products", _transpose),
     Rule("expand", "insertions of axes compose", _expand),
     Rule("squeeze", "an axis that is inserted and dropped was never there", _squeeze),

@@ -26,6 +26,7 @@ from staticflow.order import results_early
 from staticflow.placement import Placement, place
 from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
+from staticflow.row_blocks import in_row_blocks
 from staticflow.schedule import Step, schedule
 from staticflow.simplify import resolve_mode, simplify
 from staticflow.takeover import take_over
@@ -48,6 +49,7 @@ PIPELINE = (
     (lay_out, "give buffers to what leaves a kernel"),
     (take_over, "let a value lie where an operand lay that nothing reads any more"),
     (schedule, "lower kernels to loop nests, in execution order"),
+    (in_row_blocks, "read a matrix once for all its products with vectors, block by block"),
     (widen_steps, "put narrow rows side by side, as many as fill vectors"),
     (defer, "mark the gradients that shards can make in parts instead of adding up"),
     (plan_memory, "give temporaries a slot in one arena"),
@@ -68,6 +70,7 @@ class Compiled:
     driver: DriverText
     placement: Placement
     output_buffers: tuple[int, ...]
+    standalone: bool
 
 
 def compile_graph(
@@ -77,13 +80,15 @@ def compile_graph(
     shard: str | None = None,
     whole: Collection[int] = (),
     donations: Mapping[int, Node] | None = None,
+    standalone: bool = False,
     name: str = "step",
 ) -> Compiled:
     """Compile the given outputs.
 
     `shard` names the dimension whose rows may be split over shards; the outputs at the positions
     `whole` are not left as partial sums. `donations` maps an output's position to the leaf whose
-    buffer it takes over.
+    buffer it takes over. A `standalone` program is no shard of another: helpers
+    may take part in its large products, and matrices are read in blocks of rows.
     """
     roots = merge_scans(resolve_mode(outputs, training))
     roots = drop_unused(settle(simplify_all(roots, training)))
@@ -102,14 +107,16 @@ def compile_graph(
     take_over(layout, groups, outputs=not donations)
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.split_draws(g)) + late
+    steps = in_row_blocks(steps) if standalone else steps
     steps = defer(widen_steps(steps), layout, roots, placement)
     memory = plan_memory(layout.buffers, steps)
     late_memory = plan_memory(layout.buffers, steps, deferred=True)
-    driver = driver_source(name, steps, layout.buffers)
+    driver = driver_source(name, steps, layout.buffers, crew=standalone)
     buffers = tuple(layout.of(root).buffer for root in roots)
     return Compiled(
-        tuple(roots), g, layout, tuple(steps), memory, late_memory, driver, placement, buffers
-    )
+        tuple(roots), g, layout, tuple(steps), memory, late_memory, driver, placement, buffers,
+        standalone,
+    )  # fmt: skip
 
 
 def simplify_all(roots: Sequence[Node], training: bool) -> list[Node]:

@@ -23,6 +23,7 @@ from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer
 from staticflow.dims import AnyDim, Dim
 from staticflow.loops import Assign, Call, For, Kernel, Let, Load, Stmt, Store
 from staticflow.schedule import (
+    BlockStep,
     BranchStep,
     CallStep,
     CollectiveStep,
@@ -36,11 +37,14 @@ from staticflow.schedule import (
 )
 
 # The first entries of table T, before the buffers.
-WORK, SYNC, PEERS, SHARDS, PROFILE, STOP, LATE = range(7)
+WORK, SYNC, PEERS, SHARDS, PROFILE, STOP, LATE, CREW = range(8)
 HEADER = 8
 # The first entry of table S, before the size classes.
 FIRST_ROW_ENTRY = 0
 SIZE_HEADER = 1
+# What the driver calls a block's first row and number of rows.
+BLOCK_NAMES = ("at", "rows")
+BLOCK_BYTES = 1 << 17
 INTEGERS = ("i4", "i8", "b1")
 
 
@@ -127,6 +131,7 @@ class _Driver:
     """The state of writing one driver."""
 
     buffers: Sequence[Buffer]
+    crew: bool = False
     write: Writer = field(default_factory=Writer)
     used_sizes: set[str] = field(default_factory=set)
     used_buffers: set[int] = field(default_factory=set)
@@ -138,7 +143,7 @@ class _Driver:
         """A size as source over the names of table S."""
         if isinstance(dim, int):
             return str(dim)
-        self.used_sizes |= dim.names
+        self.used_sizes |= {name for name in dim.names if not name.startswith(BLOCK_NAMES)}
         return size_text(dim)
 
     def name(self, buffer: int) -> str:
@@ -181,13 +186,19 @@ def size_text(dim: Dim) -> str:
 
 
 def driver_source(
-    name: str, steps: Sequence[Step], buffers: Sequence[Buffer], timed: bool = False
+    name: str,
+    steps: Sequence[Step],
+    buffers: Sequence[Buffer],
+    *,
+    timed: bool = False,
+    crew: bool = False,
 ) -> DriverText:
     """The driver that runs the steps of a program in order.
 
-    With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE].
+    With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE]. With
+    `crew`, helpers may take part in large products.
     """
-    driver = _Driver(buffers)
+    driver = _Driver(buffers, crew)
     driver.write.depth = 1
     for position, step in enumerate(steps):
         if timed:
@@ -237,8 +248,8 @@ def _emit_kernel(driver: _Driver, step: KernelStep) -> None:
 
 def _emit_product(driver: _Driver, step: ProductStep) -> None:
     suffix = SUFFIX[step.dtype]
-    name = f"gemm_{suffix}"
-    driver.products.add(suffix)
+    name = f"shared_gemm_{suffix}" if driver.crew else f"gemm_{suffix}"
+    driver.products.add(name)
     depth = driver.write.depth
     if step.late:
         driver.write(f"if T[{LATE}] == 0:")
@@ -259,7 +270,9 @@ def _emit_product(driver: _Driver, step: ProductStep) -> None:
 
     a, b = operand_text(step.a, extras[0]), operand_text(step.b, extras[1])
     c = operand_text(step.c, extras[2])[:2]
-    driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, '0', f'T[{WORK}], T[{STOP}]'])})")
+    adds = "0" if step.adds_after == 0 else f"1 if {driver.size(step.adds_after)} > 0 else 0"
+    last = [adds, f"T[{WORK}]", f"T[{STOP}]", *([f"T[{CREW}]"] if driver.crew else [])]
+    driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, *last])})")
     driver.write.depth = depth
 
 
@@ -306,6 +319,18 @@ def _emit_loop(driver: _Driver, step: LoopStep) -> None:
         driver.move(buffer, k, t, k if step.flag else length)
 
 
+def _emit_block(driver: _Driver, step: BlockStep) -> None:
+    write = driver.write
+    at, rows = (f"{name}{step.number}" for name in BLOCK_NAMES)
+    whole = driver.size(step.rows)
+    size = f"{BLOCK_BYTES // ITEMSIZE[step.dtype]} // max({driver.size(step.row_count)}, 1)"
+    write(f"block{step.number} = max({size}, 4)")
+    with write.block(f"for {at} in range(0, max({whole}, 1), block{step.number}):"):
+        write(f"{rows} = min(block{step.number}, {whole} - {at})")
+        for inner in step.body:
+            _emit_step(driver, inner)
+
+
 def _emit_test(driver: _Driver, flag: Place, test: str, then: str) -> None:
     driver.write(f"if load_acquire({driver.address(*flag)}) {test}:")
     driver.write(f"    {then}")
@@ -327,6 +352,7 @@ _EMITTERS: Mapping[type, Callable[..., None]] = {
     CallStep: _emit_call,
     LoopStep: _emit_loop,
     BranchStep: _emit_branch,
+    BlockStep: _emit_block,
 }
 
 

@@ -35,6 +35,7 @@ from staticflow.loops import Kernel
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.product_crew import shared_product
 from staticflow.native.products import all_sum, math_key, product
 from staticflow.native.routines import routine as native_routine
 from staticflow.native.toolchain import Toolchain
@@ -98,14 +99,16 @@ class Program:
         """The driver with a clock around each step, for profiles."""
         compiled = self.compiled
         name = f"{_driver_name(compiled.driver)}_timed"
-        return self._load(driver_source(name, compiled.steps, compiled.layout.buffers, timed=True))
+        steps, buffers = compiled.steps, compiled.layout.buffers
+        return self._load(driver_source(name, steps, buffers, timed=True, crew=compiled.standalone))
 
     def _load(self, driver: DriverText) -> NativeFunction:
         externals: dict[str, External] = {}
         for name, kernel in driver.kernels.items():
             externals[name] = self._kernel(name, kernel)
-        for suffix in driver.products:
-            externals[f"gemm_{suffix}"] = product(self.toolchain, suffix)
+        for name in driver.products:
+            make = shared_product if name.startswith("shared") else product
+            externals[name] = make(self.toolchain, name.rsplit("_", 1)[1])
         for call in driver.calls:
             externals[call] = self._call(call)
         source = KernelSource(

@@ -3,8 +3,8 @@
 Before: kernel 1 stores h = relu(z) and the mask h > 0; kernel 2 loads both.
 After:  kernel 1 stores h; kernel 2 loads h and computes the mask.
 
-Only values that follow cheaply from one value that is stored anyway are worth it: then a load takes
-the place of a load, and a store goes away.
+Only values that follow cheaply from one array that is stored anyway, and scalars, are worth it:
+then a load takes the place of a load, and a store goes away.
 """
 
 from __future__ import annotations
@@ -62,9 +62,13 @@ def _chain(x: Node, stored: set[Node]) -> list[Any] | None:
     """The maps that lead from one stored value to x, x first; None if it needs more values."""
     roots = {through_views(y)[0] for y in x.inputs}
     sources = [r for r in roots if not is_implicit(r)]
-    if len(sources) != 1 or isinstance(sources[0].op, Const):
+    arrays = [r for r in sources if r.ndim]  # a scalar beside them costs nothing to load
+    main = arrays or sources
+    if len(main) != 1 or isinstance(main[0].op, Const):
         return None
-    (source,) = sources
+    (source,) = main
+    if not all(r is source or r in stored or r.op.kind is Kind.LEAF for r in sources):
+        return None
     if source in stored or source.op.kind is Kind.LEAF:
         return [x]
     if not isinstance(source.op, Map) or source not in x.inputs:

@@ -62,6 +62,7 @@ class ProductStep:
     batch: tuple[AnyDim, ...]
     node: Node
     late: bool = False  # may be left to the shard that owns a part of C; see `defer`
+    adds_after: AnyDim = 0  # where this is not 0, it adds to what C is: C += A @ B
 
     @property
     def reads(self) -> frozenset[int]:
@@ -184,7 +185,34 @@ class BranchStep:
         return (self.node,)
 
 
-Step = KernelStep | ProductStep | CollectiveStep | CallStep | LoopStep | BranchStep
+@dataclass(frozen=True)
+class BlockStep:
+    """Run steps for one block of rows after the other; see `row_blocks`.
+
+    They are written for `rows<number>` rows from row `at<number>` on.
+    """
+
+    number: int
+    rows: AnyDim
+    row_count: AnyDim  # the elements of a row, which decide how many rows a block has
+    dtype: str
+    body: tuple[Step, ...]
+    node: Node
+
+    @property
+    def reads(self) -> frozenset[int]:
+        return frozenset().union(*(step.reads for step in self.body))
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset().union(*(step.writes for step in self.body))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+
+Step = KernelStep | ProductStep | CollectiveStep | CallStep | LoopStep | BranchStep | BlockStep
 
 
 def schedule(

@@ -227,7 +227,7 @@ class Session:
             value = feeds[key]
             node = runner.inputs[0]
             known = key == name or key is node
-            if known and type(value) is np.ndarray and runner.accepts(value):
+            if known and runner.accepts((value,)):
                 return [value]
         inputs = dict(zip(names, runner.inputs, strict=True))
         named = match_feeds(inputs, feeds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from staticflow.checks import check_indices, index_limits
@@ -22,12 +22,13 @@ class Function:
     def __init__(self, inputs: Sequence[Node], outputs: Any) -> None:
         self.inputs = tuple(inputs)
         self.outputs = outputs
+        self._structured = _structurer(outputs)
         nodes = flatten(outputs)
         if not nodes:
             fail(GraphError, "a function needs at least one output")
         self.names = _names(self.inputs)
         self._check_leaves(nodes)
-        program = Program(compile_graph(nodes, name="function"), toolchain())
+        program = Program(compile_graph(nodes, standalone=True, name="function"), toolchain())
         self.runner = Runner(program, self.inputs, {})
         self.runner.limits = index_limits(nodes)
 
@@ -48,6 +49,12 @@ class Function:
 
     def __call__(self, *values: Any, **named: Any) -> Any:
         """The outputs, as new arrays in the structure that was declared."""
+        if not named and len(values) == len(self.inputs) and self.runner.accepts(values):
+            return self._structured(self.runner(values))
+        return self._structured(self._run_checked(values, named))
+
+    def _run_checked(self, values: Sequence[Any], named: dict[str, Any]) -> list[Any]:
+        """The outputs for inputs of any kind that converts to what is declared."""
         bound = list(values)
         if len(values) > len(self.inputs):
             fail(GraphError, f"the function takes {len(self.inputs)} arrays", f"{len(values)}")
@@ -61,12 +68,21 @@ class Function:
         by_name = dict(zip(self.names, arrays, strict=True))
         env = bind_sizes(dict(zip(self.names, self.inputs, strict=True)), by_name)
         check_indices(self.runner.limits, by_name, env)
-        return rebuild_like(self.outputs, iter(self.runner(arrays, env)))
+        return self.runner(arrays, env)
 
     @property
     def source(self) -> str:
         """The generated source."""
         return self.runner.program.source
+
+
+def _structurer(outputs: Any) -> Callable[[list[Any]], Any]:
+    """What puts results into the structure of `outputs`: the plain ones cost no recursion."""
+    if isinstance(outputs, Node):
+        return lambda results: results[0]
+    if type(outputs) in (list, tuple) and all(isinstance(x, Node) for x in outputs):
+        return type(outputs)
+    return lambda results: rebuild_like(outputs, iter(results))
 
 
 def _names(inputs: Sequence[Node]) -> list[str]:

@@ -24,9 +24,9 @@ LAYERS: dict[str, set[str]] = {
         "op_page", "control", "segments", "branching", "narrow",
     },
     "graph to loops": {
-        "buffers", "compile", "cost", "defer", "demands", "donate", "emit", "fuse", "layout",
-        "loops", "lower", "memory", "order", "placement", "prepare", "recompute", "schedule",
-        "takeover", "widen",
+        "buffers", "compile", "cost", "defer", "demands", "donate", "emit", "fuse",
+        "kernel_rows", "layout", "loops", "lower", "memory", "order", "placement", "prepare",
+        "recompute", "row_blocks", "schedule", "sharing", "takeover", "widen",
     },
     "programs": {
         "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",

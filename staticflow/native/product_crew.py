@@ -1,0 +1,267 @@
+"""Helpers for large matrix products in a single call: threads that take pieces of the result.
+
+    caller     fill in the product, open it, take pieces until there is none, close, wait
+    helper     asleep | awake: look for an open product, take pieces until there is none, ...
+
+A piece is a range of rows (or columns) of the result. Where the pieces begin follows from the sizes
+alone, and each element is computed by one thread, so that the bits are the same whoever helps, and
+if nobody does. There is one crew in a process: a caller that finds it taken works alone.
+
+A helper stays awake for half a millisecond after the last product, so that a function that is
+called again and again finds it ready; asleep, it needs some 50 us to come, and the caller does not
+wait for it. A fork leaves the helpers behind; the child makes new ones when it needs them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from enum import IntEnum, auto
+from functools import partial
+
+import numpy as np
+
+from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
+from staticflow.native.objects import External, KernelSource, Signature
+from staticflow.native.products import PRODUCT_SIGNATURE, product
+from staticflow.native.toolchain import Toolchain, toolchain
+from staticflow.native.worker_tables import words
+
+SUFFIXES = ("f4", "f8")
+IDLE_CYCLES = 1_500_000
+OPENED = 1 << 32
+# From so many multiplications on a product is shared: about 15 us each, in memory or in registers.
+SHARED_THIN, SHARED = 1 << 17, 1 << 20
+THIN = 4  # a product with one extent below this is as fast as memory is
+PIECES, GRAIN = 8, 4
+# When the caller had to wait for longer than it worked, the helper's core is busy with something
+# else, and so many products are made alone.
+ALONE_AFTER_WAITING = 200
+
+
+class Crew(IntEnum):
+    """The table of the crew, in words."""
+
+    OWNER = 0
+    STATE = auto()  # OPENED while there are pieces to take, plus the helpers that look at them
+    NEXT = auto()
+    PIECES = auto()
+    TAKE = auto()  # the function that takes pieces, for the dtype of this product
+    STEP = auto()
+    ARGUMENTS = auto()  # those of the product, 14 words
+    TAKERS = 20  # the functions for all dtypes
+    ALONE = 22  # how many products to come are not shared
+    WORDS = 23
+
+
+def worth_sharing(m: int, n: int, k: int) -> bool:
+    """Whether a product of these extents is large enough; `share` asks the same."""
+    enough = SHARED_THIN if min(m, n, k) < THIN else SHARED
+    return m * n * k >= enough and max(m, n) >= 2 * GRAIN
+
+
+ARGUMENTS = "m n k a a_row a_column b b_row b_column c c_row add"
+
+PIECE_SOURCE = '''
+def piece(begin, step, {arguments}, work, stop):
+    """The rows of the result, or its columns if it is wider than high, from `begin` on."""
+    if m >= n:
+        product(min(step, m - begin), n, k, a + ITEM * begin * a_row, a_row, a_column,
+                b, b_row, b_column, c + ITEM * begin * c_row, c_row, add, work, stop)
+    else:
+        product(m, min(step, n - begin), k, a, a_row, a_column,
+                b + ITEM * begin * b_column, b_row, b_column, c + ITEM * begin, c_row,
+                add, work, stop)
+'''
+
+TAKE_SOURCE = '''
+def take(crew, work):
+    """Compute pieces of the open product until all are taken."""
+    words = i8ptr(crew)
+    {arguments} = {values}
+    stop = words[ARGUMENTS + 12]
+    step = words[STEP]
+    while True:
+        number = atomic_add(crew + 8 * NEXT, 1)
+        if number >= words[PIECES]:
+            return 0
+        piece(number * step, step, {arguments}, work, stop)
+'''
+
+SHARE_SOURCE = '''
+def share({arguments}, work, stop, crew):
+    """The product, in pieces for whoever is there if it is large."""
+    thin = min(min(m, n), k) < THIN
+    extent = max(m, n)
+    if crew == 0 or m * n * k < (SHARED_THIN if thin else SHARED) or extent < 2 * GRAIN:
+        product({arguments}, work, stop)
+        return
+    step = ((extent - 1) // (PIECE_COUNT * GRAIN) + 1) * GRAIN
+    words = i8ptr(crew)
+    owns = swap_if_zero(crew + 8 * OWNER, 1) == 0
+    if owns and words[ALONE] > 0:
+        words[ALONE] -= 1
+        store_release(crew + 8 * OWNER, 0)
+        owns = False
+    if not owns:
+        for begin in range(0, extent, step):
+            piece(begin, step, {arguments}, work, stop)
+        return
+    {stores}
+    words[ARGUMENTS + 12] = stop
+    words[STEP] = step
+    words[PIECES] = (extent - 1) // step + 1
+    words[TAKE] = words[TAKER]
+    words[NEXT] = 0
+    began = cycles()
+    atomic_add(crew + 8 * STATE, OPENED)
+    take(crew, work)
+    atomic_add(crew + 8 * STATE, -OPENED)
+    ended = cycles()
+    spins = 0
+    while load_acquire(crew + 8 * STATE) != 0:
+        spins += 1
+        if spins < 1000:
+            pause()
+        else:
+            yield_processor()
+    if cycles() - ended > ended - began:
+        words[ALONE] = ALONE_AFTER_WAITING
+    store_release(crew + 8 * OWNER, 0)
+'''
+
+HELP_SOURCE = '''
+def help(crew, work):
+    """Take pieces of whatever opens, until nothing has for a while."""
+    words = i8ptr(crew)
+    began = cycles()
+    while cycles() - began < IDLE_CYCLES:
+        if load_acquire(crew + 8 * STATE) >= OPENED and words[NEXT] < words[PIECES]:
+            if atomic_add(crew + 8 * STATE, 1) >= OPENED:
+                call2(words[TAKE], crew, work)
+                began = cycles()
+            atomic_add(crew + 8 * STATE, -1)
+        pause()
+    return 0
+'''
+
+
+def _constants(suffix: str) -> dict[str, int]:
+    table = {f"{entry.name}": entry.value for entry in Crew}
+    sizes = {"THIN": THIN, "SHARED": SHARED, "SHARED_THIN": SHARED_THIN, "GRAIN": GRAIN}
+    own = {"ITEM": 8 if suffix == "f8" else 4, "TAKER": Crew.TAKERS + SUFFIXES.index(suffix)}
+    limits = {"PIECE_COUNT": PIECES, "OPENED": OPENED, "IDLE_CYCLES": IDLE_CYCLES}
+    limits["ALONE_AFTER_WAITING"] = ALONE_AFTER_WAITING
+    return {**table, **sizes, **own, **limits}
+
+
+def _filled(source: str) -> str:
+    names = ARGUMENTS.split()
+    places = [f"words[ARGUMENTS + {i}]" for i in range(len(names))]
+    stores = [f"{place} = {name}" for place, name in zip(places, names, strict=True)]
+    source = source.replace("{arguments}", ", ".join(names))
+    return source.replace("{values}", ", ".join(places)).replace("{stores}", "; ".join(stores))
+
+
+def _kernel(
+    name: str, source: str, signature: Signature, suffix: str, **externals: External
+) -> KernelSource:
+    def namespace() -> dict[str, object]:
+        from staticflow.native.kernel_names import cycles
+
+        return {**_constants(suffix), "cycles": cycles}
+
+    return KernelSource(
+        name=name,
+        source=_filled(source),
+        signature=signature,
+        externals=externals,
+        namespace=namespace,
+        namespace_key=(str(_constants(suffix)),),
+        noalias=False,
+    )
+
+
+def shared_product(tools: Toolchain, suffix: str) -> External:
+    """The matrix product of a dtype that helpers may take part in.
+
+    Its arguments are those of `products.product` and the address of the crew, or 0.
+    """
+    whole = product(tools, suffix)
+    words = Signature("", ("i8", "i8", *PRODUCT_SIGNATURE.arguments))
+    part = tools.kernel(_kernel("piece", PIECE_SOURCE, words, suffix, product=whole)).external
+    two = Signature("i8", ("i8", "i8"))
+    take = tools.kernel(_kernel("take", TAKE_SOURCE, two, suffix, piece=part))
+    share = tools.kernel(
+        _kernel(
+            "share",
+            SHARE_SOURCE,
+            Signature("", (*PRODUCT_SIGNATURE.arguments, "i8")),
+            suffix,
+            product=whole,
+            piece=part,
+            take=take.external,
+        )
+    )
+    crew().table[Crew.TAKERS + SUFFIXES.index(suffix)] = take.address
+    return share.external
+
+
+class Helpers:
+    """The crew of a process: its table, and the threads, which start when first called."""
+
+    def __init__(self, count: int) -> None:
+        self.table = words(Crew.WORDS)
+        self.address = int(self.table.ctypes.data)
+        self._count = count
+        self._dismiss()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._dismiss)
+
+    def _dismiss(self) -> None:
+        """Nobody is there, and nobody owns the crew."""
+        self.table[[Crew.OWNER, Crew.STATE]] = 0
+        self._starting = threading.Lock()
+        self._started = False
+        self._awake = [False] * self._count
+        self._alarms = [threading.Lock() for _ in range(self._count)]
+
+    def wake(self) -> None:
+        """Call those helpers that are asleep, and do not wait for them."""
+        if not self._started:
+            self._start()
+        for awake, alarm in zip(self._awake, self._alarms, strict=True):
+            if not awake and alarm.locked():
+                with suppress(RuntimeError):  # another caller was faster
+                    alarm.release()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._started:
+                return
+            source = _kernel("help", HELP_SOURCE, Signature("i8", ("i8", "i8")), "f8")
+            function = toolchain().kernel(source).bind()
+            for number, alarm in enumerate(self._alarms):
+                alarm.acquire()
+                name = f"staticflow-helper-{number}"
+                serve = partial(self._serve, number, function)
+                threading.Thread(target=serve, name=name, daemon=True).start()
+            self._started = True
+
+    def _serve(self, number: int, function: Callable[[int, int], int]) -> None:
+        work = np.zeros(GEMM_WORK_BYTES + 64, np.uint8)
+        start = work.ctypes.data + -work.ctypes.data % 64
+        while True:
+            self._awake[number] = False
+            self._alarms[number].acquire()
+            self._awake[number] = True
+            function(self.address, start)
+
+
+@functools.cache
+def crew() -> Helpers:
+    """The crew of this process."""
+    return Helpers(max(0, (os.cpu_count() or 1) - 1))
