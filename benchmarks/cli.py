@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import bound, machine, machine_peak, plot, results, table
+from benchmarks import bound, compile_time, machine, machine_peak, plot, results, table
 from benchmarks.contender import CONTENDERS, Contender, Variant
 from benchmarks.harness import Arena, Options
 from benchmarks.results import Row
@@ -37,7 +37,7 @@ SUITES: dict[str, tuple[Workload, ...]] = {
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("suite", choices=[*SUITES, "scaling"])
+    parser.add_argument("suite", choices=[*SUITES, "scaling", "compile"])
     parser.add_argument("--rows", nargs="+", help="only rows whose name contains one of these")
     parser.add_argument(
         "--dtype", help="float32, float64, or both by a comma; else the suite's own"
@@ -161,6 +161,8 @@ def _harness(options: argparse.Namespace, path: Path) -> Options:
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
+    if options.suite == "compile":
+        return compile_time.run(options.rows, min(options.rounds, 3), not options.quick)
     path = options.json or RESULTS / f"{options.suite}.json"
     (_run_scaling if options.suite == "scaling" else _run_suite)(options, path)
     return 0
