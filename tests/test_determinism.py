@@ -50,14 +50,30 @@ def test_again(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert digest(trained(threads, seed=4)) != digest(first)
 
 
-def test_in_another_process() -> None:
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_in_another_process(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    force(monkeypatch)
+    code = "import pytest, test_determinism as t; t.force(pytest.MonkeyPatch()); "
+    code += f"print(t.digest(t.trained({threads})))"
     found = subprocess.run(
-        [sys.executable, "-c", "import test_determinism as t; print(t.digest(t.trained()))"],
+        [sys.executable, "-c", code],
         cwd=Path(__file__).parent,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONHASHSEED": "77"},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert found.stdout.strip() == digest(trained()), found.stderr
+    assert found.stdout.strip() == digest(trained(threads)), found.stderr
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_runs_in_pieces(threads: int) -> None:
+    """Whoever takes a piece, its values are the same."""
+    x = sf.input("x", ("batch", 64))
+    y = models.FNN([64, 48, 3], activation="tanh")(x)
+    session = sf.Session(outputs={"y": y}, threads=threads, seed=1)
+    fed = {"x": np.random.default_rng(1).normal(size=(30_001, 64)).astype(np.float32)}
+    first = session.run("y", fed)
+    for _ in range(20):
+        np.testing.assert_array_equal(session.run("y", fed), first)
 
 
 def test_the_generated_source_does_not_depend_on_the_process() -> None:
