@@ -56,8 +56,9 @@ def _in_parts(roots: Sequence[Node]) -> set[Node]:
 
 
 def _is_elementwise(node: Node) -> bool:
-    alike = all(x.ndim == 0 or x.shape == node.shape for x in node.inputs)
-    return isinstance(node.op, Map) and alike
+    return isinstance(node.op, Map) and all(
+        x.ndim == 0 or x.shape == node.shape for x in node.inputs
+    )
 
 
 def _are_separate(node: Node, parts: Sequence[Slice]) -> bool:
