@@ -4,19 +4,20 @@ Before: kernel 1 stores h = relu(z) and the mask h > 0; kernel 2 loads both.
 After:  kernel 1 stores h; kernel 2 loads h and computes the mask.
 
 Only values that follow cheaply from one array that is stored anyway, and scalars, are worth it:
-then a load takes the place of a load, and a store goes away.
+then a load takes the place of a load, and a store goes away. A value that only one other kernel
+reads may follow from several stored ones: it moves there, and they are loaded there instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from staticflow.buffers import lives_in_register, stored_nodes
 from staticflow.fuse import Group
 from staticflow.graph import Const, Node, is_implicit, through_views, toposort, with_inputs
-from staticflow.op import Kind, Map
+from staticflow.op import Kind, Map, Reduce
 
 CHEAP = 2
 
@@ -32,13 +33,14 @@ def recompute(groups: Sequence[Group], outputs: Sequence[Node]) -> list[Node]:
     """Rebuild the graph with a copy of each cheap value for every kernel that reads it."""
     stored = stored_nodes(groups, outputs)
     home = {node: group for group in groups for node in group.nodes}
+    moved = _moved(home, stored, outputs)
     new: dict[Node, Node] = {}
     copies: dict[tuple[Node, int], Node] = {}
     for node in toposort(outputs):
         inputs = []
         for x in node.inputs:
             group = home.get(node)
-            if group is not None and _worth_it(x, node, group, stored):
+            if group is not None and (x in moved or _worth_it(x, node, group, stored)):
                 key = (x, id(group))
                 if key not in copies:
                     copies[key] = _copy(x, stored, new)
@@ -47,6 +49,35 @@ def recompute(groups: Sequence[Group], outputs: Sequence[Node]) -> list[Node]:
                 inputs.append(new[x])
         new[node] = with_inputs(node, tuple(inputs))
     return [new[root] for root in outputs]
+
+
+def _moved(home: Mapping[Node, Group], stored: set[Node], outputs: Sequence[Node]) -> set[Node]:
+    """The cheap values that only one kernel reads, and another makes of stored values."""
+    readers: dict[Node, set[int]] = {}
+    fixed = set(outputs)  # what is read in other ways than element by element
+    for node in toposort(outputs):
+        for x in node.inputs:
+            if _reads_elements(node, home):
+                readers.setdefault(x, set()).add(id(home[node]))
+            else:
+                fixed.add(x)
+    return {
+        x
+        for x, groups in readers.items()
+        if x in stored and x not in fixed and x in home and groups.isdisjoint({id(home[x])})
+        if len(groups) == 1 and isinstance(x.op, Map) and x.op.row.cost <= CHEAP
+        if all(_is_at_hand(y, stored) for y in x.inputs)
+    }
+
+
+def _reads_elements(node: Node, home: Mapping[Node, Group]) -> bool:
+    group = home.get(node)
+    return group is not None and group.kind is Kind.MAP and isinstance(node.op, Map | Reduce)
+
+
+def _is_at_hand(y: Node, stored: set[Node]) -> bool:
+    root, _ = through_views(y)
+    return is_implicit(root) or root in stored or root.op.kind is Kind.LEAF
 
 
 def _worth_it(x: Node, node: Node, group: Group, stored: set[Node]) -> bool:

@@ -235,8 +235,10 @@ def _copies(step: Step) -> Iterator[str]:
 
 
 def _largest(dims: Sequence[AnyDim]) -> str:
-    texts = [_text(dim) for dim in dims]
-    return texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"
+    first, *others = [_text(dim) for dim in dims]
+    for other in others:
+        first = f"max({first}, {other})"
+    return first
 
 
 def _text(dim: AnyDim) -> str:

@@ -200,6 +200,42 @@ def test_recurrent_models_read_a_row_in_steps(call, model: str) -> None:
     assert call("evaluate", "points.sf", str(path)).value("result") == run.value("test")
 
 
+def logistic(start: float, count: int) -> np.ndarray:
+    """x, 3.8 x (1 - x), ...: no linear forecast is better than the mean."""
+    values = [start]
+    for _ in range(count - 1):
+        values.append(3.8 * values[-1] * (1 - values[-1]))
+    return np.array(values)
+
+
+def write_series(name: str = "wave.csv") -> Path:
+    path = Path(name)
+    rows = [f"{1900 + t},{x!r}" for t, x in enumerate(logistic(0.3, 200).tolist())]
+    path.write_text("\n".join(["year,height", *rows, ""]))
+    return path
+
+
+@pytest.mark.parametrize("model", [(), ("--model", "lstm")], ids=str)
+def test_a_series_is_forecast(call, model: tuple[str, ...]) -> None:
+    """From the values before; the end is held out, and the file's next value is predicted."""
+    path = write_series()
+    options = ("--target", "height", "--window", "3", "--epochs", "60", "--lr", "0.01", *model)
+    run = call("train", str(path), *options, *QUICK)
+    assert run.value("model").startswith(f"{(model or ('', 'gru'))[1]} 3x1-16-1, ")
+    assert "157 rows to train on, 40 to test on" in run.value("data")
+    rmse = {n: float(run.value(n).split()[1].strip(",")) for n in ("test", "persistence", "linear")}
+    assert rmse["test"] < 0.2 * rmse["linear"] < 0.2 * rmse["persistence"]
+    assert call("evaluate", "wave.sf", str(path)).value("result") == run.value("test")
+    assert "wave.csv: 197 rows, all rows" in call("evaluate", "wave.sf", str(path), "--all").out
+    written = call("predict", "wave.sf", str(path), "--ahead", "3").out.split()
+    truth = logistic(0.3, 203)[200:]
+    assert written[0] == "height"
+    np.testing.assert_allclose(np.array(written[1:], float), truth, atol=20 * rmse["test"])
+    assert call("predict", "wave.sf", str(path)).out.split() == written[:2]
+    again = call("train", str(path), *options, *QUICK)
+    assert again.value("test") == run.value("test")
+
+
 @pytest.fixture
 def poem() -> Path:
     path = Path("poem.txt")
@@ -265,6 +301,12 @@ ERRORS = {
     "predict height.sf points.csv --probabilities": "predicts numbers; it has no --probabilities",
     "evaluate side.sf other.csv": "column 'side' at line 2 is 'up'; the model knows the classes",
     "train poem.txt --model fnn": "poem.txt is a text; learn it with --model gru, lstm or rnn",
+    "train poem.txt --window 5": "--window is for tables; poem.txt is a text",
+    "train points.csv --target a --window 60": "60 rows are too few to forecast from 60 before",
+    "train points.csv --target a --window 5 --drop b": "--window reads the target's own column",
+    "train points.csv --target a --window 5 --task classify": "--window forecasts numbers",
+    "train points.csv --target note --window 5": "column 'note' at line 2 is text",
+    "predict side.sf points.csv --ahead 2": "is no model of a series; it has no --ahead",
     "train poem.txt --target side": "--target is for tables; poem.txt is a text",
     "train short.txt": "short.txt is too short to learn from: 6 characters",
     "predict poem.sf digits": "poem.sf is a model of a text; use it with `staticflow generate`",

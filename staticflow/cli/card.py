@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticflow.cli.errors import CommandError
+from staticflow.cli.series import lagged, split_in_time
 from staticflow.data import DataError, Split, Table, split_rows
 from staticflow.data.table import is_number
 
@@ -35,6 +36,11 @@ class Card:
     rows: str  # the fingerprint of the rows that were split
     seed: int
     test_fraction: float
+    window: int | None = None  # of a series: how many values a forecast is made from
+
+    def table(self, table: Table) -> Table:
+        """The rows that the model knows, of a table that a file holds."""
+        return table if self.window is None else lagged(table, self.target, self.window)
 
     def inputs(self, x: Floats) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Raw features, normalised and in the shape of the network's input."""
@@ -59,6 +65,8 @@ class Card:
 
     def split(self, answers: np.ndarray[Any, Any]) -> Split:
         """The rows trained on and the rows held out, drawn again from the seed."""
+        if self.window is not None:
+            return split_in_time(len(answers), self.test_fraction)
         labels = answers if self.classes is not None else None
         if self.test_fraction == 0:
             return Split(np.arange(len(answers)), np.arange(0))

@@ -29,8 +29,9 @@ def _rows(
 ) -> list[tuple[str, str]]:
     card = Card(**fields)
     source = open_source(options.source)
-    x = source.table.matrix(card.features)
-    y = card.answers(source.table)
+    known = card.table(source.table)
+    x = known.matrix(card.features)
+    y = card.answers(known)
     rows, note = np.arange(len(x)), "all rows"
     if not options.all and card.test_fraction > 0 and fingerprint(x) == card.rows:
         rows, note = card.split(y).test, "the rows held out from training"

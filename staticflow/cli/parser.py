@@ -51,10 +51,16 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--task", choices=("classify", "regress"), help="default: what the target looks like"
     )
     data.add_argument(
+        "--window",
+        metavar="N",
+        type=_positive,
+        help="the rows follow in time: forecast the target from its N values before",
+    )
+    data.add_argument(
         "--test-fraction", metavar="F", type=_fraction, help="default: 0.2; 0.1 of a text"
     )
     net = parser.add_argument_group("network")
-    net.add_argument("--model", choices=MODELS, help="default: fnn; gru for a text")
+    net.add_argument("--model", choices=MODELS, help="default: fnn; gru for a text or a series")
     net.add_argument("--hidden", metavar="N,N", type=_widths, help="widths of the hidden layers")
     net.add_argument("--activation", default="relu", help="of an fnn: relu, tanh, gelu, ...")
     net.add_argument(
@@ -85,6 +91,9 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, help="a file saved by train")
     parser.add_argument("source", metavar="SOURCE", help=_TABLE)
     parser.add_argument("--out", metavar="FILE", type=Path, help="a CSV file; default: print")
+    parser.add_argument(
+        "--ahead", metavar="N", type=_positive, help="of a series: how many values; default: 1"
+    )
     parser.add_argument(
         "--probabilities", action="store_true", help="a column for every class as well"
     )

@@ -1,4 +1,4 @@
-"""`staticflow predict`: a CSV with an answer for every row."""
+"""`staticflow predict`: a CSV with an answer for every row, or with what comes after the last."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from staticflow.cli.card import Card, load_rows_model
 from staticflow.cli.errors import CommandError
 from staticflow.cli.measure import outputs
+from staticflow.cli.series import forecast
 from staticflow.cli.source import open_source
 
 
@@ -20,8 +21,13 @@ def run(options: argparse.Namespace) -> int:
     session, card = load_rows_model(options.model)
     if options.probabilities and card.classes is None:
         raise CommandError(f"{options.model} predicts numbers; it has no --probabilities")
+    if options.ahead is not None and card.window is None:
+        raise CommandError(f"{options.model} is no model of a series; it has no --ahead")
     table = open_source(options.source).table
-    values = outputs(session, card, card.inputs(table.matrix(card.features)))
+    if card.window is not None:
+        values = forecast(session, card, table.numbers(card.target), options.ahead or 1)
+    else:
+        values = outputs(session, card, card.inputs(table.matrix(card.features)))
     if options.out is None:
         _write(sys.stdout, card, values, options.probabilities)
         return 0

@@ -11,6 +11,7 @@ from staticflow.cli import network
 from staticflow.cli.card import Card, class_names
 from staticflow.cli.errors import CommandError
 from staticflow.cli.measure import scores, shown
+from staticflow.cli.series import as_series, opponents, split_in_time
 from staticflow.cli.source import (
     Floats,
     Source,
@@ -34,12 +35,16 @@ class RowsProblem:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
-        self._source = source = open_source(options.source)
+        source = open_source(options.source)
         self.name = source.name
         self.epochs: int = options.epochs or _EPOCHS
         target = target_of(source, options.target)
+        if options.window is not None:
+            _check_series(options)
+            source = as_series(source, target, options.window)
+        self._source = source
         features = features_of(source.table, target, options.drop)
-        task = task_of(source.table, target, options.task)
+        task = "regress" if options.window else task_of(source.table, target, options.task)
         x = source.table.matrix(features)
         labels = source.table.labels(target) if task == "classify" else None
         self.fraction = _TEST_FRACTION if options.test_fraction is None else options.test_fraction
@@ -79,6 +84,10 @@ class RowsProblem:
         for name, part in (("train", split.train), ("test", split.test)):
             if len(part):
                 rows.append((name, shown(scores(session, card, self.x[part], self.y[part]))))
+        if self._options.window and len(split.test):
+            known = self._source.table
+            found = opponents(known.matrix(card.features), known.numbers(card.target), split)
+            rows += [(name, f"RMSE {error:.4g}") for name, error in found.items()]
         return rows
 
     def _part(self, rows: Array) -> dict[str, Array]:
@@ -90,6 +99,8 @@ class RowsProblem:
         if rows < 2:
             what = f"{self._options.source} has {rows} row"
             raise CommandError(f"{what}; training and a test need two or more")
+        if self._options.window:
+            return split_in_time(rows, self.fraction)
         return split_rows(rows, self.fraction, self._options.seed, labels)
 
     def _card(self, names: list[str], x: Floats, target: str, labels: Array | None) -> Card:
@@ -101,13 +112,15 @@ class RowsProblem:
         if classes is None:
             values = self._source.table.numbers(target)[self.split.train]
             mean, scale = float(values.mean()), float(values.std()) or 1.0
-        std = known.std(axis=0)
+        centre, std = known.mean(axis=0), known.std(axis=0)
+        if self._options.window:  # one scale for all of a series
+            centre, std = np.full(len(names), mean), np.full(len(names), scale)
         steps = _steps(self._options, self._source, len(names))
         inputs = len(names) if steps is None else f"{steps}x{len(names) // steps}"
         return Card(
             model=network.describe(self._options, inputs, len(classes) if classes else 1),
             features=names,
-            mean=known.mean(axis=0).tolist(),
+            mean=centre.tolist(),
             std=np.where(std > 0, std, 1.0).tolist(),
             steps=steps,
             target=target,
@@ -117,7 +130,15 @@ class RowsProblem:
             rows=fingerprint(x),
             seed=self._options.seed,
             test_fraction=self.fraction,
+            window=self._options.window,
         )
+
+
+def _check_series(options: argparse.Namespace) -> None:
+    if options.drop:
+        raise CommandError("--window reads the target's own column alone; leave --drop out")
+    if options.task == "classify":
+        raise CommandError("--window forecasts numbers; leave --task classify out")
 
 
 def _steps(options: argparse.Namespace, source: Source, features: int) -> int | None:

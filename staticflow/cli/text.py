@@ -96,7 +96,7 @@ class TextProblem:
 
 
 def _check(options: argparse.Namespace) -> None:
-    for name in ("target", "drop", "task"):
+    for name in ("target", "drop", "task", "window"):
         if getattr(options, name):
             raise CommandError(f"--{name} is for tables; {options.source} is a text")
     if options.model == "fnn":

@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _problem(options: argparse.Namespace) -> Problem:
     is_text = Path(options.source).suffix.lower() in _TEXT
-    options.model = options.model or ("gru" if is_text else "fnn")
+    options.model = options.model or ("gru" if is_text or options.window else "fnn")
     if is_text:
         from staticflow.cli.text import TextProblem
 
