@@ -43,7 +43,7 @@ from staticflow.ops.losses import (
 )
 from staticflow.ops.normalise import dropout, layer_norm
 from staticflow.ops.random import bernoulli, normal, uniform
-from staticflow.ops.rearrange import flip, repeat, roll, split, tile
+from staticflow.ops.rearrange import flip, fliplr, flipud, repeat, roll, rot90, split, tile
 from staticflow.ops.reductions import all, any, max, min, prod, sum
 from staticflow.ops.shape import (
     astype, broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose,
@@ -59,12 +59,23 @@ from staticflow.ops.linalg_matrix import expm, kron, matrix_power, norm
 from staticflow.ops.nan_reductions import nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 from staticflow.ops.scatter import scatter_add
 from staticflow.ops.ordering import argsort, searchsorted, sort, top_k
+from staticflow.ops.differences import (
+    average, count_nonzero, cross, diff, median, ptp, trapezoid,
+)
+from staticflow.ops.joining import (
+    append, atleast_1d, atleast_2d, atleast_3d, column_stack, dstack, hstack, vstack,
+)
+from staticflow.ops.ufuncs import (
+    deg2rad, fabs, fmax, fmin, fmod, heaviside, logaddexp2, nan_to_num, positive, rad2deg, sinc,
+)
 # isort: on
 
 # Further names that NumPy has for the same functions
 absolute = abs
 concat = concatenate
+degrees = rad2deg
 pow = power
+radians = deg2rad
 remainder = mod
 triangular_solve = solve_triangular
 true_divide = divide
@@ -75,6 +86,7 @@ __all__ = [
     "add",
     "all",
     "any",
+    "append",
     "arange",
     "arccos",
     "arccosh",
@@ -87,6 +99,10 @@ __all__ = [
     "argmin",
     "argsort",
     "astype",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "average",
     "bernoulli",
     "bitwise_and",
     "bitwise_or",
@@ -97,6 +113,7 @@ __all__ = [
     "ceil",
     "cholesky",
     "clip",
+    "column_stack",
     "concat",
     "concatenate",
     "convolve",
@@ -104,14 +121,20 @@ __all__ = [
     "correlate",
     "cos",
     "cosh",
+    "count_nonzero",
+    "cross",
     "cumprod",
     "cumsum",
+    "deg2rad",
+    "degrees",
     "det",
     "diag",
     "diagonal",
+    "diff",
     "divide",
     "dot",
     "dropout",
+    "dstack",
     "eigh",
     "eigvalsh",
     "einsum",
@@ -126,9 +149,15 @@ __all__ = [
     "expm",
     "expm1",
     "eye",
+    "fabs",
     "flip",
+    "fliplr",
+    "flipud",
     "floor",
     "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
     "full",
     "full_like",
     "gelu",
@@ -136,6 +165,8 @@ __all__ = [
     "greater_equal",
     "hard_sigmoid",
     "hard_tanh",
+    "heaviside",
+    "hstack",
     "huber",
     "hypot",
     "inner",
@@ -157,6 +188,7 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logaddexp",
+    "logaddexp2",
     "logdet",
     "logical_and",
     "logical_not",
@@ -169,6 +201,7 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "median",
     "min",
     "minimum",
     "mish",
@@ -176,6 +209,7 @@ __all__ = [
     "moveaxis",
     "mse",
     "multiply",
+    "nan_to_num",
     "nanmax",
     "nanmean",
     "nanmin",
@@ -192,10 +226,14 @@ __all__ = [
     "ones_like",
     "outer",
     "pad",
+    "positive",
     "pow",
     "power",
     "prod",
+    "ptp",
     "qr",
+    "rad2deg",
+    "radians",
     "random",
     "ravel",
     "reciprocal",
@@ -205,6 +243,7 @@ __all__ = [
     "reshape",
     "rint",
     "roll",
+    "rot90",
     "round",
     "scatter_add",
     "searchsorted",
@@ -215,6 +254,7 @@ __all__ = [
     "signbit",
     "silu",
     "sin",
+    "sinc",
     "sinh",
     "slogdet",
     "softmax",
@@ -245,6 +285,7 @@ __all__ = [
     "top_k",
     "trace",
     "transpose",
+    "trapezoid",
     "triangular_solve",
     "tril",
     "triu",
@@ -253,6 +294,7 @@ __all__ = [
     "uniform",
     "var",
     "vdot",
+    "vstack",
     "where",
     "zeros",
     "zeros_like",
