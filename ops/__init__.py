@@ -43,7 +43,9 @@ from staticflow.ops.losses import (
 )
 from staticflow.ops.normalise import dropout, layer_norm
 from staticflow.ops.random import bernoulli, normal, uniform
-from staticflow.ops.rearrange import flip, fliplr, flipud, repeat, roll, rot90, split, tile
+from staticflow.ops.rearrange import (
+    dsplit, flip, fliplr, flipud, hsplit, repeat, roll, rot90, split, tile, vsplit,
+)
 from staticflow.ops.reductions import all, any, max, min, prod, sum
 from staticflow.ops.shape import (
     astype, broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose,
@@ -54,7 +56,7 @@ from staticflow.ops.convolution import convolve, correlate
 from staticflow.ops.einsum import einsum
 from staticflow.ops.linalg import det, inv, logdet, slogdet, solve, solve_triangular
 from staticflow.ops.linalg_diagonal import diag, diagonal, trace
-from staticflow.ops.linalg_factor import cholesky, eigh, eigvalsh, qr, svd, svdvals
+from staticflow.ops.linalg_factor import cholesky, eigh, eigvalsh, pinv, qr, svd, svdvals
 from staticflow.ops.linalg_matrix import expm, kron, matrix_power, norm
 from staticflow.ops.nan_reductions import nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 from staticflow.ops.scatter import scatter_add
@@ -66,14 +68,20 @@ from staticflow.ops.joining import (
     append, atleast_1d, atleast_2d, atleast_3d, column_stack, dstack, hstack, vstack,
 )
 from staticflow.ops.ufuncs import (
-    deg2rad, fabs, fmax, fmin, fmod, heaviside, logaddexp2, nan_to_num, positive, rad2deg, sinc,
+    deg2rad, fabs, fmax, fmin, fmod, heaviside, isneginf, isposinf, logaddexp2, logit, nan_to_num,
+    positive, rad2deg, sinc,
 )
 # isort: on
 
 # Further names that NumPy has for the same functions
 absolute = abs
+amax = max
+amin = min
+around = round
 concat = concatenate
 degrees = rad2deg
+expit = sigmoid
+fix = trunc
 pow = power
 radians = deg2rad
 remainder = mod
@@ -85,6 +93,8 @@ __all__ = [
     "absolute",
     "add",
     "all",
+    "amax",
+    "amin",
     "any",
     "append",
     "arange",
@@ -98,6 +108,7 @@ __all__ = [
     "argmax",
     "argmin",
     "argsort",
+    "around",
     "astype",
     "atleast_1d",
     "atleast_2d",
@@ -134,6 +145,7 @@ __all__ = [
     "divide",
     "dot",
     "dropout",
+    "dsplit",
     "dstack",
     "eigh",
     "eigvalsh",
@@ -146,10 +158,12 @@ __all__ = [
     "exp",
     "exp2",
     "expand_dims",
+    "expit",
     "expm",
     "expm1",
     "eye",
     "fabs",
+    "fix",
     "flip",
     "fliplr",
     "flipud",
@@ -166,6 +180,7 @@ __all__ = [
     "hard_sigmoid",
     "hard_tanh",
     "heaviside",
+    "hsplit",
     "hstack",
     "huber",
     "hypot",
@@ -175,6 +190,8 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "isneginf",
+    "isposinf",
     "kron",
     "layer_norm",
     "leaky_relu",
@@ -194,6 +211,7 @@ __all__ = [
     "logical_not",
     "logical_or",
     "logical_xor",
+    "logit",
     "logsumexp",
     "mae",
     "matmul",
@@ -226,6 +244,7 @@ __all__ = [
     "ones_like",
     "outer",
     "pad",
+    "pinv",
     "positive",
     "pow",
     "power",
@@ -294,6 +313,7 @@ __all__ = [
     "uniform",
     "var",
     "vdot",
+    "vsplit",
     "vstack",
     "where",
     "zeros",

@@ -41,6 +41,25 @@ def split(x: Any, sections: Any, axis: int = 0) -> list[Node]:
 
 
 @public(Kind.VIEW)
+def vsplit(x: Any, sections: Any) -> list[Node]:
+    """Parts of x along the first axis, as of `split`."""
+    return split(x, sections, 0)
+
+
+@public(Kind.VIEW)
+def hsplit(x: Any, sections: Any) -> list[Node]:
+    """Parts of x along the second axis, or the first of a vector, as of `split`."""
+    node = node_of(x)
+    return split(node, sections, 0 if node.ndim == 1 else 1)
+
+
+@public(Kind.VIEW)
+def dsplit(x: Any, sections: Any) -> list[Node]:
+    """Parts of x along the third axis, as of `split`."""
+    return split(x, sections, 2)
+
+
+@public(Kind.VIEW)
 def flip(x: Any, axis: Any = None) -> Node:
     """x backwards along the given axes, by default along all."""
     node = node_of(x)

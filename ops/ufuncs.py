@@ -10,9 +10,9 @@ import numpy as np
 from staticflow.graph import Node
 from staticflow.ops.arithmetic import logaddexp, mod
 from staticflow.ops.coerce import floating, operands
-from staticflow.ops.compare import greater, isnan, less, where
+from staticflow.ops.compare import greater, isinf, isnan, less, where
 from staticflow.ops.elementwise import abs as absolute
-from staticflow.ops.elementwise import sin
+from staticflow.ops.elementwise import log, log1p, sin
 from staticflow.ops.public import public
 
 _LOG_2 = math.log(2.0)
@@ -104,3 +104,24 @@ def nan_to_num(x: Any, nan: float = 0.0, posinf: Any = None, neginf: Any = None)
     low = -largest if neginf is None else float(neginf)
     node = where(isnan(node), nan, node)
     return where(greater(node, largest), high, where(less(node, -largest), low, node))
+
+
+@public()
+def isposinf(x: Any) -> Node:
+    """Whether x is plus infinity."""
+    node = operands("isposinf", "x", [x])[0]
+    return isinf(node) & greater(node, 0)
+
+
+@public()
+def isneginf(x: Any) -> Node:
+    """Whether x is minus infinity."""
+    node = operands("isneginf", "x", [x])[0]
+    return isinf(node) & less(node, 0)
+
+
+@public()
+def logit(x: Any) -> Node:
+    """log(x / (1 - x)), the inverse of sigmoid."""
+    node = floating("logit", x)
+    return log(node) - log1p(-node)

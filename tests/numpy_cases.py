@@ -50,6 +50,8 @@ FUNCTIONS = (
     named("fmod", np.array([7, -7, 7, -7]), np.array([2, 2, -2, -2]), label="integers"),
     named("sinc", A), named("sinc", 0.1 * A, label="near"),
     named("sinc", np.array([0.0, 1.0, 0.25, -0.25, 1e-9]), label="points", smooth=False),
+    named("isposinf", EDGES), named("isneginf", EDGES),
+    Case("logit", lambda x: ops.logit(x), lambda x: np.log(x / (1 - x)), (0.5 + 0.2 * A,)),
     named("nan_to_num", EDGES, smooth=False),
     named("nan_to_num", EDGES, nan=2.0, posinf=9.0, neginf=-8.0, label="given", smooth=False),
     named("nan_to_num", A, label="numbers"),
@@ -64,6 +66,10 @@ JOINS = (
     joined("column_stack", f(3), A, label="both"),
     named("append", A, f(2)), named("append", A, f(2, 4), axis=0, label="axis"),
     named("flipud", A), named("fliplr", C),
+    *(Case(op, lambda x, op=op, n=n: getattr(ops, op)(x, n)[1],
+           lambda x, op=op, n=n: getattr(np, op)(x, n)[1],
+           (x,), label=str(x.ndim))
+      for op, x, n in (("vsplit", C, 2), ("hsplit", A, 2), ("hsplit", f(6), 3), ("dsplit", C, 4))),
     *(named("rot90", A, k=k, label=str(k)) for k in range(-1, 5)),
     named("rot90", C, k=1, axes=(2, 0), label="axes"),
 )  # fmt: skip
