@@ -43,7 +43,9 @@ from staticflow.ops.losses import (
 )
 from staticflow.ops.normalise import dropout, layer_norm
 from staticflow.ops.random import bernoulli, normal, uniform
-from staticflow.ops.rearrange import flip, repeat, roll, split, tile
+from staticflow.ops.rearrange import (
+    dsplit, flip, fliplr, flipud, hsplit, repeat, roll, rot90, split, tile, vsplit,
+)
 from staticflow.ops.reductions import all, any, max, min, prod, sum
 from staticflow.ops.shape import (
     astype, broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose,
@@ -54,17 +56,34 @@ from staticflow.ops.convolution import convolve, correlate
 from staticflow.ops.einsum import einsum
 from staticflow.ops.linalg import det, inv, logdet, slogdet, solve, solve_triangular
 from staticflow.ops.linalg_diagonal import diag, diagonal, trace
-from staticflow.ops.linalg_factor import cholesky, eigh, eigvalsh, qr, svd, svdvals
+from staticflow.ops.linalg_factor import cholesky, eigh, eigvalsh, pinv, qr, svd, svdvals
 from staticflow.ops.linalg_matrix import expm, kron, matrix_power, norm
 from staticflow.ops.nan_reductions import nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 from staticflow.ops.scatter import scatter_add
 from staticflow.ops.ordering import argsort, searchsorted, sort, top_k
+from staticflow.ops.differences import (
+    average, count_nonzero, cross, diff, median, ptp, trapezoid,
+)
+from staticflow.ops.joining import (
+    append, atleast_1d, atleast_2d, atleast_3d, column_stack, dstack, hstack, vstack,
+)
+from staticflow.ops.ufuncs import (
+    deg2rad, fabs, fmax, fmin, fmod, heaviside, isneginf, isposinf, logaddexp2, logit, nan_to_num,
+    positive, rad2deg, sinc,
+)
 # isort: on
 
 # Further names that NumPy has for the same functions
 absolute = abs
+amax = max
+amin = min
+around = round
 concat = concatenate
+degrees = rad2deg
+expit = sigmoid
+fix = trunc
 pow = power
+radians = deg2rad
 remainder = mod
 triangular_solve = solve_triangular
 true_divide = divide
@@ -74,7 +93,10 @@ __all__ = [
     "absolute",
     "add",
     "all",
+    "amax",
+    "amin",
     "any",
+    "append",
     "arange",
     "arccos",
     "arccosh",
@@ -86,7 +108,12 @@ __all__ = [
     "argmax",
     "argmin",
     "argsort",
+    "around",
     "astype",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "average",
     "bernoulli",
     "bitwise_and",
     "bitwise_or",
@@ -97,6 +124,7 @@ __all__ = [
     "ceil",
     "cholesky",
     "clip",
+    "column_stack",
     "concat",
     "concatenate",
     "convolve",
@@ -104,14 +132,21 @@ __all__ = [
     "correlate",
     "cos",
     "cosh",
+    "count_nonzero",
+    "cross",
     "cumprod",
     "cumsum",
+    "deg2rad",
+    "degrees",
     "det",
     "diag",
     "diagonal",
+    "diff",
     "divide",
     "dot",
     "dropout",
+    "dsplit",
+    "dstack",
     "eigh",
     "eigvalsh",
     "einsum",
@@ -123,12 +158,20 @@ __all__ = [
     "exp",
     "exp2",
     "expand_dims",
+    "expit",
     "expm",
     "expm1",
     "eye",
+    "fabs",
+    "fix",
     "flip",
+    "fliplr",
+    "flipud",
     "floor",
     "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
     "full",
     "full_like",
     "gelu",
@@ -136,6 +179,9 @@ __all__ = [
     "greater_equal",
     "hard_sigmoid",
     "hard_tanh",
+    "heaviside",
+    "hsplit",
+    "hstack",
     "huber",
     "hypot",
     "inner",
@@ -144,6 +190,8 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "isneginf",
+    "isposinf",
     "kron",
     "layer_norm",
     "leaky_relu",
@@ -157,11 +205,13 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logaddexp",
+    "logaddexp2",
     "logdet",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
+    "logit",
     "logsumexp",
     "mae",
     "matmul",
@@ -169,6 +219,7 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "median",
     "min",
     "minimum",
     "mish",
@@ -176,6 +227,7 @@ __all__ = [
     "moveaxis",
     "mse",
     "multiply",
+    "nan_to_num",
     "nanmax",
     "nanmean",
     "nanmin",
@@ -192,10 +244,15 @@ __all__ = [
     "ones_like",
     "outer",
     "pad",
+    "pinv",
+    "positive",
     "pow",
     "power",
     "prod",
+    "ptp",
     "qr",
+    "rad2deg",
+    "radians",
     "random",
     "ravel",
     "reciprocal",
@@ -205,6 +262,7 @@ __all__ = [
     "reshape",
     "rint",
     "roll",
+    "rot90",
     "round",
     "scatter_add",
     "searchsorted",
@@ -215,6 +273,7 @@ __all__ = [
     "signbit",
     "silu",
     "sin",
+    "sinc",
     "sinh",
     "slogdet",
     "softmax",
@@ -245,6 +304,7 @@ __all__ = [
     "top_k",
     "trace",
     "transpose",
+    "trapezoid",
     "triangular_solve",
     "tril",
     "triu",
@@ -253,6 +313,8 @@ __all__ = [
     "uniform",
     "var",
     "vdot",
+    "vsplit",
+    "vstack",
     "where",
     "zeros",
     "zeros_like",

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply, parts
 from staticflow.op import Kind
+from staticflow.ops.compare import greater, where
 from staticflow.ops.contraction import matmul
 from staticflow.ops.linalg import matrices, square_matrices
 from staticflow.ops.linalg_native import Cholesky, Eigh, Qr, Svd
@@ -109,3 +112,34 @@ def svd(a: Any) -> tuple[Node, Node, Node]:
 def svdvals(a: Any) -> Node:
     """The descending singular values."""
     return ruled(lambda x: _svd(x)[1], _SINGULAR_VALUES, matrices("svdvals", a))
+
+
+def _inverted_values(a: Node, rcond: float) -> Node:
+    u, s, v = _svd(a)
+    kept = greater(s, rcond * s[..., :1])
+    inverted = where(kept, 1.0 / where(kept, s, 1.0), 0.0)
+    return matmul(turn(v) * expand_dims(inverted, -2), turn(u))
+
+
+def _pinv(a: Node, rcond: float) -> Node:
+    def vjp(g: Node, y: Node, a: Node) -> tuple[Node]:
+        """-P'G P' + (I - A P) G'P P' + P'P G'(I - P A), of matrices of one rank."""
+        p, g = _pinv(a, rcond), turn(g)
+        back = turn(p)
+        own = matmul(matmul(back, turn(g)), back)
+        left, right = matmul(matmul(g, p), back), matmul(matmul(back, p), g)
+        left, right = left - matmul(a, matmul(p, left)), right - matmul(matmul(right, p), a)
+        return (left + right - own,)
+
+    return ruled(lambda a: _inverted_values(a, rcond), Rule(vjp), a)
+
+
+@public(formula="-p' dp p' and what leaves the spaces of a")
+def pinv(a: Any, rcond: float | None = None) -> Node:
+    """The pseudo-inverse; singular values below `rcond` times the largest count as 0. Its
+    derivative is that among matrices of equal rank.
+    """
+    a = matrices("pinv", a)
+    sides = [n for n in a.shape[-2:] if isinstance(n, int)]
+    cut = 10.0 * max(sides, default=1) * float(np.finfo(a.dtype).eps) if rcond is None else rcond
+    return _pinv(a, cut)

@@ -12,7 +12,7 @@ from staticflow.op import Kind
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.coerce import broadcast_to_shape
 from staticflow.ops.public import public
-from staticflow.ops.shape import expand_dims, node_of, reshape
+from staticflow.ops.shape import expand_dims, node_of, reshape, swapaxes
 from staticflow.ops.slices import flip_axis, slice_axis
 from staticflow.types import Shape, normalise_axis
 
@@ -41,6 +41,25 @@ def split(x: Any, sections: Any, axis: int = 0) -> list[Node]:
 
 
 @public(Kind.VIEW)
+def vsplit(x: Any, sections: Any) -> list[Node]:
+    """Parts of x along the first axis, as of `split`."""
+    return split(x, sections, 0)
+
+
+@public(Kind.VIEW)
+def hsplit(x: Any, sections: Any) -> list[Node]:
+    """Parts of x along the second axis, or the first of a vector, as of `split`."""
+    node = node_of(x)
+    return split(node, sections, 0 if node.ndim == 1 else 1)
+
+
+@public(Kind.VIEW)
+def dsplit(x: Any, sections: Any) -> list[Node]:
+    """Parts of x along the third axis, as of `split`."""
+    return split(x, sections, 2)
+
+
+@public(Kind.VIEW)
 def flip(x: Any, axis: Any = None) -> Node:
     """x backwards along the given axes, by default along all."""
     node = node_of(x)
@@ -48,6 +67,30 @@ def flip(x: Any, axis: Any = None) -> Node:
     for k in axes:
         node = flip_axis(node, normalise_axis(k, node.ndim, "flip"))
     return node
+
+
+@public(Kind.VIEW)
+def flipud(x: Any) -> Node:
+    """x backwards along the first axis."""
+    return flip(x, 0)
+
+
+@public(Kind.VIEW)
+def fliplr(x: Any) -> Node:
+    """x backwards along the second axis."""
+    return flip(x, 1)
+
+
+@public(Kind.VIEW)
+def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Node:
+    """x turned k times by 90 degrees, from the first of the axes towards the second."""
+    node = node_of(x)
+    first, second = (normalise_axis(a, node.ndim, "rot90") for a in axes)
+    if k % 4 == 2:
+        return flip(node, (first, second))
+    if k % 4 == 3:
+        return flip(swapaxes(node, first, second), second)
+    return flip(swapaxes(node, first, second), first) if k % 4 else node
 
 
 @public(Kind.ASSEMBLE)

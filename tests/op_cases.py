@@ -6,45 +6,14 @@ that derivatives can be compared with finite differences.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow import ops
 from staticflow.ops.slicing import getitem
-
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Case:
-    """`call` on nodes and `expected` on arrays of the same values."""
-
-    op: str
-    call: Callable[..., Any]
-    expected: Callable[..., Any]
-    inputs: tuple[Array, ...] = ()
-    smooth: bool = True  # whether finite differences at the inputs are meaningful
-    label: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.op}-{self.label}" if self.label else self.op
-
-
-def f(*shape: int, seed: int = 0, low: float = -2.0, high: float = 2.0) -> Array:
-    """Floats, no two of which are close to each other."""
-    rng = np.random.default_rng((seed, *shape))
-    count = int(np.prod(shape))
-    grid = np.linspace(low, high, count + 2)[1:-1] + 0.013
-    return rng.permutation(grid).reshape(shape)
-
-
-def i(*shape: int, below: int, seed: int = 0) -> Array:
-    """Integers from 0 up to `below`."""
-    return np.random.default_rng((seed, *shape)).integers(0, below, shape)
+from tests.numpy_cases import NUMPY_CASES
+from tests.op_case import Array, Case, f, i
 
 
 def _softmax(x: Array, axis: Any = -1) -> Array:
@@ -297,5 +266,7 @@ SPECIAL = ("uniform", "normal", "bernoulli", "dropout", "by_mode", "stop_gradien
 
 CASES: tuple[Case, ...] = (
     *VIEWS, *SLICES, *GATHERS, *ASSEMBLIES, *PRODUCTS, *STATISTICS, *REDUCTIONS, *ACTIVATIONS,
-    *LOSSES, *CREATION,
+    *LOSSES, *CREATION, *NUMPY_CASES,
 )  # fmt: skip
+
+__all__ = ["CASES", "SPECIAL", "Array", "Case", "f", "i"]

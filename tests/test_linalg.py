@@ -102,6 +102,9 @@ CASES = [
     *(Case(f"cholesky-{n}", ops.cholesky, jnp.linalg.cholesky, (positive(n, n),))
       for n in (1, 2, 4, 50)),
     Case("cholesky-batch", ops.cholesky, jnp.linalg.cholesky, (positive(2, 2, 3, 3),)),
+    Case("pinv-square", ops.pinv, jnp.linalg.pinv, (regular(4, 4),)),
+    Case("pinv-tall", ops.pinv, jnp.linalg.pinv, (normal(2, 5, 3),)),
+    Case("pinv-wide", ops.pinv, jnp.linalg.pinv, (normal(3, 5),)),
     Case("qr-square", ops.qr, lambda a: tuple(jnp.linalg.qr(a)), (normal(4, 4),)),
     Case("qr-tall", ops.qr, lambda a: tuple(jnp.linalg.qr(a)), (normal(2, 6, 3),)),
     Case("qr-one", ops.qr, lambda a: tuple(jnp.linalg.qr(a)), (normal(4, 1),)),

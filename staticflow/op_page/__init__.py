@@ -39,12 +39,14 @@ for the example, words are for the general case.
 SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Comparison, logic and choice": ("compare",),
     "Functions of one number": ("elementwise",),
-    "Arithmetic": ("arithmetic",),
-    "Reductions and statistics": ("reductions", "statistics", "nan_reductions", "accumulate"),
+    "Arithmetic": ("arithmetic", "ufuncs"),
+    "Reductions and statistics": (
+        "reductions", "statistics", "nan_reductions", "accumulate", "differences",
+    ),
     "Matrix products": ("contraction", "einsum", "convolution"),
     "Linear algebra": ("linalg", "linalg_diagonal", "linalg_factor", "linalg_matrix"),
     "Activations, losses and layers": ("activations", "losses", "normalise"),
-    "Shape": ("shape", "slicing", "rearrange", "assemble"),
+    "Shape": ("shape", "slicing", "rearrange", "assemble", "joining"),
     "Indexing and order": ("indexing", "scatter", "ordering"),
     "Creation": ("creation",),
     "Random numbers": ("random",),

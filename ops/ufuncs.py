@@ -1,0 +1,127 @@
+"""Further functions of single numbers that NumPy has, made of those of the tables."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from staticflow.graph import Node
+from staticflow.ops.arithmetic import logaddexp, mod
+from staticflow.ops.coerce import floating, operands
+from staticflow.ops.compare import greater, isinf, isnan, less, where
+from staticflow.ops.elementwise import abs as absolute
+from staticflow.ops.elementwise import log, log1p, sin
+from staticflow.ops.public import public
+
+_LOG_2 = math.log(2.0)
+_NEAR = 0.25  # where sinc is its series, whose terms behind the tenth are below a rounding
+_TERMS = 10
+
+
+@public()
+def deg2rad(x: Any) -> Node:
+    """Degrees in radians."""
+    return floating("deg2rad", x) * (math.pi / 180.0)
+
+
+@public()
+def rad2deg(x: Any) -> Node:
+    """Radians in degrees."""
+    return floating("rad2deg", x) * (180.0 / math.pi)
+
+
+@public()
+def fabs(x: Any) -> Node:
+    """The magnitude of x, as a float."""
+    return absolute(floating("fabs", x))
+
+
+@public()
+def positive(x: Any) -> Node:
+    """x itself, of numbers."""
+    return operands("positive", "x", [x])[0]
+
+
+@public()
+def heaviside(x: Any, y: Any) -> Node:
+    """0 below 0, 1 above 0, and y at 0."""
+    x, y = operands("heaviside", "xy", [x, y], "float")
+    return where(isnan(x), x, where(less(x, 0), 0.0, where(greater(x, 0), 1.0, y)))
+
+
+@public()
+def logaddexp2(x: Any, y: Any) -> Node:
+    """log2(2^x + 2^y) without overflow."""
+    x, y = operands("logaddexp2", "xy", [x, y], "float")
+    return logaddexp(x * _LOG_2, y * _LOG_2) * (1.0 / _LOG_2)
+
+
+@public()
+def fmax(x: Any, y: Any) -> Node:
+    """The larger of x and y; the other one if one is NaN."""
+    x, y = operands("fmax", "xy", [x, y])
+    return where(greater(x, y) | isnan(y), x, y)
+
+
+@public()
+def fmin(x: Any, y: Any) -> Node:
+    """The smaller of x and y; the other one if one is NaN."""
+    x, y = operands("fmin", "xy", [x, y])
+    return where(less(x, y) | isnan(y), x, y)
+
+
+@public()
+def fmod(x: Any, y: Any) -> Node:
+    """The remainder of x / y with the sign of x."""
+    x, y = operands("fmod", "xy", [x, y])
+    size = absolute(y)
+    return where(less(x, 0), -mod(-x, size), mod(x, size))
+
+
+@public()
+def sinc(x: Any) -> Node:
+    """sin(pi x) / (pi x), 1 at 0, where all derivatives exist as well."""
+    x = floating("sinc", x)
+    near = less(absolute(x), _NEAR)
+    turn = math.pi * where(near, 1.0, x)
+    square = (math.pi * where(near, x, 0.0)) ** 2
+    series = 1.0 - square * (1.0 / (2 * _TERMS * (2 * _TERMS + 1)))
+    for k in range(_TERMS - 1, 0, -1):
+        series = 1.0 - square * series * (1.0 / (2 * k * (2 * k + 1)))
+    return where(near, series, sin(turn) / turn)
+
+
+@public()
+def nan_to_num(x: Any, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Node:
+    """x with numbers for NaN and the infinities, for these the largest of the dtype by default."""
+    node = operands("nan_to_num", "x", [x])[0]
+    if not node.type.is_float:
+        return node
+    largest = float(np.finfo(node.dtype).max)
+    high = largest if posinf is None else float(posinf)
+    low = -largest if neginf is None else float(neginf)
+    node = where(isnan(node), nan, node)
+    return where(greater(node, largest), high, where(less(node, -largest), low, node))
+
+
+@public()
+def isposinf(x: Any) -> Node:
+    """Whether x is plus infinity."""
+    node = operands("isposinf", "x", [x])[0]
+    return isinf(node) & greater(node, 0)
+
+
+@public()
+def isneginf(x: Any) -> Node:
+    """Whether x is minus infinity."""
+    node = operands("isneginf", "x", [x])[0]
+    return isinf(node) & less(node, 0)
+
+
+@public()
+def logit(x: Any) -> Node:
+    """log(x / (1 - x)), the inverse of sigmoid."""
+    node = floating("logit", x)
+    return log(node) - log1p(-node)
