@@ -107,7 +107,7 @@ def compile_graph(
     take_over(layout, groups, outputs=not donations)
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.split_draws(g)) + late
-    steps = in_row_blocks(steps) if standalone else steps
+    steps = in_row_blocks(steps, layout.buffers) if standalone else steps
     steps = defer(widen_steps(steps), layout, roots, placement)
     memory = plan_memory(layout.buffers, steps)
     late_memory = plan_memory(layout.buffers, steps, deferred=True)

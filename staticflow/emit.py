@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 
 from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer
 from staticflow.dims import AnyDim, Dim
-from staticflow.loops import Assign, Call, For, Kernel, Let, Load, Stmt, Store
+from staticflow.loops import Assign, Call, For, Index, Kernel, Let, Load, Stmt, Store
+from staticflow.native.product_crew import SHARED_THIN
 from staticflow.schedule import (
     BlockStep,
     BranchStep,
@@ -39,11 +40,13 @@ from staticflow.schedule import (
 # The first entries of table T, before the buffers.
 WORK, SYNC, PEERS, SHARDS, PROFILE, STOP, LATE, CREW = range(8)
 HEADER = 8
+# Behind the buffers, where a program has blocks: its own address, that of S, those of the blocks.
+TAIL_SELF, TAIL_SIZES, TAIL_BLOCKS = range(3)
 # The first entry of table S, before the size classes.
 FIRST_ROW_ENTRY = 0
 SIZE_HEADER = 1
-# What the driver calls a block's first row and number of rows.
-BLOCK_NAMES = ("at", "rows")
+# What the driver calls a thread's first row, and a block's first row and number of rows.
+BLOCK_NAMES = ("begin", "at", "rows")
 BLOCK_BYTES = 1 << 17
 INTEGERS = ("i4", "i8", "b1")
 
@@ -124,6 +127,7 @@ class DriverText:
     kernels: Mapping[str, Kernel]
     products: frozenset[str]
     calls: frozenset[str]
+    blocks: tuple[DriverText, ...] = ()  # functions of their own: the rows of one thread
 
 
 @dataclass
@@ -131,7 +135,9 @@ class _Driver:
     """The state of writing one driver."""
 
     buffers: Sequence[Buffer]
+    title: str
     crew: bool = False
+    blocks: list[DriverText] = field(default_factory=list)
     write: Writer = field(default_factory=Writer)
     used_sizes: set[str] = field(default_factory=set)
     used_buffers: set[int] = field(default_factory=set)
@@ -198,7 +204,7 @@ def driver_source(
     With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE]. With
     `crew`, helpers may take part in large products.
     """
-    driver = _Driver(buffers, crew)
+    driver = _Driver(buffers, name, crew)
     driver.write.depth = 1
     for position, step in enumerate(steps):
         if timed:
@@ -208,18 +214,24 @@ def driver_source(
             driver.write(f"i8ptr(T[{PROFILE}])[{position}] += cycles() - begin")
     head = Writer()
     with head.block(f"def {name}(T, S):"):
-        for size in sorted(driver.used_sizes, key=_size_entry):
-            head(f"{size} = S[{_size_entry(size)}]")
-        for index in sorted(driver.used_buffers):
-            head(f"{buffer_name(buffers[index])} = T[{HEADER + index}]")
+        _read_tables(driver, head)
     stopped = f"1 if load_acquire(T[{STOP}]) != 0 else 0"  # a product may be unfinished
-    driver.write(f"return {stopped if driver.products else 0}")
+    driver.write(f"return {stopped if driver.products or driver.blocks else 0}")
     return DriverText(
         head.text + driver.write.text,
         driver.kernels,
         frozenset(driver.products),
         frozenset(driver.calls),
+        tuple(driver.blocks),
     )
+
+
+def _read_tables(driver: _Driver, head: Writer) -> None:
+    """Name the sizes and the addresses of buffers that the driver uses."""
+    for size in sorted(driver.used_sizes, key=_size_entry):
+        head(f"{size} = S[{_size_entry(size)}]")
+    for index in sorted(driver.used_buffers):
+        head(f"{buffer_name(driver.buffers[index])} = T[{HEADER + index}]")
 
 
 def _size_entry(name: str) -> int:
@@ -320,15 +332,65 @@ def _emit_loop(driver: _Driver, step: LoopStep) -> None:
 
 
 def _emit_block(driver: _Driver, step: BlockStep) -> None:
+    """Call a function of its own for the rows, or for both halves of them in two threads."""
+    number = len(driver.blocks)
+    driver.blocks.append(_block_source(f"{driver.title}_block{number}", step, driver.buffers))
+    tail = HEADER + len(driver.buffers)
+    entry = f"T[{tail + TAIL_BLOCKS + number}]"
+    write, parts = driver.write, f"parts{step.number}"
+    write(f"{parts} = {_parts(driver, step)}")
+    write(f"in_parts(T[{tail + TAIL_SELF}], {entry}, {parts}, T[{WORK}], T[{CREW}])")
+    with write.block(f"if {parts} > 1:"):
+        for whole, partial in step.sums:
+            count = driver.buffers[whole].count
+            pointers = ((whole, 0), (partial, 0))
+            kernel = _addition(driver.buffers[whole].suffix)
+            both = frozenset((whole, partial))
+            add = KernelStep(kernel, pointers, (count,), both, both, step.nodes, count)
+            _emit_kernel(driver, add)
+
+
+def _parts(driver: _Driver, step: BlockStep) -> str:
+    size = f"{driver.size(step.rows)} * ({driver.size(step.row_count)})"
+    return f"2 if {size} >= {SHARED_THIN} else 1"
+
+
+def _addition(suffix: str) -> Kernel:
+    """The kernel that adds what the second half has summed up."""
+    target, part = (Load(name, Index((("i0", "1"),))) for name in ("p0", "p1"))
+    body = (Let("v0", part, suffix), Store(target, "v0", "{acc} + {x}"))
+    pointers = (("p0", f"{suffix}*"), ("p1", f"{suffix}*"))
+    return Kernel("add_part", pointers, ("n0",), (For("i0", "n0", body),))
+
+
+def _block_source(name: str, step: BlockStep, buffers: Sequence[Buffer]) -> DriverText:
+    """The function that goes over one part of the rows, block by block."""
+    driver = _Driver(buffers, name)
     write = driver.write
-    at, rows = (f"{name}{step.number}" for name in BLOCK_NAMES)
+    write.depth = 1
+    begin, at, rows = (f"{word}{step.number}" for word in BLOCK_NAMES)
     whole = driver.size(step.rows)
-    size = f"{BLOCK_BYTES // ITEMSIZE[step.dtype]} // max({driver.size(step.row_count)}, 1)"
-    write(f"block{step.number} = max({size}, 4)")
-    with write.block(f"for {at} in range(0, max({whole}, 1), block{step.number}):"):
-        write(f"{rows} = min(block{step.number}, {whole} - {at})")
+    row = f"max({driver.size(step.row_count)}, 1)"
+    write(f"share = ({whole} + 1) // 2 if ({_parts(driver, step)}) > 1 else {whole}")
+    write(f"{begin} = part * share")
+    write(f"end = min({begin} + share, {whole})")
+    write(f"size = max({BLOCK_BYTES // ITEMSIZE[step.dtype]} // {row}, 4)")
+    with write.block(f"for {at} in range({begin}, max(end, {begin} + 1), size):"):
+        write(f"{rows} = min(size, end - {at})")
         for inner in step.body:
             _emit_step(driver, inner)
+    write("return 0")
+    head = Writer()
+    with head.block(f"def {name}(table, part, work):"):
+        head("T = i8ptr(table)")
+        head(f"S = i8ptr(T[{HEADER + len(buffers) + TAIL_SIZES}])")
+        _read_tables(driver, head)
+        for total, partial in step.sums:
+            head("if part > 0:")
+            head(f"    {buffer_name(buffers[total])} = T[{HEADER + partial}]")
+    text = (head.text + write.text).replace(f"T[{WORK}]", "work")
+    calls = frozenset(driver.calls)
+    return DriverText(text, driver.kernels, frozenset(driver.products), calls)
 
 
 def _emit_test(driver: _Driver, flag: Place, test: str, then: str) -> None:

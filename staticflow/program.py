@@ -25,6 +25,7 @@ from staticflow.emit import (
     SIZE_HEADER,
     STOP,
     SYNC,
+    TAIL_BLOCKS,
     WORK,
     DriverText,
     driver_source,
@@ -35,12 +36,14 @@ from staticflow.loops import Kernel
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
-from staticflow.native.product_crew import shared_product
+from staticflow.native.product_crew import in_parts, shared_product
 from staticflow.native.products import all_sum, math_key, product
 from staticflow.native.routines import routine as native_routine
 from staticflow.native.toolchain import Toolchain
 
 ALIGNMENT = 64
+DRIVER_SIGNATURE = Signature("i8", ("i8*", "i8*"))  # T and S
+BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch for products
 
 
 def aligned(count: int) -> NDArray[np.uint8]:
@@ -75,6 +78,7 @@ class Program:
     def __init__(self, compiled: Compiled, toolchain: Toolchain) -> None:
         self.compiled = compiled
         self.toolchain = toolchain
+        self._block_addresses: list[int] = []
         self.function = self._load(compiled.driver)
         self._running = np.zeros(1, np.int64)  # a stop flag that nobody sets
 
@@ -102,7 +106,7 @@ class Program:
         steps, buffers = compiled.steps, compiled.layout.buffers
         return self._load(driver_source(name, steps, buffers, timed=True, crew=compiled.standalone))
 
-    def _load(self, driver: DriverText) -> NativeFunction:
+    def _load(self, driver: DriverText, signature: Signature = DRIVER_SIGNATURE) -> NativeFunction:
         externals: dict[str, External] = {}
         for name, kernel in driver.kernels.items():
             externals[name] = self._kernel(name, kernel)
@@ -111,10 +115,14 @@ class Program:
             externals[name] = make(self.toolchain, name.rsplit("_", 1)[1])
         for call in driver.calls:
             externals[call] = self._call(call)
+        if driver.blocks:
+            externals["in_parts"] = in_parts(self.toolchain)
+            blocks = [self._load(block, BLOCK_SIGNATURE) for block in driver.blocks]
+            self._block_addresses = [block.address for block in blocks]
         source = KernelSource(
             name=_driver_name(driver),
             source=_without_comments(driver.source),
-            signature=Signature("i8", ("i8*", "i8*")),
+            signature=signature,
             externals=externals,
             namespace=_driver_namespace,
             noalias=False,
@@ -167,7 +175,7 @@ class Program:
         S = np.zeros(SIZE_HEADER + len(sizes), np.int64)
         S[FIRST_ROW_ENTRY] = first_row
         S[SIZE_HEADER:] = sizes
-        T = np.zeros(HEADER + len(compiled.layout.buffers), np.int64)
+        T = np.zeros(HEADER + len(compiled.layout.buffers) + self._tail_length, np.int64)
         plan = compiled.late_memory if late else compiled.memory
         offsets, total = plan.offsets({f"n{i}": n for i, n in enumerate(sizes)})
         arena = aligned(total)
@@ -180,8 +188,14 @@ class Program:
         T[SHARDS] = 1
         T[STOP] = self._running.ctypes.data
         frame = Frame(T, S, arena, scratch, (T.ctypes.data, S.ctypes.data))
+        if self._tail_length:
+            T[-self._tail_length :] = [*frame.addresses, *self._block_addresses]
         self._bind_constants(frame)
         return frame
+
+    @property
+    def _tail_length(self) -> int:
+        return TAIL_BLOCKS + len(self._block_addresses) if self._block_addresses else 0
 
     def _bind_constants(self, frame: Frame) -> None:
         for node, buffer in self.leaves.items():
@@ -193,8 +207,10 @@ class Program:
     def source(self) -> str:
         """The generated source: the kernels, then the driver that calls them."""
         driver = self.compiled.driver
-        kernels = [kernel_source(k, name) for name, k in driver.kernels.items()]
-        return "\n\n".join([*kernels, driver.source])
+        drivers = [*driver.blocks, driver]
+        kernels = {name: k for each in drivers for name, k in each.kernels.items()}
+        texts = [kernel_source(k, name) for name, k in kernels.items()]
+        return "\n\n".join([*texts, *(each.source for each in drivers)])
 
 
 def _without_comments(source: str) -> str:

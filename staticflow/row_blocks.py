@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from staticflow.buffers import Buffer
 from staticflow.dims import AnyDim, Dim, names_of
 from staticflow.kernel_rows import row_strides
 from staticflow.schedule import BlockStep, KernelStep, Operand, Place, ProductStep, Step
@@ -33,8 +34,11 @@ class _Sliced:
     sums: frozenset[int] = frozenset()  # buffers that collect from all rows
 
 
-def in_row_blocks(steps: Sequence[Step]) -> list[Step]:
-    """The steps, with chains over the rows of one matrix as steps of their own."""
+def in_row_blocks(steps: Sequence[Step], buffers: list[Buffer]) -> list[Step]:
+    """The steps, with chains over the rows of one matrix as steps of their own.
+
+    Buffers for what two threads sum up are added to `buffers`.
+    """
     result: list[Step] = []
     rest = list(steps)
     while rest:
@@ -43,8 +47,19 @@ def in_row_blocks(steps: Sequence[Step]) -> list[Step]:
             result.append(rest.pop(0))
         else:
             before, step, rest = block
-            result += [*before, step]
+            result += [*before, replace(step, sums=_partials(step, buffers))]
     return result
+
+
+def _partials(step: BlockStep, buffers: list[Buffer]) -> tuple[tuple[int, int], ...]:
+    pairs = []
+    for inner in step.body:
+        if isinstance(inner, ProductStep) and inner.adds_after != 0:
+            whole = buffers[inner.c.place[0]]
+            partial = Buffer(len(buffers), inner.node, whole.dtype, whole.count, "temp")
+            buffers.append(partial)
+            pairs.append((whole.index, partial.index))
+    return tuple(pairs)
 
 
 def _is_thin(step: Step) -> bool:
@@ -61,7 +76,8 @@ def _block(steps: list[Step], number: int) -> tuple[list[Step], BlockStep, list[
     rows = first.m
     if not isinstance(rows, Dim) or rows.name is None:
         return None
-    chain = _Chain(rows, Dim.named(f"at{number}"), Dim.named(f"rows{number}"))
+    begin, at, count = (Dim.named(f"{name}{number}") for name in ("begin", "at", "rows"))
+    chain = _Chain(rows, begin, at, count)
     length = 0
     for position, step in enumerate(steps):
         if not chain.take(step):
@@ -70,10 +86,10 @@ def _block(steps: list[Step], number: int) -> tuple[list[Step], BlockStep, list[
             length = position + 1
     if not length:
         return None
-    chain = _Chain(chain.rows, chain.at, chain.count)
+    chain = _Chain(rows, begin, at, count)
     for step in steps[:length]:
         chain.take(step)
-    block = BlockStep(number, rows, first.a.row, first.dtype, tuple(chain.body), first.node)
+    block = BlockStep(number, rows, first.a.row, first.dtype, tuple(chain.body), (), first.node)
     return chain.before, block, steps[length:]
 
 
@@ -88,6 +104,7 @@ class _Chain:
     """Steps over the same rows, and what is known about the buffers they touch."""
 
     rows: Dim
+    begin: Dim  # where a thread's blocks begin
     at: Dim  # the first row of a block
     count: Dim  # how many rows it has
     before: list[Step] = field(default_factory=list)
@@ -140,7 +157,7 @@ class _Chain:
             return _Sliced(moved, ((a.place, a.row), (b.place, 0)), ((c.place, c.row),))
         if step.k == self.rows:
             a_part, b_part = self._along(a), self._down(b)
-            inner = replace(step, k=self.count, a=a_part, b=b_part, adds_after=self.at)
+            inner = replace(step, k=self.count, a=a_part, b=b_part, adds_after=self.at - self.begin)
             reads = ((a.place, a.column), (b.place, b.row))
             return _Sliced(inner, reads, (), step.writes)
         return None

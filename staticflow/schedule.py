@@ -189,7 +189,8 @@ class BranchStep:
 class BlockStep:
     """Run steps for one block of rows after the other; see `row_blocks`.
 
-    They are written for `rows<number>` rows from row `at<number>` on.
+    They are written for `rows<number>` rows from row `at<number>` on. A second thread may do the
+    second half of the rows; what it sums up goes to buffers of its own first.
     """
 
     number: int
@@ -197,6 +198,7 @@ class BlockStep:
     row_count: AnyDim  # the elements of a row, which decide how many rows a block has
     dtype: str
     body: tuple[Step, ...]
+    sums: tuple[tuple[int, int], ...]  # what sums over rows, and where the second half does
     node: Node
 
     @property
@@ -205,7 +207,8 @@ class BlockStep:
 
     @property
     def writes(self) -> frozenset[int]:
-        return frozenset().union(*(step.writes for step in self.body))
+        second = (partial for _, partial in self.sums)
+        return frozenset(second).union(*(step.writes for step in self.body))
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -52,9 +52,9 @@ class Crew(IntEnum):
     TAKE = auto()  # the function that takes pieces, for the dtype of this product
     STEP = auto()
     ARGUMENTS = auto()  # those of the product, 14 words
-    TAKERS = 20  # the functions for all dtypes
-    ALONE = 22  # how many products to come are not shared
-    WORDS = 23
+    TAKERS = 20  # the functions for all dtypes, and for parts
+    ALONE = 23  # how many products to come are not shared
+    WORDS = 24
 
 
 def worth_sharing(m: int, n: int, k: int) -> bool:
@@ -100,25 +100,40 @@ def share({arguments}, work, stop, crew):
         product({arguments}, work, stop)
         return
     step = ((extent - 1) // (PIECE_COUNT * GRAIN) + 1) * GRAIN
-    words = i8ptr(crew)
-    owns = swap_if_zero(crew + 8 * OWNER, 1) == 0
-    if owns and words[ALONE] > 0:
-        words[ALONE] -= 1
-        store_release(crew + 8 * OWNER, 0)
-        owns = False
-    if not owns:
+    if own(crew) == 0:
         for begin in range(0, extent, step):
             piece(begin, step, {arguments}, work, stop)
         return
+    words = i8ptr(crew)
     {stores}
     words[ARGUMENTS + 12] = stop
     words[STEP] = step
     words[PIECES] = (extent - 1) // step + 1
     words[TAKE] = words[TAKER]
+    finish(crew, work)
+'''
+
+OWN_SOURCE = '''
+def own(crew):
+    """Get the crew for oneself; 0 if it is taken, or has been of no use lately."""
+    words = i8ptr(crew)
+    if swap_if_zero(crew + 8 * OWNER, 1) != 0:
+        return 0
+    if words[ALONE] == 0:
+        return 1
+    words[ALONE] -= 1
+    store_release(crew + 8 * OWNER, 0)
+    return 0
+'''
+
+FINISH_SOURCE = '''
+def finish(crew, work):
+    """Open what has been filled in, see it done, and give the crew back."""
+    words = i8ptr(crew)
     words[NEXT] = 0
     began = cycles()
     atomic_add(crew + 8 * STATE, OPENED)
-    take(crew, work)
+    call2(words[TAKE], crew, work)
     atomic_add(crew + 8 * STATE, -OPENED)
     ended = cycles()
     spins = 0
@@ -131,6 +146,35 @@ def share({arguments}, work, stop, crew):
     if cycles() - ended > ended - began:
         words[ALONE] = ALONE_AFTER_WAITING
     store_release(crew + 8 * OWNER, 0)
+'''
+
+TAKE_PARTS_SOURCE = '''
+def take_parts(crew, work):
+    """Call the function for parts of its rows until all are taken."""
+    words = i8ptr(crew)
+    while True:
+        part = atomic_add(crew + 8 * NEXT, 1)
+        if part >= words[PIECES]:
+            return 0
+        call3(words[ARGUMENTS], words[ARGUMENTS + 1], part, work)
+'''
+
+IN_PARTS_SOURCE = '''
+def in_parts(table, function, parts, work, crew):
+    """Call function(table, part, work) for all parts, in as many threads as are there."""
+    alone = True
+    if crew != 0 and parts > 1:
+        alone = own(crew) == 0
+    if alone:
+        for part in range(parts):
+            call3(function, table, part, work)
+        return
+    words = i8ptr(crew)
+    words[ARGUMENTS] = function
+    words[ARGUMENTS + 1] = table
+    words[PIECES] = parts
+    words[TAKE] = words[PARTS_TAKER]
+    finish(crew, work)
 '''
 
 HELP_SOURCE = '''
@@ -153,6 +197,7 @@ def _constants(suffix: str) -> dict[str, int]:
     table = {f"{entry.name}": entry.value for entry in Crew}
     sizes = {"THIN": THIN, "SHARED": SHARED, "SHARED_THIN": SHARED_THIN, "GRAIN": GRAIN}
     own = {"ITEM": 8 if suffix == "f8" else 4, "TAKER": Crew.TAKERS + SUFFIXES.index(suffix)}
+    own["PARTS_TAKER"] = Crew.TAKERS + len(SUFFIXES)
     limits = {"PIECE_COUNT": PIECES, "OPENED": OPENED, "IDLE_CYCLES": IDLE_CYCLES}
     limits["ALONE_AFTER_WAITING"] = ALONE_AFTER_WAITING
     return {**table, **sizes, **own, **limits}
@@ -185,29 +230,40 @@ def _kernel(
     )
 
 
+_ONE, _TWO = Signature("i8", ("i8",)), Signature("i8", ("i8", "i8"))
+
+
 def shared_product(tools: Toolchain, suffix: str) -> External:
     """The matrix product of a dtype that helpers may take part in.
 
     Its arguments are those of `products.product` and the address of the crew, or 0.
     """
-    whole = product(tools, suffix)
-    words = Signature("", ("i8", "i8", *PRODUCT_SIGNATURE.arguments))
-    part = tools.kernel(_kernel("piece", PIECE_SOURCE, words, suffix, product=whole)).external
-    two = Signature("i8", ("i8", "i8"))
-    take = tools.kernel(_kernel("take", TAKE_SOURCE, two, suffix, piece=part))
+    words = PRODUCT_SIGNATURE.arguments
+    whole = {"product": product(tools, suffix)}
+    cut = Signature("", ("i8", "i8", *words))
+    piece = {"piece": tools.kernel(_kernel("piece", PIECE_SOURCE, cut, suffix, **whole)).external}
+    take = tools.kernel(_kernel("take", TAKE_SOURCE, _TWO, suffix, **piece))
+    used = {**whole, **piece, **_ownership(tools)}
     share = tools.kernel(
-        _kernel(
-            "share",
-            SHARE_SOURCE,
-            Signature("", (*PRODUCT_SIGNATURE.arguments, "i8")),
-            suffix,
-            product=whole,
-            piece=part,
-            take=take.external,
-        )
+        _kernel("share", SHARE_SOURCE, Signature("", (*words, "i8")), suffix, **used)
     )
     crew().table[Crew.TAKERS + SUFFIXES.index(suffix)] = take.address
     return share.external
+
+
+def in_parts(tools: Toolchain) -> External:
+    """`in_parts(table, function, parts, work, crew)` calls function(table, part, work)."""
+    take = tools.kernel(_kernel("take_parts", TAKE_PARTS_SOURCE, _TWO, "f8"))
+    words = Signature("", ("i8",) * 5)
+    function = _kernel("in_parts", IN_PARTS_SOURCE, words, "f8", **_ownership(tools))
+    crew().table[Crew.TAKERS + len(SUFFIXES)] = take.address
+    return tools.kernel(function).external
+
+
+def _ownership(tools: Toolchain) -> dict[str, External]:
+    own = tools.kernel(_kernel("own", OWN_SOURCE, _ONE, "f8"))
+    finish = tools.kernel(_kernel("finish", FINISH_SOURCE, Signature("", ("i8", "i8")), "f8"))
+    return {"own": own.external, "finish": finish.external}
 
 
 class Helpers:
