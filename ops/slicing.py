@@ -1,38 +1,40 @@
-"""Indexing with square brackets: integers, slices, None, Ellipsis, and integer arrays or nodes.
+"""Indexing with square brackets: integers, slices, None, Ellipsis, and index arrays or nodes.
 
     x[1:, -1]      a view             x[ids]            rows at run-time indices
     x[..., None]   an inserted axis   x[rows, columns]  one element for each pair of indices
+    x[mask]        the elements where a NumPy array of booleans is true
 
 Bounds of a named axis are taken as they are: `x[:, :-1]` over `time` has size `time - 1`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, product
-from staticflow.errors import GraphError, ShapeError, fail
+from staticflow.dims import AnyDim
+from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply
 from staticflow.op import Kind
-from staticflow.ops.coerce import broadcast, integral
-from staticflow.ops.compare import less, where
-from staticflow.ops.counting import SizeOf
-from staticflow.ops.indexing import take
+from staticflow.ops.index_arrays import gather_at, is_index_array, without_masks
 from staticflow.ops.public import public
-from staticflow.ops.shape import reshape
 from staticflow.ops.slices import slice_axis
 from staticflow.ops.views import Expand, Squeeze
 
 
 @public(Kind.VIEW, "getitem")
 def getitem(x: Node, index: Any) -> Node:
-    """x[index]: integers, slices, None and Ellipsis make a view; integer arrays make a gather."""
-    entries = _complete(x, index if isinstance(index, tuple) else (index,))
+    """x[index]: integers, slices, None and Ellipsis make a view; integer arrays, and masks that are
+    known at once, make a gather. As in NumPy, index arrays and integers that do not all stand next
+    to each other put their axes first.
+    """
+    given = without_masks(index if isinstance(index, tuple) else (index,), x)
+    entries = _complete(x, given)
     dropped: list[int] = []
     inserted: list[int] = []
-    gathers: dict[int, Node] = {}
+    gathers: dict[int, Any] = {}
     axis = position = 0
     for entry in entries:
         if entry is None:
@@ -46,17 +48,17 @@ def getitem(x: Node, index: Any) -> Node:
             dropped.append(axis)
             position -= 1
         else:
-            gathers[axis - len(dropped)] = _index_node(entry)
+            gathers[position] = entry
         axis, position = axis + 1, position + 1
     x = apply(Squeeze(tuple(dropped)), x) if dropped else x
-    if gathers and inserted:
-        fail(
-            GraphError,
-            "indexing: None beside an index array is not supported",
-            do="insert the axis afterwards with [..., None]",
-        )
-    x = _gather(x, gathers) if gathers else x
-    return apply(Expand(tuple(inserted)), x) if inserted else x
+    x = apply(Expand(tuple(inserted)), x) if inserted else x
+    return gather_at(x, gathers, first=_stand_apart(given)) if gathers else x
+
+
+def _stand_apart(index: Sequence[Any]) -> bool:
+    """Whether there is a slice, None or Ellipsis between integers and index arrays."""
+    places = [k for k, entry in enumerate(index) if _is_integer(entry) or is_index_array(entry)]
+    return places != list(range(places[0], places[-1] + 1))
 
 
 def _complete(x: Node, index: tuple[Any, ...]) -> list[Any]:
@@ -118,36 +120,3 @@ def _bound(bound: Any, size: AnyDim) -> AnyDim:
     if _is_integer(bound):
         return int(bound) if bound >= 0 else size + int(bound)
     return bound  # type: ignore[no-any-return]
-
-
-def _index_node(entry: Any) -> Node:
-    if (entry.dtype if isinstance(entry, Node) else np.asarray(entry).dtype.name) == "bool":
-        fail(
-            GraphError,
-            "indexing: the size of a selection by a mask is not known when the graph is declared",
-            do="use ops.where to keep the shape",
-        )
-    return integral("indexing: the index", entry)
-
-
-def _gather(x: Node, gathers: dict[int, Node]) -> Node:
-    """Take at index arrays along neighbouring axes, which are merged into one."""
-    axes = sorted(gathers)
-    first, last = axes[0], axes[-1]
-    if axes != list(range(first, last + 1)):
-        fail(
-            GraphError,
-            "indexing: index arrays must stand next to each other",
-            got=f"index arrays for axes {axes}",
-            do="move the axes together with ops.moveaxis",
-        )
-    indices = broadcast("indexing", [gathers[axis] for axis in axes])
-    if len(axes) == 1:
-        return take(x, indices[0], first)
-    flat: Node | None = None
-    for axis, index in zip(axes, indices, strict=True):
-        size = apply(SizeOf(x.shape[axis], index.dtype))
-        inside = where(less(index, 0), index + size, index)
-        flat = inside if flat is None else flat * size + inside
-    merged = (*x.shape[:first], product(x.shape[k] for k in axes), *x.shape[last + 1 :])
-    return take(reshape(x, merged), flat, first)

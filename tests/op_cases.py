@@ -6,6 +6,7 @@ that derivatives can be compared with finite differences.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -112,13 +113,36 @@ def _index_case(index: Any) -> Case:
 
 SLICES = tuple(_index_case(index) for index in INDICES)
 
+D = f(4, 3, 5, 3)
+ADVANCED: dict[str, Callable[[Any], Any]] = {
+    "0,:,k": lambda k: (0, slice(None), k), ":,0,k": lambda k: (slice(None), 0, k),
+    "k,:,k": lambda k: (k, slice(None), k), "k,:,:,0": lambda k: (k, slice(None), slice(None), 0),
+    ":,k,:,k": lambda k: (slice(None), k, slice(None), k), "k,None,k": lambda k: (k, None, k),
+    "None,k": lambda k: (None, k), ":,None,k": lambda k: (slice(None), None, k),
+    "...,k": lambda k: (..., k), "k,...,1": lambda k: (k, ..., 1),
+    ":,k,k[:,None]": lambda k: (slice(None), k, k[:, None]), "1,k,k": lambda k: (1, k, k),
+    "::-1,k,1:,2": lambda k: (slice(None, None, -1), k, slice(1, None), 2),
+    "list": lambda k: ([0, 2, 2], slice(None), [1, 0, 1]),
+}
+ODD = np.arange(3) % 2 == 1
+MASKS: dict[str, Any] = {
+    "first": np.array([True, False]), "second": (slice(None), ODD), "all": C > 0.3,
+    "two": np.array([[True, False, True], [False, False, True]]), "list": [True, False],
+    "last": (..., np.array([True, True, False, True])), "none": np.zeros(2, bool),
+    "and integer": (1, ODD), "apart": (np.array([True, True]), slice(1), [0, 3]),
+    "zero dots": (slice(None), ODD, ..., 1),
+}  # fmt: skip
+
 GATHERS = (
     Case("getitem", lambda x, k: x[k], lambda x, k: x[k], (A, ROWS), label="rows"),
     Case("getitem", lambda x, k: getitem(x, (slice(None), k)), lambda x, k: x[:, k], (A, ROWS),
          label="columns"),
     Case("getitem", lambda x, j, k: x[j, k], lambda x, j, k: x[j, k],
          (A, ROWS, i(5, below=4, seed=2) - 4), label="pairs"),
-    Case("getitem", lambda x, k: x[0, :, k], lambda x, k: x[0][:, k], (C, ROWS), label="mixed"),
+    *(Case("getitem", lambda x, k, at=at: x[at(k)], lambda x, k, at=at: x[at(k)], (D, ROWS),
+           label=t) for t, at in ADVANCED.items()),
+    *(Case("getitem", lambda x, m=m: x[m], lambda x, m=m: x[m], (C,), label=f"mask {t}")
+      for t, m in MASKS.items()),
     Case("take", lambda x, k: ops.take(x, k, 1), lambda x, k: np.take(x, k, 1),
          (C, i(2, 2, below=3))),
     Case("take", ops.take, np.take, (C, i(3, below=24)), label="flat"),
