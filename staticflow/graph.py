@@ -341,9 +341,10 @@ def update(target: Node, value: Any) -> Node:
 
 def const(value: Any, dtype: Any = None) -> Node:
     """Make a constant of an array or a scalar."""
-    array = np.array(value, dtype=None if dtype is None else as_dtype(dtype))
-    if array.dtype.kind not in "fiub":
-        fail(DTypeError, "a constant must be numeric", got=f"dtype {array.dtype}")
+    given = np.asarray(value)
+    if given.dtype.kind not in "fiub":
+        fail(DTypeError, "a constant must be numeric, and not complex", got=f"dtype {given.dtype}")
+    array = np.array(given, dtype=None if dtype is None else as_dtype(dtype))
     array = np.ascontiguousarray(array).astype(as_dtype(array.dtype)).reshape(array.shape)
     array.flags.writeable = False
     return apply(Const("const", TensorType(array.shape, array.dtype.name), array))
