@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from staticflow.bodies import slot, substitute
+from staticflow.bodies import Slot, slot, substitute
 from staticflow.copying import in_order
 from staticflow.errors import Where
 from staticflow.gates import dependents
@@ -30,7 +30,9 @@ from staticflow.recurrence import Scan
 
 def rearrange(roots: Sequence[Node]) -> list[Node]:
     """Move work out of every loop, inner loops first."""
-    return _rearrange_level(map_bodies(roots, lambda op, body: _rearrange_level(body)))
+    found = _rearrange_level(map_bodies(roots, lambda op, body: _rearrange_level(body)))
+    assert not any(isinstance(n.op, Slot) for n in toposort(found)), "a slot outside of its loop"
+    return found
 
 
 def _rearrange_level(roots: Sequence[Node]) -> list[Node]:
@@ -104,6 +106,8 @@ class _BodyLifter(Lifter):
 
     def lift(self, node: Node) -> tuple[Node, bool]:
         root, views = through_views(node)
+        if root is not node and not views:
+            return self.lift(root)
         if node in self.stacked or node in self.outer or node.op.kind is Kind.LEAF or views:
             return super().lift(node)
         self.stacked[root] = self.need(root)

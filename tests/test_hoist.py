@@ -293,13 +293,14 @@ def test_a_projection_of_every_step_is_behind_the_loop() -> None:
     assert count(compile_graph([loss, *sf.grad(loss, [w, u, v])])) == Count(6, (1, 1))
 
 
-def test_rows_of_a_table_are_added_up_behind_the_loop() -> None:
+@pytest.mark.parametrize("look_up", [lambda t, i: ops.take(t, i, 0), ops.embedding])
+def test_rows_of_a_table_are_added_up_behind_the_loop(look_up: Cell) -> None:
     """The gradient of an embedding within the step is one scatter of all steps."""
     ids, table = sf.input("ids", ("time", "batch"), "int32"), sf.param("table", (50, HIDDEN))
     u = sf.param("u", (HIDDEN, HIDDEN))
 
     def step(h: Node, now: Node) -> Any:
-        return ops.tanh(ops.take(table, now, 0) + h @ u), None
+        return ops.tanh(look_up(table, now) + h @ u), None
 
     last, _ = sf.scan(step, ops.zeros((ids.shape[1], HIDDEN)), ids)
     outputs = [last.sum(), *sf.grad(last.sum(), [table, u])]

@@ -78,6 +78,32 @@ def test_other_widths_of_a_classifier_compile_nothing(tools: Toolchain) -> None:
         assert turn == 0 or tools.counts.compiled == before
 
 
+def recurrent(width: int, hidden: int, cell: str) -> sf.Session:
+    x, t = sf.input("x", ("batch", "time", width)), sf.input("t", ("batch", hidden))
+    y = models.RNN(hidden, cell)(x, sf.input("lengths", ("batch",), "int64"))
+    return sf.Session(loss=ops.mse(y, t), optimizer=sf.optim.Adam(1e-2), threads=1)
+
+
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
+def test_other_lengths_and_widths_of_a_recurrent_net_compile_nothing(
+    tools: Toolchain, cell: str
+) -> None:
+    for turn, (rows, time, width, hidden) in enumerate(
+        [(6, 7, 3, 4), (6, 30, 3, 4), (1, 1, 3, 4), (9, 7, 5, 16), (5, 3, 2, 5), (33, 12, 2, 64)]
+    ):
+        made, before = recurrent(width, hidden, cell), tools.counts.compiled
+        fed = {
+            "x": np.zeros((rows, time, width)),
+            "t": np.zeros((rows, hidden)),
+            "lengths": np.full(rows, time),
+        }
+        made.fit(fed, batch_size=4, progress=False)
+        made.step(fed)
+        made.evaluate(fed)
+        new = tools.counts.compiled - before
+        assert new == 0 if turn else new > 5, (rows, time, width, hidden)
+
+
 def test_another_rate_or_thread_count_compiles_nothing(tools: Toolchain) -> None:
     sizes = [4, 8, 8, 2]
     use(net(sizes, threads=2), sizes, 20, 6)
