@@ -79,6 +79,7 @@ class Trainer:
         self.sync = SyncBlock()
         self.worker = worker(toolchain)
         self.call = self.worker.train.bind()
+        self.run_blocks = run_blocks(toolchain)  # whatever the sizes: others shall compile nothing
         self.block = self._block_rows()
         self.owned = self._owned()
         self.shards = [self._shard(i) for i in range(self.choice.shards)]
@@ -148,7 +149,7 @@ class Trainer:
         table[Shard.METRIC_COUNT] = memory.metrics.size
         table[Shard.STEP] = programs.forward.function.address
         if self.block:
-            table[Shard.STEP] = run_blocks(programs.forward.toolchain).address
+            table[Shard.STEP] = self.run_blocks.address
         memory.frames["whole"] = self._forward_frame(memory, index, self.rows)
         self._point_variant(table, Shard.WHOLE, memory.frames["whole"], index, self.rows)
         return memory
