@@ -38,8 +38,9 @@ SHARED_THIN, SHARED = 1 << 17, 1 << 20
 THIN = 4  # a product with one extent below this is as fast as memory is
 PIECES, GRAIN = 8, 4
 # When the caller had to wait for longer than it worked, the helper's core is busy with something
-# else, and so many products are made alone.
-ALONE_AFTER_WAITING = 200
+# else: then the caller works alone for so many times as long as it waited, and for twice as many
+# each time that this happens again, up to the last factor. So waiting costs little in all.
+REST_FACTOR, REST_MOST = 8, 128
 
 
 class Crew(IntEnum):
@@ -53,8 +54,9 @@ class Crew(IntEnum):
     STEP = auto()
     ARGUMENTS = auto()  # those of the product, 14 words
     TAKERS = 20  # the functions for all dtypes, and for parts
-    ALONE = 23  # how many products to come are not shared
-    WORDS = 24
+    ALONE_UNTIL = 23  # in cycles: nothing is shared before
+    REST = 24  # the factor of the last rest
+    WORDS = 25
 
 
 def worth_sharing(m: int, n: int, k: int) -> bool:
@@ -119,9 +121,8 @@ def own(crew):
     words = i8ptr(crew)
     if swap_if_zero(crew + 8 * OWNER, 1) != 0:
         return 0
-    if words[ALONE] == 0:
+    if cycles() >= words[ALONE_UNTIL]:
         return 1
-    words[ALONE] -= 1
     store_release(crew + 8 * OWNER, 0)
     return 0
 '''
@@ -143,8 +144,12 @@ def finish(crew, work):
             pause()
         else:
             yield_processor()
-    if cycles() - ended > ended - began:
-        words[ALONE] = ALONE_AFTER_WAITING
+    now = cycles()
+    if now - ended > ended - began:
+        words[REST] = min(max(2 * words[REST], REST_FACTOR), REST_MOST)
+        words[ALONE_UNTIL] = now + words[REST] * (now - ended)
+    else:
+        words[REST] = words[REST] // 2
     store_release(crew + 8 * OWNER, 0)
 '''
 
@@ -199,8 +204,8 @@ def _constants(suffix: str) -> dict[str, int]:
     own = {"ITEM": 8 if suffix == "f8" else 4, "TAKER": Crew.TAKERS + SUFFIXES.index(suffix)}
     own["PARTS_TAKER"] = Crew.TAKERS + len(SUFFIXES)
     limits = {"PIECE_COUNT": PIECES, "OPENED": OPENED, "IDLE_CYCLES": IDLE_CYCLES}
-    limits["ALONE_AFTER_WAITING"] = ALONE_AFTER_WAITING
-    return {**table, **sizes, **own, **limits}
+    rest = {"REST_FACTOR": REST_FACTOR, "REST_MOST": REST_MOST}
+    return {**table, **sizes, **own, **limits, **rest}
 
 
 def _filled(source: str) -> str:
