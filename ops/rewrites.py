@@ -7,11 +7,16 @@ diagonal matrix keeps a NaN in its place, though not in its whole column.
 
 from __future__ import annotations
 
+import math
+
 from staticflow.graph import Node
+from staticflow.ops.arithmetic import multiply
 from staticflow.ops.assembly_rules import ASSEMBLY_RULES
 from staticflow.ops.diagonal_rules import DIAGONAL_RULES
 from staticflow.ops.rules import Rule, formula
 from staticflow.ops.view_rules import VIEW_RULES
+
+SMALL_OUTER = 1024  # elements
 
 ALGEBRA = (
     formula("x + 0", "x"),
@@ -52,11 +57,27 @@ def _narrow_again(node: Node) -> Node | None:
     return inner.inputs[0]
 
 
+def _small_outer(node: Node) -> Node | None:
+    """A column times a row is elementwise, and joins other kernels, where it is a small matrix.
+
+    A large one stays a product, in which helpers may take part; so does one with rows of the batch,
+    which a kernel could not put side by side.
+    """
+    sizes = [size if isinstance(size, int) else SMALL_OUTER + 1 for size in node.shape]
+    if node.inputs[0].shape[-1] != 1 or math.prod(sizes) > SMALL_OUTER:
+        return None
+    return multiply(*node.inputs)
+
+
+PRODUCTS = (Rule("dot", "small outer products are elementwise", _small_outer),)
+
 CONVERSION = (
     Rule("astype_float32", "float32 through float64 is itself", _narrow_again),
     Rule("stopgradient", "derivatives are taken by now", lambda node: node.inputs[0]),
     Rule("ruled", "derivatives are taken by now", lambda node: node.inputs[0]),
 )
 
-RULES: tuple[Rule, ...] = (*ALGEBRA, *CONVERSION, *VIEW_RULES, *ASSEMBLY_RULES, *DIAGONAL_RULES)
+RULES: tuple[Rule, ...] = (
+    *ALGEBRA, *CONVERSION, *VIEW_RULES, *ASSEMBLY_RULES, *DIAGONAL_RULES, *PRODUCTS,
+)  # fmt: skip
 

@@ -78,8 +78,7 @@ class Pieces:
 def choose_pieces(program: Program, batch: str, env: Mapping[str, int], threads: int) -> Pieces:
     """A pure function of sizes and thread count."""
     compiled = program.compiled
-    sizes = compiled.g.evaluate(env, env)
-    cost = estimate(compiled.steps, {f"n{i}": n for i, n in enumerate(sizes)})
+    cost = estimate(compiled.steps, compiled.g.sizes_by_name(env))
     if not batch:
         return Pieces(1, 1, 1, cost)
     rows = piece = max(1, env[batch])
@@ -112,13 +111,16 @@ class Direct:
         fixed: Mapping[Node, int],
         batch: str = "",
         helpers: Helpers | None = None,
+        suits: Callable[[Mapping[str, int]], bool] = lambda env: True,
     ) -> None:
         self.program = program
+        self._suits = suits  # whether values of the named dimensions should go the short way
         self.inputs = tuple(inputs)
         self.fixed = {n: a for n, a in fixed.items() if n in program.leaves}
         self.batch, self.helpers = batch, helpers
         self.outputs = program.compiled.outputs
         self._known: dict[Any, _Tables] = {}
+        self._declined: set[Any] = set()
         self._retired: list[_Tables] = []
         self._owner = words(Owner.WORDS)
         self._dtypes = {n: np.dtype(n.dtype) for n in [*self.inputs, *self.outputs]}
@@ -160,12 +162,15 @@ class Direct:
         plain = [np.asarray(a) for a in arrays]
         feeds = dict(zip(self._names, plain, strict=True))
         found = self.function(feeds)
-        if found is None and self._key(plain) not in self._known:
+        if found is None and self._is_new(self._key(plain)):
             self._learn(plain)
             found = self.function(feeds)
         if found is None:
             return None
         return [found] if len(self.outputs) == 1 else list(found)
+
+    def _is_new(self, key: Any) -> bool:
+        return key not in self._known and key not in self._declined
 
     def pieces(self) -> list[tuple[Any, Pieces]]:
         """What was chosen for the shapes seen so far."""
@@ -176,9 +181,12 @@ class Direct:
         return tuple([a.shape for a in arrays])
 
     def _learn(self, arrays: Sequence[Array]) -> None:
-        """Make tables for the shapes of these arrays."""
+        """Make tables for the shapes of these arrays, if they suit."""
         named = dict(zip(self._names, arrays, strict=True))
         env = bind_sizes(dict(zip(self._names, self.inputs, strict=True)), named)
+        if not self._suits(env):
+            self._declined.add(self._key(arrays))
+            return
         tables = self._tables(arrays, env)
         dropped = None
         if len(self._known) >= MAX_BOUNDS:

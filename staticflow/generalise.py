@@ -38,6 +38,10 @@ class Generalised:
             for i, value in enumerate(self.sizes)
         ]
 
+    def sizes_by_name(self, env: Mapping[str, int]) -> dict[str, int]:
+        """What n0, n1, ... stand for in a program that runs whole."""
+        return {f"n{i}": n for i, n in enumerate(self.evaluate(env, env))}
+
 
 class _Unifier(Classes):
     """Union-find over size classes; the int 1 is a class of its own that absorbs others."""

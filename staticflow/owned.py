@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from staticflow.buffers import ITEMSIZE
 from staticflow.dims import AnyDim, evaluate
-from staticflow.emit import HEADER, SIZE_HEADER
+from staticflow.emit import HEADER
 from staticflow.parameters import FlatArray, Slot
 from staticflow.program import Frame
 from staticflow.schedule import Operand, ProductStep
@@ -43,7 +43,7 @@ def owned_products(
 ) -> list[OwnedProduct]:
     """The products that are worth leaving to their owners, for a batch of the sizes `env`."""
     compiled = programs.forward.compiled
-    sizes = _named(compiled.g.evaluate(env, env))
+    sizes = compiled.g.sizes_by_name(env)
     gradients = compiled.output_buffers[1 + len(programs.metrics) :]
     slots = dict(zip(gradients, flat.slots, strict=False))
     found = []
@@ -54,10 +54,6 @@ def owned_products(
         if m * n > LARGER * (m + n) * k and m * n * k <= MOST_WORK:
             found.append(OwnedProduct(step, slots[step.c.place[0]], m, n))
     return found
-
-
-def _named(sizes: Sequence[int]) -> dict[str, int]:
-    return {f"n{i}": n for i, n in enumerate(sizes)}
 
 
 def slices(size: int, count: int, owned: Sequence[OwnedProduct]) -> list[tuple[int, int]]:
@@ -104,7 +100,7 @@ def records(
         item = ITEMSIZE[x.step.dtype]
         target = gradient + item * (start + top * n)
         for peer, frame in enumerate(frames):
-            sizes = _named([int(n) for n in frame.S[SIZE_HEADER:]])
+            sizes = frame.sizes_by_name()
             k = evaluate(x.step.k, sizes)
             a = _operand(x.step.a, frame, sizes, item, top)
             b = _operand(x.step.b, frame, sizes, item, 0)

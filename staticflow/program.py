@@ -67,6 +67,10 @@ class Frame:
         """Say where a buffer from outside lies."""
         self.T[HEADER + buffer] = address
 
+    def sizes_by_name(self) -> dict[str, int]:
+        """What n0, n1, ... stand for."""
+        return {f"n{i}": int(n) for i, n in enumerate(self.S[SIZE_HEADER:])}
+
     def slot_address(self, buffer: int) -> int:
         """The address of the table entry that says where a buffer lies."""
         return self.addresses[0] + 8 * (HEADER + buffer)
@@ -153,8 +157,7 @@ class Program:
 
     def arena_bytes(self, env: Mapping[str, int]) -> int:
         """The memory that a frame's temporaries take, without making it."""
-        sizes = self.compiled.g.evaluate(env, env)
-        return self.compiled.memory.offsets({f"n{i}": n for i, n in enumerate(sizes)})[1]
+        return self.compiled.memory.offsets(self.compiled.g.sizes_by_name(env))[1]
 
     def frame(
         self,

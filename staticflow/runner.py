@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from staticflow.checks import IndexLimit
 from staticflow.dims import evaluate, names_of
 from staticflow.direct import Direct
-from staticflow.emit import CREW, HEADER, SIZE_HEADER
+from staticflow.emit import CREW, HEADER
 from staticflow.errors import GraphError, fail
 from staticflow.graph import Node
 from staticflow.native.product_crew import Helpers, crew
@@ -155,8 +155,7 @@ class Runner:
     def _helpers(self, frame: Frame) -> Helpers | None:
         """The crew, if the program has something for it to do at the frame's sizes."""
         compiled = self.program.compiled
-        sizes = {f"n{i}": int(n) for i, n in enumerate(frame.S[SIZE_HEADER:])}
-        if not compiled.standalone or not has_large_products(compiled.steps, sizes):
+        if not compiled.standalone or not has_large_products(compiled.steps, frame.sizes_by_name()):
             return None
         helpers = crew()
         frame.T[CREW] = helpers.address

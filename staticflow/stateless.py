@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from staticflow.checks import check_indices, index_limits
 from staticflow.compile import compile_graph
+from staticflow.direct import Direct
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import as_array, bind_sizes
 from staticflow.graph import Const, Hyper, Input, Leaf, Node, leaves
 from staticflow.native.toolchain import toolchain
 from staticflow.program import Program
 from staticflow.runner import Runner
+from staticflow.sharing import has_large_products
 from staticflow.structure import flatten, rebuild_like
 
 
@@ -27,10 +29,27 @@ class Function:
         if not nodes:
             fail(GraphError, "a function needs at least one output")
         self.names = _names(self.inputs)
+        self._single = len(nodes) == 1
         self._check_leaves(nodes)
         program = Program(compile_graph(nodes, standalone=True, name="function"), toolchain())
         self.runner = Runner(program, self.inputs, {})
         self.runner.limits = index_limits(nodes)
+        self._short = self._short_way(program)
+
+    def _short_way(self, program: Program) -> Callable[[Any], Any] | None:
+        """What takes the arrays by name in one native call; None for arrays that it can't take.
+
+        Large products have helpers of their own, who are called by the long way.
+        """
+        if not self.inputs or self.runner.limits or not Direct.fits(self.inputs):
+            return None
+
+        def suits(env: Mapping[str, int]) -> bool:
+            compiled = program.compiled
+            return not has_large_products(compiled.steps, compiled.g.sizes_by_name(env))
+
+        self.runner.direct = Direct(program, self.inputs, {}, suits=suits)
+        return self.runner.direct.function
 
     def _check_leaves(self, nodes: Sequence[Node]) -> None:
         for leaf in leaves(nodes, Leaf):
@@ -49,8 +68,13 @@ class Function:
 
     def __call__(self, *values: Any, **named: Any) -> Any:
         """The outputs, as new arrays in the structure that was declared."""
-        if not named and len(values) == len(self.inputs) and self.runner.accepts(values):
-            return self._structured(self.runner(values))
+        if not named and len(values) == len(self.inputs):
+            if self._short is not None:
+                found = self._short(dict(zip(self.names, values, strict=True)))
+                if found is not None:
+                    return self._structured([found] if self._single else found)
+            if self.runner.accepts(values):
+                return self._structured(self.runner(values))
         return self._structured(self._run_checked(values, named))
 
     def _run_checked(self, values: Sequence[Any], named: dict[str, Any]) -> list[Any]:

@@ -94,13 +94,12 @@ class Trainer:
 
     def _choose(self, threads: int) -> Choice:
         compiled = self.programs.forward.compiled
-        sizes = compiled.g.evaluate(self.env, self.env)
-        serial = estimate(compiled.steps, {f"n{i}": n for i, n in enumerate(sizes)})
+        serial = estimate(compiled.steps, compiled.g.sizes_by_name(self.env))
         update_ns = 0.0
         if self.programs.update is not None and self.flat is not None:
             update = self.programs.update.compiled
-            counts = update.g.evaluate({ELEMENTS: self.flat.size}, {ELEMENTS: self.flat.size})
-            update_ns = estimate(update.steps, {f"n{i}": n for i, n in enumerate(counts)})
+            counts = update.g.sizes_by_name({ELEMENTS: self.flat.size})
+            update_ns = estimate(update.steps, counts)
         reason = compiled.placement.reason
         return choose_shards(serial, update_ns, threads, self.rows, reason)
 

@@ -75,8 +75,25 @@ def test_small_products_wake_nobody() -> None:
     f = product("float64")
     a, b = operands(20, 30, 40, "float64", "")
     f(a, b)
-    assert f.runner.frame_of([a, b]).T[6] == 0
+    assert f.runner.direct is not None
+    assert [sizes for sizes, _ in f.runner.direct.pieces()] == [((20, 30), (30, 40))]
     assert not worth_sharing(20, 40, 30)
+
+
+def test_nothing_is_shared_while_the_crew_rests() -> None:
+    f = product("float64")
+    a, b = operands(300, 200, 150, "float64", "")
+    f(a, b)
+    table = crew.crew().table
+    table[Crew.ALONE_UNTIL] = np.iinfo(np.int64).max
+    taken = table[Crew.NEXT] = 77
+    try:
+        found = f(a, b)
+        assert table[Crew.NEXT] == taken
+    finally:
+        table[Crew.ALONE_UNTIL] = 0
+    np.testing.assert_array_equal(found, f(a, b))
+    assert table[Crew.NEXT] != taken
 
 
 def test_callers_in_several_threads() -> None:

@@ -2,6 +2,7 @@
 
 The ways, chosen by sizes and strides alone, so that results repeat bit for bit:
 
+    nothing above 8                 gemm_tiny    four rows of C at a time
     n = 1, or m = 1                 gemm_line    scalar products, or a weighted sum of lines
     C narrower than a vector        gemm_narrow  several rows a vector, or C^T where A^T is wider
     rows of B contiguous            gemm_tile    register tiles, straight from A and B
@@ -68,8 +69,11 @@ from staticflow.native.gemm_line import combine, dots
 from staticflow.native.gemm_narrow import quads, quads_pay, sideways, sideways_pays
 from staticflow.native.gemm_pack import pack
 from staticflow.native.gemm_tile import columns, tile_heights
+from staticflow.native.gemm_tiny import is_tiny, tiny
 
 QUADS = "a b c work a_row b_row c_row k accumulate m n"
+TINY = "a b c a_row a_col b_row b_col c_row k accumulate m n"
+GENERAL = "a b c work m n k a_row a_col b_row b_col c_row accumulate"
 SIDEWAYS = "a b c work a_col b_row b_col c_row k m n accumulate"
 ARGUMENTS = "m n k a a_row a_col b b_row b_col c c_row accumulate work"
 
@@ -79,6 +83,7 @@ def gemm_ir(dtype: str, vector_bytes: int) -> str:
     code = Code(dtype, vector_bytes)
     heights = tile_heights(vector_bytes)
     vectors = max(heights)
+    tiny(code)
     columns(code, heights)
     dots(code)
     combine(code)
@@ -87,17 +92,36 @@ def gemm_ir(dtype: str, vector_bytes: int) -> str:
     flipped(code)
     quads(code)
     sideways(code, vectors)
-    _entry(code, vectors)
+    _general(code, vectors)
+    _entry(code)
     return str(code.module)
 
 
-def _entry(code: Code, vectors: int) -> None:
-    """The external function: empty products here, all others by `_choose`."""
+def _entry(code: Code) -> None:
+    """The external function: tiny products here, which should not wait for much of a prologue."""
     x = code.function(f"sf_gemm_{code.suffix}", "", ARGUMENTS, external=True)
+    _to_bytes(code, x)
+    code.cases(
+        (is_tiny(code, x), lambda: code.call("tiny", *[x[word] for word in TINY.split()])),
+        (None, lambda: code.call("general", *[x[word] for word in GENERAL.split()])),
+    )
+    code.b.ret_void()
+
+
+def _to_bytes(code: Code, x: Values) -> None:
+    """Addresses and strides as the kernels want them."""
     for word in ("a", "b", "c", "work"):
         x[word] = code.b.inttoptr(x[word], POINTER)
     for word in ("a_row", "a_col", "b_row", "b_col", "c_row"):
         x[word] = code.mul(x[word], code.size)
+
+
+def _general(code: Code, vectors: int) -> None:
+    """The function `general`: empty products here, all others by `_choose`."""
+    pointers = "a b c work"
+    integers = " ".join(word for word in GENERAL.split() if word not in pointers.split())
+    x = code.function("general", pointers, integers)
+    code.module.globals["general"].attributes.add("noinline")
     with code.when(code.all(code.is_(x["m"], ">", 0), code.is_(x["n"], ">", 0))):
         code.cases(
             (code.is_(x["k"], ">", 0), lambda: _choose(code, x, vectors)),
