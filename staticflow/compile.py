@@ -30,7 +30,6 @@ from staticflow.row_blocks import in_row_blocks
 from staticflow.schedule import Step, schedule
 from staticflow.simplify import resolve_mode, simplify
 from staticflow.takeover import take_over
-from staticflow.turned import turn_before
 from staticflow.widen import widen_steps
 
 PIPELINE = (
@@ -40,7 +39,6 @@ PIPELINE = (
     (settle, "make constants of carries that no step changes"),
     (drop_unused, "remove what of a loop nobody reads"),
     (rearrange, "move work that needs no loop out of loops: before them, or behind them"),
-    (turn_before, "turn a matrix once before a loop, not in each of its steps"),
     (narrow, "compute of elementwise values only the parts that are read, where they are read"),
     (place, "decide what each shard holds: rows, everything, or a partial sum"),
     (separate_bodies, "give each loop nodes of its own, to be placed in memory by themselves"),
@@ -94,8 +92,7 @@ def compile_graph(
     """
     roots = merge_scans(resolve_mode(outputs, training))
     roots = drop_unused(settle(simplify_all(roots, training)))
-    roots = turn_before(simplify_all(rearrange(roots), training))
-    roots = narrow(drop_unused(roots))
+    roots = narrow(drop_unused(simplify_all(rearrange(roots), training)))
     placement = place(roots, shard, whole)
     roots = map_bodies(
         separate_bodies(placement.outputs),

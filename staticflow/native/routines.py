@@ -38,7 +38,6 @@ ROUTINES = {
     "svd": Routine(lapack.SVD, 9, ("lapack gesdd",)),
     "cumsum": Routine(row_routines.CUMSUM, 5),
     "recurrence": Routine(row_routines.RECURRENCE, 6),
-    "turn": Routine(row_routines.TURN, 5),
     "argsort": Routine(row_routines.ARGSORT, 6),
 }
 # Routines that are made at run time: the functions of custom ops.

@@ -2,20 +2,6 @@
 
 from __future__ import annotations
 
-TURN = '''
-def turn(a, y, batch, m, n):
-    """Transposes of m x n matrices, tile by tile."""
-    for s in range(batch):
-        A = {t}ptr(a + s * m * n * {size})
-        Y = {t}ptr(y + s * m * n * {size})
-        for p in range(0, m, 16):
-            for q in range(0, n, 16):
-                rows = min(16, m - p)
-                for j in range(min(16, n - q)):
-                    for i in range(rows):
-                        Y[(q + j) * m + p + i] = A[(p + i) * n + q + j]
-'''
-
 CUMSUM = '''
 def cumsum(x, y, rows, n, reverse):
     """The sum of each row's elements up to each; from each on if `reverse`."""
