@@ -24,6 +24,7 @@ from staticflow.narrow import narrow
 from staticflow.op import Op
 from staticflow.order import results_early
 from staticflow.placement import Placement, place
+from staticflow.prepack import prepack
 from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
 from staticflow.row_blocks import in_row_blocks
@@ -50,6 +51,7 @@ PIPELINE = (
     (take_over, "let a value lie where an operand lay that nothing reads any more"),
     (schedule, "lower kernels to loop nests, in execution order"),
     (in_row_blocks, "read a matrix once for all its products with vectors, block by block"),
+    (prepack, "copy the weights of products in loops into panels, before the loops"),
     (widen_steps, "put narrow rows side by side, as many as fill vectors"),
     (defer, "mark the gradients that shards can make in parts instead of adding up"),
     (plan_memory, "give temporaries a slot in one arena"),
@@ -108,7 +110,7 @@ def compile_graph(
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.split_draws(g)) + late
     steps = in_row_blocks(steps, layout.buffers) if standalone else steps
-    steps = defer(widen_steps(steps), layout, roots, placement)
+    steps = defer(widen_steps(prepack(steps, layout.buffers)), layout, roots, placement)
     memory = plan_memory(layout.buffers, steps)
     late_memory = plan_memory(layout.buffers, steps, deferred=True)
     driver = driver_source(name, steps, layout.buffers, crew=standalone)

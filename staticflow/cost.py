@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from staticflow.buffers import ITEMSIZE
 from staticflow.dims import evaluate, product
 from staticflow.native.products import vector_bytes
-from staticflow.schedule import BranchStep, KernelStep, LoopStep, ProductStep, Step
+from staticflow.schedule import BranchStep, KernelStep, LoopStep, PackStep, ProductStep, Step
 
 FLOPS_PER_LANE_NS = 13.0  # of the matrix product, for each lane of a vector
 NS_PER_ELEMENT = 0.015  # of a fused loop over 64-byte vectors, in additions
+NS_PER_PACKED = 0.1
 NS_PER_CALL = 10.0
 NS_PER_REGION = 1500.0  # two barriers, and shards that do not finish at the same time
 MIN_GAIN = 1.15
@@ -43,6 +44,9 @@ def estimate(steps: Sequence[Step], sizes: Mapping[str, int]) -> float:
             flops *= evaluate(step.k, sizes) * evaluate(product(step.batch), sizes)
             lanes = width / ITEMSIZE[step.dtype]
             total += flops / (lanes * FLOPS_PER_LANE_NS)
+        elif isinstance(step, PackStep):
+            elements = evaluate(step.product.k, sizes) * evaluate(step.product.n, sizes)
+            total += NS_PER_PACKED * elements
         elif isinstance(step, LoopStep):
             total += evaluate(step.length, sizes) * estimate(step.body, sizes)
         elif isinstance(step, BranchStep):

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer
 from staticflow.dims import AnyDim, Dim
 from staticflow.loops import Assign, Call, For, Index, Kernel, Let, Load, Stmt, Store
-from staticflow.native.product_crew import SHARED_THIN
+from staticflow.native.product_crew import SHARED, SHARED_THIN
+from staticflow.native.products import PIECE
 from staticflow.schedule import (
     BlockStep,
     BranchStep,
@@ -31,6 +32,7 @@ from staticflow.schedule import (
     KernelStep,
     LoopStep,
     Operand,
+    PackStep,
     Place,
     ProductStep,
     Step,
@@ -137,6 +139,7 @@ class _Driver:
     buffers: Sequence[Buffer]
     title: str
     crew: bool = False
+    clocks: int | None = None  # how many steps have a clock, if they have
     blocks: list[DriverText] = field(default_factory=list)
     write: Writer = field(default_factory=Writer)
     used_sizes: set[str] = field(default_factory=set)
@@ -201,17 +204,13 @@ def driver_source(
 ) -> DriverText:
     """The driver that runs the steps of a program in order.
 
-    With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE]. With
-    `crew`, helpers may take part in large products.
+    With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE]; a loop
+    or a branch comes before its own steps. With `crew`, helpers may take part in large products.
     """
-    driver = _Driver(buffers, name, crew)
+    driver = _Driver(buffers, name, crew, 0 if timed else None)
     driver.write.depth = 1
-    for position, step in enumerate(steps):
-        if timed:
-            driver.write("begin = cycles()")
+    for step in steps:
         _emit_step(driver, step)
-        if timed:
-            driver.write(f"i8ptr(T[{PROFILE}])[{position}] += cycles() - begin")
     head = Writer()
     with head.block(f"def {name}(T, S):"):
         _read_tables(driver, head)
@@ -240,11 +239,20 @@ def _size_entry(name: str) -> int:
 
 def _emit_step(driver: _Driver, step: Step) -> None:
     driver.write(f"# {where_of(step)}  ->  {describe(step)}")
+    if driver.clocks is None:
+        _EMITTERS[type(step)](driver, step)
+        return
+    number, driver.clocks = driver.clocks, driver.clocks + 1
+    driver.write(f"begin{number} = cycles()")
     _EMITTERS[type(step)](driver, step)
+    driver.write(f"i8ptr(T[{PROFILE}])[{number}] += cycles() - begin{number}")
 
 
 def describe(step: Step) -> str:
     """What a step computes, with types."""
+    if isinstance(step, PackStep):
+        matrix = step.product.node.inputs[1]
+        return f"panels of {matrix.name}: {matrix.type}"
     names = ", ".join(dict.fromkeys(node.op.name for node in step.nodes))
     type_ = step.nodes[-1].type
     return f"{names}: {', '.join(map(str, type_)) if isinstance(type_, tuple) else type_}"
@@ -284,8 +292,30 @@ def _emit_product(driver: _Driver, step: ProductStep) -> None:
     c = operand_text(step.c, extras[2])[:2]
     adds = "0" if step.adds_after == 0 else f"1 if {driver.size(step.adds_after)} > 0 else 0"
     last = [adds, f"T[{WORK}]", f"T[{STOP}]", *([f"T[{CREW}]"] if driver.crew else [])]
+    if step.panels is not None:
+        packed = f"packed_gemm_{suffix}"
+        driver.products.add(packed)
+        with driver.write.block(f"if {_has_panels(step.panels)}:"):
+            panels = driver.name(step.panels)
+            driver.write(f"{packed}({', '.join([*sizes, *a, panels, *c, adds])})")
+        driver.write("else:")
+        driver.write.depth += 1
     driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, *last])})")
     driver.write.depth = depth
+
+
+def _has_panels(buffer: int) -> str:
+    return f"packed{buffer}"
+
+
+def _emit_pack(driver: _Driver, step: PackStep) -> None:
+    product, suffix = step.product, SUFFIX[step.product.dtype]
+    driver.products.add(f"pack_{suffix}")
+    sizes = [driver.size(n) for n in (product.m, product.n, product.k)]
+    b = [driver.address(*product.b.place), *map(driver.size, (product.b.row, product.b.column))]
+    most = SHARED - 1 if driver.crew else PIECE[suffix]
+    last = [driver.name(step.panels), driver.size(step.count), str(most)]
+    driver.write(f"{_has_panels(step.panels)} = pack_{suffix}({', '.join([*sizes, *b, *last])})")
 
 
 def _emit_collective(driver: _Driver, step: CollectiveStep) -> None:
@@ -410,6 +440,7 @@ def _emit_branch(driver: _Driver, step: BranchStep) -> None:
 _EMITTERS: Mapping[type, Callable[..., None]] = {
     KernelStep: _emit_kernel,
     ProductStep: _emit_product,
+    PackStep: _emit_pack,
     CollectiveStep: _emit_collective,
     CallStep: _emit_call,
     LoopStep: _emit_loop,

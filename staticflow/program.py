@@ -37,13 +37,18 @@ from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.product_crew import in_parts, shared_product
-from staticflow.native.products import all_sum, math_key, product
+from staticflow.native.products import all_sum, math_key, pack, packed_gemm, product
 from staticflow.native.routines import routine as native_routine
 from staticflow.native.toolchain import Toolchain
 
 ALIGNMENT = 64
 DRIVER_SIGNATURE = Signature("i8", ("i8*", "i8*"))  # T and S
 BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch for products
+
+
+_PRODUCTS = {
+    "gemm": product, "shared_gemm": shared_product, "packed_gemm": packed_gemm, "pack": pack,
+}  # fmt: skip
 
 
 def aligned(count: int) -> NDArray[np.uint8]:
@@ -115,8 +120,8 @@ class Program:
         for name, kernel in driver.kernels.items():
             externals[name] = self._kernel(name, kernel)
         for name in driver.products:
-            make = shared_product if name.startswith("shared") else product
-            externals[name] = make(self.toolchain, name.rsplit("_", 1)[1])
+            make, suffix = name.rsplit("_", 1)
+            externals[name] = _PRODUCTS[make](self.toolchain, suffix)
         for call in driver.calls:
             externals[call] = self._call(call)
         if driver.blocks:

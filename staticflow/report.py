@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,12 @@ from staticflow.blocking import BlockedFrame
 from staticflow.emit import PROFILE, describe
 from staticflow.graph import format_graph
 from staticflow.program import Frame, Program
-from staticflow.schedule import where_of
+from staticflow.schedule import BranchStep, LoopStep, Step, where_of
 
 if TYPE_CHECKING:
     from staticflow.session import Session
+
+_INDENT = "    "  # of what is within a loop or a branch
 
 
 def session_source(session: Session) -> str:
@@ -82,13 +84,16 @@ def _memory(program: Program) -> list[str]:
 
 @dataclass(frozen=True)
 class Profile:
-    """Time per kernel of one training step or run."""
+    """Time per kernel of one training step or run.
+
+    A loop's row counts all of its steps; indented rows behind it tell its kernels apart.
+    """
 
     rows: tuple[tuple[float, str], ...]  # microseconds, what and where
     step_us: float
 
     def __str__(self) -> str:
-        total = sum(us for us, _ in self.rows)
+        total = max(self.step_us, 1e-9)
         lines = [f"{us:10.3f} us {us / total:6.1%}  {what}" for us, what in self.rows]
         return "\n".join([*lines, f"{total:10.3f} us in all kernels"])
 
@@ -97,7 +102,7 @@ def profile_program(
     program: Program, frame: Frame | BlockedFrame, repeat: int
 ) -> list[tuple[float, str]]:
     """The mean microseconds of every step of a program, over `repeat` runs."""
-    steps = program.compiled.steps
+    steps = list(_with_depth(program.compiled.steps))
     cycles = np.zeros(max(1, len(steps)), np.int64)
     # of a shard that runs in blocks, the first block stands for all
     first = frame.frames[0] if isinstance(frame, BlockedFrame) else frame
@@ -109,11 +114,20 @@ def profile_program(
     for _ in range(repeat):
         call(*first.addresses)
     seconds = time.perf_counter() - begin
-    per_cycle = seconds * 1e6 / max(1, int(cycles.sum()))
+    whole = sum(int(n) for n, (depth, _) in zip(cycles, steps, strict=False) if depth == 0)
+    per_cycle = seconds * 1e6 / max(1, whole)
     return [
-        (float(count) * per_cycle / repeat, f"{describe(step)}  # {where_of(step)}")
-        for count, step in zip(cycles, steps, strict=False)
+        (float(n) * per_cycle / repeat, f"{_INDENT * depth}{describe(step)}  # {where_of(step)}")
+        for n, (depth, step) in zip(cycles, steps, strict=False)
     ]
+
+
+def _with_depth(steps: Sequence[Step], depth: int = 0) -> Iterator[tuple[int, Step]]:
+    """The steps in the order of their clocks, and how many loops they are in."""
+    for step in steps:
+        yield depth, step
+        if isinstance(step, LoopStep | BranchStep):
+            yield from _with_depth(step.body, depth + 1)
 
 
 def profile_session(session: Session, feeds: Mapping[Any, Any], repeat: int) -> Profile:
@@ -130,4 +144,4 @@ def profile_session(session: Session, feeds: Mapping[Any, Any], repeat: int) -> 
         session.params[name][...] = array
     for name, array in slots.items():
         session._slots[name][:] = array
-    return Profile(tuple(rows), sum(us for us, _ in rows))
+    return Profile(tuple(rows), sum(us for us, what in rows if not what.startswith(_INDENT)))

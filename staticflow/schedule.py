@@ -63,10 +63,12 @@ class ProductStep:
     node: Node
     late: bool = False  # may be left to the shard that owns a part of C; see `defer`
     adds_after: AnyDim = 0  # where this is not 0, it adds to what C is: C += A @ B
+    panels: int | None = None  # the buffer with B's panels, if a `PackStep` made them
 
     @property
     def reads(self) -> frozenset[int]:
-        return frozenset((self.a.place[0], self.b.place[0]))
+        panels = () if self.panels is None else (self.panels,)
+        return frozenset((self.a.place[0], self.b.place[0], *panels))
 
     @property
     def writes(self) -> frozenset[int]:
@@ -75,6 +77,27 @@ class ProductStep:
     @property
     def nodes(self) -> tuple[Node, ...]:
         return (self.node,)
+
+
+@dataclass(frozen=True)
+class PackStep:
+    """Copy B of a loop's products into panels, if it pays for so many products; see `prepack`."""
+
+    product: ProductStep
+    count: AnyDim
+    panels: int
+
+    @property
+    def reads(self) -> frozenset[int]:
+        return frozenset((self.product.b.place[0],))
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset((self.panels,))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.product.nodes
 
 
 @dataclass(frozen=True)
@@ -215,7 +238,10 @@ class BlockStep:
         return (self.node,)
 
 
-Step = KernelStep | ProductStep | CollectiveStep | CallStep | LoopStep | BranchStep | BlockStep
+Step = (
+    KernelStep | ProductStep | PackStep | CollectiveStep | CallStep | LoopStep | BranchStep
+    | BlockStep
+)  # fmt: skip
 
 
 def schedule(

@@ -159,6 +159,8 @@ class LoopInterpreter:
             names[name] = self._kernel(name, kernel, dict(names))
         for suffix in ("f4", "f8", "i4", "i8"):
             names[f"gemm_{suffix}"] = self._product(suffix)
+            names[f"pack_{suffix}"] = self._pack(suffix)
+            names[f"packed_gemm_{suffix}"] = self._packed_product(suffix)
             names[f"all_sum_{suffix}"] = self._collective(suffix)
         names |= routines(self.memory.pointer, names)
         exec(compiled.driver.source, names)
@@ -196,6 +198,32 @@ class LoopInterpreter:
                     out[i * c_row + j] = total + out[i * c_row + j] if add else total
 
         return gemm
+
+    def _pack(self, suffix: str) -> Any:
+        """One panel with all columns, as often as there is a product at all."""
+
+        def pack(
+            m: int, n: int, k: int, b: int, b_row: int, b_column: int, to: int, count: int,
+            most: int,
+        ) -> int:  # fmt: skip
+            source, target = self.memory.pointer(b, suffix), self.memory.pointer(to, suffix)
+            for p in range(k):
+                for j in range(n):
+                    target[p * n + j] = source[p * b_row + j * b_column]
+            return int(m * n * k * count > 0)
+
+        return pack
+
+    def _packed_product(self, suffix: str) -> Any:
+        gemm = self._product(suffix)
+
+        def packed(
+            m: int, n: int, k: int, a: int, a_row: int, a_column: int, panels: int, c: int,
+            c_row: int, add: int,
+        ) -> None:  # fmt: skip
+            gemm(m, n, k, a, a_row, a_column, panels, n, 1, c, c_row, add, 0)
+
+        return packed
 
     def _collective(self, suffix: str) -> Any:
         def all_sum(table: list[int], source: int, target: int, count: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from staticflow.native.gemm import gemm_ir
+from staticflow.native.gemm_panels import SPARE_ROWS, WIDEST
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.llvm_compile import compile_ir
 from staticflow.native.target import target_machine
@@ -192,3 +193,34 @@ def test_the_same_numbers_give_the_same_bits(gemm):
             gemm(frame[:, :k], b[:, :n], results[-1], 0)
         for result in results[1:]:
             np.testing.assert_array_equal(result, results[0])
+
+
+@pytest.mark.parametrize("layout", ["row", "column", "spread"])
+@pytest.mark.parametrize("accumulate", [0, 1])
+def test_panels(gemm, layout, accumulate):
+    """Products with panels that were made once: all widths, and k in more than one slab."""
+    suffix = SUFFIX[gemm.dtype.name]
+    functions = []
+    for name, count in (("pack", 6), ("packed", 10)):
+        address = gemm.engine.get_function_address(f"sf_{name}_{suffix}")
+        functions.append(ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(address))
+    pack, packed = functions
+    for m, n, k in [(2, 8, 8), (5, 16, 3), (17, 67, 19), (33, 128, 32), (8, 200, 600), (1, 1, 1)]:
+        rng = np.random.default_rng([m, n, k])
+        a, b = matrix(rng, m, k, "row", gemm.dtype), matrix(rng, k, n, layout, gemm.dtype)
+        room = np.full((k + SPARE_ROWS) * (n + WIDEST) + 64, 77, gemm.dtype)
+        size = a.itemsize
+        strides = [s // size for s in b.strides]
+        pack(b.ctypes.data, room.ctypes.data, *strides, k, n)
+        assert (room[-64:] == 77).all(), "wrote beyond the room for panels"
+        c = rng.standard_normal((m, n + 3)).astype(gemm.dtype)
+        before = c.astype(np.float64)
+        a_strides = [s // size for s in a.strides]
+        packed(
+            m, n, k, a.ctypes.data, *a_strides, room.ctypes.data, c.ctypes.data, n + 3, accumulate
+        )
+        a64, b64 = a.astype(np.float64), b.astype(np.float64)
+        expected = a64 @ b64 + (before[:, :n] if accumulate else 0.0)
+        bound = (abs(a64) @ abs(b64) + abs(before[:, :n])) * (k + 2) * np.finfo(gemm.dtype).eps
+        assert (abs(c[:, :n] - expected) <= bound).all(), (m, n, k)
+        np.testing.assert_array_equal(c[:, n:], before[:, n:])

@@ -184,6 +184,18 @@ def test_a_profile_changes_nothing() -> None:
     assert_same(values(session), values(twin))
 
 
+def test_a_profile_looks_into_loops() -> None:
+    x, t = sf.input("x", ("batch", "time", 3)), sf.input("t", ("batch", 4))
+    session = sf.Session(loss=ops.mse(models.RNN(4, "gru")(x), t), optimizer=sf.optim.SGD(0.1))
+    profile = session.profile({"x": np.ones((2, 5, 3)), "t": np.ones((2, 4))}, repeat=5)
+    loops = [k for k, (_, what) in enumerate(profile.rows) if what.startswith("scan")]
+    for k in loops:
+        inner = [us for us, what in profile.rows[k + 1 : k + 3] if what.startswith("    ")]
+        assert len(inner) == 2 and 0 < sum(inner) < profile.rows[k][0]
+    outside = [us for us, what in profile.rows if not what.startswith(" ")]
+    assert len(loops) == 2 and sum(outside) == pytest.approx(profile.step_us)
+
+
 def test_loading_is_all_or_nothing() -> None:
     session = regression()
     before = values(session)

@@ -68,6 +68,7 @@ from staticflow.native.gemm_flip import flip_pays, flipped
 from staticflow.native.gemm_line import combine, dots
 from staticflow.native.gemm_narrow import quads, quads_pay, sideways, sideways_pays
 from staticflow.native.gemm_pack import pack
+from staticflow.native.gemm_panels import panels
 from staticflow.native.gemm_tile import columns, tile_heights
 from staticflow.native.gemm_tiny import is_tiny, tiny
 
@@ -79,7 +80,10 @@ ARGUMENTS = "m n k a a_row a_col b b_row b_col c c_row accumulate work"
 
 
 def gemm_ir(dtype: str, vector_bytes: int) -> str:
-    """LLVM IR of a module with the external function sf_gemm_f4 or sf_gemm_f8."""
+    """LLVM IR of a module with the external function sf_gemm_f4 or sf_gemm_f8.
+
+    And with those of `gemm_panels`.
+    """
     code = Code(dtype, vector_bytes)
     heights = tile_heights(vector_bytes)
     vectors = max(heights)
@@ -92,6 +96,7 @@ def gemm_ir(dtype: str, vector_bytes: int) -> str:
     flipped(code)
     quads(code)
     sideways(code, vectors)
+    panels(code, vectors)
     _general(code, vectors)
     _entry(code)
     return str(code.module)

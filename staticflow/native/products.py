@@ -15,6 +15,8 @@ from staticflow.native.worker_layout import OWNED_WORDS, Owned
 DTYPES = {"f4": "float32", "f8": "float64"}
 GEMM_SIGNATURE = Signature("", ("i8",) * 13)
 PRODUCT_SIGNATURE = Signature("", ("i8",) * 14)
+PACKED_SIGNATURE = Signature("", ("i8",) * 10)
+PACK_SIGNATURE = Signature("i8", ("i8",) * 9)
 
 # A large product is made in pieces of some 50 ms, and left unfinished when the stop flag is set.
 # Along the summed axis, pieces pack every element once, as the whole product would.
@@ -38,6 +40,21 @@ def product(m, n, k, a, a_row, a_column, b, b_row, b_column, c, c_row, add, work
                 min(rows, m - i), n, min(depth, k - p), left, a_row, a_column,
                 right, b_row, b_column, c + ITEM * i * c_row, c_row, add if p == 0 else 1, work,
             )
+'''
+
+# The worth of panels, measured: a copy of a turned B pays after 3 (8 rows of A) to 8 products (16
+# rows), of a straight one, which must be more than the first-level cache holds, after 3 to 10.
+FEWEST_PRODUCTS = 16
+NEAR_BYTES = 1 << 15
+PACK = '''
+def pack(m, n, k, b, b_row, b_column, to, count, most):
+    """Copy B into panels for `count` products, if that pays; whether it did."""
+    if count < FEWEST_PRODUCTS or m < 2 or n < LANES or k < LANES or m * n * k > most:
+        return 0
+    if b_column == 1 and (n <= PANEL or n * k <= NEAR):
+        return 0
+    copy_panels(b, to, b_row, b_column, k, n)
+    return 1
 '''
 
 # T's entries: the worker's table, the addresses of all shards' tables T, the number of shards.
@@ -120,12 +137,47 @@ def product(toolchain: Toolchain, suffix: str) -> External:
 
 def gemm(toolchain: Toolchain, suffix: str) -> External:
     """The matrix product of a dtype, in one piece."""
+    _load_gemm(toolchain, suffix)
+    return External(f"sf_gemm_{suffix}", GEMM_SIGNATURE)
+
+
+def packed_gemm(toolchain: Toolchain, suffix: str) -> External:
+    """The matrix product of a dtype, with panels for B; see `gemm_panels`."""
+    _load_gemm(toolchain, suffix)
+    return External(f"sf_packed_{suffix}", PACKED_SIGNATURE)
+
+
+def pack(toolchain: Toolchain, suffix: str) -> External:
+    """What copies a matrix into panels if that pays, and says whether it did."""
+    from staticflow.native.gemm_tile import tile_heights
+
+    _load_gemm(toolchain, suffix)
+    item = 4 if suffix == "f4" else 8
+    lanes = vector_bytes() // item
+    names = {
+        "LANES": lanes,
+        "PANEL": max(tile_heights(vector_bytes())) * lanes,
+        "NEAR": NEAR_BYTES // item,
+        "FEWEST_PRODUCTS": FEWEST_PRODUCTS,
+    }
+    source = KernelSource(
+        name="pack",
+        source=PACK,
+        signature=PACK_SIGNATURE,
+        externals={"copy_panels": External(f"sf_pack_{suffix}", Signature("", ("i8",) * 6))},
+        namespace=lambda: names,
+        namespace_key=(str(names),),
+        noalias=False,
+    )
+    return toolchain.kernel(source).external
+
+
+def _load_gemm(toolchain: Toolchain, suffix: str) -> None:
     from staticflow.native.gemm import gemm_ir
 
     width = vector_bytes()
     key = ["gemm", suffix, str(width), _sources("gemm*.py")]
     toolchain.module(lambda: gemm_ir(DTYPES[suffix], width), key)
-    return External(f"sf_gemm_{suffix}", GEMM_SIGNATURE)
 
 
 def all_sum(toolchain: Toolchain, suffix: str, entries: dict[str, int]) -> External:
