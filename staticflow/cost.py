@@ -13,14 +13,34 @@ from dataclasses import dataclass
 from staticflow.buffers import ITEMSIZE
 from staticflow.dims import evaluate, product
 from staticflow.native.products import vector_bytes
-from staticflow.schedule import BranchStep, KernelStep, LoopStep, PackStep, ProductStep, Step
+from staticflow.schedule import (
+    BranchStep,
+    CollectiveStep,
+    KernelStep,
+    LoopStep,
+    PackStep,
+    ProductStep,
+    Step,
+)
 
 FLOPS_PER_LANE_NS = 13.0  # of the matrix product, for each lane of a vector
-NS_PER_ELEMENT = 0.015  # of a fused loop over 64-byte vectors, in additions
+NS_PER_ELEMENT = 0.015  # of a fused loop over 64-byte vectors, in additions of 4 bytes
 NS_PER_PACKED = 0.1
 NS_PER_CALL = 10.0
-NS_PER_REGION = 1500.0  # two barriers, and shards that do not finish at the same time
-MIN_GAIN = 1.15
+NS_PER_BARRIER = 200.0
+NS_PER_BYTE = 0.04  # that another core has written
+HALVING = 1.08  # parts of the rows take a little longer than the rows: more edges, uneven ends
+MIN_GAIN = 1.25
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a training step costs: nanoseconds on one core, and what shards tell each other."""
+
+    step_ns: float
+    update_ns: float
+    parameter_bytes: int = 0
+    barriers: int = 2
 
 
 @dataclass(frozen=True)
@@ -56,16 +76,39 @@ def estimate(steps: Sequence[Step], sizes: Mapping[str, int]) -> float:
     return total
 
 
-def choose_shards(
-    serial_ns: float, update_ns: float, threads: int, rows: int, reason: str
-) -> Choice:
-    """How many shards a step runs on: as many as threads, if that gains enough."""
+def barriers(steps: Sequence[Step], sizes: Mapping[str, int]) -> int:
+    """How often the shards wait for each other within the steps."""
+    total = 0
+    for step in steps:
+        if isinstance(step, CollectiveStep):
+            total += 2
+        elif isinstance(step, LoopStep):
+            total += evaluate(step.length, sizes) * barriers(step.body, sizes)
+        elif isinstance(step, BranchStep):
+            total += max(barriers(step.then, sizes), barriers(step.otherwise, sizes))
+    return total
+
+
+def choose_shards(work: Work, threads: int, rows: int, reason: str) -> Choice:
+    """How many shards a step runs on: as many as threads, if that gains enough.
+
+    Every shard reads its slice of the others' gradients, and then the parameters that they have
+    updated. Two shards against one, measured where they start to pay (microseconds; Zen 5, two
+    idle cores, each the least of some 40 short fits):
+
+        rows                 4           8          16          32          64         128
+        4-16-1                                 0.35  0.51  0.44  0.63  0.67  0.77  1.18  1.04
+        10-45-45-10     1.31  1.65  1.69  1.84  2.55  2.50  4.68  4.36  6.43  5.71  12.4  9.35
+        16-64-64-1      1.53  1.99  2.09  2.38  3.13  3.00  5.19  4.35  9.26  6.99  17.6  13.3
+        64-64-64-1      2.02  2.75  2.71  3.18  4.12  3.88  6.72  5.81  12.6  10.3  22.7  15.4
+        784-128-10      23.6  27.0  29.9  33.4  42.6  37.2  72.0  54.4   123  79.5   243   145
+    """
+    whole = work.step_ns + work.update_ns
     if threads == 1 or reason or rows < 2 * threads:
         why = reason or ("one thread" if threads == 1 else f"only {rows} rows")
-        return Choice(1, serial_ns + update_ns, serial_ns + update_ns, why)
-    whole = serial_ns + update_ns
-    # every shard also reads all the others' gradients
-    split = whole / threads + NS_PER_REGION + 0.2 * update_ns
+        return Choice(1, whole, whole, why)
+    others = 2 * (threads - 1) / threads * work.parameter_bytes
+    split = HALVING * whole / threads + NS_PER_BARRIER * work.barriers + NS_PER_BYTE * others
     if whole < MIN_GAIN * split:
         return Choice(1, whole, split, "waiting for each other would cost more than it saves")
     return Choice(threads, whole, split, "")

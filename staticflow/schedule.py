@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from staticflow.buffers import SUFFIX, Buffer, Layout
+from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer, Layout
 from staticflow.dims import AnyDim, product
 from staticflow.errors import Where
-from staticflow.fuse import Group
+from staticflow.fuse import Group, iteration_space
+from staticflow.generalise import Generalised
 from staticflow.graph import Node
 from staticflow.loops import For, Index, Kernel, Load, Store
 from staticflow.lower import Lowered, lower_group
-from staticflow.op import Access, Kind, Map
+from staticflow.op import Access, Axes, Kind, Map
 
 Place = tuple[int, AnyDim]  # a buffer and an offset in elements
 
@@ -35,7 +36,7 @@ class KernelStep:
     reads: frozenset[int]
     writes: frozenset[int]
     nodes: tuple[Node, ...]
-    work: AnyDim  # in additions, for the cost model
+    work: AnyDim  # in additions of 4 bytes, for the cost model
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ def schedule(
         steps += fills.get(position, [])
         node = group.nodes[0]
         if group.kind is Kind.MAP:
-            work = product(group.space) * sum(_cost(n) for n in group.nodes)
+            work = _work(group, layout.g)
             steps.append(_kernel_step(lower_group(group, layout, stored, split), work))
         elif group.kind is Kind.CONTRACT:
             steps.append(_product(node, layout))
@@ -265,9 +266,22 @@ def schedule(
     return steps
 
 
+def _work(group: Group, g: Generalised) -> AnyDim:
+    """What a group's loops cost, in additions of 4 bytes."""
+    costs: dict[Axes, int] = {}
+    for node in group.nodes:
+        space = iteration_space(node, g)
+        costs[space] = costs.get(space, 0) + _cost(node)
+    total: AnyDim = 0
+    for space, cost in costs.items():
+        total = total + product(space) * cost
+    return total
+
+
 def _cost(node: Node) -> int:
-    """What one element of a node costs, in additions."""
-    return max(1, node.op.row.cost) if isinstance(node.op, Map) else 1
+    """What one element of a node costs: fewer wide ones fit a vector."""
+    additions = max(1, node.op.row.cost) if isinstance(node.op, Map) else 1
+    return additions * max(1, ITEMSIZE[node.dtype] // 4)
 
 
 def _loop(node: Node, layout: Layout, split: Mapping[Node, int]) -> Step:

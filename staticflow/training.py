@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from staticflow.blocking import BlockedFrame, block_rows, blocked_frame
 from staticflow.buffers import SUFFIX
-from staticflow.cost import Choice, choose_shards, estimate
+from staticflow.cost import Choice, Work, barriers, choose_shards, estimate
 from staticflow.emit import PEERS, SHARDS, STOP, SYNC
 from staticflow.graph import Hyper
 from staticflow.native.blocks import run_blocks
@@ -94,14 +94,18 @@ class Trainer:
 
     def _choose(self, threads: int) -> Choice:
         compiled = self.programs.forward.compiled
-        serial = estimate(compiled.steps, compiled.g.sizes_by_name(self.env))
+        sizes = compiled.g.sizes_by_name(self.env)
         update_ns = 0.0
         if self.programs.update is not None and self.flat is not None:
             update = self.programs.update.compiled
-            counts = update.g.sizes_by_name({ELEMENTS: self.flat.size})
-            update_ns = estimate(update.steps, counts)
-        reason = compiled.placement.reason
-        return choose_shards(serial, update_ns, threads, self.rows, reason)
+            update_ns = estimate(update.steps, update.g.sizes_by_name({ELEMENTS: self.flat.size}))
+        work = Work(
+            estimate(compiled.steps, sizes),
+            update_ns,
+            0 if self.flat is None else self.flat.data.nbytes,
+            2 + barriers(compiled.steps, sizes),
+        )
+        return choose_shards(work, threads, self.rows, compiled.placement.reason)
 
     def _block_rows(self) -> int:
         """The rows of a block, or 0 where a shard runs all its rows at once."""

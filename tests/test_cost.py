@@ -8,7 +8,7 @@ from small_nets import data, regression
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.compile import compile_graph
-from staticflow.cost import choose_shards, estimate
+from staticflow.cost import Work, choose_shards, estimate
 
 
 def wide(width: int) -> list[sf.Node]:
@@ -30,18 +30,25 @@ def test_more_work_costs_more() -> None:
 
 
 def test_small_steps_stay_on_one_core_and_large_ones_are_shared() -> None:
-    assert choose_shards(1e3, 1e2, threads=2, rows=64, reason="").shards == 1
-    assert choose_shards(1e7, 1e5, threads=2, rows=64, reason="").shards == 2
+    assert choose_shards(Work(1e3, 1e2), threads=2, rows=64, reason="").shards == 1
+    assert choose_shards(Work(1e7, 1e5), threads=2, rows=64, reason="").shards == 2
+
+
+def test_what_shards_tell_each_other_counts() -> None:
+    quiet, chatty = Work(1e4, 0.0), Work(1e4, 0.0, barriers=100)
+    large = Work(1e4, 0.0, parameter_bytes=1 << 20)
+    choices = [choose_shards(w, threads=2, rows=64, reason="") for w in (quiet, chatty, large)]
+    assert [c.shards for c in choices] == [2, 1, 1]
 
 
 def test_what_cannot_be_shared_is_not() -> None:
-    large = {"serial_ns": 1e9, "update_ns": 1e5}
+    large = Work(1e9, 1e5)
     for options in (
         {"threads": 1, "rows": 64, "reason": ""},
         {"threads": 8, "rows": 64, "reason": "needs the whole batch"},
         {"threads": 8, "rows": 1, "reason": ""},
     ):
-        choice = choose_shards(**large, **options)
+        choice = choose_shards(large, **options)
         assert choice.shards == 1 and choice.reason
 
 

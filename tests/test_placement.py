@@ -16,7 +16,7 @@ from small_nets import values
 import staticflow as sf
 from staticflow import blocking, models, ops, training
 from staticflow.compile import compile_graph
-from staticflow.cost import Choice
+from staticflow.cost import Choice, Work
 
 Array = NDArray[Any]
 Made = tuple[sf.Node, dict[str, sf.Node], dict[str, Array]]  # loss, metrics, data
@@ -125,7 +125,7 @@ MODELS = (
 def force(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the threads of a session all be used."""
 
-    def choose(serial: float, update: float, threads: int, rows: int, reason: str) -> Choice:
+    def choose(work: Work, threads: int, rows: int, reason: str) -> Choice:
         return Choice(1 if reason else threads, 1e9, 1e9, reason)
 
     monkeypatch.setattr(training, "choose_shards", choose)
