@@ -15,6 +15,7 @@ intrinsic per format. Tracing instead of `njit` because
 from __future__ import annotations
 
 import struct
+from itertools import zip_longest
 from typing import Any
 
 from llvmlite import ir
@@ -240,6 +241,17 @@ class Format:
         total: Value | float = coefficients[-1]
         for coefficient in reversed(coefficients[:-1]):
             total = total * x + coefficient
+        assert isinstance(total, Value)
+        return total
+
+    def pairwise(self, x: Value, square: Value, coefficients: tuple[float, ...]) -> Value:
+        """The polynomial by Horner's rule in x^2: half as many operations wait for each other."""
+        pairs: list[Value | float] = []
+        for low, high in zip_longest(coefficients[::2], coefficients[1::2]):
+            pairs.append(low if high is None else x * high + low)
+        total = pairs.pop()
+        while pairs:
+            total = square * total + pairs.pop()
         assert isinstance(total, Value)
         return total
 
