@@ -38,7 +38,8 @@ PIECE_NS = 40e3
 PIECES_PER_THREAD = 4
 CACHE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 18
-ROWS_MULTIPLE = 8
+LEAST_ROWS = 8
+EVEN = 2  # rows one by one take as long as pairs
 
 
 def compile_rows(nodes: Sequence[Node], inputs: Sequence[Node]) -> tuple[Compiled, str]:
@@ -84,12 +85,12 @@ def choose_pieces(program: Program, batch: str, env: Mapping[str, int], threads:
     rows = piece = max(1, env[batch])
     arena = program.arena_bytes(env)
     if arena > CACHE_BYTES:
-        piece = max(ROWS_MULTIPLE, int(PIECE_BYTES / (arena / rows)))
+        piece = max(LEAST_ROWS, int(PIECE_BYTES / (arena / rows)))
     if threads > 1 and cost > SHARED_NS:
         each = min(PIECES_PER_THREAD, max(1, int(cost / threads / PIECE_NS)))
         piece = min(piece, -(-rows // (threads * each)))
     if piece < rows:
-        piece = min(rows, -(-piece // ROWS_MULTIPLE) * ROWS_MULTIPLE)
+        piece = min(rows, -(-piece // EVEN) * EVEN)
     return Pieces(rows, piece, min(threads, -(-rows // piece)), cost)
 
 
