@@ -158,7 +158,7 @@ class Fit:
         assert self.rows is not None
         session, rows = self.session, self.rows
         permutation = None
-        if self.shuffle:
+        if self.shuffle and batches > 1:  # the order of rows within a batch makes no difference
             permutation = np.stack([session._rng.permutation(rows.count) for _ in range(epochs)])
         names = ("loss", *session.metrics)
         shards = len(trainer.shards)

@@ -63,6 +63,13 @@ def test_a_batch_larger_than_the_data_is_one_smaller_batch() -> None:
     assert large.step_count == 1
 
 
+def test_a_single_batch_needs_no_shuffling() -> None:
+    shuffled, ordered = regression(), regression()
+    fit(shuffled, batch_size=50, epochs=3)
+    fit(ordered, batch_size=50, epochs=3, shuffle=False)
+    assert_same(values(shuffled), values(ordered))
+
+
 def test_every_row_is_seen_once_an_epoch_in_another_order() -> None:
     x = sf.input("x", ("batch",), "float64")
     seen = sf.state("seen", (50,), dtype="float64")
