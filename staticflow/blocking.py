@@ -58,6 +58,11 @@ class BlockedFrame:
         return int(self.table.ctypes.data), 0
 
     @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return int(self.table[Blocks.COUNT])
+
+    @property
     def T(self) -> NDArray[np.int64]:
         """The table of buffers of a whole block."""
         return self.frames[0].T

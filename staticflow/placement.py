@@ -4,10 +4,11 @@
     w[784, 128]        whole           the same on every shard
     dw = x.T @ g       partial sum     the sum over all shards is the value
 
-Linear ops keep a partial sum; anything else that needs the value gets a collective before it: a
-sum over all shards, which every shard then holds whole. A program in which something cannot be
-sharded at all runs on one shard; `reason` says what it was. The analysis keys on the axes that the
-sharded dimension reaches, never on a name in an op.
+Linear ops keep a partial sum. What is added to one and is whole, a penalty on the weights, is added
+in shares, of which every shard has one. Anything else that needs the value gets a collective before
+it: a sum over all shards, which every shard then holds whole. A program in which something cannot
+be sharded at all runs on one shard; `reason` says what it was. The analysis keys on the axes that
+the sharded dimension reaches, never on a name in an op.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from staticflow.dims import AnyDim, Dim
 from staticflow.generalise import Generalised
 from staticflow.graph import (
     Const,
+    Hyper,
     Input,
     Node,
     Part,
@@ -31,9 +33,10 @@ from staticflow.graph import (
     toposort,
     with_inputs,
 )
-from staticflow.op import Kind, Map, Op, OutType, Reduce, View
+from staticflow.op import OPS, Kind, Map, Op, OutType, Reduce, View
 from staticflow.types import TensorType
 
+SHARE = "share"  # the label of the number by which a shard multiplies what all have: 1 / shards
 WHOLE = "whole"
 PARTIAL = "partial"
 # whole, partial, or the axis along which rows are split; of each output, for several
@@ -135,6 +138,7 @@ def _place(outputs: Sequence[Node], shard: str, needed: Collection[int]) -> Plac
     at: dict[Node, At] = {}
     new: dict[Node, Node] = {}
     reduced: dict[Node, Node] = {}
+    shares: dict[Node, Node] = {}
 
     def whole(node: Node) -> Node:
         """The node with its partial sums added up."""
@@ -145,8 +149,20 @@ def _place(outputs: Sequence[Node], shard: str, needed: Collection[int]) -> Plac
             at[reduced[node]] = WHOLE
         return reduced[node]
 
+    def share(node: Node) -> Node:
+        """A partial sum whose sum over the shards is the whole value."""
+        if at[node] == PARTIAL:
+            return node
+        if node not in shares:
+            part = apply(Hyper(SHARE, TensorType((), node.dtype)))
+            shares[node] = OPS.operator("mul")(node, part)
+            at[shares[node]] = PARTIAL
+        return shares[node]
+
     for node in toposort(outputs):
         inputs = tuple(new[x] for x in node.inputs)
+        if _adds_shares(node, [at[x] for x in inputs]):
+            inputs = tuple(share(x) for x in inputs)
         if not _keeps_partial(node, [at[x] for x in inputs], shard):
             inputs = tuple(whole(x) for x in inputs)
         result = with_inputs(node, inputs)
@@ -158,6 +174,16 @@ def _place(outputs: Sequence[Node], shard: str, needed: Collection[int]) -> Plac
 
 def _has(dim: AnyDim, shard: str) -> bool:
     return isinstance(dim, Dim) and shard in dim.names
+
+
+def _adds_shares(node: Node, at: Sequence[At]) -> bool:
+    """Whether a partial sum and a whole value are added or subtracted; not a constant, which is most
+    likely an epsilon under a root.
+    """
+    joint = isinstance(node.op, Map) and node.op.row.linear == "joint"
+    if not joint or set(at) != {PARTIAL, WHOLE} or node.dtype not in ("float32", "float64"):
+        return False
+    return not any(isinstance(through_views(x)[0].op, Const) for x in node.inputs)
 
 
 def _keeps_partial(node: Node, at: Sequence[At], shard: str) -> bool:

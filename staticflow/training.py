@@ -17,7 +17,7 @@ from staticflow.blocking import BlockedFrame, block_rows, blocked_frame
 from staticflow.buffers import SUFFIX
 from staticflow.cost import Choice, Work, barriers, choose_shards, estimate
 from staticflow.emit import PEERS, SHARDS, STOP, SYNC
-from staticflow.graph import Hyper
+from staticflow.graph import Hyper, Node
 from staticflow.native.blocks import run_blocks
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.products import own_products
@@ -29,7 +29,7 @@ from staticflow.native.worker_layout import Shard, Sync, Variant
 from staticflow.native.worker_tables import ShardTable, SyncBlock, words
 from staticflow.owned import OwnedProduct, owned_products, records, slices, summed
 from staticflow.parameters import FlatArray, Store
-from staticflow.placement import PARTIAL, WHOLE
+from staticflow.placement import PARTIAL, SHARE, WHOLE
 from staticflow.program import Frame, aligned
 from staticflow.runner import check_call
 from staticflow.step_programs import ELEMENTS, StepPrograms
@@ -49,6 +49,7 @@ class _ShardMemory:
     work: NDArray[np.uint8]
     frames: dict[str, Frame | BlockedFrame]
     next_states: dict[str, Array]
+    shares: list[Array]
     unused: list[Array]  # where results go that another shard has as well
 
 
@@ -145,6 +146,7 @@ class Trainer:
             next_states={
                 s.name: np.zeros([int(str(n)) for n in s.shape], s.dtype) for s in programs.states
             },
+            shares=[],
             unused=[],
         )
         table.point(Shard.STEP_CELL, memory.step_cell)
@@ -183,12 +185,21 @@ class Trainer:
             if node in leaves:
                 owner = self.store if node.name in self.store.nodes else self.states
                 frame.bind(leaves[node], owner.address(node))
+        parts = self.choice.shards * (frame.blocks if isinstance(frame, BlockedFrame) else 1)
         for node, buffer in leaves.items():
             if isinstance(node.op, Hyper):
-                cell = memory.step_cell if node.op.label == "step" else self.seed
-                frame.bind(buffer, cell.ctypes.data)
+                frame.bind(buffer, self._hyper(memory, node, parts).ctypes.data)
         self._bind_outputs(frame, memory, index)
         return frame
+
+    def _hyper(self, memory: _ShardMemory, node: Node, parts: int) -> Array:
+        """Where a number is that the session sets; `parts` of the batch add up to the whole."""
+        assert isinstance(node.op, Hyper)
+        if node.op.label == SHARE:
+            share = np.array([1 / parts], node.dtype)
+            memory.shares.append(share)
+            return share
+        return memory.step_cell if node.op.label == "step" else self.seed
 
     def _bind_outputs(self, frame: Frame | BlockedFrame, memory: _ShardMemory, index: int) -> None:
         programs = self.programs
@@ -285,6 +296,9 @@ class Trainer:
             {ELEMENTS: end - first}, {ELEMENTS: flat.size}, first, memory.work
         )
         leaves = programs.update.leaves
+        for node, buffer in leaves.items():
+            if isinstance(node.op, Hyper) and node.op.label == SHARE:
+                frame.bind(buffer, self._hyper(memory, node, self.choice.shards).ctypes.data)
         arrays = {"p": flat.data, "g": self.shards[0].gradient, **self.slots, **self.extras}
         for name, node in programs.update_leaves.items():
             if node not in leaves:

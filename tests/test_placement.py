@@ -17,6 +17,9 @@ import staticflow as sf
 from staticflow import blocking, models, ops, training
 from staticflow.compile import compile_graph
 from staticflow.cost import Choice, Work
+from staticflow.graph import Param, leaves
+from staticflow.placement import PARTIAL
+from staticflow.schedule import CollectiveStep
 
 Array = NDArray[Any]
 Made = tuple[sf.Node, dict[str, sf.Node], dict[str, Array]]  # loss, metrics, data
@@ -72,6 +75,15 @@ def penalty() -> Made:
     return loss, {**metrics, "norm": ops.sum(w * w), "rmse": ops.sqrt(ops.mse(x @ w, t))}, fed
 
 
+def penalties() -> Made:
+    """Terms about all weights, of the loss and of its gradient, are added in shares."""
+    x, t = _inputs()
+    y = models.FNN([4, 8, 1], activation="tanh")(x)
+    weights = [p for p in leaves([y], Param) if p.ndim == 2]
+    square, size = (sum(f(w).sum() for w in weights) for f in (ops.square, ops.abs))
+    return ops.mse(y, t) + 0.1 * square - 0.01 * size, {}, {"x": X, "t": T}
+
+
 def penalty_alone() -> Made:
     """The gradient of `v` has no sum over rows in it at all."""
     x, t = _inputs()
@@ -117,8 +129,8 @@ def rows_of_pairs() -> Made:
 
 
 MODELS = (
-    fnn, batch_norm, layer_norm, dropout, classes, penalty, penalty_alone, sums_in_a_state,
-    masked_mean, embedding, whole_input, rows_of_pairs,
+    fnn, batch_norm, layer_norm, dropout, classes, penalty, penalties, penalty_alone,
+    sums_in_a_state, masked_mean, embedding, whole_input, rows_of_pairs,
 )  # fmt: skip
 
 
@@ -191,7 +203,8 @@ def test_slices_of_the_update_are_one(optimizer: Any, monkeypatch: pytest.Monkey
     assert_close(train(fnn, 3, optimizer), train(fnn, 1, optimizer))
 
 
-@pytest.mark.parametrize("make", [fnn, dropout, classes, embedding, penalty, batch_norm])
+@pytest.mark.parametrize("make", [fnn, dropout, classes, embedding, penalties, penalty, batch_norm]
+)
 def test_blocks_of_rows_train_as_one(
     make: Callable[[], Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +217,15 @@ def test_blocks_of_rows_train_as_one(
     blocked = make not in (penalty, batch_norm)
     for threads in (1, 2):
         assert_close(train(make, threads, batch_size=40, blocked=blocked), one)
+
+
+def test_penalties_need_no_collectives() -> None:
+    loss, _, _ = penalties()
+    params = leaves([loss], Param)
+    compiled = compile_graph([loss, *sf.grad(loss, params)], training=True, shard="batch")
+    assert compiled.placement.shard == "batch"
+    assert set(compiled.placement.at) == {PARTIAL}
+    assert not any(isinstance(step, CollectiveStep) for step in compiled.steps)
 
 
 def test_gradients_do_not_depend_on_the_path() -> None:
