@@ -308,3 +308,17 @@ def test_a_copied_value_follows_what_it_is_computed_from() -> None:
     found = run_loops(compile_graph(outputs), values, {})
     for array, expected in zip(found, interpret(outputs, values), strict=True):
         np.testing.assert_allclose(array, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_functions_of_functions_have_a_kernel_of_their_own() -> None:
+    """In a kernel of much work an element's chain would hold up the elements behind it."""
+    x = sf.input("x", ("batch", 4))
+    parts = [ops.sigmoid(x + float(k)) for k in range(4)]
+    much, little = ops.tanh(sum(parts[1:], parts[0])), ops.tanh(ops.sigmoid(x))
+    assert kernel_names(much) == [{"add", "sigmoid"}, {"tanh"}]
+    assert kernel_names(little) == [{"sigmoid", "tanh"}]
+
+
+def kernel_names(y: sf.Node) -> list[set[str]]:
+    steps = compile_graph([y]).steps
+    return [{node.op.name for node in step.nodes} for step in steps]
