@@ -177,8 +177,9 @@ def _has(dim: AnyDim, shard: str) -> bool:
 
 
 def _adds_shares(node: Node, at: Sequence[At]) -> bool:
-    """Whether a partial sum and a whole value are added or subtracted; not a constant, which is most
-    likely an epsilon under a root.
+    """Whether a partial sum and a whole value are added or subtracted.
+
+    Not if it is a constant, which is most likely an epsilon under a root.
     """
     joint = isinstance(node.op, Map) and node.op.row.linear == "joint"
     if not joint or set(at) != {PARTIAL, WHOLE} or node.dtype not in ("float32", "float64"):
