@@ -340,7 +340,7 @@ def test_a_fork_while_another_thread_compiles(tmp_path: Path) -> None:
     thread.start()
     try:
         text = "def child(x):\n    return x - 1\n"
-        for _ in range(3):
+        for _ in range(10):
             assert in_child(lambda: kernel(toolchain, text, "i8", "i8").bind()(3) == 2)
     finally:
         stop.set()

@@ -230,8 +230,19 @@ def test_every_function_of_kernels_but_random_ones_is_translated() -> None:
         base, _, suffix = name.rpartition("_")
         if suffix not in ("f4", "f8") or base in ("uniform", "normal", "lowest", "highest", "room"):
             continue
-        arity = 2 if base in ("pow", "arctan2", "remainder", "floor_divide") else 1
+        arity = 2 if base in ("pow", "arctan2", "hypot", "remainder", "floor_divide") else 1
         arguments = ", ".join("ab"[:arity])
         text = f"def f({arguments}):\n    return {name}({arguments})\n"
         source = KernelSource("f", text, Signature(suffix, (suffix,) * arity))
         assert translate(source, "symbol", {**STANDARD_NAMES, **kernel_namespace()})
+
+
+def test_a_very_long_driver_runs_without_optimisation(toolchain: Toolchain) -> None:
+    lines = [f"    a{i} = T[0] * {i} + S[0]" for i in range(3000)]
+    lines += [f"    T[1] += a{i}" for i in range(3000)]
+    text = "\n".join(["def f(T, S):", *lines, "    return T[1]", ""])
+    source = KernelSource("f", text, Signature("i8", ("i8*", "i8*")), noalias=False)
+    assert ir_of(source).count("\n") > numba_compile.LONG
+    table, sizes = np.array([2, 0]), np.array([5])
+    f = toolchain.kernel(source).bind()
+    assert f(table.ctypes.data, sizes.ctypes.data) == sum(2 * i + 5 for i in range(3000))

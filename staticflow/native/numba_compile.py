@@ -38,6 +38,11 @@ from staticflow.native.objects import KernelSource, ObjectCode
 from staticflow.native.source_translate import translate
 from staticflow.native.source_values import Untranslatable
 
+# A longer text in LLVM IR is the driver of a very large program: thousands of calls, one after the
+# other. To keep its variables in registers takes a time that grows with the square of its length
+# (3.2 s for 1000 kernels), gains nothing beside the calls, and is left out (then 1.2 s).
+LONG = 8000  # lines
+
 
 class Lowered(NamedTuple):
     """A kernel between the front end and the back end."""
@@ -75,7 +80,8 @@ def _finish(lowered: Lowered) -> ObjectCode:
         module.link_in(other, preserve=True)
     for text in lowered.inline_ir:
         module.link_in(llvm.parse_assembly(text))
-    return compile_module(module, [lowered.symbol])
+    level = 3 if lowered.text.count("\n") <= LONG else 1
+    return compile_module(module, [lowered.symbol], level)
 
 
 def _lowered(kernel: KernelSource, symbol: str) -> Lowered:
