@@ -68,7 +68,7 @@ arctan2 = declare_row(MapRow(
     formula="y/(x^2+y^2), -x/(x^2+y^2)"))  # fmt: skip
 
 hypot = declare_row(MapRow(
-    "hypot", "xy", "math.hypot({x}, {y})", np.hypot,
+    "hypot", "xy", "hypot_{t}({x}, {y})", np.hypot,
     lambda g, z, x, y: (g * x / z, g * y / z),
     "sqrt(x^2 + y^2) without overflow.", "float", cost=12,
     points=((0.0, 3.0), (1e30, 1e30), (np.inf, 1.0)), formula="x/z, y/z"))  # fmt: skip

@@ -55,11 +55,13 @@ def square_root(dim: AnyDim) -> AnyDim:
 class Dim:
     """An integer polynomial of named sizes; immutable and hashable."""
 
-    __slots__ = ("terms",)
+    __slots__ = ("_hash", "terms")
     terms: tuple[tuple[Monomial, int], ...]
+    _hash: int
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
         object.__setattr__(self, "terms", terms)
+        object.__setattr__(self, "_hash", hash(self.name or terms))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a Dim cannot be changed")
@@ -134,12 +136,14 @@ class Dim:
     __rmul__ = __mul__
 
     def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
         if isinstance(other, str):
             return self.name == other
         return isinstance(other, Dim) and self.terms == other.terms
 
     def __hash__(self) -> int:
-        return hash(self.name or self.terms)
+        return self._hash
 
     def __repr__(self) -> str:
         text = ""

@@ -16,12 +16,15 @@ from staticflow.loops import For, Index, Kernel, Let, Load, Store
 from staticflow.op import Kind
 from staticflow.schedule import KernelStep, Step
 
+Readers = Mapping[Node, Sequence[tuple[Node, bool]]]
+
 
 def donate(
     layout: Layout, groups: Sequence[Group], outputs: Sequence[Node], donations: Mapping[int, Node]
 ) -> list[Step]:
     """Redirect donated outputs into their leaves; returns the copies to run at the end."""
     home = {node: i for i, group in enumerate(groups) for node in group.nodes}
+    readers = readers_of(layout)
     late: list[Step] = []
     for position, leaf in donations.items():
         root, views = through_views(outputs[position])
@@ -30,7 +33,7 @@ def donate(
             layout.buffers[own.buffer] = replace(layout.buffers[own.buffer], node=leaf, role="leaf")
             continue
         target = layout.access[leaf]
-        if not views and sound(leaf, root, groups, home, layout):
+        if not views and sound(leaf, root, groups, home, readers):
             layout.access[root] = replace(target, shape=own.shape, strides=own.strides)
         else:
             temp = layout.buffers[own.buffer]
@@ -39,25 +42,33 @@ def donate(
     return late
 
 
+def readers_of(layout: Layout) -> Readers:
+    """What reads each value, and whether it reads the value in its own place."""
+    readers: dict[Node, list[tuple[Node, bool]]] = {}
+    for node in layout.g.order:
+        if node.op.kind in (Kind.VIEW, Kind.ALIAS):
+            continue
+        for x in node.inputs:
+            source, views = through_views(x)
+            in_place = not views and node.op.kind is not Kind.GATHER
+            readers.setdefault(source, []).append((node, in_place))
+    return readers
+
+
 def sound(
-    leaf: Node, root: Node, groups: Sequence[Group], home: Mapping[Node, int], layout: Layout
+    leaf: Node, root: Node, groups: Sequence[Group], home: Mapping[Node, int], readers: Readers
 ) -> bool:
     """Whether `root` may be written where `leaf` lies: every read of that has happened."""
     group = groups[home[root]]
     if group.kind is not Kind.MAP or root.op.kind is not Kind.MAP:
         return False
-    for node in layout.g.order:
-        for x in node.inputs:
-            source, views = through_views(x)
-            if source is not leaf or node.op.kind in (Kind.VIEW, Kind.ALIAS):
-                continue
-            if home[node] > home[root]:
+    for node, in_place in readers.get(leaf, ()):
+        if home[node] > home[root]:
+            return False
+        if home[node] == home[root]:
+            same_place = in_place and group.level[node] == group.level[root]
+            if not same_place or group.stage[node] > group.stage[root]:
                 return False
-            if home[node] == home[root]:
-                same_place = not views and node.op.kind is not Kind.GATHER
-                same_place = same_place and group.level[node] == group.level[root]
-                if not same_place or group.stage[node] > group.stage[root]:
-                    return False
     return True
 
 

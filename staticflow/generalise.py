@@ -57,8 +57,11 @@ class _Unifier(Classes):
         return symbol
 
     def find(self, symbol: AnyDim) -> AnyDim:
-        while self.parent.get(symbol, symbol) != symbol:
-            symbol = self.parent[symbol]
+        above = self.parent.get(symbol, symbol)
+        while above is not symbol and above != symbol:
+            higher = self.parent.get(above, above)
+            self.parent[symbol] = higher  # the next search finds it in half the steps
+            symbol, above = above, higher
         return symbol
 
     def same(self, a: AnyDim, b: AnyDim) -> AnyDim:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from staticflow.buffers import Layout
-from staticflow.donate import sound
+from staticflow.donate import readers_of, sound
 from staticflow.fuse import Group
 from staticflow.graph import Node, through_views
 from staticflow.op import Access, Kind
@@ -26,6 +26,7 @@ def take_over(layout: Layout, groups: Sequence[Group], outputs: bool) -> None:
     With `outputs`, the operands of an output lie in the output's memory before it does.
     """
     home = {node: i for i, group in enumerate(groups) for node in group.nodes}
+    readers = readers_of(layout)
     shared = _shared(layout)
     holder = {  # the value that a temporary buffer of its own holds at this point
         buffer.index: buffer.node
@@ -47,7 +48,7 @@ def take_over(layout: Layout, groups: Sequence[Group], outputs: bool) -> None:
                     and holder.get(old.buffer) is source
                     and layout.buffers[old.buffer].role == "temp"
                     and _fits(old, own, source, node, layout)
-                    and sound(source, node, groups, home, layout)
+                    and sound(source, node, groups, home, readers)
                 ):
                     if layout.buffers[own.buffer].role == "output":
                         old = _move(layout, old.buffer, own)

@@ -27,7 +27,7 @@ WIDE_ENOUGH = np.finfo(np.longdouble).nmant >= 63
 MUST_VECTORISE = (
     *("exp", "tanh", "sigmoid", "log", "expm1", "log1p", "softplus", "erf", "sin", "cos"),
     *("exp2", "log2", "log10", "tan", "sinh", "cosh", "arcsin", "arccos", "arctan", "arctan2"),
-    *("arcsinh", "arccosh", "arctanh", "erfc", "cbrt", "pow", "lgamma", "digamma"),
+    *("arcsinh", "arccosh", "arctanh", "erfc", "cbrt", "pow", "hypot", "lgamma", "digamma"),
 )
 
 
@@ -325,6 +325,7 @@ def test_pow_error_bound(format_: str, bound: float) -> None:
 BINARY: dict[str, tuple[Callable[[Any, Any], Any], float]] = {
     "pow": (np.power, 4.0),
     "arctan2": (np.arctan2, 2.0),
+    "hypot": (np.hypot, 2.0),
     "remainder": (np.remainder, 0.0),
     "floor_divide": (np.floor_divide, 0.0),
 }
@@ -355,7 +356,7 @@ def test_pairs_of_special_values(name: str, format_: str) -> None:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-@pytest.mark.parametrize("name", ["arctan2", "remainder", "floor_divide"])
+@pytest.mark.parametrize("name", ["arctan2", "hypot", "remainder", "floor_divide"])
 def test_random_pairs(name: str, format_: str) -> None:
     random = np.random.default_rng(3)
     x, y = (

@@ -28,8 +28,8 @@ from staticflow.native.target import host_features
 MAGIC = b"SFOBJ\x01\r\n"
 _CHECKSUM = 32
 _CODE_SHAPERS = (
-    "intrinsics.py", "llvm_compile.py", "numba_compile.py", "numba_contexts.py", "numba_types.py",
-    "target.py",
+    "intrinsics.py", "llvm_compile.py", "numba_compile.py", "numba_types.py",
+    "source_expressions.py", "source_translate.py", "source_values.py", "target.py",
 )  # fmt: skip
 
 

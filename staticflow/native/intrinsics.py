@@ -6,6 +6,7 @@ atomics work on int64 words. Each intrinsic is one or two LLVM instructions, inl
 
 from __future__ import annotations
 
+import inspect
 import math
 import platform
 import sys
@@ -42,6 +43,10 @@ def declare(name: str, result: str, arguments: tuple[str, ...], emit: Emit) -> A
         return signature, generate
 
     definition.__name__ = definition.__qualname__ = name
+    names = ("_typing_context", *(f"x{k}" for k in range(len(arguments))))
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    # Numba passes a tuple to what takes any number of arguments
+    definition.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
     return intrinsic(definition)
 
 

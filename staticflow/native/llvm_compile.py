@@ -23,15 +23,19 @@ def compile_ir(text: str) -> ObjectCode:
     return compile_module(module, exported)
 
 
-def compile_module(module: Any, exported: Iterable[str]) -> ObjectCode:
-    """Optimise and emit a module. Whatever is not exported becomes internal to the object."""
-    machine = _machine()
+def compile_module(module: Any, exported: Iterable[str], level: int = 3) -> ObjectCode:
+    """Optimise and emit a module. Whatever is not exported becomes internal to the object.
+
+    Below `level` 3, nothing is optimised.
+    """
+    machine = _machine(level)
     symbols = tuple(exported)
     module.triple = machine.triple
     module.data_layout = _data_layout()
     _internalise(module, set(symbols))
     module.verify()
-    _optimise(module, machine)
+    if level == 3:
+        _optimise(module, machine)
     requires = tuple(f.name for f in module.functions if _is_undefined(f))
     return ObjectCode(symbols, requires, machine.emit_object(module))
 
@@ -55,8 +59,8 @@ def _is_undefined(function: Any) -> bool:
 
 
 @functools.cache
-def _machine() -> Any:
-    return target_machine()
+def _machine(level: int = 3) -> Any:
+    return target_machine(level)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -23,10 +24,22 @@ from staticflow.native.target import target_machine
 def process_lock() -> threading.RLock:
     """The lock around LLVM. A fork waits for it, so that the child never inherits it held."""
     lock = threading.RLock()
+    held: list[Any] = []
+
+    def before() -> None:
+        compiler = sys.modules.get("numba.core.compiler_lock")
+        # Numba's lock first, as when we compile: its owner may be about to ask for ours
+        locks = ([compiler.global_compiler_lock] if compiler is not None else []) + [lock]
+        for each in locks:
+            each.acquire()
+        held.extend(locks)
+
+    def after() -> None:
+        while held:
+            held.pop().release()
+
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-        )
+        os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)
     return lock
 
 

@@ -1,4 +1,4 @@
-"""x ** y and the cube root."""
+"""x ** y, the cube root, and the length of a vector."""
 
 from __future__ import annotations
 
@@ -102,7 +102,27 @@ def cbrt(m: Format, x: Value) -> Value:
     return y.copysign(x)
 
 
+def hypot(m: Format, x: Value, y: Value) -> Value:
+    """sqrt(x^2 + y^2), scaled if a square would overflow or vanish. Error: 0.5 ulp (f4), 1.2 (f8).
+
+    float32 goes through float64.
+    """
+    a, b = (m.wide(abs(v)) if m.single else abs(v) for v in (x, y))
+    wide = a.form
+    infinite = a.equals(math.inf) | b.equals(math.inf)
+    if m.single:
+        length = wide.call("sqrt", a * a + b * b)
+    else:
+        large, small = (a > 2.0**500) | (b > 2.0**500), (a < 2.0**-500) & (b < 2.0**-500)
+        scale = m.select(large, 2.0**-600, m.select(small, 2.0**600, 1.0))
+        a, b = a * scale, b * scale
+        length = m.call("sqrt", a * a + b * b) / scale
+    length = wide.select(infinite, math.inf, length)
+    return m.narrow(length) if m.single else length
+
+
 FUNCTIONS = {
     **define("pow", pow, arity=2),
     **define("cbrt", in_double(cbrt)),
+    **define("hypot", hypot, arity=2),
 }

@@ -1,37 +1,47 @@
-"""A kernel's Python source to object code, by Numba's front end and our own back end.
+"""A kernel's Python source to object code, by a front end of ours or Numba's, and our back end.
 
-Numba's compiler would run some twenty passes that raw-pointer loops have no use for, optimise
-twice, generate code in its own engine, and end the process if a symbol is not known there. Here its
-type inference and its lowering run, and the resulting LLVM IR goes through `llvm_compile` once; the
-code never enters Numba's engine.
+`source_translate` takes what is generated here; Numba's type inference and its lowering take what
+calls jitted functions, or uses anything else of Python. Numba's compiler would run some twenty
+passes that raw-pointer loops have no use for, optimise twice, generate code in its own engine, and
+end the process if a symbol is not known there. Here the LLVM IR goes through `llvm_compile` once;
+the code never enters Numba's engine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import bytecode, compiler, cpu_options, errors, funcdesc, lowering, types
+from numba.core import bytecode, compiler, cpu_options, funcdesc, lowering, types
 from numba.core import typed_passes as typed
 from numba.core import untyped_passes as untyped
+from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.runtime import rtsys
 from numba.core.targetconfig import ConfigStack
 
 from staticflow.native.intrinsics import STANDARD_NAMES
 from staticflow.native.llvm_compile import compile_module
-from staticflow.native.numba_contexts import (
-    Contexts,
-    add_intrinsics,
-    calls_jitted_functions,
-    kernel_contexts,
-    numba_contexts,
+from staticflow.native.numba_types import (
+    BoolPointer,
+    load_bool,
+    numba_signature,
+    numba_type,
+    store_bool,
 )
-from staticflow.native.numba_types import numba_signature, numba_type
 from staticflow.native.objects import KernelSource, ObjectCode
+from staticflow.native.source_translate import translate
+from staticflow.native.source_values import Untranslatable
+
+# A longer text in LLVM IR is the driver of a very large program: thousands of calls, one after the
+# other. To keep its variables in registers takes a time that grows with the square of its length
+# (3.2 s for 1000 kernels), gains nothing beside the calls, and is left out (then 1.2 s).
+LONG = 8000  # lines
 
 
 class Lowered(NamedTuple):
@@ -70,20 +80,33 @@ def _finish(lowered: Lowered) -> ObjectCode:
         module.link_in(other, preserve=True)
     for text in lowered.inline_ir:
         module.link_in(llvm.parse_assembly(text))
-    return compile_module(module, [lowered.symbol])
+    level = 3 if lowered.text.count("\n") <= LONG else 1
+    return compile_module(module, [lowered.symbol], level)
 
 
 def _lowered(kernel: KernelSource, symbol: str) -> Lowered:
     function = _function(kernel)
     names = [function.__globals__.get(name) for name in function.__code__.co_names]
-    if not calls_jitted_functions(names):
-        found = kernel_contexts()
-        add_intrinsics(found, names)
-        try:
-            return _lower(kernel, function, symbol, found)
-        except (errors.NumbaError, NotImplementedError):
-            pass  # perhaps it needs what only Numba's contexts have; if not, they say what is wrong
-    return _lower(kernel, function, symbol, numba_contexts())
+    if not any(isinstance(value, CPUDispatcher) for value in names):
+        with contextlib.suppress(Untranslatable):
+            text = translate(kernel, symbol, function.__globals__ | kernel.externals)
+            return Lowered(symbol, text, [], kernel.inline_ir)
+    return _lower(kernel, function, symbol)
+
+
+@functools.cache
+def _contexts() -> tuple[Any, Any]:
+    """Numba's contexts of typing and lowering, filled: 0.3 s in a process that has not yet."""
+    typing_context, target_context = cpu_target.typing_context, cpu_target.target_context
+    typing_context.refresh()
+    target_context.refresh()
+    target_context.insert_func_defn(
+        [
+            (load_bool, operator.getitem, (BoolPointer, types.Integer)),
+            (store_bool, operator.setitem, (BoolPointer, types.Integer, types.Any)),
+        ]
+    )
+    return typing_context, target_context
 
 
 class _Library:
@@ -113,9 +136,10 @@ class _Library:
         return [library._get_module_for_linking().clone() for library in libraries]
 
 
-def _lower(kernel: KernelSource, function: Any, symbol: str, found: Contexts) -> Lowered:
-    flags = _flags(kernel, found)
-    state = _state(kernel, function, flags, found)
+def _lower(kernel: KernelSource, function: Any, symbol: str) -> Lowered:
+    """Numba's way to LLVM IR."""
+    flags = _flags(kernel)
+    state = _state(kernel, function, flags)
     library = _Library(state.targetctx.codegen())
     with ConfigStack().enter(flags.copy()):
         untyped.ExtractByteCode().run_pass(state)
@@ -137,11 +161,11 @@ def _lower(kernel: KernelSource, function: Any, symbol: str, found: Contexts) ->
     return Lowered(symbol, str(library.module), library.linked(), kernel.inline_ir)
 
 
-def _flags(kernel: KernelSource, found: Contexts) -> Any:
+def _flags(kernel: KernelSource) -> Any:
     flags = compiler.Flags()
     flags.noalias = kernel.noalias
     flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-    flags.nrt = found.numbas_own
+    flags.nrt = True
     flags.error_model = "numpy"
     if kernel.fastmath:
         flags.fastmath = cpu_options.FastMathOptions(set(kernel.fastmath))
@@ -154,10 +178,11 @@ def _numbas_flags() -> Any:
     return flags
 
 
-def _state(kernel: KernelSource, function: Any, flags: Any, found: Contexts) -> Any:
+def _state(kernel: KernelSource, function: Any, flags: Any) -> Any:
+    typing_context, target_context = _contexts()
     state = compiler.StateDict()
-    state.typingctx = found.typing
-    state.targetctx = compiler._make_subtarget(found.target, flags)
+    state.typingctx = typing_context
+    state.targetctx = compiler._make_subtarget(target_context, flags)
     state.args = tuple(numba_type(code) for code in kernel.signature.arguments)
     state.return_type = numba_type(kernel.signature.result)
     state.flags = flags

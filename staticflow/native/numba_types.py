@@ -33,6 +33,14 @@ def numba_type(code: str) -> Any:
     return types.CPointer(_SCALARS[code[:-1]]) if code.endswith("*") else _SCALARS[code]
 
 
+def type_code(type_: Any) -> str:
+    """The type code of a Numba type, sizes being plain words."""
+    if isinstance(type_, types.CPointer):
+        return f"{type_code(type_.dtype)}*"
+    known = {kind: code for code, kind in _SCALARS.items()} | {types.uint64: "i8"}
+    return known[type_]
+
+
 def numba_signature(signature: Signature) -> Any:
     """The Numba signature of a signature in type codes."""
     return numba_type(signature.result)(*map(numba_type, signature.arguments))

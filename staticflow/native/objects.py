@@ -51,10 +51,10 @@ class KernelSource:
     the builtins, the source may use `externals` (compiled functions, by the name they have in the
     source) and `namespace()` (anything Numba takes as a global: intrinsics, jitted functions). The
     namespace is a function so that a warm start never builds it; `namespace_key` is the text that
-    stands for its content in the cache key. Jitted functions are compiled with their own options;
-    they cost 0.3 s more in a process that has not used Numba yet, intrinsics do not. `inline_ir` is
-    LLVM IR whose functions `externals` may name as well: it is linked in and inlined, so that loops
-    over them vectorise.
+    stands for its content in the cache key. Jitted functions are compiled with their own options,
+    and a kernel that calls them by Numba, which costs 0.3 s more in a process that has not used it
+    yet. `inline_ir` is LLVM IR whose functions `externals` may name as well: it is linked in and
+    inlined, so that loops over them vectorise.
 
     `noalias` promises that no two pointer arguments overlap where one is written. `error_result`
     is what a function with a result gives when Numba's code inside it raised (by default 0: then

@@ -8,14 +8,17 @@ from typing import Any
 import llvmlite.binding as llvm
 
 
-def target_machine() -> Any:
-    """A new target machine for this processor (an execution engine takes ownership of its own)."""
+def target_machine(level: int = 3) -> Any:
+    """A new target machine for this processor (an execution engine takes ownership of its own).
+
+    `level` says how much work goes into choosing instructions and registers.
+    """
     _initialize()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     return target.create_target_machine(
         cpu=llvm.get_host_cpu_name(),
         features=host_features(),
-        opt=3,
+        opt=level,
         reloc="static" if target.name.startswith("x86") else "default",
         codemodel="jitdefault",
         jit=True,

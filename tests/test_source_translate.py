@@ -1,0 +1,248 @@
+"""Sources translated to LLVM IR give what Python gives, with Numba's types, and nothing is lost."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from staticflow.native import numba_compile
+from staticflow.native.intrinsics import STANDARD_NAMES
+from staticflow.native.kernel_names import kernel_namespace
+from staticflow.native.llvm_compile import compile_module
+from staticflow.native.loader import Loader
+from staticflow.native.objects import External, KernelSource, Signature
+from staticflow.native.source_translate import translate
+from staticflow.native.source_values import Untranslatable
+from staticflow.native.toolchain import Toolchain
+
+DTYPES = {"f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64, "b1": np.bool_}
+LOADER = Loader()
+
+
+@pytest.fixture(scope="module")
+def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Toolchain:
+    return Toolchain(tmp_path_factory.mktemp("cache"))
+
+
+def ir_of(source: KernelSource) -> str:
+    return translate(source, "symbol", {**STANDARD_NAMES, **source.externals})
+
+
+def function(toolchain: Toolchain, text: str, result: str, *codes: str) -> Any:
+    """The compiled function, which must not need Numba."""
+    source = KernelSource("f", text, Signature(result, codes))
+    assert ir_of(source)
+    return toolchain.kernel(source).bind()
+
+
+def python(text: str) -> Any:
+    names: dict[str, Any] = {"math": math}
+    exec(text, names)
+    return names["f"]
+
+
+INTEGERS = {
+    "division": "def f(x, y):\n    return x // y * 1000 + x % y\n",
+    "a constant divisor": "def f(x, y):\n    return x // 3 + 100 * (y % 4) + x // -2 + y % -5\n",
+    "extremes": "def f(x, y):\n    return min(x, y) * 100 + max(x, 3) + abs(x) - -y\n",
+    "choice": "def f(x, y):\n    return (x if x > y else y + 1) * (2 if x == 3 or y < 2 else 5)\n",
+    "steps": """
+def f(x, y):
+    total = 0
+    for i in range(x, 20, y):
+        for j in range(i, -9, -2):
+            if j % 3 == 1:
+                continue
+            if j < -5 and i > 2:
+                break
+            total += i * j
+        total -= i
+    return total
+""",
+    "a range is fixed when it begins": """
+def f(x, y):
+    n = x
+    total = 0
+    for i in range(n):
+        n -= y
+        i += 10
+        total += i
+    return total * 100 + n
+""",
+    "while": """
+def f(x, y):
+    n, steps = abs(x) + 1, 0
+    while True:
+        if n == 1 or steps > 50:
+            break
+        n = n // 2 if n % 2 == 0 else 3 * n + 1
+        steps += 1
+    while not (steps < y):
+        steps -= y
+    return steps
+""",
+    "what comes after a return": """
+def f(x, y):
+    if x > y:
+        return x
+        x = 5
+    elif x == y:
+        pass
+    else:
+        return -y
+    return 7
+""",
+    "truth": "def f(x, y):\n    return (1 if x else 0) + (10 if not y else 20) + (x > 2) * 100\n",
+    "bits": "def f(x, y):\n    return (x & y) + 10 * (x | y) + 100 * (x ^ y)\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_are_pythons(name: str, toolchain: Toolchain) -> None:
+    text = INTEGERS[name].strip() + "\n"
+    ours, theirs = function(toolchain, text, "i8", "i8", "i8"), python(text)
+    for x, y in itertools.product((-17, -4, -1, 0, 1, 3, 6, 23), (-5, -3, -1, 1, 2, 7)):
+        if name in ("steps", "while") and y < 0:
+            continue
+        assert ours(x, y) == theirs(x, y), (x, y)
+
+
+def test_integer_divisions_by_zero_give_zero(toolchain: Toolchain) -> None:
+    f = function(toolchain, INTEGERS["division"], "i8", "i8", "i8")
+    assert f(5, 0) == f(-5, 0) == f(0, 0) == 0
+
+
+FLOATS = (
+    "x + y * 2", "x - y / 3", "-x if x < y else y", "abs(x) - abs(y)", "min(x, y) - 2 * max(x, y)",
+    "math.sqrt(abs(x)) + math.copysign(x, y)", "math.inf if x > y else -1.5",
+    "1.0 if x == y or x != x else 0.0", "0.25 if x <= y and y >= 2 else x",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", ("f4", "f8"))
+@pytest.mark.parametrize("expression", FLOATS)
+def test_floats_are_pythons(expression: str, code: str, toolchain: Toolchain) -> None:
+    text = f"def f(x, y):\n    return {expression}\n"
+    ours, theirs = function(toolchain, text, "f8", code, code), python(text)
+    for x, y in itertools.product((-2.5, -0.0, 0.0, 1.0, 3.25, math.inf, math.nan), repeat=2):
+        np.testing.assert_allclose(ours(x, y), theirs(x, y), rtol=1e-7 if code == "f4" else 1e-15)
+
+
+OPERATORS = ("+", "-", "*", "/", "//", "%", "==", "!=", "<", ">=", "&", "|", "^")
+UNLIKE = """
+def f(a, b, c, d, n):
+    for i in range(n):
+        d[i] = a[i] {} b[i]
+        c[0] = a[i] if i % 2 == 0 else b[i]
+"""
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_types_mix_as_in_numba(operator: str) -> None:
+    """The same function by both ways, for all pairs of types that the translation takes."""
+    taken = 0
+    for left, right in itertools.product(DTYPES, repeat=2):
+        symbol = f"mixed_{OPERATORS.index(operator)}_{left}_{right}"
+        codes = (f"{left}*", f"{right}*", "f8*", "f8*", "i8")
+        text = UNLIKE.format(operator).strip()
+        source = KernelSource("f", text, Signature("", codes), fastmath=())
+        try:
+            ours = translate(source, f"{symbol}_ours", STANDARD_NAMES)
+        except Untranslatable:
+            continue
+        taken += 1
+        theirs = numba_compile._lower(source, numba_compile._function(source), f"{symbol}_theirs")
+        results = []
+        for text, name in ((ours, f"{symbol}_ours"), (theirs.text, f"{symbol}_theirs")):
+            module = numba_compile.llvm.parse_assembly(text)
+            address = LOADER.load(compile_module(module, [name]))[name]
+            results.append(_called(address, left, right))
+        np.testing.assert_array_equal(*results)
+    assert taken >= (9 if operator in ("//", "%", "&", "|", "^") else 21)
+
+
+def _called(address: int, left: str, right: str) -> Any:
+    rng = np.random.default_rng(3)
+    a = np.asarray(rng.integers(-9, 9, 40) * (0.5 if "f" in left else 1)).astype(DTYPES[left])
+    b = np.asarray(rng.integers(1, 9, 40) * (0.5 if "f" in right else 1)).astype(DTYPES[right])
+    c, d = np.zeros(1), np.zeros(40)
+    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (a, b, c, d)]
+    ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)(address)(*pointers, 40)
+    return [*d, *c]
+
+
+def test_calls_behind_and_and_or_are_made_when_they_decide(toolchain: Toolchain) -> None:
+    text = "def count(p):\n    i8ptr(p)[0] += 1\n    return i8ptr(p)[0]\n"
+    count = toolchain.kernel(KernelSource("count", text, Signature("i8", ("i8",)), noalias=False))
+    text = (
+        "def f(x, p):\n    if x > 2 and count(p) > 0 or x < -2 or count(p) > 5:\n"
+        "        return 1\n    return count(p) if x == 0 else 0\n"
+    )
+    source = KernelSource(
+        "f", text, Signature("i8", ("i8", "i8")), externals={"count": count.external}, noalias=False
+    )
+    assert ir_of(source)
+    f = toolchain.kernel(source).bind()
+    for x, calls in ((3, 1), (-3, 0), (1, 1), (0, 2)):
+        counter = np.zeros(1, np.int64)
+        f(x, counter.ctypes.data)
+        assert counter[0] == calls
+
+
+REFUSED = (
+    "    return (x, x)[0]", "    return x ** 2", "    return 0 < x < 3", "    return [x][0]",
+    "    return x or 3", "    return nothing(x)", "    return math.floor(x)",
+    "    y = 1\n    y = 1.5",
+    "    for i in (1, 2):\n        x += i\n    return x", "    assert x", "    return x << 1",
+    "    while x:\n        x -= 1\n    else:\n        x = 2\n    return x", "    return x.real",
+    "    x = y = 2", "    return abs(x=x)", "    del x", "    lambda: x",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("body", REFUSED)
+def test_what_it_does_not_know_it_refuses(body: str) -> None:
+    with pytest.raises(Untranslatable):
+        ir_of(KernelSource("f", f"def f(x):\n{body}\n", Signature("i8", ("i8",))))
+
+
+def test_a_long_driver_takes_a_few_instructions_a_call() -> None:
+    signature = Signature("", ("i8",) * 3)
+    lengths = []
+    for calls in (100, 200, 400):
+        lines = [f"    b{i} = T[{i}]" for i in range(calls)]
+        lines += [f"    work(b{i}, b{i} + 8 * S[1], S[0])" for i in range(calls)]
+        text = "\n".join(["def f(T, S):", *lines, "    return 0", ""])
+        source = KernelSource(
+            "f", text, Signature("i8", ("i8*", "i8*")),
+            externals={"work": External("work_symbol", signature)}, noalias=False,
+        )  # fmt: skip
+        lengths.append(ir_of(source).count("\n"))
+    assert lengths[2] - lengths[1] == 2 * (lengths[1] - lengths[0])
+
+
+def test_every_function_of_kernels_but_random_ones_is_translated() -> None:
+    for name in kernel_namespace():
+        base, _, suffix = name.rpartition("_")
+        if suffix not in ("f4", "f8") or base in ("uniform", "normal", "lowest", "highest", "room"):
+            continue
+        arity = 2 if base in ("pow", "arctan2", "hypot", "remainder", "floor_divide") else 1
+        arguments = ", ".join("ab"[:arity])
+        text = f"def f({arguments}):\n    return {name}({arguments})\n"
+        source = KernelSource("f", text, Signature(suffix, (suffix,) * arity))
+        assert translate(source, "symbol", {**STANDARD_NAMES, **kernel_namespace()})
+
+
+def test_a_very_long_driver_runs_without_optimisation(toolchain: Toolchain) -> None:
+    lines = [f"    a{i} = T[0] * {i} + S[0]" for i in range(3000)]
+    lines += [f"    T[1] += a{i}" for i in range(3000)]
+    text = "\n".join(["def f(T, S):", *lines, "    return T[1]", ""])
+    source = KernelSource("f", text, Signature("i8", ("i8*", "i8*")), noalias=False)
+    assert ir_of(source).count("\n") > numba_compile.LONG
+    table, sizes = np.array([2, 0]), np.array([5])
+    f = toolchain.kernel(source).bind()
+    assert f(table.ctypes.data, sizes.ctypes.data) == sum(2 * i + 5 for i in range(3000))
