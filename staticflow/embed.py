@@ -42,11 +42,11 @@ _KEPT: list[object] = []
 
 def jit_session(session: Session, fetch: Any) -> Any:
     """The Numba function of a fetch; see `Session.jit`."""
-    nodes, single = _fetched(session._resolve(fetch))
+    nodes, single = _fetched(session._fetches.resolve(fetch))
     inputs = declared_order(list(input_nodes(nodes).values()))
     _check_sizes(inputs, nodes)
     program = Program(compile_graph(nodes, name="run"), session._toolchain)
-    entry = Reentrant(program, inputs, session._fixed(program), named_sizes(inputs))
+    entry = Reentrant(program, inputs, session._fetches.fixed(program), named_sizes(inputs))
     stores = (session._params, session._states)
     flats = [flat.data for store in stores for flat in store.flats.values()]
     _KEPT.append([*entry.memory, *flats, session._seed_cell, session._inference_step])

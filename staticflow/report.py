@@ -28,8 +28,7 @@ def session_source(session: Session) -> str:
 
 def _programs(session: Session) -> list[Program]:
     if session.loss is None:
-        runner, _, _ = session._runner(session.outputs)
-        return [runner.program]
+        return [session._fetches.fetch(session.outputs).runner.program]
     programs = session._step_programs(session.batch_name())
     return [p for p in (programs.forward, programs.update) if p is not None]
 
@@ -59,7 +58,7 @@ def explain_session(session: Session) -> str:
 
 def _runs(session: Session) -> Iterator[str]:
     """How runs were cut, for the sizes seen so far."""
-    for runner, names, _ in session._runners.values():
+    for runner, names, _ in session._fetches.known.values():
         for shapes, pieces in runner.direct.pieces() if runner.direct else []:
             fed = ", ".join(f"{n} {s}" for n, s in zip(names, shapes, strict=True))
             yield (
@@ -131,7 +130,12 @@ def _with_depth(steps: Sequence[Step], depth: int = 0) -> Iterator[tuple[int, St
 
 
 def profile_session(session: Session, feeds: Mapping[Any, Any], repeat: int) -> Profile:
-    """Profile forward, backward and update on one batch; parameters are put back afterwards."""
+    """Profile forward, backward and update on one batch; parameters are put back afterwards.
+
+    Of a session without a loss, the computation of its outputs.
+    """
+    if session.loss is None:
+        return _profile_outputs(session, feeds, repeat)
     kept = {name: array.copy() for name, array in session.params.items()}
     slots = {name: array.copy() for name, array in session._slots.items()}
     trainer, _ = session._run_batch(feeds, None, train=False)
@@ -144,4 +148,16 @@ def profile_session(session: Session, feeds: Mapping[Any, Any], repeat: int) -> 
         session.params[name][...] = array
     for name, array in slots.items():
         session._slots[name][:] = array
+    return _profile(rows)
+
+
+def _profile_outputs(session: Session, feeds: Mapping[Any, Any], repeat: int) -> Profile:
+    fetch = session._fetches.fetch(session.outputs)
+    frame, kept = fetch.runner.filled_frame(session._fetches.feed(fetch, feeds))
+    rows = profile_program(fetch.runner.program, frame, repeat)
+    del kept
+    return _profile(rows)
+
+
+def _profile(rows: list[tuple[float, str]]) -> Profile:
     return Profile(tuple(rows), sum(us for us, what in rows if not what.startswith(_INDENT)))

@@ -165,6 +165,12 @@ class Runner:
         """The frame that the last call with arrays of these shapes used."""
         return self._bound[tuple([a.shape for a in arrays])].frame
 
+    def filled_frame(self, arrays: Sequence[Array]) -> tuple[Frame, object]:
+        """A frame that holds these inputs and room for the outputs, and what must live as long."""
+        bound = self._bind(arrays, None)
+        bound.feed(arrays)
+        return bound.frame, (bound, bound.allocate(), arrays)
+
     def sizes(self, arrays: Sequence[Array]) -> dict[str, int]:
         """The values of the named dimensions."""
         from staticflow.feeds import bind_sizes

@@ -24,7 +24,6 @@ from staticflow.checks import (
     index_limits,
     label_names,
 )
-from staticflow.direct import Direct, compile_rows
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import (
     as_array,
@@ -33,19 +32,17 @@ from staticflow.feeds import (
     match_feeds,
     row_dimension,
 )
+from staticflow.fetching import Fetches, structure_key
 from staticflow.fitting import Fit
-from staticflow.graph import Hyper, Node, Param, State, leaves
+from staticflow.graph import Node, Param, State, leaves
 from staticflow.history import History
-from staticflow.native.crew import Helpers
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
-from staticflow.numerics import CheckedTrainer, check_run
+from staticflow.numerics import CheckedTrainer
 from staticflow.optim import Optimizer
 from staticflow.parameters import Store, declared_order
-from staticflow.program import Program
-from staticflow.runner import Runner
 from staticflow.step_programs import StepPrograms, build_programs
-from staticflow.structure import flatten, rebuild_like
+from staticflow.structure import flatten
 from staticflow.training import Trainer
 
 Array = NDArray[Any]
@@ -128,8 +125,7 @@ class Session:
         self._lr = np.zeros(1, np.float64)
         self.step_count = 0
         self.epoch_count = 0
-        self._runners: dict[Any, tuple[Runner, list[str], Any]] = {}
-        self._direct: dict[Any, Callable[[Any], Any]] = {}
+        self._fetches = Fetches(self)
         self._trainers: dict[Any, Trainer] = {}
         self._programs: dict[str, StepPrograms] = {}
         self._slots: dict[str, Array] = {}
@@ -205,109 +201,11 @@ class Session:
 
         `feeds` maps input names or nodes to arrays. Runs in inference mode; returns new arrays.
         """
-        if isinstance(fetches, str | Node):
-            direct = self._direct.get(fetches)
-            found = None if direct is None else direct(feeds)
-            if found is not None:
-                return found
-        runner, names, structure = self._runner(fetches)
-        arrays = self._feed(runner, names, feeds or {})
-        values = runner(arrays)
-        if self.check_numerics:
-            check_run(runner, arrays, values)
-        return rebuild_like(structure, iter(values))
+        return self._fetches.run(fetches, feeds)
 
     def __call__(self, **feeds: Any) -> Any:
         """Every output, for inputs given by keyword."""
         return self.run(self.outputs, feeds)
-
-    def _feed(self, runner: Runner, names: list[str], feeds: Mapping[Any, Any]) -> list[Array]:
-        if len(feeds) == len(names) == 1:
-            (key,), (name,) = feeds, names
-            value = feeds[key]
-            node = runner.inputs[0]
-            known = key == name or key is node
-            if known and runner.accepts((value,)):
-                return [value]
-        inputs = dict(zip(names, runner.inputs, strict=True))
-        named = match_feeds(inputs, feeds)
-        arrays = {name: as_array(inputs[name], named[name]) for name in names}
-        check_indices(runner.limits, arrays, bind_sizes(inputs, arrays))
-        return list(arrays.values())
-
-    def _runner(self, fetches: Any) -> tuple[Runner, list[str], Any]:
-        key = fetches if isinstance(fetches, str | Node) else _structure_key(fetches)
-        with self._lock:
-            if key not in self._runners:
-                structure = self._resolve(fetches)
-                nodes = flatten(structure)
-                runner = self._make_runner(nodes)
-                self._runners[key] = (runner, [x.name for x in runner.inputs], structure)
-                if runner.direct and not runner.limits and isinstance(structure, Node):
-                    self._direct[key] = runner.direct.function
-            return self._runners[key]
-
-    def _make_runner(self, nodes: Sequence[Node]) -> Runner:
-        inputs = list(input_nodes(nodes).values())
-        compiled, batch = compile_rows(nodes, inputs)
-        program = Program(compiled, self._toolchain)
-        fixed = self._fixed(program)
-        runner = Runner(program, inputs, fixed)
-        runner.limits = index_limits(nodes)
-        if not self.check_numerics and Direct.fits(inputs):
-            helpers = self._crew if batch else None
-            runner.direct = Direct(program, inputs, fixed, batch, helpers)
-        return runner
-
-    @cached_property
-    def _crew(self) -> Helpers | None:
-        """The threads that help with long runs."""
-        return Helpers(self.threads - 1, self._toolchain) if self.threads > 1 else None
-
-    def _fixed(self, program: Program) -> dict[Node, int]:
-        """The addresses of everything but inputs."""
-        fixed: dict[Node, int] = {}
-        for node in program.leaves:
-            if isinstance(node.op, Param):
-                fixed[node] = self._params.address(node)
-            elif isinstance(node.op, State):
-                fixed[node] = self._states.address(node)
-            elif isinstance(node.op, Hyper):
-                cell = self._inference_step if node.op.label == "step" else self._seed_cell
-                fixed[node] = cell.ctypes.data
-        return fixed
-
-    def _resolve(self, fetches: Any) -> Any:
-        """Fetches with names replaced by nodes."""
-        if isinstance(fetches, str):
-            named = self.outputs if isinstance(self.outputs, dict) else {}
-            extra = {**self.metrics, **({"loss": self.loss} if self.loss is not None else {})}
-            if fetches not in named and fetches not in extra:
-                fail(
-                    GraphError,
-                    f"there is no output {fetches!r}",
-                    do=f"the outputs are {', '.join(map(repr, [*named, *extra])) or 'none'}",
-                )
-            return named.get(fetches, extra.get(fetches))
-        if isinstance(fetches, dict):
-            return {k: self._resolve(v) for k, v in fetches.items()}
-        if isinstance(fetches, list | tuple):
-            return type(fetches)(self._resolve(v) for v in fetches)
-        if isinstance(fetches, Node):
-            self._check_reach(fetches)
-            return fetches
-        fail(
-            GraphError, "a fetch is a name, a node, or a list, tuple or dict of them", repr(fetches)
-        )
-
-    def _check_reach(self, node: Node) -> None:
-        unknown = [p for p in leaves([node], Param) if self._params.nodes.get(p.name) is not p]
-        if unknown:
-            fail(
-                GraphError,
-                f"the fetched node uses parameter {unknown[0].name!r}, which is not this session's",
-                do="pass the node in outputs= when making the session",
-            )
 
     def jit(self, fetch: Any) -> Any:
         """A function of the fetch for the user's own Numba code: no Python, any number of threads.
@@ -319,7 +217,7 @@ class Session:
         """
         from staticflow.embed import jit_session
 
-        key = _structure_key(fetch)
+        key = structure_key(fetch)
         with self._lock:
             if key not in self._jitted:
                 self._jitted[key] = jit_session(self, fetch)
@@ -498,7 +396,10 @@ class Session:
         return explain_session(self)
 
     def profile(self, feeds: Mapping[Any, Any], repeat: int = 100) -> Any:
-        """Time per kernel of a training step on this batch, named by the lines it came from."""
+        """Time per kernel of a training step on this batch, named by the lines it came from.
+
+        Without a loss, of the computation of all outputs.
+        """
         from staticflow.report import profile_session
 
         return profile_session(self, feeds, repeat)
@@ -530,11 +431,3 @@ def _named_outputs(outputs: Any) -> Any:
         return {}
     flatten(outputs)
     return dict(outputs) if isinstance(outputs, Mapping) else outputs
-
-
-def _structure_key(fetches: Any) -> Any:
-    if isinstance(fetches, dict):
-        return ("dict", *((k, _structure_key(v)) for k, v in fetches.items()))
-    if isinstance(fetches, list | tuple):
-        return (type(fetches).__name__, *(_structure_key(v) for v in fetches))
-    return fetches

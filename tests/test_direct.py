@@ -37,7 +37,7 @@ def reference(net: sf.Session, x: np.ndarray) -> np.ndarray:
 
 
 def direct_of(net: sf.Session, fetch: str = "y") -> Direct:
-    direct = net._runners[fetch][0].direct
+    direct = net._fetches.known[fetch].runner.direct
     assert direct is not None
     return direct
 
@@ -51,7 +51,7 @@ def test_values(count: int, threads: int) -> None:
     np.testing.assert_allclose(first, reference(net, x), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(first, again)
     assert again is not first and again.flags.owndata and again.flags.writeable
-    assert net._runners["y"][0]._bound == {}, "went the long way"
+    assert net._fetches.known["y"].runner._bound == {}, "went the long way"
 
 
 def test_what_is_not_plain_goes_the_long_way_once() -> None:
@@ -140,8 +140,8 @@ def test_many_threads_at_a_time(count: int) -> None:
 
 def test_helpers_do_some_of_the_work_and_sleep_when_there_is_none() -> None:
     net, x = session(2, width=512), rows(20_000, 512)
-    assert net._crew is not None
-    shared = net._crew._words
+    assert net._fetches.crew is not None
+    shared = net._fetches.crew._words
     for _ in range(200):
         net.run("y", {"x": x})
         if shared[Crew.HELPED]:
@@ -197,24 +197,24 @@ def test_the_long_way_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(array_call, "supported", lambda: False)
     long = session(2)
     np.testing.assert_allclose(long.run("y", {"x": x}), short, rtol=1e-5, atol=1e-6)
-    assert long._runners["y"][0].direct is None
+    assert long._fetches.known["y"].runner.direct is None
 
 
 def test_an_interrupt_while_helpers_are_woken_arrives() -> None:
     net, x = session(2, width=512), rows(5000, 512)
     net.run("y", {"x": x})
-    assert net._crew is not None
+    assert net._fetches.crew is not None
 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    net._crew._words[Crew.WAKE] = id(interrupted)
-    net._crew._words[Crew.SLEEPING] += 1
+    net._fetches.crew._words[Crew.WAKE] = id(interrupted)
+    net._fetches.crew._words[Crew.SLEEPING] += 1
     with pytest.raises(KeyboardInterrupt):
         for _ in range(1000):
             net.run("y", {"x": x})
-    net._crew._words[Crew.SLEEPING] -= 1
-    net._crew._words[Crew.WAKE] = id(net._crew.wake)
+    net._fetches.crew._words[Crew.SLEEPING] -= 1
+    net._fetches.crew._words[Crew.WAKE] = id(net._fetches.crew.wake)
     np.testing.assert_allclose(net.run("y", {"x": x}), reference(net, x), rtol=1e-3, atol=1e-4)
 
 

@@ -36,7 +36,9 @@ LAYERS: dict[str, set[str]] = {
         "learning_rates", "optimizer", "optim", "step_programs", "training",
         "numerics", "history", "progress", "owned",
     },
-    "session": {"session", "fitting", "report", "serialise", "vocabulary", "checkpoint"},
+    "session": {
+        "session", "fetching", "fitting", "report", "serialise", "vocabulary", "checkpoint",
+    },
     "public": {""},
     "models": {"models"},
     "command line": {"data", "cli", "__main__"},

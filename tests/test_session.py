@@ -184,6 +184,13 @@ def test_a_profile_changes_nothing() -> None:
     assert_same(values(session), values(twin))
 
 
+def test_a_profile_of_outputs() -> None:
+    x = sf.input("x", ("batch", 3))
+    session = sf.Session(outputs={"y": models.FNN([3, 4, 2])(x), "z": ops.exp(x).sum()})
+    profile = session.profile({"x": np.ones((5, 3))}, repeat=3)
+    assert profile.step_us > 0 and "dot" in str(profile) and "exp" in str(profile)
+
+
 def test_a_profile_looks_into_loops() -> None:
     x, t = sf.input("x", ("batch", "time", 3)), sf.input("t", ("batch", 4))
     session = sf.Session(loss=ops.mse(models.RNN(4, "gru")(x), t), optimizer=sf.optim.SGD(0.1))

@@ -74,7 +74,7 @@ def test_the_memory_of_inference_does_not_grow_with_depth() -> None:
     widths = [48, 96, 33, 64, 80, 17, 96, 40, 72, 56, 24, 88, 35, 91, 60, 44, 12]
     x = sf.input("x", ("batch", widths[0]))
     session = sf.Session(outputs={"y": models.FNN(widths)(x)})
-    program = session._runner("y")[0].program
+    program = session._fetches.fetch("y").runner.program
     arena = program.arena_bytes({"batch": 1000})
     assert arena <= 1.1 * 2 * 4 * 1000 * max(widths)
 

@@ -1,0 +1,163 @@
+"""What a session computes on demand: fetches, each a compiled program with its runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from staticflow.checks import check_indices, index_limits
+from staticflow.direct import Direct, compile_rows
+from staticflow.errors import GraphError, fail
+from staticflow.feeds import as_array, bind_sizes, input_nodes, match_feeds
+from staticflow.graph import Hyper, Node, Param, State, leaves
+from staticflow.native.crew import Helpers
+from staticflow.numerics import check_run
+from staticflow.program import Program
+from staticflow.runner import Runner
+from staticflow.structure import flatten, rebuild_like
+
+if TYPE_CHECKING:
+    from staticflow.session import Session
+
+Array = NDArray[Any]
+
+
+class Fetch(NamedTuple):
+    """A compiled fetch."""
+
+    runner: Runner
+    names: list[str]  # of its inputs
+    structure: Any  # the fetch with its names replaced by nodes
+
+
+class Fetches:
+    """The fetches of a session, compiled when they are first asked for."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.known: dict[Any, Fetch] = {}
+        self._direct: dict[Any, Callable[[Any], Any]] = {}
+
+    def run(self, fetches: Any, feeds: Mapping[Any, Any] | None) -> Any:
+        """The values, in the structure of the fetches."""
+        if isinstance(fetches, str | Node):
+            direct = self._direct.get(fetches)
+            found = None if direct is None else direct(feeds)
+            if found is not None:
+                return found
+        fetch = self.fetch(fetches)
+        arrays = self.feed(fetch, feeds or {})
+        values = fetch.runner(arrays)
+        if self.session.check_numerics:
+            check_run(fetch.runner, arrays, values)
+        return rebuild_like(fetch.structure, iter(values))
+
+    def fetch(self, fetches: Any) -> Fetch:
+        """The fetch, compiled."""
+        key = fetches if isinstance(fetches, str | Node) else structure_key(fetches)
+        with self.session._lock:
+            if key not in self.known:
+                structure = self.resolve(fetches)
+                runner = self._runner(flatten(structure))
+                self.known[key] = Fetch(runner, [x.name for x in runner.inputs], structure)
+                if runner.direct and not runner.limits and isinstance(structure, Node):
+                    self._direct[key] = runner.direct.function
+            return self.known[key]
+
+    def feed(self, fetch: Fetch, feeds: Mapping[Any, Any]) -> list[Array]:
+        """What is fed, checked and in order."""
+        runner, names, _ = fetch
+        if len(feeds) == len(names) == 1:
+            (key,), (name,) = feeds, names
+            value = feeds[key]
+            node = runner.inputs[0]
+            known = key == name or key is node
+            if known and runner.accepts((value,)):
+                return [value]
+        inputs = dict(zip(names, runner.inputs, strict=True))
+        named = match_feeds(inputs, feeds)
+        arrays = {name: as_array(inputs[name], named[name]) for name in names}
+        check_indices(runner.limits, arrays, bind_sizes(inputs, arrays))
+        return list(arrays.values())
+
+    def _runner(self, nodes: Sequence[Node]) -> Runner:
+        session = self.session
+        inputs = list(input_nodes(nodes).values())
+        compiled, batch = compile_rows(nodes, inputs)
+        program = Program(compiled, session._toolchain)
+        fixed = self.fixed(program)
+        runner = Runner(program, inputs, fixed)
+        runner.limits = index_limits(nodes)
+        if not session.check_numerics and Direct.fits(inputs):
+            helpers = self.crew if batch else None
+            runner.direct = Direct(program, inputs, fixed, batch, helpers)
+        return runner
+
+    @cached_property
+    def crew(self) -> Helpers | None:
+        """The threads that help with long runs."""
+        session = self.session
+        if session.threads == 1:
+            return None
+        return Helpers(session.threads - 1, session._toolchain)
+
+    def fixed(self, program: Program) -> dict[Node, int]:
+        """The addresses of everything but inputs."""
+        session = self.session
+        fixed: dict[Node, int] = {}
+        for node in program.leaves:
+            if isinstance(node.op, Param):
+                fixed[node] = session.params.address(node)
+            elif isinstance(node.op, State):
+                fixed[node] = session.states.address(node)
+            elif isinstance(node.op, Hyper):
+                cell = session._inference_step if node.op.label == "step" else session._seed_cell
+                fixed[node] = cell.ctypes.data
+        return fixed
+
+    def resolve(self, fetches: Any) -> Any:
+        """Fetches with names replaced by nodes."""
+        session = self.session
+        if isinstance(fetches, str):
+            named = session.outputs if isinstance(session.outputs, dict) else {}
+            loss = {} if session.loss is None else {"loss": session.loss}
+            extra = {**session.metrics, **loss}
+            if fetches not in named and fetches not in extra:
+                fail(
+                    GraphError,
+                    f"there is no output {fetches!r}",
+                    do=f"the outputs are {', '.join(map(repr, [*named, *extra])) or 'none'}",
+                )
+            return named.get(fetches, extra.get(fetches))
+        if isinstance(fetches, dict):
+            return {k: self.resolve(v) for k, v in fetches.items()}
+        if isinstance(fetches, list | tuple):
+            return type(fetches)(self.resolve(v) for v in fetches)
+        if isinstance(fetches, Node):
+            self._check_reach(fetches)
+            return fetches
+        fail(
+            GraphError, "a fetch is a name, a node, or a list, tuple or dict of them", repr(fetches)
+        )
+
+    def _check_reach(self, node: Node) -> None:
+        known = self.session.params.nodes
+        unknown = [p for p in leaves([node], Param) if known.get(p.name) is not p]
+        if unknown:
+            fail(
+                GraphError,
+                f"the fetched node uses parameter {unknown[0].name!r}, which is not this session's",
+                do="pass the node in outputs= when making the session",
+            )
+
+
+def structure_key(fetches: Any) -> Any:
+    """What stands for a fetch in a table."""
+    if isinstance(fetches, dict):
+        return ("dict", *((k, structure_key(v)) for k, v in fetches.items()))
+    if isinstance(fetches, list | tuple):
+        return (type(fetches).__name__, *(structure_key(v) for v in fetches))
+    return fetches
