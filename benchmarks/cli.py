@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--axis", help="scaling: only fnn.width, rnn.time, ... by commas")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.15, help="length of one sample")
+    parser.add_argument(
+        "--patience", type=float, default=0.5, help="seconds that a turn may wait for idle cores"
+    )
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds to build a workload")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/SUITE.json")
     parser.add_argument("--plot", action="store_true", help="a picture beside the JSON file")
@@ -156,7 +159,7 @@ def _harness(options: argparse.Namespace, path: Path) -> Options:
     path.parent.mkdir(parents=True, exist_ok=True)
     log = path.with_suffix(".log")
     log.write_text("", encoding="utf-8")
-    return Options(options.rounds, options.seconds, options.timeout, log)
+    return Options(options.rounds, options.seconds, options.timeout, log, options.patience)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from benchmarks import quiet
 from benchmarks.contender import Contender, Variant
 from benchmarks.workloads import Workload, to_json
 
@@ -30,6 +31,8 @@ class Options:
     target: float = 0.15
     timeout: float = 600.0
     log: Path | None = None
+    patience: float = 0.5
+    """Seconds that a turn may wait for idle cores and be taken again if others disturbed it."""
 
 
 @dataclass
@@ -47,6 +50,7 @@ class Entry:
     forms: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     why_not: str | None = None
+    disturbed: int = 0  # samples during which others used the cores
 
     @property
     def column(self) -> str:
@@ -102,6 +106,10 @@ class Process:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         if self.dead:
             return {"error": self.dead}
@@ -149,13 +157,26 @@ class Arena:
         for start in range(self.options.rounds if running else 0):
             first = start % len(running)
             for process, entry in running[first:] + running[:first]:
-                time.sleep(PAUSE)
-                answer = process.ask("time", form=entry.form)
-                if "seconds" in answer:
-                    entry.samples.append(answer["seconds"])
-                elif entry.why_not is None:
-                    entry.why_not = answer["error"]
+                self._take_turn(process, entry)
         return [entry for _, entry in turns]
+
+    def _take_turn(self, process: Process, entry: Entry) -> None:
+        """One sample: of those that patience allows, the one that others disturbed least."""
+        least, sample = float("inf"), None
+        end = time.perf_counter() + self.options.patience
+        while sample is None or (least > 0 and time.perf_counter() < end):
+            time.sleep(PAUSE)
+            quiet.wait(end - time.perf_counter())
+            watch = quiet.Watch(process.pid)
+            answer = process.ask("time", form=entry.form)
+            if "seconds" not in answer:
+                entry.why_not = entry.why_not or answer["error"]
+                return
+            disturbed = watch.disturbed()
+            if disturbed < least:
+                least, sample = disturbed, answer["seconds"]
+        entry.samples.append(sample)
+        entry.disturbed += least > 0
 
     def _prepare(self, process: Process, workload: Workload) -> list[Entry]:
         """An entry for each form worth timing; none if the contender has nothing to do here."""

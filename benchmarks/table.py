@@ -47,6 +47,10 @@ def markdown(rows: list[Row]) -> str:
 def remarks(rows: list[Row]) -> list[str]:
     """What did not run and why, what failed to build, and who computed something else."""
     found: dict[str, None] = {}
+    samples = sum(len(e.samples) for row in rows for e in row.entries)
+    disturbed = sum(e.disturbed for row in rows for e in row.entries)
+    if disturbed:
+        found[f"other processes used the cores during {disturbed} of {samples} samples"] = None
     for row in rows:
         for entry in row.entries:
             who = " ".join(filter(None, (entry.contender, entry.variant)))

@@ -29,6 +29,7 @@ SPIN_NS = 15
 WAKE_AFTER_NS, WAKE_AFTER_MOST_NS = 100_000, 20_000_000  # of work that went without help
 REST_NS, REST_MOST_NS = 2_000_000, 200_000_000  # of work without help, after a helper was lost
 OPEN = 1 << 32
+DOZE = 20  # microseconds
 
 
 class Crew(IntEnum):
@@ -100,7 +101,7 @@ def finish(crew, patience):
         if spins < patience:
             pause()
         else:
-            yield_processor()
+            doze(DOZE)
     if spins > patience:
         c[REST] = min(max(2 * c[REST], FIRST_REST_NS), REST_MOST_NS)
         c[RESTING_NS] = c[REST]
@@ -132,7 +133,7 @@ def wake(crew, nanoseconds):
 
 def _names() -> Mapping[str, object]:
     constants = {
-        "SPINS": SPINS, "OPEN": OPEN, "WAKE_AFTER_NS": WAKE_AFTER_NS, "REST_MOST_NS": REST_MOST_NS,
+        "SPINS": SPINS, "OPEN": OPEN, "DOZE": DOZE, "WAKE_AFTER_NS": WAKE_AFTER_NS, "REST_MOST_NS": REST_MOST_NS,
         "WAKE_AFTER_MOST_NS": WAKE_AFTER_MOST_NS, "FIRST_REST_NS": REST_NS,
     }  # fmt: skip
     return {**{entry.name: int(entry) for entry in Crew}, **constants}

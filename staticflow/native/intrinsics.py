@@ -98,6 +98,14 @@ def _yield_processor(builder: Any) -> None:
     builder.call(_function(builder, name, _I32), ())
 
 
+def _doze(builder: Any, microseconds: Any) -> None:
+    if sys.platform == "win32":
+        builder.call(_function(builder, "Sleep", ir.VoidType(), _I32), (ir.Constant(_I32, 0),))
+    else:
+        short = builder.trunc(microseconds, _I32)
+        builder.call(_function(builder, "usleep", _I32, _I32), (short,))
+
+
 def _copy_bytes(builder: Any, target: Any, source: Any, count: Any) -> None:
     pointer = _BYTE.as_pointer()
     to, origin = builder.inttoptr(target, pointer), builder.inttoptr(source, pointer)
@@ -153,6 +161,9 @@ _DECLARED = [
     declare("swap_if_zero", "i8", ("i8", "i8"), _swap_if_zero),
     declare("pause", "", (), _pause),
     declare("yield_processor", "", (), _yield_processor),
+    # sleep for so many microseconds, or somewhat longer: unlike a thread that gives way again and
+    # again, one that sleeps keeps its claim to the processor
+    declare("doze", "", ("i8",), _doze),
     # copy_bytes(target, source, count)
     declare("copy_bytes", "", ("i8", "i8", "i8"), _copy_bytes),
     # call1(function, a) ... call4(function, a, b, c, d): int64 in, int64 out
