@@ -7,9 +7,17 @@ from typing import Any
 
 from staticflow.graph import Node
 from staticflow.op import Kind
-from staticflow.ops.arithmetic import clip, minimum, multiply
+from staticflow.ops.alias import stop_gradient
+from staticflow.ops.arithmetic import clip, multiply
 from staticflow.ops.coerce import floating, spread_along
-from staticflow.ops.compare import greater, where
+from staticflow.ops.compare import (
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    logical_and,
+    where,
+)
 from staticflow.ops.elementwise import erf, exp, expm1, log, rint, sigmoid, softplus, tanh
 from staticflow.ops.public import public
 from staticflow.ops.reductions import SUM, reduce
@@ -19,16 +27,17 @@ from staticflow.types import normalise_axes
 
 @public()
 def leaky_relu(x: Any, slope: float = 0.01) -> Node:
-    """x above 0, else slope x."""
+    """x from 0 on, else slope x."""
     node = floating("leaky_relu", x)
-    return where(greater(node, 0.0), node, slope * node)
+    return where(greater_equal(node, 0.0), node, slope * node)
 
 
 @public()
 def elu(x: Any, alpha: float = 1.0) -> Node:
     """x above 0, else alpha (e^x - 1)."""
     node = floating("elu", x)
-    return where(greater(node, 0.0), node, alpha * expm1(minimum(node, 0.0)))
+    above = greater(node, 0.0)
+    return where(above, node, alpha * expm1(where(above, 0.0, node)))
 
 
 @public()
@@ -63,14 +72,20 @@ def mish(x: Any) -> Node:
 
 @public()
 def hard_sigmoid(x: Any) -> Node:
-    """min(max(x / 6 + 1/2, 0), 1)."""
-    return clip(floating("hard_sigmoid", x) * (1.0 / 6.0) + 0.5, 0.0, 1.0)
+    """min(max(x / 6 + 1/2, 0), 1); at both ends the slope is 0, as in JAX."""
+    return _held(floating("hard_sigmoid", x) * (1.0 / 6.0) + 0.5, 0.0, greater, less)
 
 
 @public()
 def hard_tanh(x: Any) -> Node:
-    """min(max(x, -1), 1)."""
-    return clip(floating("hard_tanh", x), -1.0, 1.0)
+    """min(max(x, -1), 1); at both ends the slope is 1, as in JAX."""
+    return _held(floating("hard_tanh", x), -1.0, greater_equal, less_equal)
+
+
+def _held(x: Node, low: float, above: Any, below: Any) -> Node:
+    """x held between `low` and 1, with the slope of x where both comparisons hold, else 0."""
+    inside = logical_and(above(x, low), below(x, 1.0))
+    return where(inside, x, stop_gradient(clip(x, low, 1.0)))
 
 
 @public()

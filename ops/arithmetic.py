@@ -15,7 +15,7 @@ from staticflow.graph import Const, Node
 from staticflow.op import Kind, MapRow
 from staticflow.ops.coerce import is_scalar_const, operands
 from staticflow.ops.compare import equal, greater, where
-from staticflow.ops.elementwise import exp, floor, log, reciprocal, sign, sqrt, square
+from staticflow.ops.elementwise import exp, floor, log, reciprocal, sqrt, square, upwards
 from staticflow.ops.public import declare_row, mapped, public
 
 TIES = ((1.0, 1.0), (np.nan, 1.0), (1.0, np.nan), (np.inf, -np.inf), (0.0, -0.0))
@@ -69,9 +69,10 @@ arctan2 = declare_row(MapRow(
 
 hypot = declare_row(MapRow(
     "hypot", "xy", "hypot_{t}({x}, {y})", np.hypot,
-    lambda g, z, x, y: (g * x / z, g * y / z),
+    lambda g, z, x, y: (_leg(g, x, z), _leg(g, y, z)),
     "sqrt(x^2 + y^2) without overflow.", "float", cost=12,
-    points=((0.0, 3.0), (1e30, 1e30), (np.inf, 1.0)), formula="x/z, y/z"))  # fmt: skip
+    points=((0.0, 3.0), (1e30, 1e30), (np.inf, 1.0), (0.0, 0.0)),
+    formula="x/z, y/z, half each where both are 0"))  # fmt: skip
 
 logaddexp = declare_row(MapRow(
     "logaddexp", "xy",
@@ -85,14 +86,15 @@ logaddexp = declare_row(MapRow(
 
 copysign: Callable[..., Node] = declare_row(MapRow(
     "copysign", "xy", "math.copysign({x}, {y})", np.copysign,
-    lambda g, z, x, y: (g * sign(x) * copysign(1.0, y), None),
-    "|x| with the sign of y.", "float", points=((1.0, -0.0), (-2.0, 0.0)), cost=2,
-    formula="sign(x) sign(y), 0"))  # fmt: skip
+    lambda g, z, x, y: (upwards(g, x) * copysign(1.0, y), None),
+    "|x| with the sign of y.", "float", points=((1.0, -0.0), (-2.0, 0.0), (0.0, 2.0)), cost=2,
+    formula="the sign of x y, with x = 0 as positive; 0"))  # fmt: skip
 
 FLOAT_POWER = MapRow(
     "power", "xy", "pow_{t}({x}, {y})", np.power,
     lambda g, z, x, y: (g * _power_slope(x, y), g * z * where(equal(x, 0), 0.0, log(x))),
-    "x^y.", "float", sample=(0.1, 3.0), cost=24,
+    "x^y. x^0 is 1 for every x, with slope 0, where JAX's slope at 0 is NaN.",
+    "float", sample=(0.1, 3.0), cost=24,
     points=((0.0, 2.0), (0.0, 0.0), (-2.0, 3.0), (-2.0, 2.0), (2.0, -1.0), (np.nan, 0.0)),
     formula="y x^(y-1), log(x) z")  # fmt: skip
 
@@ -138,7 +140,10 @@ def mod(x: Any, y: Any) -> Node:
 
 @public(Kind.MAP, "pow", FLOAT_POWER)
 def power(x: Any, y: Any) -> Node:
-    """x^y. The exponents 2, 1/2 and -1 become square, sqrt and reciprocal."""
+    """x^y. The exponents 2, 1/2 and -1 become square, sqrt and reciprocal.
+
+    x^0 is 1 for every x, with slope 0 (in JAX, the slope at 0 is NaN).
+    """
     base, exponent = operands("power", "xy", (x, y))
     special = None
     if isinstance(exponent.op, Const) and is_scalar_const(exponent) and base.type.is_float:
@@ -159,6 +164,11 @@ def _power_slope(x: Node, y: Node) -> Any:
         exponent = float(y.op.value)
         return exponent * power(x, exponent - 1.0) if exponent else 0.0
     return where(equal(y, 0), 0.0, y * power(x, where(equal(y, 0), 1.0, y - 1.0)))
+
+
+def _leg(g: Node, x: Node, z: Node) -> Node:
+    """What a leg gets of the cotangent of the hypotenuse z; at z = 0 half of it, as in JAX."""
+    return where(equal(z, 0), 0.5 * g, g * x / z)
 
 
 def _weight(x: Node, z: Node) -> Node:

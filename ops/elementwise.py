@@ -14,7 +14,7 @@ import numpy as np
 
 from staticflow.graph import Node
 from staticflow.op import Array, MapRow
-from staticflow.ops.compare import greater, where
+from staticflow.ops.compare import greater, greater_equal, where
 from staticflow.ops.public import declare_row
 
 Function = Callable[..., Node]
@@ -161,10 +161,17 @@ erfc = _row("erfc", "erfc_{t}({x})", _erfc,
 # Sign and rounding
 
 abs = _row("abs", "abs({x})", np.abs,
-    lambda g, y, x: g * sign(x),
-    "The magnitude of x.", "sign(x), 0 at 0", domain="number", cost=1, symbol="abs")  # fmt: skip
+    lambda g, y, x: upwards(g, x),
+    "The magnitude of x.", "1 for x >= 0, else -1", domain="number", cost=1,
+    symbol="abs")  # fmt: skip
 
-sign: Function = _row("sign",
+
+def upwards(g: Node, x: Node) -> Node:
+    """g where x >= 0, else -g: the slope of |x| times g, and at 0, as in JAX, that of the right."""
+    return where(greater_equal(x, 0), g, -g)
+
+
+sign = _row("sign",
     "({t}({x} > {t}(0)) - {t}({x} < {t}(0)) if {x} == {x} else {x})", np.sign, None,
     "-1, 0 or 1 with the sign of x; NaN for NaN.", domain="number", cost=2)  # fmt: skip
 

@@ -115,7 +115,8 @@ def kron(a: Any, b: Any) -> Node:
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Node:
     """NumPy's norm: of vectors along one axis, of matrices along two, by default of all elements.
 
-    The 2-norm has no derivative at 0; there it is NaN, as in JAX.
+    The 2-norm has no derivative at 0; there it is NaN, as in JAX. What chooses the largest of
+    several sizes has at 0 half of a derivative that they share, as in JAX.
     """
     x = floating("norm", x)
     if axis is None and ord is None:
@@ -146,7 +147,7 @@ def _vector_norm(x: Node, ord: Any, axis: int) -> Node:
     if ord == 1:
         return total(size, axis=axis)
     if ord == float("inf"):
-        return largest(size, axis=axis)
+        return _largest_size(size, axis)
     if ord == -float("inf"):
         return smallest(size, axis=axis)
     if ord == 0:
@@ -163,8 +164,8 @@ def _matrix_norm(x: Node, ord: Any, axes: Sequence[int]) -> Node:
     if ord in (1, -1, float("inf"), -float("inf")):
         summed, kept = (row, column) if abs(ord) == 1 else (column, row)
         sums = total(absolute(x), axis=summed)
-        choose = largest if ord > 0 else smallest
-        return choose(sums, axis=kept - (kept > summed))
+        choose = _largest_size if ord > 0 else smallest
+        return choose(sums, kept - (kept > summed))
     if ord not in (2, -2, "nuc"):
         fail(GraphError, "norm: not a norm of matrices", f"ord={ord!r}",
              "use 'fro', 'nuc', 1, -1, 2, -2, inf or -inf")  # fmt: skip
@@ -172,4 +173,9 @@ def _matrix_norm(x: Node, ord: Any, axes: Sequence[int]) -> Node:
     values = svdvals(x.transpose(*rest, row, column))
     if ord == "nuc":
         return total(values, axis=-1)
-    return largest(values, axis=-1) if ord == 2 else smallest(values, axis=-1)
+    return _largest_size(values, -1) if ord == 2 else smallest(values, axis=-1)
+
+
+def _largest_size(sizes: Node, axis: int) -> Node:
+    """The largest of numbers that are not negative: JAX compares them with 0 as well."""
+    return maximum(largest(sizes, axis=axis), 0.0)

@@ -235,14 +235,11 @@ def our_gradients(function: Any, arrays: Sequence[Array]) -> list[Array]:
     return interpret(gradients, dict(zip(xs, arrays, strict=True)))
 
 
-UNDEFINED = ("abs",)  # at 0 JAX takes 1; 0 is PyTorch's choice
-
-
 @pytest.mark.peers
 @pytest.mark.parametrize("row", [r for r in MAPS if r.vjp is not None], ids=lambda row: row.name)
 def test_a_row_has_jaxs_derivatives(row: MapRow) -> None:
     function = jax_function(row.name)
-    arrays = operands(row, "float64", special=row.name not in UNDEFINED)
+    arrays = operands(row, "float64", special=True)
     ours = our_gradients(table()[row.name].function, arrays)
     for g, expected in zip(ours, jax_gradients(function, arrays), strict=True):
         keep = np.isfinite(expected)
