@@ -133,8 +133,9 @@ def wake(crew, nanoseconds):
 
 def _names() -> Mapping[str, object]:
     constants = {
-        "SPINS": SPINS, "OPEN": OPEN, "DOZE": DOZE, "WAKE_AFTER_NS": WAKE_AFTER_NS, "REST_MOST_NS": REST_MOST_NS,
-        "WAKE_AFTER_MOST_NS": WAKE_AFTER_MOST_NS, "FIRST_REST_NS": REST_NS,
+        "SPINS": SPINS, "OPEN": OPEN, "DOZE": DOZE, "FIRST_REST_NS": REST_NS,
+        "WAKE_AFTER_NS": WAKE_AFTER_NS, "WAKE_AFTER_MOST_NS": WAKE_AFTER_MOST_NS,
+        "REST_MOST_NS": REST_MOST_NS,
     }  # fmt: skip
     return {**{entry.name: int(entry) for entry in Crew}, **constants}
 
