@@ -5,6 +5,10 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -246,3 +250,49 @@ def test_a_very_long_driver_runs_without_optimisation(toolchain: Toolchain) -> N
     table, sizes = np.array([2, 0]), np.array([5])
     f = toolchain.kernel(source).bind()
     assert f(table.ctypes.data, sizes.ctypes.data) == sum(2 * i + 5 for i in range(3000))
+
+
+TRAINING = """
+import hashlib, sys
+import numpy as np
+import staticflow as sf
+from staticflow import models, ops
+from staticflow.native import numba_compile
+
+class Count:
+    translated = refused = 0
+
+translate = numba_compile.translate
+
+def count(kernel, symbol, names):
+    if sys.argv[1] == "numba":
+        raise numba_compile.Untranslatable("asked for Numba")
+    Count.translated += 1
+    return translate(kernel, symbol, names)
+
+numba_compile.translate = count
+rng = np.random.default_rng(0)
+x, t = sf.input("x", ("batch", "time", 3)), sf.input("t", ("batch",), "int64")
+last = models.RNN(6, "gru", bidirectional=True)(x)
+net = models.FNN([12, 8, 4], activation="gelu", norm="batch", dropout=0.2)
+loss = ops.softmax_cross_entropy(net(last), t).mean()
+session = sf.Session(loss=loss, optimizer=sf.optim.AdamW(1e-2, clip_norm=1.0), threads=1)
+data = {"x": rng.standard_normal((40, 5, 3)), "t": rng.integers(0, 4, 40)}
+session.fit(data, epochs=3, batch_size=16, progress=False)
+digest = hashlib.sha256(b"".join(p.tobytes() for p in session.params.values()))
+print(Count.translated, digest.hexdigest())
+"""
+
+
+def test_numba_takes_the_same_sources_and_gives_the_same_bits(tmp_path: Path) -> None:
+    """A training step in which every kind of step occurs, from each front end, both cold."""
+    found = {}
+    for way in ("ours", "numba"):
+        done = subprocess.run(
+            [sys.executable, "-c", TRAINING, way],
+            env={**os.environ, "STATICFLOW_CACHE_DIR": str(tmp_path / way)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        found[way] = done.stdout.split()
+    assert int(found["ours"][0]) > 20 and found["numba"][0] == "0"
+    assert found["ours"][1] == found["numba"][1]
