@@ -111,8 +111,8 @@ def compile_graph(
     steps = schedule(groups, layout, stored, placement.split_draws(g)) + late
     steps = in_row_blocks(steps, layout.buffers) if standalone else steps
     steps = defer(widen_steps(prepack(steps, layout.buffers)), layout, roots, placement)
-    memory = plan_memory(layout.buffers, steps)
-    late_memory = plan_memory(layout.buffers, steps, deferred=True)
+    memory = plan_memory(layout.buffers, steps, known=g.sizes)
+    late_memory = plan_memory(layout.buffers, steps, deferred=True, known=g.sizes)
     driver = driver_source(name, steps, layout.buffers, crew=standalone)
     buffers = tuple(layout.of(root).buffer for root in roots)
     return Compiled(

@@ -2,10 +2,10 @@
 
 A buffer is live from the step that first writes it to the last step that touches it. Two buffers
 may share a slot when their live ranges do not meet; the slot is as large as the largest of them,
-which is known when the sizes are. So the plan depends on the structure alone, and is never larger
-than without sharing. A slot whose buffers have the same size expression is preferred, then one of
-the same degree: rows of activations share with rows of activations, not with a scalar. In-place
-reuse within one step never happens here: a kernel's arguments must not overlap.
+which is known when the sizes are. So the plan holds for all sizes, and is never larger than without
+sharing. The largest get their slots first, and the others the smallest slot that is free for them;
+of names, that which is declared decides. In-place reuse within one step never happens here: a
+kernel's arguments must not overlap.
 
         step      0    1    2    3    4
         b5        W----R                        slot 0
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from staticflow.buffers import Buffer
-from staticflow.dims import AnyDim, Dim, evaluate
+from staticflow.dims import AnyDim, Dim, evaluate, names_of
 from staticflow.schedule import BranchStep, LoopStep, ProductStep, Step
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
@@ -100,33 +100,68 @@ def _written(step: LoopStep | BranchStep) -> set[int]:
 
 
 def plan_memory(
-    buffers: Sequence[Buffer], steps: Sequence[Step], deferred: bool = False
+    buffers: Sequence[Buffer],
+    steps: Sequence[Step],
+    deferred: bool = False,
+    known: Sequence[AnyDim] = (),
 ) -> MemoryPlan:
-    """Plan the temporaries that the steps use; leaves and outputs are bound from outside."""
+    """Plan the temporaries that the steps use; leaves and outputs are bound from outside.
+
+    `known` holds what the size classes n0, n1, ... stand for, in the user's names.
+    """
     ranges = live_ranges(steps, buffers, deferred)
-    temporary = {b.index: b for b in buffers if b.role == "temp" and b.index in ranges}
-    slots: list[list[AnyDim]] = []
-    free_from: list[int] = []  # the first step at which each slot is free again
-    slot_of: dict[int, int] = {}
-    for index in sorted(temporary, key=lambda i: ranges[i]):
-        buffer = temporary[index]
-        size = buffer.count * buffer.itemsize
-        first, last = ranges[index]
-        free = [s for s, since in enumerate(free_from) if since <= first]
-        fitting = [s for s in free if size in slots[s]] or [
-            s for s in free if _degree(slots[s][0]) == _degree(size)
-        ]
-        if fitting:
-            slot = max(fitting, key=lambda s: free_from[s])
+    temporary = [b for b in buffers if b.role == "temp" and b.index in ranges]
+    table = {f"n{i}": size for i, size in enumerate(known)}
+    extent = {b.index: _extent(b, table) for b in temporary}
+    slots: list[list[Buffer]] = []
+    for buffer in sorted(temporary, key=lambda b: (*_reversed(extent[b.index]), ranges[b.index])):
+        own = ranges[buffer.index]
+        free = [slot for slot in slots if not any(_meet(own, ranges[b.index]) for b in slot)]
+        if free:
+            _nearest(free, own, extent, ranges).append(buffer)
         else:
-            slot = len(slots)
-            slots.append([])
-            free_from.append(0)
-        if size not in slots[slot]:
-            slots[slot].append(size)
-        free_from[slot] = last + 1
-        slot_of[index] = slot
-    return MemoryPlan(tuple(map(tuple, slots)), slot_of, {i: ranges[i] for i in temporary})
+            slots.append([buffer])
+    slots.sort(key=lambda slot: min(ranges[b.index] for b in slot))
+    sizes = (dict.fromkeys(b.count * b.itemsize for b in slot) for slot in slots)
+    slot_of = {b.index: i for i, slot in enumerate(slots) for b in slot}
+    live = {b.index: ranges[b.index] for b in temporary}
+    return MemoryPlan(tuple(map(tuple, sizes)), slot_of, live)
+
+
+Extent = tuple[int, int]  # how many named sizes are multiplied, and the size if all of these are 64
+
+
+def _extent(buffer: Buffer, known: Mapping[str, AnyDim]) -> Extent:
+    """What to expect of a buffer's size: a plan must hold for all sizes, not be best for all."""
+    size = buffer.count * buffer.itemsize
+    if isinstance(size, Dim):
+        size = size.substitute({name: known.get(name, 64) for name in size.names})
+    names = names_of([size])
+    return _degree(size), evaluate(size, dict.fromkeys(names, 64))
+
+
+def _reversed(extent: Extent) -> Extent:
+    """For the largest first: what is small then fits where something large has been."""
+    return -extent[0], -extent[1]
+
+
+def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1]
+
+
+def _nearest(
+    slots: Sequence[list[Buffer]],
+    own: tuple[int, int],
+    extent: Mapping[int, Extent],
+    ranges: Mapping[int, tuple[int, int]],
+) -> list[Buffer]:
+    """The smallest of these slots; of several the one that was used, or will be, closest in time."""
+
+    def distance(slot: list[Buffer]) -> int:
+        gaps = [max(own[0] - ranges[b.index][1], ranges[b.index][0] - own[1]) for b in slot]
+        return min(gaps)
+
+    return min(slots, key=lambda slot: (extent[slot[0].index], distance(slot)))
 
 
 def _degree(size: AnyDim) -> int:

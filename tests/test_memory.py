@@ -18,7 +18,15 @@ from staticflow.dims import evaluate
 from staticflow.graph import Param, leaves
 from staticflow.loops import Load, walk
 from staticflow.memory import ALIGNMENT
-from staticflow.schedule import CallStep, CollectiveStep, KernelStep, LoopStep, ProductStep, Step
+from staticflow.schedule import (
+    CallStep,
+    CollectiveStep,
+    KernelStep,
+    LoopStep,
+    PackStep,
+    ProductStep,
+    Step,
+)
 
 
 def in_order(steps: Sequence[Step], turns: int = 2) -> Iterator[Step]:
@@ -42,6 +50,9 @@ def touched(step: Step) -> Iterator[int]:
                     yield names[part.pointer.replace("q", "p")]  # a room stands for its buffer
     elif isinstance(step, ProductStep):
         yield from (step.a.place[0], step.b.place[0], step.c.place[0])
+        yield from () if step.panels is None else (step.panels,)
+    elif isinstance(step, PackStep):
+        yield from (step.product.b.place[0], step.panels)
     elif isinstance(step, CollectiveStep):
         yield from (step.source, step.target)
     else:
@@ -105,6 +116,17 @@ def deep(layers: int) -> list[sf.Node]:
 
 def test_no_two_live_buffers_overlap_in_a_deep_net() -> None:
     assert check_plan(compile_graph(deep(12), training=True), {"batch": 32}) > 5
+
+
+def test_no_two_live_buffers_overlap_in_a_recurrent_net() -> None:
+    """And what the backward loop makes lies where the forward loop's input was."""
+    x = sf.input("x", ("batch", "time", 3))
+    loss = ops.sum(models.RNN(16, "lstm")(x))
+    compiled = compile_graph([loss, *sf.grad(loss, leaves([loss], Param))], training=True)
+    assert check_plan(compiled, {"batch": 5, "time": 7}) > 2
+    stack = 4 * 64 * 50 * 16  # bytes of one value of all steps
+    used = compiled.memory.offsets(compiled.g.sizes_by_name({"batch": 64, "time": 50}))[1]
+    assert used < 13 * stack  # gates' inputs 4, gates 4, tanh c, h, c, cotangent of h; and x
 
 
 def test_offsets_hold_for_every_size() -> None:
