@@ -155,7 +155,7 @@ def _nearest(
     extent: Mapping[int, Extent],
     ranges: Mapping[int, tuple[int, int]],
 ) -> list[Buffer]:
-    """The smallest of these slots; of several the one that was used, or will be, closest in time."""
+    """The smallest of these slots; of several the one that is used closest in time."""
 
     def distance(slot: list[Buffer]) -> int:
         gaps = [max(own[0] - ranges[b.index][1], ranges[b.index][0] - own[1]) for b in slot]
