@@ -20,8 +20,9 @@ from dataclasses import replace
 
 from staticflow.buffers import Buffer, Layout
 from staticflow.graph import Node
-from staticflow.placement import PARTIAL, Placement
+from staticflow.placement import Placement
 from staticflow.schedule import ProductStep, Step
+from staticflow.shard_rules import PARTIAL
 
 
 def defer(

@@ -29,9 +29,10 @@ from staticflow.native.worker_layout import Shard, Sync, Variant
 from staticflow.native.worker_tables import ShardTable, SyncBlock, words
 from staticflow.owned import OwnedProduct, owned_products, records, slices, summed
 from staticflow.parameters import FlatArray, Store
-from staticflow.placement import PARTIAL, SHARE, WHOLE
+from staticflow.placement import SHARE
 from staticflow.program import Frame, aligned
 from staticflow.runner import check_call
+from staticflow.shard_rules import PARTIAL, WHOLE
 from staticflow.step_programs import ELEMENTS, StepPrograms
 
 Array = NDArray[Any]

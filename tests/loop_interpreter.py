@@ -24,7 +24,7 @@ from staticflow.emit import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK, kernel_s
 from staticflow.graph import Const, Node
 from staticflow.native.narrow import ROOM_BYTES
 from staticflow.op import MapRow, table
-from staticflow.placement import PARTIAL, WHOLE, Mixed
+from staticflow.shard_rules import PARTIAL, WHOLE, Mixed
 
 Array = NDArray[Any]
 TYPES: dict[str, Any] = {

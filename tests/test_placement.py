@@ -18,8 +18,8 @@ from staticflow import blocking, models, ops, training
 from staticflow.compile import compile_graph
 from staticflow.cost import Choice, Work
 from staticflow.graph import Param, leaves
-from staticflow.placement import PARTIAL
 from staticflow.schedule import CollectiveStep
+from staticflow.shard_rules import PARTIAL
 
 Array = NDArray[Any]
 Made = tuple[sf.Node, dict[str, sf.Node], dict[str, Array]]  # loss, metrics, data
