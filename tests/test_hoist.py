@@ -357,7 +357,7 @@ def test_a_carry_that_stands_still_is_a_constant() -> None:
 
 
 def test_what_every_step_reads_is_a_constant() -> None:
-    """One row or number for all steps among the xs; such is the cotangent of ys that nobody read."""
+    """One row or number for all steps among the xs; such is the cotangent of unread ys."""
     x, w = sf.input("x", ("time", "batch", HIDDEN), "float64"), sf.input("w", (HIDDEN,), "float64")
     every = ops.broadcast_to(w, (x.shape[0], HIDDEN))
     ones = ops.ones(x.shape, "float64")
