@@ -88,9 +88,10 @@ def report(rows: Sequence[Times], numba: float) -> str:
         own = [r for r in rows if r.workload.kind == kind]
         if own:
             cold, warm = max(r.cold for r in own), max(r.warm for r in own)
+            beyond = max(0.0, warm - numba)
             lines.append(
                 f"\n{kind}: cold at most {cold:.2f} s (target {cold_target}), "
-                f"warm at most {max(0.0, warm - numba):.2f} s beyond numba's start (target {warm_target})"
+                f"warm at most {beyond:.2f} s beyond numba's start (target {warm_target})"
             )
     return "\n".join(lines)
 
