@@ -2,9 +2,11 @@
 
     python -m benchmarks.memory
 
-An LSTM reads 10 000 steps. "planned" is the arena that the compiler computes for the step; "grown"
-is by how much the process grew from just before its first step to its largest, each setting in a
-process of its own. Both are without parameters and data.
+An LSTM reads 1 000 to 10 000 steps. "planned" is the arena that the compiler computes for the step;
+"grown" is by how much the process grew from just before its first step to its largest, each setting
+in a process of its own. Both are without parameters and data. "numbers" is what is planned (for
+PyTorch: grown) in float32 numbers for each time step, row and hidden unit: constant where memory is
+linear.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -97,26 +100,31 @@ def measure(name: str, steps: int, hidden: int) -> str:
         start = time.perf_counter()
         step(x, t)
         seconds.append(time.perf_counter() - start)
-    plan = "" if planned is None else f"{planned(steps):.1f}"
-    return f"| {name} | {plan} | {grown:.1f} | {1e3 * min(seconds):.0f} |"
+    plan = None if planned is None else planned(steps)
+    held = (grown if plan is None else plan) * MB / (4 * steps * BATCH * hidden)
+    shown = "" if plan is None else f"{plan:.1f}"
+    return f"| {steps} | {name} | {shown} | {grown:.1f} | {held:.2f} | {1e3 * min(seconds):.0f} |"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table; with `--only`, one row of it."""
     parser = argparse.ArgumentParser(prog="benchmarks.memory", description=__doc__)
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, nargs="+", default=[1000, 3000, 10_000])
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--only", choices=[*SETTINGS, "PyTorch"], help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.only:
-        print(measure(options.only, options.steps, options.hidden))
+        print(measure(options.only, *options.steps, options.hidden))
         return 0
-    print(f"LSTM, {options.steps} steps, in {FEATURES}, hidden {options.hidden}, batch {BATCH}\n")
-    print("| | planned, MB | grown, MB | ms a step |\n| --- | --- | --- | --- |", flush=True)
-    sizes = ("--steps", str(options.steps), "--hidden", str(options.hidden))
-    for name in (*SETTINGS, "PyTorch"):
-        command = (sys.executable, "-m", "benchmarks.memory", *sizes, "--only", name)
-        subprocess.run(command, check=True)
+    print(f"LSTM, in {FEATURES}, hidden {options.hidden}, batch {BATCH}\n")
+    print("| steps | | planned, MB | grown, MB | numbers | ms a training step |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    peers = ("PyTorch",) if find_spec("torch") else ()
+    for name in (*SETTINGS, *peers):
+        for steps in options.steps:
+            sizes = ("--steps", str(steps), "--hidden", str(options.hidden))
+            command = (sys.executable, "-m", "benchmarks.memory", *sizes, "--only", name)
+            subprocess.run(command, check=True)
     return 0
 
 

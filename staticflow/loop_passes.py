@@ -6,9 +6,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from staticflow.bodies import Loop, slot
-from staticflow.graph import Const, Node, Part, apply, parts, rebuild, toposort, with_inputs
+from staticflow.bodies import Loop, slot, substitute
+from staticflow.graph import (
+    Const,
+    Node,
+    Part,
+    apply,
+    is_implicit,
+    parts,
+    rebuild,
+    toposort,
+    with_inputs,
+)
 from staticflow.op import OPS
+from staticflow.ops.views import Broadcast
 from staticflow.recurrence import Scan
 
 
@@ -145,14 +156,51 @@ def rebuild_loops(
 
 
 def settle(roots: Sequence[Node]) -> list[Node]:
-    """Make constants of carries that no step changes, and take ys from outside where they are."""
+    """Make constants of carries that no step changes and of xs that are the same in every step.
+
+    And take ys from outside where they are.
+    """
     return rebuild_loops(map_bodies(roots, lambda op, body: settle(body)), _settled)
 
 
-def _settled(node: Node, inputs: tuple[Node, ...]) -> Sequence[Node | None]:
+def _without_repeats(op: Scan, inputs: Sequence[Node]) -> tuple[Scan, list[Node]]:
+    """The loop without xs that repeat one value along the steps; one is left to tell the length."""
+    init, xs, consts = op.split(inputs)
+    repeated = [i for i, x in enumerate(xs) if _is_repeated(x)][: len(xs) - 1]
+    if not repeated:
+        return op, list(inputs)
+    places: dict[Node, Node] = {s: s for s in op.slots}
+    added: dict[Node, Node] = {}  # slots for values that are none of the body's own, and these
+    for i in repeated:
+        view: Any = xs[i].op
+        value = inner = xs[i].inputs[0]
+        if not is_implicit(value):
+            inner = slot(op.xs[i].name, value.type)
+            added[inner] = value
+        each = Broadcast(view.shape[1:], tuple(axis - 1 for axis in view.axes))
+        places[op.xs[i]] = apply(each, inner) if each.shape != inner.shape else inner
+    body = substitute(op.body, places)
+    count = len(op.carries)
+    left = [i for i in range(len(xs)) if i not in repeated]
+    new = replace(
+        op,
+        xs=tuple(op.xs[i] for i in left),
+        consts=(*op.consts, *added),
+        next=tuple(body[:count]),
+        ys=tuple(body[count:]),
+    )
+    return new, [*init, *(xs[i] for i in left), *consts, *added.values()]
+
+
+def _is_repeated(x: Node) -> bool:
+    return isinstance(x.op, Broadcast) and 0 in x.op.new_axes
+
+
+def _settled(node: Node, inputs: Sequence[Node]) -> Sequence[Node | None]:
     op: Any = node.op
     if not isinstance(op, Scan):
-        return parts(with_inputs(node, inputs))
+        return parts(with_inputs(node, tuple(inputs)))
+    op, inputs = _without_repeats(op, inputs)
     init, xs, consts = op.split(inputs)
     still = [i for i, s in enumerate(op.carries) if op.next[i] is s]
     moving = [i for i in range(len(op.carries)) if i not in still]

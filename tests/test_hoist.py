@@ -354,3 +354,27 @@ def test_a_carry_that_stands_still_is_a_constant() -> None:
     compiled = compile_graph([h, same, ws])
     assert count(compiled) == Count(1, (0,))
     assert [loop.node.op.carries for loop in compiled.steps if isinstance(loop, LoopStep)]
+
+
+def test_what_every_step_reads_is_a_constant() -> None:
+    """One row or number for all steps among the xs; such is the cotangent of unread ys."""
+    x, w = sf.input("x", ("time", "batch", HIDDEN), "float64"), sf.input("w", (HIDDEN,), "float64")
+    every = ops.broadcast_to(w, (x.shape[0], HIDDEN))
+    ones = ops.ones(x.shape, "float64")
+
+    def step(h: Node, rows: Any) -> Any:
+        row, same, one = rows
+        h = ops.tanh(h * same + row + one)
+        return h, h * same
+
+    last, _ = sf.scan(step, ops.zeros(x.shape[1:], "float64"), (x, every, ones))
+    outputs = [last, *sf.grad(last.sum(), [x, w])]
+    compiled = compile_graph(outputs)
+    loops = [step.node.op for step in compiled.steps if isinstance(step, LoopStep)]
+    assert [len(op.xs) for op in loops] == [1, 2]
+    arrays = arrays_for([x, w], {"time": 4, "batch": 3})
+    env = dict(zip([x, w], arrays, strict=True))
+    close(sf.function([x, w], outputs)(*arrays), interpret(outputs, env), "")
+    alone, _ = sf.scan(step, ops.ones((3, HIDDEN), "float64"), (every[:, None], every, ones[:, :1]))
+    again = sf.function([x, w], alone)(*arrays)
+    close([again], interpret([alone], env), "all of them")
