@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -279,6 +281,23 @@ def test_atomics_and_copies(toolchain: Toolchain) -> None:
     p, q = np.array([3, 0, 0]), np.zeros(4, np.int64)
     assert function(p.ctypes.data, q.ctypes.data) == 30077
     assert p.tolist() == [8, 16, 77] and q.tolist() == [8, 16, 77, 0]
+
+
+def test_sleepers_wake_when_told_and_when_their_time_is_over(toolchain: Toolchain) -> None:
+    wait = kernel(toolchain, "def f(p, v, us):\n    wait_while(p, v, us)\n", "", "i8", "i8", "i8")
+    wake = kernel(toolchain, "def f(p):\n    store_release(p, 2)\n    wake_all(p)\n", "", "i8")
+    word = np.array([1])
+    began = time.perf_counter()
+    wait.bind()(word.ctypes.data, 1, 20_000)
+    assert time.perf_counter() - began > 0.015
+    sleeper = threading.Thread(target=wait.bind(), args=(word.ctypes.data, 1, 900_000))
+    began = time.perf_counter()
+    sleeper.start()
+    wake.bind()(word.ctypes.data)
+    sleeper.join()
+    assert word[0] == 2
+    if sys.platform == "linux":
+        assert time.perf_counter() - began < 0.8
 
 
 def test_denormals_are_flushed_between_set_and_restore(toolchain: Toolchain) -> None:

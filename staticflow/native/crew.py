@@ -29,7 +29,7 @@ SPIN_NS = 15
 WAKE_AFTER_NS, WAKE_AFTER_MOST_NS = 100_000, 20_000_000  # of work that went without help
 REST_NS, REST_MOST_NS = 2_000_000, 200_000_000  # of work without help, after a helper was lost
 OPEN = 1 << 32
-DOZE = 20  # microseconds
+MOST_SLEEP = 1000  # us
 
 
 class Crew(IntEnum):
@@ -37,6 +37,7 @@ class Crew(IntEnum):
 
     BUSY = 0  # a call uses the crew
     STATE = 16  # OPEN while there is work, plus the number of helpers inside
+    CALLER_SLEEPS = 17  # until the last helper has left
     SLEEPING = 32  # how many helpers sleep
     JOB = 48  # i64 job(i64 table, i64 worker): takes pieces until none is left
     TABLE = 49
@@ -65,7 +66,8 @@ def help(crew, number):
                 turn = c[TURN]
                 atomic_add(crew + 8 * HELPED, call2(c[JOB], c[TABLE], number))
                 spins = 0
-            atomic_add(crew + 8 * STATE, -1)
+            if atomic_add(crew + 8 * STATE, -1) == 1 and c[CALLER_SLEEPS] != 0:
+                wake_all(crew + 8 * STATE)
         else:
             pause()
     atomic_add(crew + 8 * SLEEPING, 1)
@@ -96,12 +98,17 @@ def finish(crew, patience):
     c = i8ptr(crew)
     atomic_add(crew + 8 * STATE, -OPEN)
     spins = 0
-    while load_acquire(crew + 8 * STATE) != 0:
+    while True:
+        state = load_acquire(crew + 8 * STATE)
+        if state == 0:
+            break
         spins += 1
-        if spins < patience:
+        if spins <= patience:
             pause()
         else:
-            doze(DOZE)
+            atomic_add(crew + 8 * CALLER_SLEEPS, 1)
+            wait_while(crew + 8 * STATE, state, MOST_SLEEP)
+            atomic_add(crew + 8 * CALLER_SLEEPS, -1)
     if spins > patience:
         c[REST] = min(max(2 * c[REST], FIRST_REST_NS), REST_MOST_NS)
         c[RESTING_NS] = c[REST]
@@ -133,9 +140,9 @@ def wake(crew, nanoseconds):
 
 def _names() -> Mapping[str, object]:
     constants = {
-        "SPINS": SPINS, "OPEN": OPEN, "DOZE": DOZE, "FIRST_REST_NS": REST_NS,
-        "WAKE_AFTER_NS": WAKE_AFTER_NS, "WAKE_AFTER_MOST_NS": WAKE_AFTER_MOST_NS,
-        "REST_MOST_NS": REST_MOST_NS,
+        "SPINS": SPINS, "OPEN": OPEN, "MOST_SLEEP": MOST_SLEEP,
+        "WAKE_AFTER_NS": WAKE_AFTER_NS, "REST_MOST_NS": REST_MOST_NS,
+        "WAKE_AFTER_MOST_NS": WAKE_AFTER_MOST_NS, "FIRST_REST_NS": REST_NS,
     }  # fmt: skip
     return {**{entry.name: int(entry) for entry in Crew}, **constants}
 
@@ -201,7 +208,7 @@ class Helpers:
     def _reset(self) -> None:
         """Nobody is awake: at the start, and in a child process, which has no such threads."""
         self._bells.clear()
-        self._words[[Crew.BUSY, Crew.STATE]] = 0
+        self._words[[Crew.BUSY, Crew.STATE, Crew.CALLER_SLEEPS]] = 0
         self._words[Crew.SLEEPING] = self.count
         self._words[Crew.WAKE_AFTER] = WAKE_AFTER_NS
 

@@ -27,6 +27,9 @@ _IS_X86 = _MACHINE in ("x86_64", "amd64", "i386", "i686")
 _IS_ARM = _MACHINE in ("aarch64", "arm64")
 _FLUSH_X86 = 0x8040  # flush to zero, denormals are zero
 _FLUSH_ARM = 1 << 24
+# The number of Linux's system call; words are compared by their low half, which comes first here.
+_FUTEX = {"x86_64": 202, "aarch64": 98}.get(_MACHINE, 0) if sys.platform == "linux" else 0
+_FUTEX_WAIT, _FUTEX_WAKE, _FUTEX_PRIVATE = 0, 1, 128
 
 Emit = Callable[..., Any]
 
@@ -106,6 +109,30 @@ def _doze(builder: Any, microseconds: Any) -> None:
         builder.call(_function(builder, "usleep", _I32, _I32), (short,))
 
 
+def _futex(builder: Any, address: Any, operation: int, value: Any, timeout: Any) -> None:
+    words = [_FUTEX, address, operation | _FUTEX_PRIVATE, value, timeout, 0, 0]
+    values = [ir.Constant(_I64, w) if isinstance(w, int) else w for w in words]
+    builder.call(_function(builder, "syscall", _I64, *[_I64] * len(values)), values)
+
+
+def _wait_while(builder: Any, address: Any, value: Any, microseconds: Any) -> None:
+    if not _FUTEX:
+        _doze(builder, microseconds)
+        return
+    with builder.goto_entry_block():
+        time = builder.alloca(ir.ArrayType(_I64, 2))
+    nanoseconds = builder.mul(microseconds, ir.Constant(_I64, 1000))
+    no_seconds = ir.Constant(ir.ArrayType(_I64, 2), [0, 0])
+    builder.store(builder.insert_value(no_seconds, nanoseconds, 1), time)
+    _futex(builder, address, _FUTEX_WAIT, value, builder.ptrtoint(time, _I64))
+
+
+def _wake_all(builder: Any, address: Any) -> None:
+    if _FUTEX:
+        everyone = ir.Constant(_I64, (1 << 31) - 1)
+        _futex(builder, address, _FUTEX_WAKE, everyone, ir.Constant(_I64, 0))
+
+
 def _copy_bytes(builder: Any, target: Any, source: Any, count: Any) -> None:
     pointer = _BYTE.as_pointer()
     to, origin = builder.inttoptr(target, pointer), builder.inttoptr(source, pointer)
@@ -161,9 +188,11 @@ _DECLARED = [
     declare("swap_if_zero", "i8", ("i8", "i8"), _swap_if_zero),
     declare("pause", "", (), _pause),
     declare("yield_processor", "", (), _yield_processor),
-    # sleep for so many microseconds, or somewhat longer: unlike a thread that gives way again and
-    # again, one that sleeps keeps its claim to the processor
-    declare("doze", "", ("i8",), _doze),
+    # wait_while(address, value, microseconds) sleeps for less than a second while the word there is
+    # `value`, until wake_all(address); it may come back sooner, or see the change only at the end.
+    # A thread that gives way again and again loses its claim to the processor, one that sleeps not
+    declare("wait_while", "", ("i8",) * 3, _wait_while),
+    declare("wake_all", "", ("i8",), _wake_all),
     # copy_bytes(target, source, count)
     declare("copy_bytes", "", ("i8", "i8", "i8"), _copy_bytes),
     # call1(function, a) ... call4(function, a, b, c, d): int64 in, int64 out

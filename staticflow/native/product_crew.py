@@ -41,6 +41,7 @@ PIECES, GRAIN = 8, 4
 # else: then the caller works alone for so many times as long as it waited, and for twice as many
 # each time that this happens again, up to the last factor. So waiting costs little in all.
 REST_FACTOR, REST_MOST = 8, 128
+MOST_SPINS, MOST_SLEEP = 1000, 1000  # looks for the last helper, then us until the next look
 
 
 class Crew(IntEnum):
@@ -56,7 +57,8 @@ class Crew(IntEnum):
     TAKERS = 20  # the functions for all dtypes, and for parts
     ALONE_UNTIL = 23  # in cycles: nothing is shared before
     REST = 24  # the factor of the last rest
-    WORDS = 25
+    OWNER_SLEEPS = 25  # until the last helper has left
+    WORDS = 26
 
 
 def worth_sharing(m: int, n: int, k: int) -> bool:
@@ -138,12 +140,17 @@ def finish(crew, work):
     atomic_add(crew + 8 * STATE, -OPENED)
     ended = cycles()
     spins = 0
-    while load_acquire(crew + 8 * STATE) != 0:
+    while True:
+        state = load_acquire(crew + 8 * STATE)
+        if state == 0:
+            break
         spins += 1
-        if spins < 1000:
+        if spins < MOST_SPINS:
             pause()
         else:
-            yield_processor()
+            atomic_add(crew + 8 * OWNER_SLEEPS, 1)
+            wait_while(crew + 8 * STATE, state, MOST_SLEEP)
+            atomic_add(crew + 8 * OWNER_SLEEPS, -1)
     now = cycles()
     if now - ended > ended - began:
         words[REST] = min(max(2 * words[REST], REST_FACTOR), REST_MOST)
@@ -192,7 +199,8 @@ def help(crew, work):
             if atomic_add(crew + 8 * STATE, 1) >= OPENED:
                 call2(words[TAKE], crew, work)
                 began = cycles()
-            atomic_add(crew + 8 * STATE, -1)
+            if atomic_add(crew + 8 * STATE, -1) == 1 and words[OWNER_SLEEPS] != 0:
+                wake_all(crew + 8 * STATE)
         pause()
     return 0
 '''
@@ -205,7 +213,8 @@ def _constants(suffix: str) -> dict[str, int]:
     own["PARTS_TAKER"] = Crew.TAKERS + len(SUFFIXES)
     limits = {"PIECE_COUNT": PIECES, "OPENED": OPENED, "IDLE_CYCLES": IDLE_CYCLES}
     rest = {"REST_FACTOR": REST_FACTOR, "REST_MOST": REST_MOST}
-    return {**table, **sizes, **own, **limits, **rest}
+    wait = {"MOST_SPINS": MOST_SPINS, "MOST_SLEEP": MOST_SLEEP}
+    return {**table, **sizes, **own, **limits, **rest, **wait}
 
 
 def _filled(source: str) -> str:

@@ -26,9 +26,11 @@ from staticflow.native.worker_layout import (
     Variant,
 )
 
-# About 1 us. A shard that shares its core with another must give way soon: with 2000 spins a
-# barrier took 35 us on a busy machine, with 20 it took 2; on idle cores 0.15 and 0.25.
-SPINS_BEFORE_YIELD = 50
+# A shard that waits looks for some 30 us whether the others have come, and then sleeps until the
+# last one wakes it. Where cores are busy with other processes, looking is of no use: each time that
+# a shard had to sleep after all it looks half as long, and only every so often as long as it may.
+MOST_LOOKS, LEAST_LOOKS, PROBE = 2000, 50, 64
+MOST_SLEEP = 1000  # us; then it sees whether the run was given up
 BLOCK = 2048  # items of a gradient added up at a time: they stay in the first-level cache
 
 BARRIER = '''
@@ -41,17 +43,32 @@ def barrier(context):
     shard[SHARD_PHASE] = phase
     if atomic_add(sync + 8 * SYNC_ARRIVED, 1) + 1 == phase * shards:
         store_release(sync + 8 * SYNC_RELEASED, phase)
+        if atomic_add(sync + 8 * SYNC_SLEEPERS, 0) != 0:
+            wake_all(sync + 8 * SYNC_RELEASED)
         return 0
-    spins = 0
-    while load_acquire(sync + 8 * SYNC_RELEASED) < phase:
+    probe = phase % PROBE == 0
+    patience = shard[SHARD_PATIENCE]
+    if probe or patience == 0:
+        patience = MOST_LOOKS
+    looks = 0
+    while True:
+        released = load_acquire(sync + 8 * SYNC_RELEASED)
+        if released >= phase:
+            break
         if load_acquire(sync + 8 * SYNC_REASON) != 0:
             # a shard may have passed this barrier and given up in the step after it
             return 0 if load_acquire(sync + 8 * SYNC_RELEASED) >= phase else 1
-        if spins < SPINS_BEFORE_YIELD:
-            spins += 1
+        looks += 1
+        if looks <= patience:
             pause()
         else:
-            yield_processor()
+            atomic_add(sync + 8 * SYNC_SLEEPERS, 1)
+            wait_while(sync + 8 * SYNC_RELEASED, released, MOST_SLEEP)
+            atomic_add(sync + 8 * SYNC_SLEEPERS, -1)
+    if looks <= patience:
+        shard[SHARD_PATIENCE] = min(2 * patience, MOST_LOOKS)
+    elif not probe:
+        shard[SHARD_PATIENCE] = max(patience // 2, LEAST_LOOKS)
     return 0
 '''
 
@@ -188,7 +205,10 @@ def _constants() -> dict[str, int]:
         "STOPPED": Reason.STOPPED.value,
         "INPUT_WORDS": INPUT_WORDS,
         "GRADIENT_WORDS": GRADIENT_WORDS,
-        "SPINS_BEFORE_YIELD": SPINS_BEFORE_YIELD,
+        "MOST_LOOKS": MOST_LOOKS,
+        "LEAST_LOOKS": LEAST_LOOKS,
+        "PROBE": PROBE,
+        "MOST_SLEEP": MOST_SLEEP,
         "BLOCK": BLOCK,
     }
 

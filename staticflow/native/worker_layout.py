@@ -43,6 +43,7 @@ class Shard(IntEnum):
     METRIC_COUNT = 22
     METRIC_SUMS = 23  # float64[EPOCHS, METRIC_COUNT]: this shard's sums over the batches
     OWN = 24  # i64 own_products(i64 records, i64 count); 0 when no product waits for its owner
+    PATIENCE = 25  # how often to look at a barrier before sleeping; 0 before the first; its own
     WHOLE = 32  # the `Variant` for whole batches
     LAST_BATCH = 40  # the `Variant` for the smaller last batch
 
@@ -103,10 +104,13 @@ class Owned(IntEnum):
 
 
 class Sync(IntEnum):
-    """The block that the shards of a run share. Zeroed before each run. One word a cache line."""
+    """The block that the shards of a run share. Zeroed before each run."""
 
     ARRIVED = 0  # how often any shard has come to a barrier
-    RELEASED = 16  # how many barriers have been passed by all
+    SLEEPERS = 1  # how many shards sleep at one; who comes last has this line already
+    RELEASED = (
+        16  # how many barriers have been passed by all; this and the next have their own line
+    )
     STOP = 32  # set to 1 to end the run before the next step
     REASON = 48  # why it ended (`Reason`); nonzero also frees those who wait at a barrier
     DONE = 64  # steps finished, for progress
