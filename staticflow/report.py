@@ -100,7 +100,10 @@ class Profile:
 def profile_program(
     program: Program, frame: Frame | BlockedFrame, repeat: int
 ) -> list[tuple[float, str]]:
-    """The mean microseconds of every step of a program, over `repeat` runs."""
+    """The microseconds of every step of a program, in the median one of `repeat` runs.
+
+    Other processes and interrupts make some runs take a multiple of the others' time.
+    """
     steps = list(_with_depth(program.compiled.steps))
     cycles = np.zeros(max(1, len(steps)), np.int64)
     # of a shard that runs in blocks, the first block stands for all
@@ -108,16 +111,20 @@ def profile_program(
     first.T[PROFILE] = cycles.ctypes.data
     call: Any = program.timed.bind()
     call(*first.addresses)
-    cycles[:] = 0
-    begin = time.perf_counter()
-    for _ in range(repeat):
+    runs, seconds = [], []
+    for _ in range(max(1, repeat)):
+        cycles[:] = 0
+        begin = time.perf_counter()
         call(*first.addresses)
-    seconds = time.perf_counter() - begin
-    whole = sum(int(n) for n, (depth, _) in zip(cycles, steps, strict=False) if depth == 0)
-    per_cycle = seconds * 1e6 / max(1, whole)
+        seconds.append(time.perf_counter() - begin)
+        runs.append(cycles.copy())
+    outermost = [depth == 0 for depth, _ in steps]
+    whole = [int(run[: len(steps)][outermost].sum()) for run in runs]
+    per_cycle = sum(seconds) * 1e6 / max(1, sum(whole))
+    median = runs[int(np.argsort(whole)[len(whole) // 2])]
     return [
-        (float(n) * per_cycle / repeat, f"{_INDENT * depth}{describe(step)}  # {where_of(step)}")
-        for n, (depth, step) in zip(cycles, steps, strict=False)
+        (float(n) * per_cycle, f"{_INDENT * depth}{describe(step)}  # {where_of(step)}")
+        for n, (depth, step) in zip(median, steps, strict=False)
     ]
 
 

@@ -200,6 +200,14 @@ def test_recurrent_models_read_a_row_in_steps(call, model: str) -> None:
     assert call("evaluate", "points.sf", str(path)).value("result") == run.value("test")
 
 
+def test_digits_row_by_row(call) -> None:
+    """An image is eight steps of eight pixels."""
+    run = call("train", "digits", "--model", "lstm", "--hidden", "32", "--epochs", "12")
+    assert run.value("model").startswith("lstm 8x8-32-10, ")
+    assert run.accuracy() > 90
+    assert call("evaluate", "digits.sf", "digits").value("result") == run.value("test")
+
+
 def logistic(start: float, count: int) -> np.ndarray:
     """x, 3.8 x (1 - x), ...: no linear forecast is better than the mean."""
     values = [start]

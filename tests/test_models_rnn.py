@@ -129,8 +129,10 @@ def test_a_state_carries_a_sequence_on(cell: str) -> None:
         np.testing.assert_allclose(ours, expected, rtol=1e-12)
 
 
-def test_padding_does_not_matter() -> None:
-    model = models.RNN(4, "lstm", bidirectional=True)
+@pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_padding_does_not_matter(cell: str, layers: int) -> None:
+    model = models.RNN(4, cell, layers, bidirectional=True)
     x, lengths = features(("batch", "time", 3)), sf.input("lengths", ("batch",), "int32")
     y = model(x, lengths)
     arrays = rnn_arrays([y])

@@ -68,7 +68,7 @@ class Pair:
     ("cell", "layers", "both", "dtype"),
     [
         *product(["tanh", "relu", "lstm", "gru"], [1], [False], ["float32", "float64"]),
-        *product(["tanh", "lstm", "gru"], [2], [True], ["float32", "float64"]),
+        *product(["tanh", "relu", "lstm", "gru"], [2], [True], ["float32", "float64"]),
     ],
 )
 def test_outputs_and_gradients(cell: str, layers: int, both: bool, dtype: str) -> None:

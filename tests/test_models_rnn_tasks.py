@@ -10,6 +10,8 @@ from numba import njit
 
 import staticflow as sf
 from staticflow import models, ops
+from staticflow.compile import compile_graph
+from staticflow.graph import Param, leaves
 
 SYMBOLS, WIDTH, HIDDEN = 7, 5, 6
 
@@ -176,6 +178,22 @@ def test_ten_thousand_steps_train() -> None:
     fed = {"x": 0.3 * levels[:, None] + rng.standard_normal((16, 10_000, 1)), "y": levels}
     history = session.fit(fed, epochs=30, batch_size=16, progress=False)
     assert history.epochs[-1]["loss"] < 0.5 * history.epochs[0]["loss"]
+
+
+def test_memory_is_linear_in_time_and_less_with_remat() -> None:
+    """In numbers for each step, row and unit: 4 gates' inputs, 4 gates, tanh c, h and c."""
+
+    def held(steps: int, remat: Any) -> float:
+        x = sf.input("x", ("batch", "time", 8))
+        loss = ops.sum(models.RNN(64, "lstm", remat=remat)(x))
+        compiled = compile_graph([loss, *sf.grad(loss, leaves([loss], Param))], training=True)
+        sizes = compiled.g.sizes_by_name({"batch": 8, "time": steps})
+        return compiled.memory.offsets(sizes)[1] / (4 * steps * 8 * 64)
+
+    assert held(10_000, None) == pytest.approx(held(1000, None), rel=0.05)
+    assert held(10_000, None) < 12
+    assert held(10_000, True) < 0.05 * held(10_000, None)
+    assert held(40_000, True) < 0.8 * held(10_000, True)
 
 
 def _source(time: int | str, hidden: int) -> str:

@@ -15,6 +15,7 @@ from staticflow.compile import Compiled, compile_graph
 from staticflow.graph import toposort
 from staticflow.interpret import interpret
 from staticflow.op import Kind
+from staticflow.schedule import LoopStep
 from staticflow.structure import flatten
 
 # The last of them is compared with JAX as well.
@@ -358,6 +359,52 @@ def test_a_length_beside_elements_must_agree() -> None:
     assert last.shape == (3,)
     with pytest.raises(sf.ShapeError, match="leading axes of xs differ"):
         sf.scan(lambda h, row: (h + row, None), ops.zeros((3,)), x, length=4)
+
+
+def test_a_length_of_run_time_without_elements() -> None:
+    """It is that of another input, and may be none at all."""
+    w, h = sf.input("w", (3, 3), "float64"), sf.input("h", (3,), "float64")
+    x = sf.input("x", ("time",), "float64")
+    last, every = sf.scan(lambda h, _: (ops.tanh(h @ w),) * 2, h, None, length="time")
+    outputs = [last, every, *sf.grad(ops.sum(last) + ops.sum(every**2) * ops.sum(x), [w, h, x])]
+    f = sf.function([w, h, x], outputs)
+    for n in (5, 0, 1, 12):
+        arrays = arrays_for([w, h, x], {"time": n})
+        wanted = interpret(outputs, dict(zip([w, h, x], arrays, strict=True)))
+        close(f(*arrays), wanted, f"length {n}")
+
+
+def saved(loss: sf.Node, wrt: list[sf.Node]) -> list[str]:
+    """What the forward loop of a compiled gradient stores beside all carries, by op."""
+    compiled = compile_graph([loss, *sf.grad(loss, wrt)])
+    (forward, *_) = [step for step in compiled.steps if isinstance(step, LoopStep)]
+    op = forward.node.op
+    return sorted(y.op.name for y in op.ys if y not in (*op.carries, *op.next))
+
+
+def test_only_what_is_read_is_saved() -> None:
+    """By the derivative; what a step computes on the way to it is not."""
+    x = sf.input("x", ("time", "batch", 3))
+    w, u, c = sf.param("w", (3, 4)), sf.param("u", (4, 4)), sf.param("c", (4,))
+    h = ops.zeros((x.shape[1], 4))
+
+    def loss(step: Any) -> sf.Node:
+        return ops.sum(sf.scan(step, h, x)[0])
+
+    def elman(h: Any, row: Any) -> Any:
+        return ops.tanh(row @ w + h @ u + c), None
+
+    assert saved(loss(elman), [w, u, c]) == []  # all states tell the slopes of tanh
+
+    def linear(h: Any, row: Any) -> Any:
+        return 0.5 * (h + ops.exp(row @ w + c)), None
+
+    assert saved(loss(linear), [c]) == []  # nor the state
+
+    def gate(h: Any, row: Any) -> Any:
+        return ops.sigmoid(row @ w + c) * ops.tanh(h) + ops.sin(h), None
+
+    assert saved(loss(gate), [c]) == ["tanh"]  # the sigmoid needs no state: it is no step's
 
 
 def test_long_sequences() -> None:
