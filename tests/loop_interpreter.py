@@ -21,9 +21,10 @@ from routine_interpreter import routines
 from staticflow.buffers import SUFFIX
 from staticflow.compile import Compiled
 from staticflow.emit import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK, kernel_source
-from staticflow.graph import Const, Node
+from staticflow.graph import Const, Hyper, Node
 from staticflow.native.narrow import ROOM_BYTES
 from staticflow.op import MapRow, table
+from staticflow.placement import SHARE
 from staticflow.shard_rules import PARTIAL, WHOLE, Mixed
 
 Array = NDArray[Any]
@@ -262,7 +263,7 @@ class LoopInterpreter:
             table_t[HEADER + buffer] = slots[slot]
         for b in compiled.layout.buffers:
             if b.role == "leaf":
-                value = b.node.op.value if isinstance(b.node.op, Const) else values[b.node]
+                value = self._leaf(b.node, values)
                 table_t[HEADER + b.index] = memory.add(np.array(value, b.dtype, order="C"))
         for node, buffer in zip(compiled.outputs, compiled.output_buffers, strict=True):
             shape = tuple(_size(n, sizes) for n in node.shape)
@@ -273,6 +274,14 @@ class LoopInterpreter:
         with np.errstate(all="ignore"):
             assert self.driver(table_t, table_s) == 0
         return outputs
+
+    def _leaf(self, node: Node, values: Mapping[Node, Array]) -> Any:
+        """The value of a leaf: a constant, the part that a shard has of what all have, or given."""
+        if isinstance(node.op, Const):
+            return node.op.value
+        if isinstance(node.op, Hyper) and node.op.label == SHARE:
+            return 1.0 / len(self.shard.peers) if self.shard else 1.0
+        return values[node]
 
 
 def _always_wide(source: str) -> str:

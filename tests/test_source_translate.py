@@ -20,6 +20,7 @@ from staticflow.native.kernel_names import kernel_namespace
 from staticflow.native.llvm_compile import compile_module
 from staticflow.native.loader import Loader
 from staticflow.native.objects import External, KernelSource, Signature
+from staticflow.native.random_formulas import draw
 from staticflow.native.source_translate import translate
 from staticflow.native.source_values import Untranslatable
 from staticflow.native.toolchain import Toolchain
@@ -229,16 +230,32 @@ def test_a_long_driver_takes_a_few_instructions_a_call() -> None:
     assert lengths[2] - lengths[1] == 2 * (lengths[1] - lengths[0])
 
 
-def test_every_function_of_kernels_but_random_ones_is_translated() -> None:
+def test_every_function_of_kernels_is_translated() -> None:
     for name in kernel_namespace():
         base, _, suffix = name.rpartition("_")
-        if suffix not in ("f4", "f8") or base in ("uniform", "normal", "lowest", "highest", "room"):
+        if suffix not in ("f4", "f8") or base in ("lowest", "highest", "room"):
             continue
-        arity = 2 if base in ("pow", "arctan2", "hypot", "remainder", "floor_divide") else 1
-        arguments = ", ".join("ab"[:arity])
+        pairs = ("pow", "arctan2", "hypot", "remainder", "floor_divide")
+        draws = base in ("uniform", "normal")
+        codes = ("i8",) * 4 if draws else (suffix,) * (2 if base in pairs else 1)
+        arguments = ", ".join("abcd"[: len(codes)])
         text = f"def f({arguments}):\n    return {name}({arguments})\n"
-        source = KernelSource("f", text, Signature(suffix, (suffix,) * arity))
+        source = KernelSource("f", text, Signature(suffix, codes))
         assert translate(source, "symbol", {**STANDARD_NAMES, **kernel_namespace()})
+
+
+@pytest.mark.parametrize("name", ["uniform_f4", "uniform_f8", "normal_f4", "normal_f8"])
+def test_draws_in_a_loop_have_the_bits_of_the_reference(name: str, toolchain: Toolchain) -> None:
+    dist, suffix = name.split("_")
+    text = f"def f(o, n):\n    for i in range(n):\n        o[i] = {name}(-3, 2, 7, i)\n"
+    source = KernelSource(
+        "f", text, Signature("", (f"{suffix}*", "i8")),
+        namespace=kernel_namespace, namespace_key=(name,),
+    )  # fmt: skip
+    out = np.empty(1000, DTYPES[suffix])
+    toolchain.kernel(source).bind()(out.ctypes.data, out.size)
+    expected = draw(dist, np.dtype(DTYPES[suffix]).name, -3, 2, 7, out.size)
+    np.testing.assert_array_equal(out, expected)
 
 
 def test_a_very_long_driver_runs_without_optimisation(toolchain: Toolchain) -> None:
