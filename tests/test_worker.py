@@ -375,8 +375,11 @@ def meet(T, S):
 '''
 
 
+@pytest.mark.parametrize("sleeps", [0, 1500])
 @pytest.mark.parametrize("shards", [1, 2, 4])
-def test_barriers_inside_a_step(toolchain: Toolchain, native: Worker, shards: int) -> None:
+def test_barriers_inside_a_step(
+    toolchain: Toolchain, native: Worker, shards: int, sleeps: int
+) -> None:
     step = program(toolchain, MEET, barrier=native.barrier)
     update = program(toolchain, "def nothing(T, S):\n    return 0\n")
     cells, sync = np.zeros(16 * shards, np.int64), SyncBlock()
@@ -386,12 +389,16 @@ def test_barriers_inside_a_step(toolchain: Toolchain, native: Worker, shards: in
         table.point(Shard.WHOLE + Variant.S, np.array([index, shards]))
         table[Shard.LAST], table[Shard.BATCHES] = 5, 1
         table[Shard.STEP], table[Shard.UPDATE] = step.address, update.address
+        table[Shard.SLEEPS] = sleeps
     assert ShardPool().run(native.train.bind(), tables) == [5] * shards
     assert sync.reason == 0
+    if sleeps and shards > 1:
+        assert any(0 <= table[Shard.SLEEPS] < sleeps for table in tables)
 
 
+@pytest.mark.parametrize("sleeps", [0, 10])
 def test_a_shard_that_leaves_frees_those_at_a_barrier_inside_a_step(
-    toolchain: Toolchain, native: Worker
+    toolchain: Toolchain, native: Worker, sleeps: int
 ) -> None:
     meet = program(toolchain, MEET, barrier=native.barrier)
     leave = program(toolchain, "def leave(T, S):\n    return 55\n")
@@ -401,6 +408,7 @@ def test_a_shard_that_leaves_frees_those_at_a_barrier_inside_a_step(
         table.point(Shard.WHOLE + Variant.T, np.array([cells.ctypes.data, table.address]))
         table.point(Shard.WHOLE + Variant.S, np.array([index, 2]))
         table[Shard.LAST] = table[Shard.BATCHES] = 1
+        table[Shard.SLEEPS] = sleeps
         table[Shard.STEP] = table[Shard.UPDATE] = (meet, leave)[index].address
     assert ShardPool().run(native.train.bind(), tables) == [0, 0]
     assert sync.reason == 55

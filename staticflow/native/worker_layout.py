@@ -43,7 +43,9 @@ class Shard(IntEnum):
     METRIC_COUNT = 22
     METRIC_SUMS = 23  # float64[EPOCHS, METRIC_COUNT]: this shard's sums over the batches
     OWN = 24  # i64 own_products(i64 records, i64 count); 0 when no product waits for its owner
-    PATIENCE = 25  # how often to look at a barrier before sleeping; 0 before the first; its own
+    SLEEPS = 25  # at so many barriers to come it sleeps instead of giving way; its own
+    REST = 26  # what SLEEPS was last set to
+    LOST = 27  # the barrier at which it last lost its core
     WHOLE = 32  # the `Variant` for whole batches
     LAST_BATCH = 40  # the `Variant` for the smaller last batch
 
