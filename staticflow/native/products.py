@@ -42,7 +42,7 @@ def product(m, n, k, a, a_row, a_column, b, b_row, b_column, c, c_row, add, work
             )
 '''
 
-# The worth of panels, measured for 2 to 32 rows of A: those of a turned B pay after 1 or 2 products,
+# The worth of panels, measured for 2 to 32 rows of A: those of a turned B pay after 1 or 2 uses,
 # of a straight one, which must be more than the first-level cache holds, after 2 to 8.
 FEWEST_TURNED, FEWEST_STRAIGHT = 3, 10
 NEAR_BYTES = 1 << 15
