@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from staticflow.assembled import share_assemblies
 from staticflow.buffers import Layout, stored_nodes
 from staticflow.defer import defer
 from staticflow.donate import donate
@@ -40,6 +41,7 @@ PIPELINE = (
     (settle, "make constants of carries that no step changes"),
     (drop_unused, "remove what of a loop nobody reads"),
     (rearrange, "move work that needs no loop out of loops: before them, or behind them"),
+    (share_assemblies, "take what loops return out of what they assemble of it"),
     (narrow, "compute of elementwise values only the parts that are read, where they are read"),
     (place, "decide what each shard holds: rows, everything, or a partial sum"),
     (separate_bodies, "give each loop nodes of its own, to be placed in memory by themselves"),
@@ -94,7 +96,8 @@ def compile_graph(
     """
     roots = merge_scans(resolve_mode(outputs, training))
     roots = drop_unused(settle(simplify_all(roots, training)))
-    roots = narrow(drop_unused(simplify_all(rearrange(roots), training)))
+    roots = simplify_all(share_assemblies(rearrange(roots)), training)
+    roots = narrow(drop_unused(roots))
     placement = place(roots, shard, whole)
     roots = map_bodies(
         separate_bodies(placement.outputs),

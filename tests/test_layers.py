@@ -21,7 +21,7 @@ LAYERS: dict[str, set[str]] = {
     "graph to graph": {
         "custom", "differentiate", "simplify", "interpret", "generalise", "scan", "lift",
         "hoist", "gates", "bodies", "recurrence", "through_time", "loop_passes", "formula",
-        "op_page", "control", "segments", "branching", "narrow",
+        "op_page", "control", "segments", "branching", "narrow", "assembled",
     },
     "graph to loops": {
         "buffers", "compile", "cost", "defer", "demands", "donate", "emit", "fuse",

@@ -42,16 +42,16 @@ def product(m, n, k, a, a_row, a_column, b, b_row, b_column, c, c_row, add, work
             )
 '''
 
-# The worth of panels, measured: a copy of a turned B pays after 3 (8 rows of A) to 8 products (16
-# rows), of a straight one, which must be more than the first-level cache holds, after 3 to 10.
-FEWEST_PRODUCTS = 16
+# The worth of panels, measured for 2 to 32 rows of A: those of a turned B pay after 1 or 2 uses,
+# of a straight one, which must be more than the first-level cache holds, after 2 to 8.
+FEWEST_TURNED, FEWEST_STRAIGHT = 3, 10
 NEAR_BYTES = 1 << 15
 PACK = '''
 def pack(m, n, k, b, b_row, b_column, to, count, most):
     """Copy B into panels for `count` products, if that pays; whether it did."""
-    if count < FEWEST_PRODUCTS or m < 2 or n < LANES or k < LANES or m * n * k > most:
+    if count < FEWEST_TURNED or m < 2 or n < LANES or k < LANES or m * n * k > most:
         return 0
-    if b_column == 1 and (n <= PANEL or n * k <= NEAR):
+    if b_column == 1 and (count < FEWEST_STRAIGHT or n <= PANEL or n * k <= NEAR):
         return 0
     copy_panels(b, to, b_row, b_column, k, n)
     return 1
@@ -158,7 +158,8 @@ def pack(toolchain: Toolchain, suffix: str) -> External:
         "LANES": lanes,
         "PANEL": max(tile_heights(vector_bytes())) * lanes,
         "NEAR": NEAR_BYTES // item,
-        "FEWEST_PRODUCTS": FEWEST_PRODUCTS,
+        "FEWEST_TURNED": FEWEST_TURNED,
+        "FEWEST_STRAIGHT": FEWEST_STRAIGHT,
     }
     source = KernelSource(
         name="pack",
