@@ -2,7 +2,7 @@
 
 They are packed, a dozen into one program of machine code. A few are interpreted as graphs as well,
 and their generated source run as Python, where every access has bounds. The campaign has 500 of the
-first kind and 60 of the second, and takes some 14 minutes of one core, half of them JAX's.
+first kind and 60 of the second, and takes some 13 minutes of one core, a fifth of them JAX's.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from staticflow.native import llvm_compile, numba_compile
+from staticflow.native.intrinsics import declare
 from staticflow.native.llvm_compile import compile_ir
 from staticflow.native.objects import External, KernelSource, NativeFunction, ObjectCode, Signature
 from staticflow.native.toolchain import Toolchain, symbol_suffix
@@ -174,6 +175,18 @@ def test_jitted_functions_and_numba_intrinsics_in_the_namespace(toolchain: Toolc
     function = kernel(toolchain, text, "i8", "f8", "f8", **options).bind()
     assert function(2.0, 6.0) == 4
     assert function(2.0, -6.0) == -7
+
+
+def test_an_intrinsic_of_ours_beside_a_jitted_function(toolchain: Toolchain) -> None:
+    """Declared after Numba's contexts were filled, and taking several arguments."""
+    test_jitted_functions_and_numba_intrinsics_in_the_namespace(toolchain)
+    minus = declare("minus", "i8", ("i8", "i8"), lambda builder, x, y: builder.sub(x, y))
+    names = {"minus": minus, "double": numba.njit(lambda x: 2 * x)}
+    text = "def f(x):\n    return minus(double(x), 1)\n"
+    function = kernel(
+        toolchain, text, "i8", "i8", namespace=lambda: names, namespace_key=("minus",)
+    )
+    assert function.bind()(4) == 7
 
 
 def test_jitted_functions_keep_their_options_and_kernels_theirs(toolchain: Toolchain) -> None:

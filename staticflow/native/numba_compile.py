@@ -94,19 +94,26 @@ def _lowered(kernel: KernelSource, symbol: str) -> Lowered:
     return _lower(kernel, function, symbol)
 
 
-@functools.cache
 def _contexts() -> tuple[Any, Any]:
-    """Numba's contexts of typing and lowering, filled: 0.3 s in a process that has not yet."""
+    """Numba's contexts of typing and lowering, with all that is declared by now.
+
+    To fill them takes 0.3 s once in a process.
+    """
     typing_context, target_context = cpu_target.typing_context, cpu_target.target_context
     typing_context.refresh()
     target_context.refresh()
+    _add_bool_pointers(target_context)
+    return typing_context, target_context
+
+
+@functools.cache
+def _add_bool_pointers(target_context: Any) -> None:
     target_context.insert_func_defn(
         [
             (load_bool, operator.getitem, (BoolPointer, types.Integer)),
             (store_bool, operator.setitem, (BoolPointer, types.Integer, types.Any)),
         ]
     )
-    return typing_context, target_context
 
 
 class _Library:
