@@ -16,9 +16,11 @@ import numpy as np
 
 from staticflow.bodies import Slot, slot, substitute
 from staticflow.differentiate import pull_back, push_forward
+from staticflow.dims import Dim, product
 from staticflow.graph import Const, Node, Part, apply, is_implicit, parts, through_views, toposort
 from staticflow.op import Kind
 from staticflow.ops.creation import zeros
+from staticflow.ops.slices import Slice
 from staticflow.recurrence import Scan
 
 
@@ -111,6 +113,7 @@ def residuals(body: Sequence[Node], op: Scan) -> list[Node]:
         forward |= _saved_by_loops(body, op.slots)
     given = set(op.xs) | set(op.consts)
     found: dict[Node, None] = {}
+    cut: dict[Node, list[Node]] = {}  # what is read in slices, and these
     stack = list(body)
     seen: set[Node] = set()
     while stack:
@@ -121,9 +124,25 @@ def residuals(body: Sequence[Node], op: Scan) -> list[Node]:
         root, _ = through_views(node)
         if node in forward and root is node and not is_implicit(node) and node not in given:
             found[node] = None
+        elif node in forward and isinstance(node.op, Slice) and _is_computed(node.inputs[0], op):
+            cut.setdefault(root, []).append(node)
         elif node not in given:
             stack += node.inputs
+    for root, slices in cut.items():
+        if root not in found:
+            found.update(dict.fromkeys(slices if _are_less(slices, root) else [root]))
     return list(found)
+
+
+def _is_computed(node: Node, op: Scan) -> bool:
+    """Whether this is a value of the step: a state is kept anyway."""
+    return through_views(node)[0] is node and node not in op.slots and not is_implicit(node)
+
+
+def _are_less(slices: Sequence[Node], whole: Node) -> bool:
+    """Whether slices have, for sure, fewer elements than what they are of."""
+    rest = product(whole.shape) - sum((product(x.shape) for x in slices), 0)
+    return all(count > 0 for _, count in rest.terms) if isinstance(rest, Dim) else rest > 0
 
 
 def _saved_by_loops(body: Sequence[Node], slots: Sequence[Node]) -> set[Node]:

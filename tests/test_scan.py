@@ -407,6 +407,26 @@ def test_only_what_is_read_is_saved() -> None:
     assert saved(loss(gate), [c]) == ["tanh"]  # the sigmoid needs no state: it is no step's
 
 
+def test_of_a_value_in_parts_only_those_that_are_read_are_saved() -> None:
+    """The reset gate multiplies a third of the projected state; the rest is known by its gates."""
+    x, u = sf.input("x", ("time", "batch", 12)), sf.param("u", (4, 12))
+    b = sf.param("b", (12,))
+
+    def step(h: Any, row: Any) -> Any:
+        (r, z, n), (p, q, m) = ops.split(row, 3, -1), ops.split(h @ u + b, 3, -1)
+        new = ops.tanh(n + ops.sigmoid(r + p) * m)
+        return new + ops.sigmoid(z + q) * (h - new), None
+
+    loss = ops.sum(sf.scan(step, ops.zeros((x.shape[1], 4)), x)[0])
+    compiled = compile_graph([loss, *sf.grad(loss, [u, b])])
+    loops = [step.node.op for step in compiled.steps if isinstance(step, LoopStep)]
+    assert {y.shape[-1] for y in loops[0].ys} == {4}
+    arrays = [0.5 * a for a in arrays_for([x, u, b], {"time": 6, "batch": 3})]
+    env = dict(zip([x, u, b], arrays, strict=True))
+    wanted = interpret(outputs := [loss, *sf.grad(loss, [u, b])], env)
+    close(sf.function([x, u, b], outputs)(*arrays), wanted, "", 1e-5)
+
+
 def test_long_sequences() -> None:
     """10 000 steps, and their gradient."""
     x, a = sf.input("x", ("time", 2), "float64"), sf.input("a", (2,), "float64")
