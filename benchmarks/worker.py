@@ -24,6 +24,9 @@ GUESSED_FLOPS, STEP_OVERHEAD = 5e10, 2e-6
 NEAR, KEPT = 1.4, 3
 """A brief timing may be off by this factor, so forms that close stay in the race, up to so many."""
 
+LONG_ENOUGH = 0.8
+"""Of the target. A process that slept gets busy cores for a moment: short samples would flatter."""
+
 
 @dataclass
 class Ready:
@@ -72,9 +75,10 @@ class Worker:
         self.contender = contender
         self.forms = import_module(contender.module).forms
         self.ready: dict[str, Ready] = {}
+        self.target = 0.0
 
     def prepare(self, workload: dict[str, Any], target: float) -> dict[str, Any]:
-        self.ready = {}
+        self.ready, self.target = {}, target
         gc.collect()
         row = from_json(workload)
         guess = STEP_OVERHEAD + step_flops(row) / GUESSED_FLOPS
@@ -110,13 +114,17 @@ class Worker:
         return tried, failed
 
     def time(self, form: str) -> dict[str, Any]:
+        """A sample: as long as all others, even if the steps were settled in a busy moment."""
         ready = self.ready[form]
+        seconds, steps = 0.0, 0
         gc.disable()
         try:
-            seconds = seconds_of(ready.job, ready.steps)
+            while seconds < LONG_ENOUGH * self.target:
+                seconds += seconds_of(ready.job, ready.steps)
+                steps += ready.steps
         finally:
             gc.enable()
-        return {"seconds": seconds / ready.steps}
+        return {"seconds": seconds / steps}
 
 
 def _check_steps(row: Workload) -> int:
