@@ -29,7 +29,7 @@ from staticflow.prepack import prepack
 from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
 from staticflow.row_blocks import in_row_blocks
-from staticflow.schedule import Step, schedule
+from staticflow.schedule import ProductStep, Step, schedule
 from staticflow.simplify import resolve_mode, simplify
 from staticflow.takeover import take_over
 from staticflow.widen import widen_steps
@@ -115,7 +115,10 @@ def compile_graph(
     steps = in_row_blocks(steps, layout.buffers) if standalone else steps
     steps = defer(widen_steps(prepack(steps, layout.buffers)), layout, roots, placement)
     memory = plan_memory(layout.buffers, steps, known=g.sizes)
-    late_memory = plan_memory(layout.buffers, steps, deferred=True, known=g.sizes)
+    waits = any(isinstance(step, ProductStep) and step.late for step in steps)
+    late_memory = (
+        plan_memory(layout.buffers, steps, deferred=True, known=g.sizes) if waits else memory
+    )
     driver = driver_source(name, steps, layout.buffers, crew=standalone)
     buffers = tuple(layout.of(root).buffer for root in roots)
     return Compiled(

@@ -15,8 +15,9 @@ kernel's arguments must not overlap.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from staticflow.buffers import Buffer
 from staticflow.dims import AnyDim, Dim, evaluate, names_of
@@ -113,17 +114,17 @@ def plan_memory(
     temporary = [b for b in buffers if b.role == "temp" and b.index in ranges]
     table = {f"n{i}": size for i, size in enumerate(known)}
     extent = {b.index: _extent(b, table) for b in temporary}
-    slots: list[list[Buffer]] = []
+    slots: list[_Slot] = []
     for buffer in sorted(temporary, key=lambda b: (*_reversed(extent[b.index]), ranges[b.index])):
         own = ranges[buffer.index]
-        free = [slot for slot in slots if not any(_meet(own, ranges[b.index]) for b in slot)]
-        if free:
-            _nearest(free, own, extent, ranges).append(buffer)
-        else:
-            slots.append([buffer])
-    slots.sort(key=lambda slot: min(ranges[b.index] for b in slot))
-    sizes = (dict.fromkeys(b.count * b.itemsize for b in slot) for slot in slots)
-    slot_of = {b.index: i for i, slot in enumerate(slots) for b in slot}
+        slot = _best(slots, own)
+        if slot is None:
+            slot = _Slot(extent[buffer.index])
+            slots.append(slot)
+        slot.add(buffer, own)
+    slots.sort(key=lambda slot: (slot.firsts[0], slot.lasts[0]))
+    sizes = (dict.fromkeys(b.count * b.itemsize for b in slot.buffers) for slot in slots)
+    slot_of = {b.index: i for i, slot in enumerate(slots) for b in slot.buffers}
     live = {b.index: ranges[b.index] for b in temporary}
     return MemoryPlan(tuple(map(tuple, sizes)), slot_of, live)
 
@@ -145,23 +146,40 @@ def _reversed(extent: Extent) -> Extent:
     return -extent[0], -extent[1]
 
 
-def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    return a[0] <= b[1] and b[0] <= a[1]
+@dataclass
+class _Slot:
+    """What lies in a slot, and when: ranges that do not meet, in the order of time."""
+
+    extent: Extent  # of the first buffer, which is the largest
+    buffers: list[Buffer] = field(default_factory=list)
+    firsts: list[int] = field(default_factory=list)
+    lasts: list[int] = field(default_factory=list)
+
+    def add(self, buffer: Buffer, own: tuple[int, int]) -> None:
+        """Put a buffer in, which must be free at that time."""
+        self.buffers.append(buffer)
+        at = bisect_right(self.firsts, own[0])
+        self.firsts.insert(at, own[0])
+        self.lasts.insert(at, own[1])
+
+    def gap(self, own: tuple[int, int]) -> int:
+        """How many steps lie between a range and the nearest one here; 0 if they meet."""
+        at = bisect_right(self.firsts, own[1])  # the first that begins later
+        before = own[0] - self.lasts[at - 1] if at else None
+        after = self.firsts[at] - own[1] if at < len(self.firsts) else None
+        return max(0, min(gap for gap in (before, after) if gap is not None))
 
 
-def _nearest(
-    slots: Sequence[list[Buffer]],
-    own: tuple[int, int],
-    extent: Mapping[int, Extent],
-    ranges: Mapping[int, tuple[int, int]],
-) -> list[Buffer]:
-    """The smallest of these slots; of several the one that is used closest in time."""
-
-    def distance(slot: list[Buffer]) -> int:
-        gaps = [max(own[0] - ranges[b.index][1], ranges[b.index][0] - own[1]) for b in slot]
-        return min(gaps)
-
-    return min(slots, key=lambda slot: (extent[slot[0].index], distance(slot)))
+def _best(slots: Sequence[_Slot], own: tuple[int, int]) -> _Slot | None:
+    """The smallest slot that is free; of several the one that is used closest in time."""
+    best, nearest = None, 0
+    for slot in slots:
+        if best is not None and slot.extent > best.extent:
+            continue
+        gap = slot.gap(own)
+        if gap and (best is None or (slot.extent, gap) < (best.extent, nearest)):
+            best, nearest = slot, gap
+    return best
 
 
 def _degree(size: AnyDim) -> int:

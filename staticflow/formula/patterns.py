@@ -102,6 +102,19 @@ def chosen(m: Algebra, term: Term) -> Term | None:
     return m.scaled(coefficient, m.total([part, *(_dropped(m, x) for x in constant)]))
 
 
+def outer(m: Algebra, term: Term) -> Term | None:
+    """x[:, None] * y is outer(x, y), of vectors."""
+    coefficient, factors = split(term)
+    columns = [base for base, _ in factors if base.head == "index" and base.attrs == (1,)]
+    if len(factors) != 2 or len(columns) != 1 or any(e != 1 for _, e in factors):
+        return None
+    (x,) = columns[0].args
+    (y,) = (base for base, _ in factors if base is not columns[0])
+    if x.ndim != 1 or y.ndim != 1:
+        return None
+    return m.product([(m.call("outer", term.shape, [x, y]), 1)], coefficient)
+
+
 def mean(m: Algebra, term: Term) -> Term | None:
     """sum(x) / n is mean(x), where n is the number of elements."""
     coefficient, factors = split(term)
@@ -282,7 +295,7 @@ def _axes_text(axes: Sequence[int]) -> str:
 PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "call": (masked, logsumexp, stack),
     "compare": (one_hot, positive),
-    "product": (softmax, sigmoid, norm, mean, det),
+    "product": (softmax, sigmoid, norm, mean, det, outer),
     "sum": (log_softmax,),
     "reduce": (chosen, trace, log_det, position),
 }
