@@ -123,7 +123,7 @@ def test_no_two_live_buffers_overlap_in_a_recurrent_net() -> None:
     x = sf.input("x", ("batch", "time", 3))
     loss = ops.sum(models.RNN(16, "lstm")(x))
     compiled = compile_graph([loss, *sf.grad(loss, leaves([loss], Param))], training=True)
-    assert check_plan(compiled, {"batch": 5, "time": 7}) > 2
+    assert check_plan(compiled, {"batch": 5, "time": 7}) > 1
     stack = 4 * 64 * 50 * 16  # bytes of one value of all steps
     used = compiled.memory.offsets(compiled.g.sizes_by_name({"batch": 64, "time": 50}))[1]
     assert used < 13 * stack  # gates' inputs 4, gates 4, tanh c, h, c, cotangent of h; and x
