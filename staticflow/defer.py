@@ -8,8 +8,8 @@ cheaper that each shard makes SOME rows of the gradient, over all shards' rows o
     shard 0: G0 = X0^T dZ0  | G0 + G1,     G[top]    = X0[:, top]^T dZ0    + X1[:, top]^T dZ1
     shard 1: G1 = X1^T dZ1  | half each    G[bottom] = X0[:, bottom]^T dZ0 + X1[:, bottom]^T dZ1
 
-A marked product is skipped where the table T says so, and made after all shards are done with the
-rest (`staticflow.owned`); what it reads must then still be there.
+A marked product has a bit. It is skipped where the table T has the bit set, and made after all shards
+are done with the rest (`staticflow.owned`); what it reads must then still be there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from staticflow.placement import Placement
 from staticflow.schedule import ProductStep, Step
 from staticflow.shard_rules import PARTIAL
 
+BITS = 62  # of a word of the table; products beyond them do not wait
+
 
 def defer(
     steps: Sequence[Step], layout: Layout, outputs: Sequence[Node], placement: Placement
@@ -37,11 +39,12 @@ def defer(
         if at == PARTIAL
     }
     alone = {b for b in partial if written[b] == 1 and b not in read}
+    bits = iter([1 << k for k in range(BITS)])
     marked: list[Step] = []
     changed: set[int] = set()  # by the steps that follow
     for step in reversed(steps):
-        if isinstance(step, ProductStep):
-            step = replace(step, late=_can_wait(step, alone, changed, layout.buffers))
+        if isinstance(step, ProductStep) and _can_wait(step, alone, changed, layout.buffers):
+            step = replace(step, late=next(bits, 0))
         marked.append(step)
         changed |= step.writes
     return marked[::-1]

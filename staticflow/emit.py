@@ -272,7 +272,7 @@ def _emit_product(driver: _Driver, step: ProductStep) -> None:
     driver.products.add(name)
     depth = driver.write.depth
     if step.late:
-        driver.write(f"if T[{LATE}] == 0:")
+        driver.write(f"if T[{LATE}] & {step.late} == 0:")
         driver.write.depth += 1
     extras = ["", "", ""]
     for level, extent in enumerate(step.batch):

@@ -170,12 +170,12 @@ class Program:
         whole_env: Mapping[str, int] | None = None,
         first_row: int = 0,
         work: NDArray[np.uint8] | None = None,
-        late: bool = False,
+        late: int = 0,
     ) -> Frame:
         """Memory for the given values of the named dimensions.
 
-        `env` holds the sizes of this shard, `whole_env` those of the whole batch. A frame that is
-        `late` leaves the marked products to the caller, with all that they read.
+        `env` holds the sizes of this shard, `whole_env` those of the whole batch. The frame leaves
+        the products with the bits `late` to the caller, and keeps what they read.
         """
         compiled = self.compiled
         check_demands(self.demands, whole_env or env)
@@ -190,7 +190,7 @@ class Program:
         base = arena.ctypes.data
         for buffer, slot in plan.slot_of.items():
             T[HEADER + buffer] = base + offsets[slot]
-        T[LATE] = int(late)
+        T[LATE] = late
         scratch = aligned(GEMM_WORK_BYTES) if work is None else work
         T[WORK] = scratch.ctypes.data
         T[SHARDS] = 1

@@ -62,7 +62,7 @@ class ProductStep:
     c: Operand
     batch: tuple[AnyDim, ...]
     node: Node
-    late: bool = False  # may be left to the shard that owns a part of C; see `defer`
+    late: int = 0  # its bit, if it may be left to the shard that owns a part of C; see `defer`
     adds_after: AnyDim = 0  # where this is not 0, it adds to what C is: C += A @ B
     panels: int | None = None  # the buffer with B's panels, if a `PackStep` made them
 

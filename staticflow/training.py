@@ -180,7 +180,8 @@ class Trainer:
             size = max(1, min(self.block, end - first))
             frame = blocked_frame(program, env, whole_env, programs.batch, first, size, memory.work)
         else:
-            frame = program.frame(env, whole_env, first, memory.work, late=bool(self.owned))
+            late = sum(x.step.late for x in self.owned)
+            frame = program.frame(env, whole_env, first, memory.work, late)
         leaves = program.leaves
         for node in [*self.store.nodes.values(), *self.states.nodes.values()]:
             if node in leaves:
