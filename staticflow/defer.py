@@ -8,8 +8,8 @@ cheaper that each shard makes SOME rows of the gradient, over all shards' rows o
     shard 0: G0 = X0^T dZ0  | G0 + G1,     G[top]    = X0[:, top]^T dZ0    + X1[:, top]^T dZ1
     shard 1: G1 = X1^T dZ1  | half each    G[bottom] = X0[:, bottom]^T dZ0 + X1[:, bottom]^T dZ1
 
-A marked product has a bit. It is skipped where the table T has the bit set, and made after all shards
-are done with the rest (`staticflow.owned`); what it reads must then still be there.
+A marked product has a bit. It is skipped where the table T has the bit set, and made after all
+shards are done with the rest (`staticflow.owned`); what it reads must then still be there.
 """
 
 from __future__ import annotations
