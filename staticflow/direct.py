@@ -38,7 +38,7 @@ PIECE_NS = 40e3
 PIECES_PER_THREAD = 4
 CACHE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 18
-LEAST_ROWS = 8
+LEAST_ROWS = 8  # fewer rows read the weights in about the time that one takes
 EVEN = 2  # rows one by one take as long as pairs
 
 
@@ -86,7 +86,7 @@ def choose_pieces(program: Program, batch: str, env: Mapping[str, int], threads:
     arena = program.arena_bytes(env)
     if arena > CACHE_BYTES:
         piece = max(LEAST_ROWS, int(PIECE_BYTES / (arena / rows)))
-    if threads > 1 and cost > SHARED_NS:
+    if threads > 1 and cost > SHARED_NS and rows >= LEAST_ROWS:
         each = min(PIECES_PER_THREAD, max(1, int(cost / threads / PIECE_NS)))
         piece = min(piece, -(-rows // (threads * each)))
     if piece < rows:

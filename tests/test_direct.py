@@ -12,7 +12,7 @@ import pytest
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.direct import Direct, choose_pieces
+from staticflow.direct import SHARED_NS, Direct, choose_pieces
 from staticflow.native import array_call
 from staticflow.native.crew import Crew
 
@@ -189,6 +189,15 @@ def test_pieces_are_a_function_of_sizes_and_threads() -> None:
     assert large == choose_pieces(program, "batch", {"batch": 50_000}, 2)
     alone = choose_pieces(program, "batch", {"batch": 50_000}, 1)
     assert alone.threads == 1 and alone.piece < 50_000, "too large for the cache at once"
+
+
+def test_few_rows_are_not_cut() -> None:
+    """However long they take: a row alone would be summed up in another order."""
+    program = session(2, width=20_000)._fetches.fetch("y").runner.program
+    for count, threads in ((2, 1), (3, 1), (7, 1), (8, 2)):
+        pieces = choose_pieces(program, "batch", {"batch": count}, 2)
+        assert pieces.nanoseconds > SHARED_NS and pieces.threads == threads
+        assert pieces.piece == count // threads
 
 
 def test_the_long_way_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
