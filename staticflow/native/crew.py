@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain
+from staticflow.native.waiting import leave, wait_until_left
 from staticflow.native.worker_tables import Words, words
 
 SPINS = 4000  # some 60 us: about as long as it takes to wake a thread
@@ -29,7 +30,6 @@ SPIN_NS = 15
 WAKE_AFTER_NS, WAKE_AFTER_MOST_NS = 100_000, 20_000_000  # of work that went without help
 REST_NS, REST_MOST_NS = 2_000_000, 200_000_000  # of work without help, after a helper was lost
 OPEN = 1 << 32
-MOST_SLEEP = 1000  # us
 
 
 class Crew(IntEnum):
@@ -66,8 +66,7 @@ def help(crew, number):
                 turn = c[TURN]
                 atomic_add(crew + 8 * HELPED, call2(c[JOB], c[TABLE], number))
                 spins = 0
-            if atomic_add(crew + 8 * STATE, -1) == 1 and c[CALLER_SLEEPS] != 0:
-                wake_all(crew + 8 * STATE)
+            leave(crew + 8 * STATE, crew + 8 * CALLER_SLEEPS)
         else:
             pause()
     atomic_add(crew + 8 * SLEEPING, 1)
@@ -97,19 +96,7 @@ def finish(crew, patience):
     """Let nobody in any more, and wait for the helpers inside."""
     c = i8ptr(crew)
     atomic_add(crew + 8 * STATE, -OPEN)
-    spins = 0
-    while True:
-        state = load_acquire(crew + 8 * STATE)
-        if state == 0:
-            break
-        spins += 1
-        if spins <= patience:
-            pause()
-        else:
-            atomic_add(crew + 8 * CALLER_SLEEPS, 1)
-            wait_while(crew + 8 * STATE, state, MOST_SLEEP)
-            atomic_add(crew + 8 * CALLER_SLEEPS, -1)
-    if spins > patience:
+    if wait_until_left(crew + 8 * STATE, crew + 8 * CALLER_SLEEPS, patience) > patience:
         c[REST] = min(max(2 * c[REST], FIRST_REST_NS), REST_MOST_NS)
         c[RESTING_NS] = c[REST]
     elif c[HELPED] != c[HELPED_BEFORE]:
@@ -140,8 +127,7 @@ def wake(crew, nanoseconds):
 
 def _names() -> Mapping[str, object]:
     constants = {
-        "SPINS": SPINS, "OPEN": OPEN, "MOST_SLEEP": MOST_SLEEP,
-        "WAKE_AFTER_NS": WAKE_AFTER_NS, "REST_MOST_NS": REST_MOST_NS,
+        "SPINS": SPINS, "OPEN": OPEN, "WAKE_AFTER_NS": WAKE_AFTER_NS, "REST_MOST_NS": REST_MOST_NS,
         "WAKE_AFTER_MOST_NS": WAKE_AFTER_MOST_NS, "FIRST_REST_NS": REST_NS,
     }  # fmt: skip
     return {**{entry.name: int(entry) for entry in Crew}, **constants}
@@ -170,7 +156,9 @@ def offer(toolchain: Toolchain) -> NativeFunction:
 
 def finish(toolchain: Toolchain) -> NativeFunction:
     """The caller's part, after `offer` and its own work: i64 finish(crew, patience)."""
-    return _kernel(toolchain, "finish", FINISH, 2)
+    return _kernel(
+        toolchain, "finish", FINISH, 2, wait_until_left=wait_until_left(toolchain)
+    )
 
 
 def wake(toolchain: Toolchain) -> NativeFunction:
@@ -196,7 +184,7 @@ class Helpers:
         self._words = words(Crew.WORDS)
         self.address = int(self._words.ctypes.data)
         self._bells: list[_Bell] = []
-        call = _kernel(toolchain, "help", HELP, 2).bind()
+        call = _kernel(toolchain, "help", HELP, 2, leave=leave(toolchain)).bind()
         self.wake = _waker(self._bells, count, self._words, call)
         self._words[Crew.WAKE] = id(self.wake)
         self._reset()

@@ -28,6 +28,7 @@ from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.objects import External, KernelSource, Signature
 from staticflow.native.products import PRODUCT_SIGNATURE, product
 from staticflow.native.toolchain import Toolchain, toolchain
+from staticflow.native.waiting import leave, wait_until_left
 from staticflow.native.worker_tables import words
 
 SUFFIXES = ("f4", "f8")
@@ -41,7 +42,7 @@ PIECES, GRAIN = 8, 4
 # else: then the caller works alone for so many times as long as it waited, and for twice as many
 # each time that this happens again, up to the last factor. So waiting costs little in all.
 REST_FACTOR, REST_MOST = 8, 128
-MOST_SPINS, MOST_SLEEP = 1000, 1000  # looks for the last helper, then us until the next look
+PATIENCE = 1000  # looks for the last helper to leave, before the caller sleeps
 
 
 class Crew(IntEnum):
@@ -139,18 +140,7 @@ def finish(crew, work):
     call2(words[TAKE], crew, work)
     atomic_add(crew + 8 * STATE, -OPENED)
     ended = cycles()
-    spins = 0
-    while True:
-        state = load_acquire(crew + 8 * STATE)
-        if state == 0:
-            break
-        spins += 1
-        if spins < MOST_SPINS:
-            pause()
-        else:
-            atomic_add(crew + 8 * OWNER_SLEEPS, 1)
-            wait_while(crew + 8 * STATE, state, MOST_SLEEP)
-            atomic_add(crew + 8 * OWNER_SLEEPS, -1)
+    wait_until_left(crew + 8 * STATE, crew + 8 * OWNER_SLEEPS, PATIENCE)
     now = cycles()
     if now - ended > ended - began:
         words[REST] = min(max(2 * words[REST], REST_FACTOR), REST_MOST)
@@ -199,8 +189,7 @@ def help(crew, work):
             if atomic_add(crew + 8 * STATE, 1) >= OPENED:
                 call2(words[TAKE], crew, work)
                 began = cycles()
-            if atomic_add(crew + 8 * STATE, -1) == 1 and words[OWNER_SLEEPS] != 0:
-                wake_all(crew + 8 * STATE)
+            leave(crew + 8 * STATE, crew + 8 * OWNER_SLEEPS)
         pause()
     return 0
 '''
@@ -213,7 +202,7 @@ def _constants(suffix: str) -> dict[str, int]:
     own["PARTS_TAKER"] = Crew.TAKERS + len(SUFFIXES)
     limits = {"PIECE_COUNT": PIECES, "OPENED": OPENED, "IDLE_CYCLES": IDLE_CYCLES}
     rest = {"REST_FACTOR": REST_FACTOR, "REST_MOST": REST_MOST}
-    wait = {"MOST_SPINS": MOST_SPINS, "MOST_SLEEP": MOST_SLEEP}
+    wait = {"PATIENCE": PATIENCE}
     return {**table, **sizes, **own, **limits, **rest, **wait}
 
 
@@ -276,7 +265,8 @@ def in_parts(tools: Toolchain) -> External:
 
 def _ownership(tools: Toolchain) -> dict[str, External]:
     own = tools.kernel(_kernel("own", OWN_SOURCE, _ONE, "f8"))
-    finish = tools.kernel(_kernel("finish", FINISH_SOURCE, Signature("", ("i8", "i8")), "f8"))
+    nothing, wait = Signature("", ("i8", "i8")), {"wait_until_left": wait_until_left(tools)}
+    finish = tools.kernel(_kernel("finish", FINISH_SOURCE, nothing, "f8", **wait))
     return {"own": own.external, "finish": finish.external}
 
 
@@ -293,7 +283,7 @@ class Helpers:
 
     def _dismiss(self) -> None:
         """Nobody is there, and nobody owns the crew."""
-        self.table[[Crew.OWNER, Crew.STATE]] = 0
+        self.table[[Crew.OWNER, Crew.STATE, Crew.OWNER_SLEEPS]] = 0
         self._starting = threading.Lock()
         self._started = False
         self._awake = [False] * self._count
@@ -312,7 +302,7 @@ class Helpers:
         with self._starting:
             if self._started:
                 return
-            source = _kernel("help", HELP_SOURCE, Signature("i8", ("i8", "i8")), "f8")
+            source = _kernel("help", HELP_SOURCE, _TWO, "f8", leave=leave(toolchain()))
             function = toolchain().kernel(source).bind()
             for number, alarm in enumerate(self._alarms):
                 alarm.acquire()
