@@ -98,8 +98,12 @@ class Runner:
     ) -> list[Array]:
         """The outputs for checked, contiguous input arrays, as new arrays."""
         found = None if self.direct is None else self.direct(arrays)
-        if found is not None:
-            return found
+        return self.long_way(arrays, env) if found is None else found
+
+    def long_way(
+        self, arrays: Sequence[Array], env: Mapping[str, int] | None = None
+    ) -> list[Array]:
+        """The same in Python's steps, with helpers for large products."""
         with self._lock:
             key = tuple([a.shape for a in arrays])
             bound = self._bound.get(key)

@@ -74,7 +74,7 @@ class Function:
                 if found is not None:
                     return self._structured([found] if self._single else found)
             if self.runner.accepts(values):
-                return self._structured(self.runner(values))
+                return self._structured(self.runner.long_way(values))
         return self._structured(self._run_checked(values, named))
 
     def _run_checked(self, values: Sequence[Any], named: dict[str, Any]) -> list[Any]:

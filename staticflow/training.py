@@ -50,7 +50,7 @@ class _ShardMemory:
     work: NDArray[np.uint8]
     frames: dict[str, Frame | BlockedFrame]
     next_states: dict[str, Array]
-    shares: list[Array]
+    shares: dict[tuple[str, int], Array]
     unused: list[Array]  # where results go that another shard has as well
 
 
@@ -147,7 +147,7 @@ class Trainer:
             next_states={
                 s.name: np.zeros([int(str(n)) for n in s.shape], s.dtype) for s in programs.states
             },
-            shares=[],
+            shares={},
             unused=[],
         )
         table.point(Shard.STEP_CELL, memory.step_cell)
@@ -198,9 +198,7 @@ class Trainer:
         """Where a number is that the session sets; `parts` of the batch add up to the whole."""
         assert isinstance(node.op, Hyper)
         if node.op.label == SHARE:
-            share = np.array([1 / parts], node.dtype)
-            memory.shares.append(share)
-            return share
+            return memory.shares.setdefault((node.dtype, parts), np.array([1 / parts], node.dtype))
         return memory.step_cell if node.op.label == "step" else self.seed
 
     def _bind_outputs(self, frame: Frame | BlockedFrame, memory: _ShardMemory, index: int) -> None:
