@@ -18,8 +18,7 @@ def wide(width: int) -> list[sf.Node]:
 
 def nanoseconds(width: int, rows: int) -> float:
     compiled = compile_graph(wide(width))
-    sizes = compiled.g.evaluate({"batch": rows}, {"batch": rows})
-    return estimate(compiled.steps, {f"n{i}": n for i, n in enumerate(sizes)})
+    return estimate(compiled.steps, compiled.g.sizes_by_name({"batch": rows}))
 
 
 def test_more_work_costs_more() -> None:

@@ -128,7 +128,7 @@ UNARY: dict[str, tuple[Callable[[Any], Any], float, float]] = {
     "exp2": (np.exp2, 1.1, 1.1),
     "expm1": (np.expm1, 1.5, 2.1),
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 2.1, 2.2),
-    "tanh": (np.tanh, 2.0, 2.8),
+    "tanh": (np.tanh, 1.95, 2.8),
     "sinh": (np.sinh, 0.6, 2.7),
     "cosh": (np.cosh, 0.6, 1.7),
     "log": (np.log, 1.0, 1.0),
