@@ -131,6 +131,14 @@ def test_every_small_size(gemm, a_layout, b_layout):
             check(gemm, m, n, k, a_layout, b_layout, number % 2, c_pad=number % 3)
 
 
+@pytest.mark.parametrize("a_layout", ["row", "column", "reversed"])
+def test_few_columns(gemm, a_layout):
+    """Rows in groups with a rest, C's rows following each other (a pad of 0) or not."""
+    sizes = [(m, n, k) for m in (8, 9, 15, 16, 70) for n in range(1, 10) for k in (1, 3, 4, 9, 40)]
+    for number, (m, n, k) in enumerate(sizes):
+        check(gemm, m, n, k, a_layout, "row", number % 2, c_pad=number % 3)
+
+
 @pytest.mark.parametrize("b_layout", ["row", "column", "spread"])
 @pytest.mark.parametrize("a_layout", ["row", "column"])
 def test_large(gemm, a_layout, b_layout):

@@ -17,10 +17,12 @@ masked when the columns end inside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from staticflow.native.gemm_code import Code, Value, Values, number
 
 OPERANDS = ("a b c", "a_row a_col b_row c_row k accumulate")
+FEW = 4  # sums in a tile: two multiply-adds a cycle, each four cycles long, are eight at a time
 
 
 def tile_heights(vector_bytes: int) -> dict[int, tuple[int, ...]]:
@@ -52,7 +54,11 @@ def row_addresses(code: Code, base: list[Value], row: Value, height: int) -> Ite
 def multiply(
     code: Code, x: Values, height: int, masks: Sequence[Value | None], start: list[Value]
 ) -> list[Value]:
-    """start + A[height, k] @ B[k, one vector for each mask], in registers, row by row."""
+    """start + A[height, k] @ B[k, one vector for each mask], in registers, row by row.
+
+    Where a tile has fewer sums than multiplications are under way at a time, each has a second one
+    for every other of k.
+    """
     thirds = apart(code, x["a"], code.mul(x["a_row"], 3), -(-height // 3))
     width = len(masks)
 
@@ -67,7 +73,32 @@ def multiply(
         moved = [code.move(base, x["a_col"]) for base in bases]
         return [code.move(b, x["b_row"]), *moved, *later]
 
-    return code.repeat(x["k"], [x["b"], *thirds, *start], step)[1 + len(thirds) :]
+    state = [x["b"], *thirds, *start]
+    if len(start) > FEW:
+        return code.repeat(x["k"], state, step)[1 + len(thirds) :]
+    return _by_twos(code, x["k"], state, step, len(start))
+
+
+def _by_twos(
+    code: Code, k: Value, state: list[Value], step: Callable[[list[Value]], list[Value]], sums: int
+) -> list[Value]:
+    """The last `sums` values of the state after k steps, every other step with sums of its own."""
+
+    def two(state: list[Value]) -> list[Value]:
+        own, others = state[:-sums], state[-sums:]
+        first = step(own)
+        second = step([*first[:-sums], *others])
+        return [*second[:-sums], *first[-sums:], *second[-sums:]]
+
+    def pairs() -> list[Value]:
+        done = code.repeat(code.b.udiv(k, number(2)), [*state, *[code.zero] * sums], two)
+        own, others = done[-2 * sums : -sums], done[-sums:]
+        added = [code.b.fadd(x, y) for x, y in zip(own, others, strict=True)]
+        return [*done[: -2 * sums], *added]
+
+    even = code.either(code.is_(k, ">", 1), pairs, partial(list, state))
+    odd = code.is_(code.b.urem(k, number(2)), "==", 1)
+    return code.either(odd, partial(step, even), partial(list, even))[-sums:]
 
 
 def tile(code: Code, x: Values, height: int, width: int, mask: Value | None) -> None:
