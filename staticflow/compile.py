@@ -29,7 +29,8 @@ from staticflow.prepack import prepack
 from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
 from staticflow.row_blocks import in_row_blocks
-from staticflow.schedule import ProductStep, Step, schedule
+from staticflow.schedule import ProductStep, Step
+from staticflow.scheduler import schedule
 from staticflow.simplify import resolve_mode, simplify
 from staticflow.takeover import take_over
 from staticflow.widen import widen_steps

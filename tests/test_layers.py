@@ -26,8 +26,8 @@ LAYERS: dict[str, set[str]] = {
     "graph to loops": {
         "buffers", "compile", "cost", "defer", "demands", "donate", "emit", "fuse",
         "kernel_rows", "layout", "loops", "lower", "memory", "order", "placement", "prepack",
-        "prepare", "recompute", "row_blocks", "schedule", "shard_rules", "sharing", "takeover",
-        "widen",
+        "prepare", "recompute", "row_blocks", "schedule", "scheduler", "shard_rules", "sharing",
+        "takeover", "widen",
     },
     "programs": {
         "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",
