@@ -3,24 +3,32 @@
 Before: a group over [n0, n1] with `add(z, b)`, `maximum(.., 0)` and the accesses of z, b and h.
 After:  for i0 in n0: for i1 in n1: v0 = p0[..] + p1[i1]; v1 = max(v0, 0); p2[..] = v1
 
-Neighbouring loops become one where every access allows it, so that a map over contiguous arrays is
-a single loop whatever its rank. Stores stand at the end of their loop body: a buffer that is
+`nest` says which loops there are. Stores stand at the end of their loop body: a buffer that is
 updated in place is one argument, read before it is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from staticflow.buffers import SUFFIX, Layout, lives_in_register, view_access
+from staticflow.buffers import SUFFIX, Layout, lives_in_register
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, is_row_reduction
 from staticflow.generalise import FIRST_ROW
 from staticflow.graph import Const, Node, is_implicit, through_views
 from staticflow.loops import Assign, Expr, For, Index, Kernel, Let, Load, Stmt, Store
-from staticflow.op import Access, Kind, Map, Reduce, contiguous_strides
+from staticflow.nest import (
+    Nest,
+    flat_strides,
+    gather_strides,
+    implicit_access,
+    loop_access,
+    merge_loops,
+    store_strides,
+)
+from staticflow.op import Access, Kind, Map, Reduce
 
 
 @dataclass(frozen=True)
@@ -31,18 +39,6 @@ class Lowered:
     pointers: tuple[tuple[int, AnyDim], ...]  # (buffer, offset in elements)
     sizes: tuple[AnyDim, ...]
     nodes: tuple[Node, ...]
-
-
-@dataclass
-class Nest:
-    """The loops of a group after merging, outermost first."""
-
-    members: list[list[int]]  # the axes of the group's space that each loop covers
-    extents: list[AnyDim]
-
-    def strides(self, strides: Sequence[AnyDim]) -> list[AnyDim]:
-        """The strides of an access along the merged loops."""
-        return [strides[m[-1]] if m[-1] < len(strides) else 0 for m in self.members]
 
 
 @dataclass
@@ -115,112 +111,6 @@ def lower_group(
         body=body,
     )
     return Lowered(kernel, tuple(build.pointer_names), tuple(build.size_names), tuple(group.nodes))
-
-
-def merge_loops(group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]) -> Nest:
-    """Merge neighbouring loops where every access of the group lies evenly along them."""
-    space = group.space
-    accesses = [strides for _, strides in _accesses(group, layout, stored, split)]
-    members: list[list[int]] = []
-    for axis in range(len(space)):
-        keeps_inner = group.has_rows and axis == len(space) - 1
-        if members and not keeps_inner and all(_even(s, axis, space[axis]) for s in accesses):
-            members[-1].append(axis)
-        else:
-            members.append([axis])
-    return Nest(members, [product(space[a] for a in m) for m in members])
-
-
-def _even(strides: Sequence[AnyDim], axis: int, extent: AnyDim) -> bool:
-    if axis >= len(strides):
-        return True
-    return strides[axis - 1] == strides[axis] * extent
-
-
-def _accesses(
-    group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]
-) -> Iterable[tuple[Node, tuple[AnyDim, ...]]]:
-    """Every element access of a group, as strides along the axes of its space."""
-    for node in group.nodes:
-        for x in loop_inputs(node):
-            root, views = through_views(x)
-            if isinstance(root.op, Const) and root.op.is_scalar:
-                continue
-            if is_implicit(root):
-                yield node, implicit_access(x, layout).strides
-            elif not lives_in_register(root, views, node, group):
-                yield node, loop_access(node, x, layout).strides
-        if node.op.kind is Kind.GATHER:
-            yield node, gather_strides(node, layout)
-        if node in stored:
-            yield node, store_strides(node, layout)
-        if uses_flat_index(node):
-            yield node, flat_strides(node, layout, split)
-
-
-def loop_inputs(node: Node) -> tuple[Node, ...]:
-    """The inputs read at the loop's own index."""
-    return node.inputs[1:] if node.op.kind is Kind.GATHER else node.inputs
-
-
-def loop_access(node: Node, x: Node, layout: Layout) -> Access:
-    """The access of an input, with a stride for each loop of `node`.
-
-    The indices of a gather or scatter run over some of the loops only.
-    """
-    access = layout.of(x)
-    if node.op.kind not in (Kind.GATHER, Kind.SCATTER) or x is not node.inputs[1]:
-        return access
-    op: Any = node.op
-    rank = len(layout.g.axes[node if node.op.kind is Kind.GATHER else node.inputs[0]])
-    return replace(access, strides=op.index_strides(access.strides, rank))
-
-
-def uses_flat_index(node: Node) -> bool:
-    """Whether an element's value depends on its row-major position."""
-    return "{flat}" in getattr(node.op, "body", "")
-
-
-def flat_strides(node: Node, layout: Layout, split: Mapping[Node, int]) -> tuple[AnyDim, ...]:
-    """The strides of a value that counts its positions; those of the whole, of which it is part."""
-    shape = list(layout.g.axes[node])
-    axis = split.get(node, 0)
-    if axis:  # the size of the leading axis itself does not matter
-        shape[axis] = layout.g.symbols[node][axis]
-    return contiguous_strides(tuple(shape))
-
-
-def implicit_access(node: Node, layout: Layout) -> Access:
-    """The access of a value without a buffer: an index counts its own positions."""
-    if node.op.kind is Kind.VIEW:
-        access = view_access(node, implicit_access(node.inputs[0], layout), layout.g)
-        assert access is not None, f"{node} should have been copied"
-        return access
-    if node.op.kind is Kind.ALIAS:
-        return implicit_access(node.inputs[0], layout)
-    return Access.contiguous(-1, layout.g.axes[node])
-
-
-def gather_strides(node: Node, layout: Layout) -> tuple[AnyDim, ...]:
-    """The strides of a gather's table along the loops, without the gathered axis."""
-    op: Any = node.op
-    table = layout.of(node.inputs[0])
-    strides: tuple[AnyDim, ...] = op.loop_strides(table.strides, len(layout.g.axes[node.inputs[1]]))
-    return strides
-
-
-def store_strides(node: Node, layout: Layout) -> tuple[AnyDim, ...]:
-    """The strides of a node's own buffer along the loops that compute it."""
-    own = layout.access[node].strides
-    if isinstance(node.op, Reduce):
-        kept = iter(own)
-        rank = len(own) + len(node.op.axes)
-        return tuple(0 if axis in node.op.axes else next(kept) for axis in range(rank))
-    if node.op.kind is Kind.SCATTER:
-        op: Any = node.op
-        strides: tuple[AnyDim, ...] = op.loop_strides(own, len(layout.g.axes[node.inputs[1]]))
-        return strides
-    return own
 
 
 def _nest(build: _Builder) -> tuple[Stmt, ...]:

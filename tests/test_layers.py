@@ -25,9 +25,9 @@ LAYERS: dict[str, set[str]] = {
     },
     "graph to loops": {
         "buffers", "compile", "cost", "defer", "demands", "donate", "emit", "fuse",
-        "kernel_rows", "layout", "loops", "lower", "memory", "order", "placement", "prepack",
-        "prepare", "recompute", "row_blocks", "schedule", "scheduler", "shard_rules", "sharing",
-        "takeover", "widen",
+        "kernel_rows", "layout", "loops", "lower", "memory", "nest", "order", "placement",
+        "prepack", "prepare", "recompute", "row_blocks", "schedule", "scheduler", "shard_rules",
+        "sharing", "takeover", "widen",
     },
     "programs": {
         "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",
