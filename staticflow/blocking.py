@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.emit import FIRST_ROW_ENTRY, HEADER
+from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER
 from staticflow.native.blocks import Blocks
 from staticflow.native.worker_tables import words
 from staticflow.program import Frame, Program

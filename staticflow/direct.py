@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from staticflow.compile import Compiled, compile_graph
 from staticflow.cost import estimate
 from staticflow.dims import Dim, evaluate, names_of
-from staticflow.emit import HEADER
+from staticflow.driver_tables import HEADER
 from staticflow.feeds import bind_sizes
 from staticflow.graph import Hyper, Node, leaves
 from staticflow.native import array_call

@@ -25,10 +25,11 @@ from staticflow.checks import index_limits
 from staticflow.compile import compile_graph
 from staticflow.demands import Demand
 from staticflow.dims import AnyDim, Dim
-from staticflow.emit import Writer, size_text
+from staticflow.emit import size_text
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import input_nodes
 from staticflow.graph import Node
+from staticflow.kernel_text import Writer
 from staticflow.op import Kind
 from staticflow.parameters import declared_order
 from staticflow.program import Program
@@ -166,9 +167,7 @@ def _bind_sizes(write: Writer, names: Sequence[str], inputs: Sequence[Node]) -> 
         _check_shape(write, name, f"input {node.name!r}", node)
 
 
-def _check_demands(
-    write: Writer, outputs: Sequence[Node], demands: Sequence[Demand]
-) -> None:
+def _check_demands(write: Writer, outputs: Sequence[Node], demands: Sequence[Demand]) -> None:
     """Refuse sizes that are too small for what the graph slices or looks up."""
     for demand in demands:
         write(f"if {_size(demand.size)} < 0:")

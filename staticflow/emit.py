@@ -1,7 +1,7 @@
-"""Print kernels and the driver of a program as Numba source. The last pass: text is made here only.
+"""Print the driver of a program as Numba source. The last pass: before it, no step is text.
 
-A kernel takes raw pointers and sizes. The driver takes two tables: T with the addresses of buffers
-and S with the sizes, reads both once, and calls the kernels in order:
+The driver takes two tables: T with the addresses of buffers and S with the sizes (`driver_tables`),
+reads both once, and calls the kernels (`kernel_text`), the products and the routines in order:
 
     def step(T, S):
         n0, n1, n2 = S[1], S[2], S[3]
@@ -13,15 +13,26 @@ and S with the sizes, reads both once, and calls the kernels in order:
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer
 from staticflow.dims import AnyDim, Dim
-from staticflow.loops import Assign, Call, For, Index, Kernel, Let, Load, Stmt, Store
+from staticflow.driver_tables import (
+    CREW,
+    FIRST_ROW_ENTRY,
+    HEADER,
+    LATE,
+    PROFILE,
+    SIZE_HEADER,
+    STOP,
+    TAIL_BLOCKS,
+    TAIL_SELF,
+    TAIL_SIZES,
+    WORK,
+)
+from staticflow.kernel_text import Writer, identifier, kernel_name
+from staticflow.loops import For, Index, Kernel, Let, Load, Store
 from staticflow.native.product_crew import SHARED, SHARED_THIN
 from staticflow.native.products import PIECE
 from staticflow.schedule import (
@@ -39,86 +50,9 @@ from staticflow.schedule import (
     where_of,
 )
 
-# The first entries of table T, before the buffers.
-WORK, SYNC, PEERS, SHARDS, PROFILE, STOP, LATE, CREW = range(8)
-HEADER = 8
-# Behind the buffers, where a program has blocks: its own address, that of S, those of the blocks.
-TAIL_SELF, TAIL_SIZES, TAIL_BLOCKS = range(3)
-# The first entry of table S, before the size classes.
-FIRST_ROW_ENTRY = 0
-SIZE_HEADER = 1
 # What the driver calls a thread's first row, and a block's first row and number of rows.
 BLOCK_NAMES = ("begin", "at", "rows")
 BLOCK_BYTES = 1 << 17
-INTEGERS = ("i4", "i8", "b1")
-
-
-class Writer:
-    """Lines of source with an indentation."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.depth = 0
-
-    def __call__(self, line: str) -> None:
-        self.lines.append("    " * self.depth + line)
-
-    @contextmanager
-    def block(self, head: str) -> Iterator[None]:
-        self(head)
-        self.depth += 1
-        yield
-        self.depth -= 1
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines) + "\n"
-
-
-def kernel_source(kernel: Kernel, name: str) -> str:
-    """A kernel as a Python function for Numba."""
-    write = Writer()
-    arguments = [p for p, _ in kernel.pointers] + list(kernel.sizes)
-    with write.block(f"def {name}({', '.join(arguments)}):"):
-        for statement in kernel.body:
-            _statement(write, statement)
-        if not kernel.body:
-            write("pass")
-    return write.text
-
-
-def _statement(write: Writer, statement: Stmt) -> None:
-    if isinstance(statement, For):
-        with write.block(f"for {statement.variable} in range({statement.extent}):"):
-            for inner in statement.body:
-                _statement(write, inner)
-    elif isinstance(statement, Let):
-        text = str(statement.value)
-        cast = statement.dtype in INTEGERS and not isinstance(statement.value, Load)
-        write(
-            f"{statement.name} = {statement.dtype}({text})"
-            if cast
-            else f"{statement.name} = {text}"
-        )
-    elif isinstance(statement, Assign):
-        write(f"{statement.name} = {statement.value}")
-    elif isinstance(statement, Call):
-        with write.block(f"if {statement.condition}:"):
-            write(statement.text)
-    else:
-        write(f"{statement.target} = {_stored(statement)}")
-
-
-def _stored(store: Store) -> str:
-    if store.combine is None:
-        return store.value
-    return store.combine.format(acc=str(store.target), x=store.value)
-
-
-def kernel_name(kernel: Kernel) -> str:
-    """A name for a kernel that tells what is in it; equal kernels have equal names."""
-    text = kernel_source(kernel, "kernel") + repr(kernel.pointers)
-    return f"{_identifier(kernel.label)}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @dataclass
@@ -180,7 +114,7 @@ class _Driver:
 
 def buffer_name(buffer: Buffer) -> str:
     """A readable and unique name for a buffer in the driver."""
-    return f"{_identifier(buffer.node.name)}_{buffer.index}"
+    return f"{identifier(buffer.node.name)}_{buffer.index}"
 
 
 def size_text(dim: Dim) -> str:
@@ -447,8 +381,3 @@ _EMITTERS: Mapping[type, Callable[..., None]] = {
     BranchStep: _emit_branch,
     BlockStep: _emit_block,
 }
-
-
-def _identifier(text: str) -> str:
-    name = re.sub(r"\W+", "_", text).strip("_")
-    return name if name and not name[0].isdigit() else f"v{name}"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.dims import evaluate
-from staticflow.emit import HEADER
+from staticflow.driver_tables import HEADER
 from staticflow.errors import NumericsError, fail
 from staticflow.graph import Const, Node
 from staticflow.interpret import compute

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from staticflow.buffers import ITEMSIZE
 from staticflow.dims import AnyDim, evaluate
-from staticflow.emit import HEADER
+from staticflow.driver_tables import HEADER
 from staticflow.parameters import FlatArray, Slot
 from staticflow.program import Frame
 from staticflow.schedule import Operand, ProductStep

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from staticflow.compile import Compiled
 from staticflow.demands import Demand, check_demands, demands_of
-from staticflow.emit import (
+from staticflow.driver_tables import (
     FIRST_ROW_ENTRY,
     HEADER,
     LATE,
@@ -27,11 +27,10 @@ from staticflow.emit import (
     SYNC,
     TAIL_BLOCKS,
     WORK,
-    DriverText,
-    driver_source,
-    kernel_source,
 )
+from staticflow.emit import DriverText, driver_source
 from staticflow.graph import Node
+from staticflow.kernel_text import kernel_source
 from staticflow.loops import Kernel
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from staticflow.dims import AnyDim, Dim, names_of
-from staticflow.emit import HEADER, SHARDS, SIZE_HEADER, STOP, WORK, size_text
+from staticflow.driver_tables import HEADER, SHARDS, SIZE_HEADER, STOP, WORK
+from staticflow.emit import size_text
 from staticflow.graph import Node
 from staticflow.memory import ALIGNMENT
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticflow.blocking import BlockedFrame
-from staticflow.emit import PROFILE, describe
+from staticflow.driver_tables import PROFILE
+from staticflow.emit import describe
 from staticflow.graph import format_graph
 from staticflow.program import Frame, Program
 from staticflow.schedule import BranchStep, LoopStep, Step, where_of

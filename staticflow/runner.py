@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from staticflow.checks import IndexLimit
 from staticflow.dims import evaluate, names_of
 from staticflow.direct import Direct
-from staticflow.emit import CREW, HEADER
+from staticflow.driver_tables import CREW, HEADER
 from staticflow.errors import GraphError, fail
 from staticflow.graph import Node
 from staticflow.native.product_crew import Helpers, crew

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from staticflow.blocking import BlockedFrame, block_rows, blocked_frame
 from staticflow.buffers import SUFFIX
 from staticflow.cost import Choice, Work, barriers, choose_shards, estimate
-from staticflow.emit import PEERS, SHARDS, STOP, SYNC
+from staticflow.driver_tables import PEERS, SHARDS, STOP, SYNC
 from staticflow.graph import Hyper, Node
 from staticflow.native.blocks import run_blocks
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES

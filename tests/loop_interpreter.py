@@ -20,8 +20,9 @@ from routine_interpreter import routines
 
 from staticflow.buffers import SUFFIX
 from staticflow.compile import Compiled
-from staticflow.emit import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK, kernel_source
+from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK
 from staticflow.graph import Const, Hyper, Node
+from staticflow.kernel_text import kernel_source
 from staticflow.native.narrow import ROOM_BYTES
 from staticflow.op import MapRow, table
 from staticflow.placement import SHARE

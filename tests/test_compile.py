@@ -12,9 +12,9 @@ from loop_interpreter import run_loops
 import staticflow as sf
 from staticflow import Node, ops
 from staticflow.compile import PIPELINE, Compiled, compile_graph
-from staticflow.emit import kernel_source
 from staticflow.graph import leaves
 from staticflow.interpret import interpret
+from staticflow.kernel_text import kernel_source
 from staticflow.loops import For, Kernel, Load, Store, walk
 from staticflow.op import Kind
 from staticflow.schedule import KernelStep, ProductStep

@@ -18,9 +18,9 @@ from test_placement import assert_close, force, train
 import staticflow as sf
 from staticflow import Node, models, ops
 from staticflow.compile import Compiled, compile_graph
-from staticflow.emit import kernel_name
 from staticflow.graph import Param, leaves
 from staticflow.interpret import interpret
+from staticflow.kernel_text import kernel_name
 from staticflow.op import Kind
 from staticflow.schedule import KernelStep, LoopStep, ProductStep, Step
 

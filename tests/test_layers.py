@@ -24,10 +24,10 @@ LAYERS: dict[str, set[str]] = {
         "op_page", "control", "segments", "branching", "narrow", "assembled",
     },
     "graph to loops": {
-        "buffers", "compile", "cost", "defer", "demands", "donate", "emit", "fuse",
-        "kernel_rows", "layout", "loops", "lower", "memory", "nest", "order", "placement",
-        "prepack", "prepare", "recompute", "row_blocks", "schedule", "scheduler", "shard_rules",
-        "sharing", "takeover", "widen",
+        "buffers", "compile", "cost", "defer", "demands", "donate", "driver_tables", "emit",
+        "fuse", "kernel_rows", "kernel_text", "layout", "loops", "lower", "memory", "nest",
+        "order", "placement", "prepack", "prepare", "recompute", "row_blocks", "schedule",
+        "scheduler", "shard_rules", "sharing", "takeover", "widen",
     },
     "programs": {
         "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",

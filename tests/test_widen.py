@@ -10,7 +10,7 @@ import pytest
 import staticflow as sf
 from staticflow import ops
 from staticflow.compile import compile_graph
-from staticflow.emit import kernel_source
+from staticflow.kernel_text import kernel_source
 from staticflow.native.narrow import ROOM_BYTES, narrow_routines
 from staticflow.native.toolchain import toolchain
 

@@ -1,0 +1,16 @@
+"""The two tables that a driver gets, and what stands at which entry.
+
+    T    what the thread has, the addresses of the buffers by number, the addresses of blocks
+    S    the thread's first row of the batch, the size classes
+
+`emit` prints code that reads them; who runs a program fills them.
+"""
+
+# The first entries of table T, before the buffers.
+WORK, SYNC, PEERS, SHARDS, PROFILE, STOP, LATE, CREW = range(8)
+HEADER = 8
+# Behind the buffers, where a program has blocks: its own address, that of S, those of the blocks.
+TAIL_SELF, TAIL_SIZES, TAIL_BLOCKS = range(3)
+# The first entry of table S, before the size classes.
+FIRST_ROW_ENTRY = 0
+SIZE_HEADER = 1
