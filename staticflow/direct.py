@@ -24,8 +24,8 @@ from staticflow.dims import Dim, evaluate, names_of
 from staticflow.driver_tables import HEADER
 from staticflow.feeds import bind_sizes
 from staticflow.graph import Hyper, Node, leaves
-from staticflow.native import array_call
-from staticflow.native.array_call import Bound, Input, Output, Owner, PythonCall, Worker
+from staticflow.native import array_call, python_call
+from staticflow.native.array_layout import MAX_INPUTS, Bound, Input, Output, Owner, Worker
 from staticflow.native.crew import SPIN_NS, SPINS, Helpers
 from staticflow.native.worker_tables import Words, words
 from staticflow.program import Frame, Program
@@ -128,19 +128,19 @@ class Direct:
         self._names = [node.name for node in self.inputs]
         self._work = array_call.work(program.toolchain)
         self._records = self._fill_owner()
-        call = PythonCall(array_call.call(program.toolchain).address, self._owner)
-        self._call = call
-        self.function: Callable[[Any], Any] = call.function
+        address = array_call.call(program.toolchain).address
+        self._call = python_call.PythonCall(address, self._owner)
+        self.function: Callable[[Any], Any] = self._call.function
 
     @staticmethod
     def fits(inputs: Sequence[Node]) -> bool:
         """Whether calls with these inputs can go the short way at all."""
-        return len(inputs) <= array_call.MAX_INPUTS and array_call.supported()
+        return len(inputs) <= MAX_INPUTS and python_call.supported()
 
     def _fill_owner(self) -> Words:
         owner = self._owner
         owner[Owner.NONE], owner[Owner.DICT], owner[Owner.ARRAY] = map(id, (None, dict, np.ndarray))
-        owner[Owner.EMPTY] = array_call.empty_address()
+        owner[Owner.EMPTY] = python_call.empty_address()
         owner[Owner.WORK] = self._work.address
         owner[Owner.INPUT_COUNT], owner[Owner.OUTPUT_COUNT] = len(self.inputs), len(self.outputs)
         records = words(max(1, Input.WORDS * len(self.inputs)))

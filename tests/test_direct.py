@@ -13,10 +13,10 @@ import pytest
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.direct import SHARED_NS, Direct, choose_pieces
-from staticflow.native import array_call
+from staticflow.native import python_call
 from staticflow.native.crew import Crew
 
-pytestmark = pytest.mark.skipif(not array_call.supported(), reason="another Python or NumPy")
+pytestmark = pytest.mark.skipif(not python_call.supported(), reason="another Python or NumPy")
 WIDTH = 64
 
 
@@ -203,7 +203,7 @@ def test_few_rows_are_not_cut() -> None:
 def test_the_long_way_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x = rows(300)
     short = session(2).run("y", {"x": x})
-    monkeypatch.setattr(array_call, "supported", lambda: False)
+    monkeypatch.setattr(python_call, "supported", lambda: False)
     long = session(2)
     np.testing.assert_allclose(long.run("y", {"x": x}), short, rtol=1e-5, atol=1e-6)
     assert long._fetches.known["y"].runner.direct is None

@@ -7,96 +7,19 @@ shapes with the sizes that there are tables for, makes the results, runs the pro
 GIL back meanwhile if that takes long. Whatever is not plain (another dtype or layout, new sizes,
 a missing name) makes it give None: then the caller goes the long way, which explains what is wrong.
 
-It reads the C struct of arrays, which is the same in NumPy 1 and 2, and calls CPython's C functions
-by name. `supported` tries all of this out first.
+It reads tables (`array_layout`) and the C struct of arrays, and calls CPython's and NumPy's C
+functions, where `python_call` finds them to be as expected.
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import importlib
-import sys
 from collections.abc import Mapping
-from enum import IntEnum
-from typing import Any
 
-import numpy as np
-
+from staticflow.native.array_layout import Bound, Input, Output, Owner, Worker
 from staticflow.native.crew import Crew, finish, offer, wake
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.python_call import PLAIN_FLAGS
 from staticflow.native.toolchain import Toolchain
-
-EMPTY_ENTRY = 184  # of PyArray_Empty in NumPy's table of C functions
-PLAIN_FLAGS = 0x101  # C order, aligned
-MAX_INPUTS = 16
-
-
-class Owner(IntEnum):
-    """What does not depend on sizes."""
-
-    NONE = 0  # addresses of Python objects: None, the type dict, the type of arrays
-    DICT = 1
-    ARRAY = 2
-    EMPTY = 3  # address of PyArray_Empty
-    INPUT_COUNT = 4
-    INPUTS = 5  # address of an `Input` for each
-    OUTPUT_COUNT = 6
-    BOUNDS = 7  # address of the number of `Bound` tables and their addresses, the latest first
-    WORK = 8  # i64 work(i64 bound, i64 worker)
-    GIVEN = 10  # the arrays of this call, MAX_INPUTS words
-    WORDS = 26
-
-
-class Input(IntEnum):
-    """An input: the keys it goes by, and what its array must be."""
-
-    NAME = 0
-    NODE = 1
-    DTYPE = 2
-    RANK = 3
-    WORDS = 4
-
-
-class Bound(IntEnum):
-    """The tables for one set of sizes."""
-
-    BUSY = 0
-    DIMS = 1  # address of the shapes of all inputs, one after the other
-    SHAPES = 2  # address of an `Output` for each
-    STEP = 3  # i64 step(i64 T, i64 S)
-    WORKERS = 4  # address of a `Worker` for each thread
-    SLOTS = 5  # address of (entry of T or -1, row bytes) for each input, then for each output
-    KEEP_GIL = 6
-    CREW = 7  # 0: the caller does it alone
-    ROWS = 8
-    PIECE = 9  # rows of a piece
-    NANOSECONDS = 10  # estimated
-    RESULT = 11
-    INPUT_COUNT = 12
-    ARRAY_COUNT = 13  # inputs and outputs
-    PATIENCE = 14  # how often to look whether helpers are done before giving way
-    HELD = 16  # the arrays of the call under way
-    NEXT = 64  # the first row that nobody has taken, on a line of its own
-    WORDS = 80
-
-
-class Output(IntEnum):
-    DTYPE = 0
-    RANK = 1
-    DIMS = 2
-    WORDS = 3
-
-
-class Worker(IntEnum):
-    """The tables of a thread, for whole pieces and for the last one."""
-
-    T = 0
-    S = 1
-    LAST_T = 2
-    LAST_S = 3
-    WORDS = 4
-
 
 GIVEN = '''
 def given(owner, feeds):
@@ -302,72 +225,3 @@ def call(toolchain: Toolchain) -> NativeFunction:
         find=_kernel(toolchain, "find", FIND, 1).external,
         results=_kernel(toolchain, "results", RESULTS, 2).external,
     )  # fmt: skip
-
-
-class _MethodDef(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p), ("address", ctypes.c_void_p),
-        ("flags", ctypes.c_int), ("doc", ctypes.c_char_p),
-    )  # fmt: skip
-
-
-_ONE_ARGUMENT = 0x8  # METH_O
-
-
-class PythonCall:
-    """A C function `f(self, argument)` as a Python callable with a given `self`."""
-
-    def __init__(self, address: int, owner: Any) -> None:
-        self._definition = _MethodDef(b"run", address, _ONE_ARGUMENT, None)
-        address_type, object_type = ctypes.c_void_p, ctypes.py_object
-        make = ctypes.PYFUNCTYPE(object_type, address_type, object_type, address_type)(
-            ("PyCFunction_NewEx", ctypes.pythonapi)
-        )
-        self.function = make(ctypes.addressof(self._definition), owner, None)
-
-
-@functools.cache
-def empty_address() -> int:
-    """The address of PyArray_Empty; 0 where it cannot be found."""
-    for module in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):
-        try:
-            table = importlib.import_module(module)._ARRAY_API
-        except (ImportError, AttributeError):
-            continue
-        get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-            ("PyCapsule_GetPointer", ctypes.pythonapi)
-        )
-        functions = ctypes.cast(get(table, None), ctypes.POINTER(ctypes.c_void_p))
-        return int(functions[EMPTY_ENTRY] or 0)
-    return 0
-
-
-@functools.cache
-def supported() -> bool:
-    """Whether this Python and this NumPy are as `call` expects them."""
-    if sys.implementation.name != "cpython" or sys.maxsize < 1 << 32 or not empty_address():
-        return False
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return False
-    return _reads_arrays() and _makes_arrays()
-
-
-def _reads_arrays() -> bool:
-    array = np.zeros((3, 5), np.float32)
-    seen = (ctypes.c_int64 * 8).from_address(id(array))
-    rank, flags = (ctypes.c_int32.from_address(id(array) + at).value for at in (24, 64))
-    if (seen[1], seen[2], rank) != (id(np.ndarray), array.ctypes.data, 2):
-        return False
-    if seen[7] != id(array.dtype) or (flags & PLAIN_FLAGS) != PLAIN_FLAGS:
-        return False
-    return list((ctypes.c_int64 * 2).from_address(seen[4])) == [3, 5]
-
-
-def _makes_arrays() -> bool:
-    kind = ctypes.PYFUNCTYPE(
-        ctypes.py_object, ctypes.c_int, ctypes.c_void_p, ctypes.py_object, ctypes.c_int
-    )
-    dims, dtype = (ctypes.c_int64 * 2)(3, 5), np.dtype(np.float32)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(dtype))
-    made = kind(empty_address())(2, ctypes.addressof(dims), dtype, 0)
-    return type(made) is np.ndarray and (made.shape, made.dtype) == ((3, 5), dtype)
