@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from staticflow.access import Access
 from staticflow.dims import AnyDim
 from staticflow.errors import DTypeError, ShapeError, fail
 from staticflow.graph import Node, apply
-from staticflow.op import Access, Array, Axes, Classes, OutType, View
+from staticflow.op import Array, Axes, Classes, OutType, View
 from staticflow.ops.assemble import pad_edges
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from staticflow.graph import Node, apply
-from staticflow.op import Declaration, Kind, Map, MapRow, ReduceRow, bind, declare
+from staticflow.op import Kind, Map, MapRow, ReduceRow
+from staticflow.op_table import Declaration, bind, declare
 from staticflow.ops.coerce import fold, is_scalar_const, operands
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from staticflow.graph import Const, Node
-from staticflow.op import Kind, table
+from staticflow.op import Kind
+from staticflow.op_table import table
 from staticflow.ops.coerce import is_scalar_const
 from staticflow.ops.views import Broadcast, Expand
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from staticflow.access import Access
 from staticflow.dims import AnyDim
 from staticflow.graph import Node, apply
-from staticflow.op import Access, Array, Axes, Classes, OutType, View
+from staticflow.op import Array, Axes, Classes, OutType, View
 from staticflow.types import Shape, TensorType
 
 

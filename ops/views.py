@@ -20,18 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from staticflow.access import Access, contiguous_strides, merge_strides
 from staticflow.dims import AnyDim, divide
 from staticflow.graph import Node, apply
-from staticflow.op import (
-    Access,
-    Array,
-    Axes,
-    Classes,
-    OutType,
-    View,
-    contiguous_strides,
-    merge_strides,
-)
+from staticflow.op import Array, Axes, Classes, OutType, View
 from staticflow.types import Shape, TensorType
 
 
@@ -259,8 +251,12 @@ class Reshape(View):
 
     def sizes(self) -> tuple[AnyDim, ...]:
         runs = self._runs(())
-        return tuple(n for (old, count), (_, new) in zip(self.groups, runs, strict=True)
-                     for n in new if not old == count == 1)
+        return tuple(
+            n
+            for (old, count), (_, new) in zip(self.groups, runs, strict=True)
+            for n in new
+            if not old == count == 1
+        )
 
     def lifted(self, length: AnyDim) -> Reshape:
         return Reshape((length, *self.shape), ((1, 1), *self.groups))

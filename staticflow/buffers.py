@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from staticflow.access import Access
 from staticflow.dims import AnyDim
 from staticflow.fuse import Group, is_row_reduction
 from staticflow.generalise import Generalised
 from staticflow.graph import Node, is_implicit, through_views
-from staticflow.op import Access, Kind
+from staticflow.op import Kind
 
 SUFFIX = {"float32": "f4", "float64": "f8", "int32": "i4", "int64": "i8", "bool": "b1"}
 ITEMSIZE = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "bool": 1}
@@ -157,4 +158,3 @@ def assembly_regions(node: Node, layout: Layout) -> tuple[Access, ...]:
             offset = offset + start * stride
         regions.append(Access(whole.buffer, offset, shape, whole.strides))
     return tuple(regions)
-

@@ -18,7 +18,8 @@ import numpy as np
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, GraphError, ShapeError, Where, fail, user_line
 from staticflow.init import resolve
-from staticflow.op import OPS, Array, Axes, Classes, Kind, Op, OutType
+from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
+from staticflow.op_table import OPS
 from staticflow.types import Shape, TensorType, as_dtype, as_shape
 
 Binary = Callable[["Node", Any], "Node"]

@@ -24,7 +24,8 @@ from staticflow.gates import dependents
 from staticflow.graph import Node, apply, parts, through_views, toposort, with_inputs
 from staticflow.lift import CannotLiftError, Lifter
 from staticflow.loop_passes import map_bodies, rebuild_loops
-from staticflow.op import OPS, Kind, Map, Reduce
+from staticflow.op import Kind, Map, Reduce
+from staticflow.op_table import OPS
 from staticflow.recurrence import Scan
 
 

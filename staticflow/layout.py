@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from staticflow.access import Access
 from staticflow.buffers import Buffer, Layout, Moving, assembly_regions, stored_nodes
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, fuse
 from staticflow.generalise import Generalised
 from staticflow.graph import Node, Part, is_implicit, through_views, toposort
-from staticflow.op import Access, Axes, Kind
+from staticflow.op import Axes, Kind
 
 
 def lay_out(g: Generalised, groups: Sequence[Group], outputs: Sequence[Node]) -> Layout:
@@ -150,9 +151,7 @@ def _at(buffer: int, offset: AnyDim, shape: Axes) -> Access:
     return Access(buffer, offset, shape, plain.strides)
 
 
-def _move(
-    layout: Layout, node: Node, home: int, size: AnyDim, place: str, loop: int
-) -> None:
+def _move(layout: Layout, node: Node, home: int, size: AnyDim, place: str, loop: int) -> None:
     """Let a value, and what it shows all of, lie at a place that moves."""
     root, _ = through_views(node)
     moving = Moving(home, 0, size, place, loop)

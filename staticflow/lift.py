@@ -14,7 +14,8 @@ from typing import Any
 from staticflow.bodies import Slot
 from staticflow.dims import AnyDim
 from staticflow.graph import Node, apply
-from staticflow.op import OPS, Kind
+from staticflow.op import Kind
+from staticflow.op_table import OPS
 
 
 class CannotLiftError(Exception):

@@ -18,7 +18,7 @@ from staticflow.graph import (
     toposort,
     with_inputs,
 )
-from staticflow.op import OPS
+from staticflow.op_table import OPS
 from staticflow.ops.views import Broadcast
 from staticflow.recurrence import Scan
 
@@ -26,9 +26,7 @@ from staticflow.recurrence import Scan
 def map_bodies(
     roots: Sequence[Node], change: Callable[[Any, Sequence[Node]], Sequence[Node]]
 ) -> list[Node]:
-    """Rebuild every loop with changed bodies, inner loops first; `change(op, what one computes)`.
-
-    """
+    """Rebuild every loop, inner ones first, with the bodies that `change(op, outputs)` gives."""
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
         if not isinstance(node.op, Loop):
@@ -222,9 +220,7 @@ def _settled(node: Node, inputs: Sequence[Node]) -> Sequence[Node | None]:
     return [*outputs, *(outside[y] if y in outside else next(results) for y in op.ys)]
 
 
-def _trimmed(
-    node: Node, inputs: tuple[Node, ...], used: set[int]
-) -> tuple[Node, dict[int, int]]:
+def _trimmed(node: Node, inputs: tuple[Node, ...], used: set[int]) -> tuple[Node, dict[int, int]]:
     """A smaller loop, and where the old outputs are among the new."""
     op: Any = node.op
     count = len(op.carries)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from staticflow.access import Access
 from staticflow.buffers import SUFFIX, Layout, lives_in_register
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, is_row_reduction
@@ -28,7 +29,7 @@ from staticflow.nest import (
     merge_loops,
     store_strides,
 )
-from staticflow.op import Access, Kind, Map, Reduce
+from staticflow.op import Kind, Map, Reduce
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from staticflow.access import Access, contiguous_strides
 from staticflow.buffers import Layout, lives_in_register, view_access
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group
 from staticflow.graph import Const, Node, is_implicit, through_views
-from staticflow.op import Access, Kind, Reduce, contiguous_strides
+from staticflow.op import Kind, Reduce
 
 
 @dataclass

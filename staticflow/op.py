@@ -17,23 +17,20 @@ The compiler knows the KINDS below and never one op by name:
     ALIAS       its first input, with a meaning           stop_gradient, update
     PART        one output of an op that has several      the carry of a scan
 
-Ops are declared in `staticflow.ops`, each once. `declare` enters an op into the op table and
-refuses one whose kind asks for a rule that it lacks, so a missing rule fails at import.
+Ops are declared in `staticflow.ops`, each once, and stand in the op table (`op_table`).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import pairwise
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, Dim, divide, product
+from staticflow.access import Access
+from staticflow.dims import AnyDim
 from staticflow.types import TensorType
 
 if TYPE_CHECKING:
@@ -72,37 +69,6 @@ class Classes:
 
     def fresh(self, value: AnyDim) -> AnyDim:
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Access:
-    """Where an element of a value lies: `buffer[offset + sum(index * stride)]`.
-
-    Offsets and strides are polynomials of size classes, in elements.
-    """
-
-    buffer: int
-    offset: AnyDim
-    shape: Axes
-    strides: tuple[AnyDim, ...]
-
-    @staticmethod
-    def contiguous(buffer: int, shape: Axes) -> Access:
-        """The row-major layout."""
-        return Access(buffer, 0, shape, contiguous_strides(shape))
-
-    @property
-    def is_contiguous(self) -> bool:
-        """Whether this is the row-major layout from an offset on."""
-        expected = contiguous_strides(self.shape)
-        return all(
-            s == e or n == 1 for s, e, n in zip(self.strides, expected, self.shape, strict=True)
-        )
-
-
-def contiguous_strides(shape: Axes) -> tuple[AnyDim, ...]:
-    """Row-major strides of a shape."""
-    return tuple(product(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 class Op:
@@ -345,76 +311,3 @@ class View(Op):
         from staticflow.graph import apply
 
         return apply(self, tangents[0]) if tangents[0] is not None else None
-
-
-def merge_strides(shape: Axes, strides: tuple[AnyDim, ...]) -> AnyDim | None:
-    """The stride of neighbouring axes taken as one axis, where they lie evenly; else None."""
-    wide = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
-    for (_, outer), (n, inner) in pairwise(wide):
-        if outer != inner * n:
-            return None
-    return wide[-1][1] if wide else 1
-
-
-@dataclass
-class OpTable:
-    """Every declared op, by the name that users call; closed to changes after import."""
-
-    rows: dict[str, Declaration] = field(default_factory=dict)
-    operators: dict[str, Callable[..., Node]] = field(default_factory=dict)
-    serials: Iterator[int] = field(default_factory=itertools.count)
-
-    def __iter__(self) -> Iterator[Declaration]:
-        return iter(self.rows.values())
-
-    def operator(self, symbol: str) -> Callable[..., Node]:
-        """The op behind an operator or a Node method, as bound by `staticflow.ops`."""
-        return self.operators[symbol]
-
-
-@dataclass(frozen=True, eq=False)
-class Declaration:
-    """An entry of the op table: what the documentation and the table test walk over."""
-
-    name: str
-    kind: Kind | None  # None for a composition of other ops
-    function: Callable[..., Any]
-    doc: str
-    row: MapRow | ReduceRow | None = None
-    formula: str = ""
-
-
-OPS = OpTable()
-
-
-def declare(entry: Declaration) -> None:
-    """Enter an op into the table; a missing rule or a second entry fails here, at import."""
-    if entry.name in OPS.rows:
-        raise ImportError(f"op {entry.name} is declared twice")
-    if not entry.doc:
-        raise ImportError(f"op {entry.name} has no docstring")
-    if isinstance(entry.row, MapRow):
-        body = entry.row.body
-        missing = [letter for letter in entry.row.inputs if "{" + letter + "}" not in body]
-        if missing:
-            raise ImportError(f"op {entry.name}: its body does not use {', '.join(missing)}")
-    OPS.rows[entry.name] = entry
-
-
-def bind(symbol: str, function: Callable[..., Any]) -> None:
-    """Make `function` the meaning of an operator or Node method."""
-    if symbol in OPS.operators:
-        raise ImportError(f"operator {symbol} is bound twice")
-    OPS.operators[symbol] = function
-
-
-def table() -> Mapping[str, Declaration]:
-    """The op table, read-only."""
-    return MappingProxyType(OPS.rows)
-
-
-__all__ = [
-    "OPS", "Access", "Array", "Axes", "Classes", "Declaration", "Dim", "Kind", "Map", "MapRow",
-    "Op", "OpTable", "OutType", "Reduce", "ReduceRow", "View", "bind", "boolean",
-    "contiguous_strides", "declare", "divide", "merge_strides", "same_dtype", "table",
-]

@@ -19,7 +19,8 @@ from typing import Any
 
 from staticflow.generalise import Generalised
 from staticflow.graph import Const, Hyper, Node, apply, through_views, toposort, with_inputs
-from staticflow.op import OPS, Kind, Map, Op, OutType
+from staticflow.op import Kind, Map, Op, OutType
+from staticflow.op_table import OPS
 from staticflow.shard_rules import (
     PARTIAL,
     WHOLE,

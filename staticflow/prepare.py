@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from staticflow.access import Access
 from staticflow.buffers import view_access
 from staticflow.copying import COPY
 from staticflow.dims import product
@@ -25,11 +26,17 @@ from staticflow.graph import (
     toposort,
     with_inputs,
 )
-from staticflow.op import Access, Kind
+from staticflow.op import Kind
 from staticflow.recompute import recompute
 
 COMPUTED = (
-    Kind.MAP, Kind.REDUCE, Kind.GATHER, Kind.SCATTER, Kind.CONTRACT, Kind.ASSEMBLE, Kind.PART,
+    Kind.MAP,
+    Kind.REDUCE,
+    Kind.GATHER,
+    Kind.SCATTER,
+    Kind.CONTRACT,
+    Kind.ASSEMBLE,
+    Kind.PART,
     Kind.CALL,
 )
 Edge = tuple[Node, int]  # an input position of a node
@@ -69,9 +76,7 @@ def _failing_views(g: Generalised, access: dict[Node, Access | None]) -> set[Edg
     return {
         (node, 0)
         for node in g.order
-        if node.op.kind is Kind.VIEW
-        and access[node] is None
-        and access[node.inputs[0]] is not None
+        if node.op.kind is Kind.VIEW and access[node] is None and access[node.inputs[0]] is not None
     }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from staticflow.access import Access
 from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer, Layout
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, iteration_space
@@ -20,7 +21,7 @@ from staticflow.generalise import Generalised
 from staticflow.graph import Node
 from staticflow.loops import For, Index, Kernel, Load, Store
 from staticflow.lower import Lowered, lower_group
-from staticflow.op import Access, Axes, Kind, Map
+from staticflow.op import Axes, Kind, Map
 from staticflow.schedule import (
     BranchStep,
     CallStep,

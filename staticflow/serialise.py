@@ -26,7 +26,8 @@ from staticflow.errors import GraphError, Where, attributed, fail
 from staticflow.generalise import generalise
 from staticflow.graph import Const, Leaf, Node, State, apply, as_node, input, rebuild, toposort
 from staticflow.learning_rates import Custom, Schedule
-from staticflow.op import OPS, Op
+from staticflow.op import Op
+from staticflow.op_table import OPS
 from staticflow.optim import Optimizer
 from staticflow.types import DTYPES, TensorType
 from staticflow.vocabulary import OTHER_VERSION, Row, Rule, classes, derivatives, known, rows

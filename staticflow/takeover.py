@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from staticflow.access import Access
 from staticflow.buffers import Layout
 from staticflow.donate import readers_of, sound
 from staticflow.fuse import Group
 from staticflow.graph import Node, through_views
-from staticflow.op import Access, Kind
+from staticflow.op import Kind
 
 
 def take_over(layout: Layout, groups: Sequence[Group], outputs: bool) -> None:

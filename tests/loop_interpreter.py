@@ -24,7 +24,8 @@ from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK
 from staticflow.graph import Const, Hyper, Node
 from staticflow.kernel_text import kernel_source
 from staticflow.native.narrow import ROOM_BYTES
-from staticflow.op import MapRow, table
+from staticflow.op import MapRow
+from staticflow.op_table import table
 from staticflow.placement import SHARE
 from staticflow.shard_rules import PARTIAL, WHOLE, Mixed
 

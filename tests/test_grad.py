@@ -16,7 +16,8 @@ from staticflow import Node, ops
 from staticflow.compile import compile_graph
 from staticflow.graph import apply, format_graph, parts, toposort
 from staticflow.interpret import interpret
-from staticflow.op import Kind, MapRow, Op, table
+from staticflow.op import Kind, MapRow, Op
+from staticflow.op_table import table
 from staticflow.schedule import LoopStep
 from staticflow.types import TensorType
 from tests.derivatives import check_derivatives, leaves_for

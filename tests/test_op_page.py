@@ -13,9 +13,10 @@ from staticflow.cli.main import main
 from staticflow.dims import evaluate
 from staticflow.graph import Input, leaves
 from staticflow.interpret import interpret
-from staticflow.op import Kind, MapRow, table
+from staticflow.op import Kind, MapRow
 from staticflow.op_page import PARTS, Entry, cotangents, entries, example, op_page
 from staticflow.op_page.closed_forms import FORMULAS, WORDS
+from staticflow.op_table import table
 from staticflow.types import FLOATS
 
 

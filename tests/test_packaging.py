@@ -114,7 +114,7 @@ print(*(m.__file__ for m in (staticflow, staticflow.ops, staticflow.models)), se
 ONE_NAME = """
 import sys
 {imports}
-import staticflow.op
+import staticflow.op_table
 twice = {{}}
 for name, module in sorted(sys.modules.items()):
     file = getattr(module, "__file__", None)
@@ -123,8 +123,8 @@ for name, module in sorted(sys.modules.items()):
 double = [file for file, modules in twice.items() if len(modules) > 1]
 assert not double, double
 import staticflow.ops, staticflow.models
-assert staticflow.ops.relu is staticflow.op.table()["relu"].function
-print(len(staticflow.op.table()))
+assert staticflow.ops.relu is staticflow.op_table.table()["relu"].function
+print(len(staticflow.op_table.table()))
 """
 
 

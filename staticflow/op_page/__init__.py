@@ -18,9 +18,10 @@ import staticflow.ops
 from staticflow.differentiate import vjp
 from staticflow.formula import explain
 from staticflow.graph import Input, Node, apply, toposort
-from staticflow.op import Declaration, MapRow, ReduceRow, boolean, table
+from staticflow.op import MapRow, ReduceRow, boolean
 from staticflow.op_page.closed_forms import FORMULAS, WORDS
 from staticflow.op_page.examples import example
+from staticflow.op_table import Declaration, table
 from staticflow.types import FLOATS
 
 HEAD = """\
@@ -41,7 +42,11 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Functions of one number": ("elementwise",),
     "Arithmetic": ("arithmetic", "ufuncs"),
     "Reductions and statistics": (
-        "reductions", "statistics", "nan_reductions", "accumulate", "differences",
+        "reductions",
+        "statistics",
+        "nan_reductions",
+        "accumulate",
+        "differences",
     ),
     "Matrix products": ("contraction", "einsum", "convolution"),
     "Linear algebra": ("linalg", "linalg_diagonal", "linalg_factor", "linalg_matrix"),

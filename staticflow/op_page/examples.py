@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from staticflow.graph import Node, input
-from staticflow.op import Declaration
+from staticflow.op_table import Declaration
 
 
 def example(op: Declaration) -> tuple[Sequence[Node], Sequence[Node]]:
