@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from staticflow import ops
 from staticflow.custom import custom_op
+from staticflow.declare import input, param, state, update
 from staticflow.differentiate import grad, hessian, hvp, jacobian, jvp, vjp
 from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError
-from staticflow.graph import Node, const, input, param, state, update
+from staticflow.graph import Node, const
 from staticflow.scan import scan
 
 if TYPE_CHECKING:

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, Dim
+from staticflow.dims import AnyDim
 from staticflow.errors import DTypeError, GraphError, ShapeError, Where, fail, user_line
-from staticflow.init import resolve
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
 from staticflow.op_table import OPS
-from staticflow.types import Shape, TensorType, as_dtype, as_shape
+from staticflow.types import Shape, TensorType, as_dtype
 
 Binary = Callable[["Node", Any], "Node"]
 
@@ -275,71 +274,6 @@ def parts(node: Node) -> tuple[Node, ...]:
     return tuple(apply(Part(i), node, where=node.where) for i in range(len(node.type)))
 
 
-def input(name: str, shape: Any, dtype: Any = "float32") -> Node:
-    """Declare a value that is fed at each call.
-
-    `shape` is a tuple of ints and names; a name is a size known when data arrives, and equal names
-    mean equal sizes. Raises ShapeError or DTypeError for what is neither.
-    """
-    type_ = TensorType(as_shape(shape), as_dtype(dtype))
-    derived = [n for n in type_.shape if isinstance(n, Dim) and n.name is None]
-    if derived:
-        fail(
-            ShapeError,
-            f"input {name!r}: a size must be an int or a name",
-            got=str(derived[0]),
-            do="give the dimension a name of its own",
-        )
-    return apply(Input(_leaf_name(name, "input"), type_))
-
-
-def param(
-    name: str,
-    shape: Any,
-    init: Any = "glorot_uniform",
-    dtype: Any = "float32",
-    trainable: bool = True,
-    lr_scale: float = 1.0,
-    decay: bool = True,
-) -> Node:
-    """Declare a parameter: a value that the session owns, initialises and trains.
-
-    `init` is the name of an initializer, an array of that shape, or `f(rng, shape) -> array`.
-    `lr_scale` multiplies the learning rate; `decay=False` exempts it from weight decay.
-    """
-    type_ = TensorType(as_shape(shape), as_dtype(dtype))
-    _fixed(type_.shape, name, "param")
-    _check_init(init, type_, name)
-    op = Param(
-        _leaf_name(name, "param"), type_, init, trainable and type_.is_float, lr_scale, decay
-    )
-    return apply(op)
-
-
-def state(name: str, shape: Any, init: Any = "zeros", dtype: Any = "float32") -> Node:
-    """Declare a value that training steps carry along, such as a running average."""
-    type_ = TensorType(as_shape(shape), as_dtype(dtype))
-    _fixed(type_.shape, name, "state")
-    _check_init(init, type_, name)
-    return apply(State(_leaf_name(name, "state"), type_, init, []))
-
-
-def update(target: Node, value: Any) -> Node:
-    """Declare that a training step sets the state `target` to `value`; returns `value`."""
-    if not isinstance(target.op, State):
-        fail(GraphError, "update: the target is not a state", str(target), "declare it by sf.state")
-    node = as_node(value, target.dtype)
-    if node.type != target.type:
-        fail(
-            ShapeError,
-            f"update: the value's type differs from that of state {target.name!r}",
-            got=f"{node.type} for {target.type}",
-            do="give the value the state's shape and dtype",
-        )
-    target.op.updates.append(node)
-    return node
-
-
 def const(value: Any, dtype: Any = None) -> Node:
     """Make a constant of an array or a scalar."""
     given = np.asarray(value)
@@ -430,56 +364,6 @@ def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
     if inputs == node.inputs:
         return node
     return Node(node.op, inputs, node.type, node.where, node.label)
-
-
-def format_graph(roots: Sequence[Node]) -> str:
-    """Print a graph, a line for each node, with the source line that made it."""
-    order = toposort(roots)
-    number = {node: i for i, node in enumerate(order)}
-    lines = []
-    for node in order:
-        args = [f"%{number[x]}" for x in node.inputs]
-        attributes = node.op.attributes()
-        call = f"{node.op.name}({', '.join(args + ([attributes] if attributes else []))})"
-        mark = "  <- output" if node in roots else ""
-        lines.append(f"%{number[node]}:{_type_text(node)} = {call}  # {node.where}{mark}")
-    return "\n".join(lines)
-
-
-def _type_text(node: Node) -> str:
-    if isinstance(node.type, tuple):
-        return "(" + ", ".join(map(str, node.type)) + ")"
-    return str(node.type)
-
-
-def _leaf_name(name: Any, what: str) -> str:
-    if not isinstance(name, str) or not name:
-        fail(GraphError, f"{what}: a name is a non-empty string", got=repr(name))
-    return name
-
-
-def _fixed(shape: Shape, name: str, what: str) -> None:
-    named = [n for n in shape if not isinstance(n, int)]
-    if named:
-        fail(
-            ShapeError,
-            f"{what} {name!r}: sizes must be integers",
-            got=str(named[0]),
-            do="use sf.input for values whose size comes with the data",
-        )
-
-
-def _check_init(init: Any, type_: TensorType, name: str) -> None:
-    if isinstance(init, str) or callable(init) or np.isscalar(init):
-        resolve(init, name)
-        return
-    shape = np.shape(init)
-    if shape != type_.shape:
-        fail(
-            ShapeError,
-            f"{name!r}: the initial value's shape differs from the declared one",
-            got=f"{shape} for {type_.shape}",
-        )
 
 
 def leaves(roots: Iterable[Node], kind: type[Leaf]) -> list[Node]:

@@ -12,7 +12,7 @@ import numpy as np
 from staticflow.blocking import BlockedFrame
 from staticflow.driver_tables import PROFILE
 from staticflow.emit import describe
-from staticflow.graph import format_graph
+from staticflow.graph_text import format_graph
 from staticflow.program import Frame, Program
 from staticflow.schedule import BranchStep, LoopStep, Step, where_of
 

@@ -21,10 +21,11 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from staticflow.declare import input
 from staticflow.dims import AnyDim, Dim, floor_divide, square_root
 from staticflow.errors import GraphError, Where, attributed, fail
 from staticflow.generalise import generalise
-from staticflow.graph import Const, Leaf, Node, State, apply, as_node, input, rebuild, toposort
+from staticflow.graph import Const, Leaf, Node, State, apply, as_node, rebuild, toposort
 from staticflow.learning_rates import Custom, Schedule
 from staticflow.op import Op
 from staticflow.op_table import OPS

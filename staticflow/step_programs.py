@@ -15,9 +15,10 @@ from typing import Any
 
 from staticflow import ops
 from staticflow.compile import compile_graph
+from staticflow.declare import input
 from staticflow.differentiate import grad
 from staticflow.dims import Dim
-from staticflow.graph import Hyper, Node, State, apply, input
+from staticflow.graph import Hyper, Node, State, apply
 from staticflow.native.toolchain import Toolchain
 from staticflow.ops.counting import count
 from staticflow.optim import Optimizer

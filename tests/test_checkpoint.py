@@ -18,7 +18,7 @@ import staticflow as sf
 from staticflow import models, ops, optim
 from staticflow.checkpoint import DATA, DIGEST, _digest
 from staticflow.dims import Dim
-from staticflow.graph import format_graph
+from staticflow.graph_text import format_graph
 from staticflow.serialise import parse_dim
 from staticflow.vocabulary import rows
 

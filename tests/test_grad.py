@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import staticflow as sf
 from staticflow import Node, ops
 from staticflow.compile import compile_graph
-from staticflow.graph import apply, format_graph, parts, toposort
+from staticflow.graph import apply, parts, toposort
+from staticflow.graph_text import format_graph
 from staticflow.interpret import interpret
 from staticflow.op import Kind, MapRow, Op
 from staticflow.op_table import table

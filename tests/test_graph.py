@@ -17,7 +17,8 @@ import staticflow as sf
 from staticflow import Node, ops
 from staticflow.access import Access, merge_strides
 from staticflow.dims import AnyDim, Dim, divide, evaluate
-from staticflow.graph import Const, Input, format_graph, leaves, rebuild, toposort, with_inputs
+from staticflow.graph import Const, Input, leaves, rebuild, toposort, with_inputs
+from staticflow.graph_text import format_graph
 from staticflow.interpret import at_sizes, interpret
 from staticflow.op import Classes, Kind, View
 from staticflow.op_table import declare, table

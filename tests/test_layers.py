@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the bottom up. A name is a module or package of `staticflow`; "" is `staticflow` itself.
 LAYERS: dict[str, set[str]] = {
     "values and machine": {"errors", "dims", "types", "init", "native", "plot"},
-    "graph": {"access", "op", "op_table", "graph", "structure", "copying"},
+    "graph": {
+        "access", "op", "op_table", "graph", "declare", "graph_text", "structure", "copying",
+    },
     "vocabulary": {"ops"},
     "graph to graph": {
         "custom", "differentiate", "simplify", "interpret", "generalise", "scan", "lift",

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.graph import Hyper, apply, format_graph, toposort
+from staticflow.graph import Hyper, apply, toposort
+from staticflow.graph_text import format_graph
 from staticflow.interpret import interpret
 from staticflow.ops.alias import BoundedLabel
 from staticflow.ops.assemble import Concat, Pad

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from staticflow.graph import Node, input
+from staticflow.declare import input
+from staticflow.graph import Node
 from staticflow.op_table import Declaration
 
 
