@@ -36,7 +36,7 @@ LAYERS: dict[str, set[str]] = {
         "stateless", "embed",
     },
     "training": {
-        "learning_rates", "optimizer", "optim", "step_programs", "training",
+        "learning_rates", "optimizer", "optim", "step_programs", "training", "shard_memory",
         "numerics", "history", "progress", "owned",
     },
     "session": {

@@ -1,0 +1,245 @@
+"""What one shard of a training step has in memory, and the programs bound to it.
+
+    whole     forward and backward over the shard's rows of a batch
+    ragged    the same for a last batch of fewer rows
+    update    the optimizer's program over the shard's slice of the parameters
+
+Programs read parameters and states where the session has them; gradients, metrics and the states'
+next values are the shard's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow.blocking import BlockedFrame, blocked_frame
+from staticflow.driver_tables import PEERS, SHARDS, STOP, SYNC
+from staticflow.graph import Hyper, Node
+from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
+from staticflow.native.worker_layout import Input as InputEntry
+from staticflow.native.worker_layout import Shard, Sync, Variant
+from staticflow.native.worker_tables import ShardTable, SyncBlock, words
+from staticflow.parameters import FlatArray, Store
+from staticflow.placement import SHARE
+from staticflow.program import Frame, aligned
+from staticflow.shard_rules import WHOLE
+from staticflow.step_programs import ELEMENTS, StepPrograms
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all shards of a training step have in common."""
+
+    programs: StepPrograms
+    store: Store
+    states: Store
+    flat: FlatArray | None  # the trainable parameters
+    beside: Mapping[str, Array]  # arrays like it that the update reads or changes, by name
+    lr: NDArray[np.float64]
+    seed: NDArray[np.int64]
+    env: Mapping[str, int]
+    shards: int
+    block: int  # the rows of a block, or 0 where a shard runs all its rows at once
+    run_blocks: int  # the address of what runs blocks
+    late: int  # the bits of the products that shards make in parts
+    sync: SyncBlock
+
+    @property
+    def rows(self) -> int:
+        """The rows of a whole batch."""
+        return self.env[self.programs.batch] if self.programs.batch else 1
+
+    def split(self, rows: int, shard: int) -> tuple[int, int]:
+        """The rows of a batch that a shard has: first and end."""
+        return rows * shard // self.shards, rows * (shard + 1) // self.shards
+
+    def sizes(self, rows: int) -> Mapping[str, int]:
+        """The sizes of the named dimensions in a batch of `rows`."""
+        return {**self.env, self.programs.batch: rows} if self.programs.batch else self.env
+
+
+class ShardMemory:
+    """The memory of one shard, and the table that the worker gets of it."""
+
+    def __init__(self, common: Common, index: int) -> None:
+        programs, flat = common.programs, common.flat
+        self.common, self.index = common, index
+        self.table = ShardTable(index, common.shards, common.sync)
+        self.gradient: Array = flat.like() if flat is not None else np.zeros(0, np.float32)
+        self.step_cell = words(1)
+        self.metrics = words(1 + len(programs.metrics)).view(np.float64)
+        self.work = aligned(GEMM_WORK_BYTES)
+        self.frames: dict[str, Frame | BlockedFrame] = {}
+        self.next_states: dict[str, Array] = {
+            s.name: np.zeros([int(str(n)) for n in s.shape], s.dtype) for s in programs.states
+        }
+        self._shares: dict[tuple[str, int], Array] = {}
+        self._unused: list[Array] = []  # where results go that another shard has as well
+        self._rows: list[Array] = []
+        self.table.point(Shard.STEP_CELL, self.step_cell)
+        self.table.point(Shard.METRICS, self.metrics)
+        self.table[Shard.METRIC_COUNT] = self.metrics.size
+        self.table[Shard.STEP] = common.run_blocks
+        if not common.block:
+            self.table[Shard.STEP] = programs.forward.function.address
+        self.add_variant("whole", Shard.WHOLE, common.rows)
+
+    def add_variant(self, name: str, entry: int, rows: int) -> None:
+        """Bind the forward and backward program to the shard's rows of a batch of `rows`."""
+        frame = self.frames[name] = self._forward_frame(rows)
+        first, end = self.common.split(rows, self.index)
+        self.table[entry + Variant.T], self.table[entry + Variant.S] = frame.addresses
+        self.table[entry + Variant.BEGIN] = first
+        self.table[entry + Variant.ROWS] = end - first
+
+    def _forward_frame(self, rows: int) -> Frame | BlockedFrame:
+        common = self.common
+        program, batch = common.programs.forward, common.programs.batch
+        first, end = common.split(rows, self.index)
+        env, whole_env = common.sizes(end - first), common.sizes(rows)
+        frame: Frame | BlockedFrame
+        if common.block:
+            size = max(1, min(common.block, end - first))
+            frame = blocked_frame(program, env, whole_env, batch, first, size, self.work)
+        else:
+            frame = program.frame(env, whole_env, first, self.work, common.late)
+        leaves = program.leaves
+        for owner in (common.store, common.states):
+            for node in owner.nodes.values():
+                if node in leaves:
+                    frame.bind(leaves[node], owner.address(node))
+        parts = common.shards * (frame.blocks if isinstance(frame, BlockedFrame) else 1)
+        for node, buffer in leaves.items():
+            if isinstance(node.op, Hyper):
+                frame.bind(buffer, self._hyper(node, parts).ctypes.data)
+        self._bind_outputs(frame)
+        return frame
+
+    def _hyper(self, node: Node, parts: int) -> Array:
+        """Where a number is that the session sets; `parts` of the batch add up to the whole."""
+        assert isinstance(node.op, Hyper)
+        if node.op.label == SHARE:
+            return self._shares.setdefault((node.dtype, parts), np.array([1 / parts], node.dtype))
+        return self.step_cell if node.op.label == "step" else self.common.seed
+
+    def _bind_outputs(self, frame: Frame | BlockedFrame) -> None:
+        if isinstance(frame, BlockedFrame):
+            self._bind_block_outputs(frame)
+            return
+        programs, flat = self.common.programs, self.common.flat
+        buffers = iter(programs.forward.compiled.output_buffers)
+        places = iter(programs.forward.compiled.placement.at)
+        targets = [self.metrics[m : m + 1] for m in range(self.metrics.size)]
+        if flat is not None:
+            targets += [flat.view(slot, self.gradient) for slot in flat.slots]
+        for target in targets:
+            if next(places) == WHOLE and self.index > 0:  # every shard has it; it counts once
+                target = np.zeros_like(target)
+                self._unused.append(target)
+            frame.bind(next(buffers), target.ctypes.data)
+        for state in programs.states:
+            frame.bind(next(buffers), self.next_states[state.name].ctypes.data)
+
+    def _bind_block_outputs(self, frame: BlockedFrame) -> None:
+        """Each block leaves its gradients and metrics beside the shard's, which add them up."""
+        flat = self.common.flat
+        buffers = iter(self.common.programs.forward.compiled.output_buffers)
+        metrics = np.zeros_like(self.metrics)
+        for m in range(metrics.size):
+            frame.bind(next(buffers), metrics[m : m + 1].ctypes.data)
+        frame.add_up(metrics, self.metrics)
+        if flat is not None:
+            gradient = flat.like()
+            for slot in flat.slots:
+                frame.bind(next(buffers), flat.view(slot, gradient).ctypes.data)
+            frame.add_up(gradient, self.gradient)
+
+    def add_update(self, first: int, end: int, lead: ShardMemory) -> None:
+        """Bind the update to a slice; it reads gradients and new states that `lead` has."""
+        common, flat = self.common, self.common.flat
+        programs, update = common.programs, common.programs.update
+        assert update is not None and flat is not None
+        frame = update.frame({ELEMENTS: end - first}, {ELEMENTS: flat.size}, first, self.work)
+        for node, buffer in update.leaves.items():
+            if isinstance(node.op, Hyper) and node.op.label == SHARE:
+                frame.bind(buffer, self._hyper(node, common.shards).ctypes.data)
+        flats = {"p": flat.data, "g": lead.gradient, **common.beside}
+        for name, node in programs.update_leaves.items():
+            if node not in update.leaves:
+                continue
+            if name in flats:
+                address = flats[name].ctypes.data + first * flat.data.itemsize
+            elif name == "lr":
+                address = common.lr.ctypes.data
+            elif name == "step":
+                address = self.step_cell.ctypes.data
+            elif name.startswith("next:"):
+                address = lead.next_states[name[5:]].ctypes.data
+            else:
+                address = common.states.address(node)
+            frame.bind(update.leaves[node], address)
+        self.frames["update"] = frame
+        self.table[Shard.UPDATE] = update.function.address
+        self.table[Shard.UPDATE_T], self.table[Shard.UPDATE_S] = frame.addresses
+
+    def introduce(self, name: str, peers: NDArray[np.int64], stops: bool = True) -> None:
+        """Tell a program of the shards; one that `stops` may be left when the stop flag is set."""
+        frame = self.frames[name]
+        for table in [f.T for f in frame.frames] if isinstance(frame, BlockedFrame) else [frame.T]:
+            table[SYNC] = self.table.address
+            table[PEERS] = peers.ctypes.data
+            table[SHARDS] = self.common.shards
+            if stops:
+                table[STOP] = self.common.sync.address + 8 * Sync.STOP
+
+    def bind_whole(self, whole: Mapping[str, Array]) -> None:
+        """Say where the inputs lie that have no rows."""
+        leaves, inputs = self.common.programs.forward.leaves, self.common.programs.inputs
+        for name, array in whole.items():
+            if inputs[name] in leaves:
+                for _, frame in self._variants():
+                    frame.bind(leaves[inputs[name]], array.ctypes.data)
+
+    def bind_rows(self, data: Mapping[str, Array]) -> None:
+        """Say where the rows of the inputs lie; those that are gathered get memory here."""
+        leaves, inputs = self.common.programs.forward.leaves, self.common.programs.inputs
+        first, end = self.common.split(self.common.rows, self.index)
+        self._rows = []
+        entries = []
+        for name, array in data.items():
+            if inputs[name] not in leaves:
+                continue
+            row_bytes = array.nbytes // max(1, array.shape[0])
+            own = aligned(max(end - first, 1) * row_bytes)
+            self._rows.append(own)
+            entry = [0] * len(InputEntry)
+            entry[InputEntry.SOURCE] = array.ctypes.data
+            entry[InputEntry.ROW_BYTES] = row_bytes
+            entry[InputEntry.TARGET] = own.ctypes.data
+            for slot, frame in self._variants():
+                buffer = leaves[inputs[name]]
+                frame.bind(buffer, own.ctypes.data)
+                if isinstance(frame, BlockedFrame):
+                    frame.bind_rows(buffer, row_bytes)
+                entry[slot] = frame.slot_address(buffer)
+            entries.append(entry)
+        self.table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, entries)
+
+    def _variants(self) -> Iterator[tuple[int, Frame | BlockedFrame]]:
+        """The frames that read rows, each with the entry for the place where it looks for them."""
+        yield InputEntry.WHOLE_SLOT, self.frames["whole"]
+        if "ragged" in self.frames:
+            yield InputEntry.LAST_BATCH_SLOT, self.frames["ragged"]
+
+    def release(self) -> None:
+        """Forget what belongs to one run only."""
+        self._rows = []
+        self.table.point(Shard.PERMUTATION, None)
+        self.table.point(Shard.METRIC_SUMS, None)
