@@ -1,11 +1,15 @@
 """What all tests share: hypothesis without noise and without a memory of earlier runs, and the
 option `--write-golden`, with which test_golden.py writes its texts anew instead of comparing them.
+Tests of native code get a toolchain with an empty cache.
 """
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from staticflow.native.toolchain import Toolchain
+from staticflow.native.worker import Worker, worker
 
 settings.register_profile(
     "staticflow",
@@ -25,3 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """JAX, once another test has used it, warns of every fork; ours touch nothing of it."""
     config.addinivalue_line("filterwarnings", r"ignore:os\.fork\(\) was called:RuntimeWarning")
+
+
+@pytest.fixture(scope="module")
+def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Toolchain:
+    return Toolchain(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def native(toolchain: Toolchain) -> Worker:
+    return worker(toolchain)

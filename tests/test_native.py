@@ -27,11 +27,6 @@ from staticflow.native.toolchain import Toolchain, symbol_suffix
 DTYPES = {"f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "b1": "bool"}
 
 
-@pytest.fixture(scope="module")
-def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Toolchain:
-    return Toolchain(tmp_path_factory.mktemp("cache"))
-
-
 def kernel(
     toolchain: Toolchain, text: str, result: str, *arguments: str, **options: Any
 ) -> NativeFunction:

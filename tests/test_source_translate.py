@@ -29,11 +29,6 @@ DTYPES = {"f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64, "b
 LOADER = Loader()
 
 
-@pytest.fixture(scope="module")
-def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Toolchain:
-    return Toolchain(tmp_path_factory.mktemp("cache"))
-
-
 def ir_of(source: KernelSource) -> str:
     return translate(source, "symbol", {**STANDARD_NAMES, **source.externals})
 
