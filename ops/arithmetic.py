@@ -167,7 +167,7 @@ def _power_slope(x: Node, y: Node) -> Any:
 
 
 def _leg(g: Node, x: Node, z: Node) -> Node:
-    """What a leg gets of the cotangent of the hypotenuse z; at z = 0 half of it, as in JAX."""
+    """What a leg gets of the cotangent of the hypotenuse z; at z = 0 half of it."""
     return where(equal(z, 0), 0.5 * g, g * x / z)
 
 

@@ -33,9 +33,9 @@ SIMPLE = (
 FIRST, SECOND = (
     grid.ravel() for grid in np.meshgrid([0.0, -0.0, 1.0, -1.0, 2.0], [0.0, -0.0, 1.0, -1.0, 2.0])
 )
+AWAY = (FIRST != 0) | (SECOND != 0)  # from the origin
 PAIRS = (
-    "maximum", "minimum", "fmax", "fmin", "hypot", "copysign", "logaddexp", "heaviside", "divide",
-    "arctan2",
+    "maximum", "minimum", "fmax", "fmin", "copysign", "logaddexp", "heaviside", "divide", "arctan2",
 )  # fmt: skip
 TABLES = {
     "ties": np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0], [0.0, -0.0, -1.0], [5.0, 4.0, 5.0]]),
@@ -58,6 +58,7 @@ def named(name: str, *args: Any, **options: Any) -> Function:
 CASES: dict[str, tuple[Function, list[Array]]] = {
     **{name: (named(name), [POINTS]) for name in SIMPLE},
     **{name: (named(name), [FIRST, SECOND]) for name in PAIRS},
+    "hypot": (named("hypot"), [FIRST[AWAY], SECOND[AWAY]]),
     **{f"{name}, {kind}": (named(name, axis=1), [table])
        for name in ALONG for kind, table in TABLES.items()},
     **{f"{name} of all": (named(name), [TABLES["ties"]]) for name in ("max", "min", "prod")},
@@ -84,7 +85,10 @@ CASES: dict[str, tuple[Function, list[Array]]] = {
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [*((name, "float64") for name in CASES), *((name, "float32") for name in (*SIMPLE, *PAIRS))],
+    [
+        *((name, "float64") for name in CASES),
+        *((name, "float32") for name in (*SIMPLE, *PAIRS, "hypot")),
+    ],
 )
 def test_kinks_have_jaxs_derivatives(name: str, dtype: str) -> None:
     function, points = CASES[name]
@@ -110,3 +114,11 @@ def test_a_power_of_zero_is_constant() -> None:
     slope = sf.grad(OURS.power(x, 0.0).sum(), x)
     (found,) = interpret([slope], {x: np.array([0.0, -0.0, 2.0])})
     np.testing.assert_array_equal(found, 0.0)
+
+
+def test_hypot_gives_each_leg_half_at_the_origin() -> None:
+    """So did JAX up to 0.10; later it gives NaN there."""
+    x, y = (sf.input(name, (2,), "float64") for name in "xy")
+    slopes = sf.grad(OURS.hypot(x, y).sum(), [x, y])
+    for found in interpret(slopes, {x: np.array([0.0, -0.0]), y: np.array([0.0, 0.0])}):
+        np.testing.assert_array_equal(found, 0.5)

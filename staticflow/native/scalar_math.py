@@ -11,19 +11,16 @@ for float64 at 200. A result below the normal numbers may be 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 from staticflow.native import (
     math_arc,
-    math_define,
     math_error,
     math_exp,
     math_gamma,
     math_log,
     math_power,
     math_round,
-    math_trace,
     math_trig,
 )
 
@@ -40,8 +37,4 @@ _SUBJECTS = (
 
 FUNCTIONS: Mapping[str, object] = MappingProxyType(
     {name: function for module in _SUBJECTS for name, function in module.FUNCTIONS.items()}
-)
-# What a cache key must hash besides the kernel's own source.
-SOURCES: tuple[Path, ...] = tuple(
-    Path(str(module.__file__)) for module in (math_trace, math_define, *_SUBJECTS)
 )
