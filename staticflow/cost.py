@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from staticflow.buffers import ITEMSIZE
 from staticflow.dims import evaluate, product
-from staticflow.native.products import vector_bytes
+from staticflow.native.target import vector_bytes
 from staticflow.schedule import (
     BranchStep,
     CollectiveStep,

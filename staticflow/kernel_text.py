@@ -56,7 +56,7 @@ def kernel_source(kernel: Kernel, name: str) -> str:
 
 def _statement(write: Writer, statement: Stmt) -> None:
     if isinstance(statement, For):
-        with write.block(f"for {statement.variable} in range({statement.extent}):"):
+        with write.block(f"for {statement.variable} in {statement.over}({statement.extent}):"):
             for inner in statement.body:
                 _statement(write, inner)
     elif isinstance(statement, Let):

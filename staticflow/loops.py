@@ -89,11 +89,16 @@ class Call:
 
 @dataclass(frozen=True)
 class For:
-    """Run `body` for `variable` from 0 up to `extent`."""
+    """Run `body` for `variable` from 0 up to `extent`.
+
+    `over` is what counts: a long loop whose iterations do not depend on each other goes over
+    `abreast_f4` or `abreast_f8`, a range of which several vectors are under way at a time.
+    """
 
     variable: str
     extent: str
     body: tuple[Stmt, ...]
+    over: str = "range"
 
 
 Stmt = Let | Assign | Store | Call | For

@@ -80,9 +80,16 @@ def widen(kernel: Kernel, cost: int) -> Kernel:
     head += [Call(_call("repeat", suffix[p], rooms[p], p, n0), "r > 1") for p in nest.repeated]
     tail = [Call(_call("fold", suffix[p], rooms[p], p, n0), "r > 1") for p in nest.summed]
     before = [_cleared(s, rooms) if isinstance(s, For) else s for s in nest.before]
-    body = (*head, *before, *_parts(nest, rooms), *tail, *nest.after)
+    body = (*head, *before, *_parts(nest, rooms, _over(kernel, nest)), *tail, *nest.after)
     calls = [s.text.split("(")[0] for s in (*head, *tail) if isinstance(s, Call)]
     return replace(kernel, body=body, calls=tuple(dict.fromkeys((count, *calls))))
+
+
+def _over(kernel: Kernel, nest: _Nest) -> str:
+    """Several vectors at a time, unless that would add up a total in another order."""
+    if any(isinstance(s, Assign) for s in nest.columns.body):
+        return "range"
+    return "abreast_f8" if any(t == "f8*" for _, t in kernel.pointers) else "abreast_f4"
 
 
 def _call(name: str, suffix: str, room: str, pointer: str, columns: str) -> str:
@@ -99,11 +106,11 @@ def _cleared(loop: For, rooms: dict[str, str]) -> For:
     return For(loop.variable, "n", body)
 
 
-def _parts(nest: _Nest, rooms: dict[str, str]) -> tuple[Stmt, ...]:
+def _parts(nest: _Nest, rooms: dict[str, str], over: str) -> tuple[Stmt, ...]:
     """The whole groups of rows, then what is left of them, as one group that is narrower."""
     n0, n1 = nest.columns.extent, nest.rows.extent
     inner = tuple(_moved(statement, rooms, n0) for statement in nest.columns.body)
-    columns = For(nest.columns.variable, "m", inner)
+    columns = For(nest.columns.variable, "m", inner, over)
     body = tuple(columns if s is nest.columns else s for s in nest.rows.body)
     part = (
         Let("s", "part * w * n", ""),

@@ -23,6 +23,7 @@ from staticflow.native.objects import External, KernelSource, Signature
 from staticflow.native.random_formulas import draw
 from staticflow.native.source_translate import translate
 from staticflow.native.source_values import Untranslatable
+from staticflow.native.target import vector_bytes
 from staticflow.native.toolchain import Toolchain
 
 DTYPES = {"f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64, "b1": np.bool_}
@@ -228,7 +229,7 @@ def test_a_long_driver_takes_a_few_instructions_a_call() -> None:
 def test_every_function_of_kernels_is_translated() -> None:
     for name in kernel_namespace():
         base, _, suffix = name.rpartition("_")
-        if suffix not in ("f4", "f8") or base in ("lowest", "highest", "room"):
+        if suffix not in ("f4", "f8") or base in ("lowest", "highest", "room", "abreast"):
             continue
         pairs = ("pow", "arctan2", "hypot", "remainder", "floor_divide")
         draws = base in ("uniform", "normal")
@@ -237,6 +238,26 @@ def test_every_function_of_kernels_is_translated() -> None:
         text = f"def f({arguments}):\n    return {name}({arguments})\n"
         source = KernelSource("f", text, Signature(suffix, codes))
         assert translate(source, "symbol", {**STANDARD_NAMES, **kernel_namespace()})
+
+
+@pytest.mark.parametrize("code", ["f4", "f8"])
+def test_loops_over_several_vectors_at_a_time_miss_nothing(
+    code: str, toolchain: Toolchain
+) -> None:
+    text = f"def f(x, n):\n    for i in abreast_{code}(n):\n        x[i] = tanh_{code}(x[i])\n"
+    source = KernelSource(
+        "f", text, Signature("", (f"{code}*", "i8")),
+        namespace=kernel_namespace, namespace_key=(code,),
+    )  # fmt: skip
+    text_of_ir = translate(source, "symbol", {**STANDARD_NAMES, **kernel_namespace()})
+    assert ("llvm.loop.interleave.count" in text_of_ir) == (vector_bytes() == 64)
+    call = toolchain.kernel(source).bind()
+    values = np.linspace(-3, 3, 700, dtype=DTYPES[code])
+    for count in (0, 1, 7, 63, 64, 65, 127, 128, 129, 255, 256, 500, 640):
+        out = values.copy()
+        call(out.ctypes.data, count)
+        np.testing.assert_allclose(out[:count], np.tanh(values[:count]), rtol=3e-7)
+        np.testing.assert_array_equal(out[count:], values[count:])
 
 
 @pytest.mark.parametrize("name", ["uniform_f4", "uniform_f8", "normal_f4", "normal_f8"])

@@ -35,7 +35,6 @@ class Code:
         self.lanes = vector_bytes // self.size
         self.vector_bytes = vector_bytes
         self.vector = ir.VectorType(self.element, self.lanes)
-        self.mask_type = ir.VectorType(I1, self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
         self.module = ir.Module(f"gemm_{self.suffix}")
         self.b = ir.IRBuilder()

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from staticflow.native.intrinsics import declare
-from staticflow.native.narrow import ROOM_BYTES, VECTOR_BYTES
+from staticflow.native.narrow import ABREAST, ROOM_BYTES, VECTOR_BYTES
 from staticflow.native.random_math import FUNCTIONS as RANDOM
 from staticflow.native.scalar_math import FUNCTIONS as MATH
 
@@ -70,6 +70,7 @@ def kernel_namespace() -> Mapping[str, object]:
         **RANDOM,
         **_ROOMS,
         **_bounds(),
+        **dict.fromkeys(ABREAST, range),
         "b1": np.bool_,
         "inf": np.inf,
         "nan": np.nan,

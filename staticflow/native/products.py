@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
-from staticflow.native.target import host_features
+from staticflow.native.target import vector_bytes
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker import worker
 from staticflow.native.worker_layout import OWNED_WORDS, Owned
@@ -193,15 +193,6 @@ def all_sum(toolchain: Toolchain, suffix: str, entries: dict[str, int]) -> Exter
         noalias=False,
     )
     return toolchain.kernel(source).external
-
-
-@functools.cache
-def vector_bytes() -> int:
-    """The width of this processor's vectors."""
-    features = host_features().split(",")
-    if "+avx512f" in features:
-        return 64
-    return 32 if "+avx2" in features else 16
 
 
 @functools.cache

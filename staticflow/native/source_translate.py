@@ -16,6 +16,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from staticflow.native.narrow import ABREAST
 from staticflow.native.objects import KernelSource
 from staticflow.native.source_expressions import Expressions
 from staticflow.native.source_values import (
@@ -32,6 +33,12 @@ from staticflow.native.source_values import (
     plain,
     store,
 )
+from staticflow.native.target import vector_bytes
+
+# A function of some twenty operations that wait for each other leaves a processor idle unless
+# others are under way. With 64-byte vectors there are registers for eight; with fewer, LLVM's own
+# choice stays.
+VECTORS_ABREAST, WIDE = 8, 64
 
 
 def translate(kernel: KernelSource, symbol: str, names: Mapping[str, Any]) -> str:
@@ -198,6 +205,17 @@ class _Function(Expressions):
 
     def _for(self, statement: ast.For) -> None:
         start, stop, step = self._range(statement.iter)
+        items = _items_abreast(statement.iter)
+        if items:
+            whole = self.builder.and_(stop, ir.Constant(WORD, -items))
+            self._count(statement, start, whole, step, VECTORS_ABREAST)
+            start = whole
+        self._count(statement, start, stop, step)
+
+    def _count(
+        self, statement: ast.For, start: Any, stop: Any, step: Any, vectors: int = 0
+    ) -> None:
+        """One loop; with `vectors`, so many of them are under way at a time."""
         build, counter = self.builder, self._slot(WORD)
         head, body, again, after = self.blocks(4)
         build.store(start, counter)
@@ -210,12 +228,14 @@ class _Function(Expressions):
         self._repeat(statement, again, after)
         build.position_at_end(again)
         build.store(build.add(count, step, flags=["nsw"]), counter)
-        build.branch(head)
+        back = build.branch(head)
+        if vectors:
+            back.set_metadata("llvm.loop", _interleaved(build.module, vectors))
         build.position_at_end(after)
 
     def _range(self, call: ast.expr) -> tuple[Any, Any, Any]:
         """Start, stop and step of a loop."""
-        if not isinstance(call, ast.Call) or self.named(call.func) != "range":
+        if not isinstance(call, ast.Call) or self.named(call.func) not in ("range", range):
             raise Untranslatable("a loop over something else than a range")
         words = [cast(self.builder, self.value(a), "i8").raw for a in call.args]
         zero, one = ir.Constant(WORD, 0), ir.Constant(WORD, 1)
@@ -230,6 +250,23 @@ class _Function(Expressions):
         down = self.builder.icmp_signed(">", count, stop)
         rising = self.builder.icmp_signed(">", step, ir.Constant(WORD, 0))
         return self.builder.select(rising, up, down)
+
+
+def _items_abreast(call: ast.expr) -> int:
+    """How many items go by at a time in a loop over `abreast_f4` or `abreast_f8`; 0: one."""
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+        return 0
+    size = ABREAST.get(call.func.id)
+    return VECTORS_ABREAST * vector_bytes() // size if size and vector_bytes() == WIDE else 0
+
+
+def _interleaved(module: Any, vectors: int) -> Any:
+    """Metadata that tells LLVM how many vectors of a loop to have under way at a time."""
+    name = ir.MetaDataString(module, "llvm.loop.interleave.count")
+    hint = module.add_metadata([name, ir.Constant(ir.IntType(32), vectors)])
+    loop = ir.values.MDValue(module, (), name=str(len(module.metadata)))
+    loop.operands = (loop, hint)  # itself: no two loops are the same
+    return loop
 
 
 _STATEMENTS: Mapping[type, Callable[..., None]] = {

@@ -34,6 +34,15 @@ def host_features() -> str:
 
 
 @functools.cache
+def vector_bytes() -> int:
+    """The width of this processor's vectors."""
+    features = host_features().split(",")
+    if "+avx512f" in features:
+        return 64
+    return 32 if "+avx2" in features else 16
+
+
+@functools.cache
 def _initialize() -> None:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
