@@ -34,7 +34,7 @@ class Sequences:
 
     def feeds(self, scaler: Scaler, dtype: str) -> dict[str, Array]:
         """{"x": (n, longest, features), 0 past each length, "lengths": (n,)}."""
-        longest = max(int(self.lengths.max()), 1)
+        longest = max(int(np.max(self.lengths)), 1)
         x = np.zeros((len(self.lengths), longest, self.rows.shape[1]), dtype)
         x[np.arange(longest) < self.lengths[:, None]] = scaler.apply(self.rows, dtype)
         return {"x": x, "lengths": self.lengths}

@@ -54,5 +54,5 @@ class Writer:
     def draw(self, logits: np.ndarray[Any, Any], temperature: float) -> int:
         """A character by its probability."""
         scaled = logits.astype(np.float64).ravel() / temperature
-        weights = np.exp(scaled - scaled.max())
+        weights = np.exp(scaled - np.max(scaled))
         return int(self._rng.choice(len(weights), p=weights / weights.sum()))
