@@ -29,6 +29,7 @@ from staticflow.prepack import prepack
 from staticflow.prepare import prepare, prepare_body
 from staticflow.recompute import recompute
 from staticflow.row_blocks import in_row_blocks
+from staticflow.row_halves import in_halves
 from staticflow.schedule import ProductStep, Step
 from staticflow.scheduler import schedule
 from staticflow.simplify import resolve_mode, simplify
@@ -54,6 +55,7 @@ PIPELINE = (
     (take_over, "let a value lie where an operand lay that nothing reads any more"),
     (schedule, "lower kernels to loop nests, in execution order"),
     (in_row_blocks, "read a matrix once for all its products with vectors, block by block"),
+    (in_halves, "let two threads make half of the rows each, through chains of products"),
     (prepack, "copy the weights of products in loops into panels, before the loops"),
     (widen_steps, "put narrow rows side by side, as many as fill vectors"),
     (defer, "mark the gradients that shards can make in parts instead of adding up"),
@@ -113,7 +115,7 @@ def compile_graph(
     take_over(layout, groups, outputs=not donations)
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.split_draws(g)) + late
-    steps = in_row_blocks(steps, layout.buffers) if standalone else steps
+    steps = in_halves(in_row_blocks(steps, layout.buffers)) if standalone else steps
     steps = defer(widen_steps(prepack(steps, layout.buffers)), layout, roots, placement)
     memory = plan_memory(layout.buffers, steps, known=g.sizes)
     waits = any(isinstance(step, ProductStep) and step.late for step in steps)

@@ -16,6 +16,7 @@ from staticflow.native.target import vector_bytes
 from staticflow.schedule import (
     BranchStep,
     CollectiveStep,
+    HalvesStep,
     KernelStep,
     LoopStep,
     PackStep,
@@ -69,6 +70,8 @@ def estimate(steps: Sequence[Step], sizes: Mapping[str, int]) -> float:
             total += NS_PER_PACKED * elements
         elif isinstance(step, LoopStep):
             total += evaluate(step.length, sizes) * estimate(step.body, sizes)
+        elif isinstance(step, HalvesStep):
+            total += estimate(step.steps, sizes)
         elif isinstance(step, BranchStep):
             total += max(estimate(step.then, sizes), estimate(step.otherwise, sizes))
         elif isinstance(step, KernelStep):

@@ -185,7 +185,7 @@ def _jacobian(y: Node, x: Node) -> Node:
     The scan has no carries, so that the compiler makes it one pass over all elements at once.
     """
     rows, columns = product(y.shape), product(x.shape)
-    forward = isinstance(columns, int) and (not isinstance(rows, int) or columns < rows)
+    forward = isinstance(columns, int) and (not isinstance(rows, int) or columns <= rows)
     size, side = (columns, x) if forward else (rows, y)
     shape = (*y.shape, *x.shape)
     if size == 0:

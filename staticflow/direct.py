@@ -2,6 +2,7 @@
 
     direct = Direct(program, ...)
     direct.function({"x": x})       a native call; None for sizes not seen yet, or what is not plain
+    direct.function((x,))           the same, with all inputs in order
     direct([x])                     as well, and prepares tables for new sizes
 
 A program whose outputs are rows of one dimension is cut into pieces of rows: so that a piece's
@@ -21,14 +22,16 @@ from numpy.typing import NDArray
 from staticflow.compile import Compiled, compile_graph
 from staticflow.cost import estimate
 from staticflow.dims import Dim, evaluate, names_of
-from staticflow.driver_tables import HEADER
+from staticflow.driver_tables import CREW, HEADER
 from staticflow.feeds import bind_sizes
 from staticflow.graph import Hyper, Node, leaves
 from staticflow.native import array_call, python_call
 from staticflow.native.array_layout import MAX_INPUTS, Bound, Input, Output, Owner, Worker
 from staticflow.native.crew import SPIN_NS, SPINS, Helpers
+from staticflow.native.product_crew import crew
 from staticflow.native.worker_tables import Words, words
 from staticflow.program import Frame, Program
+from staticflow.sharing import has_chains
 
 Array = NDArray[Any]
 MAX_BOUNDS = 16
@@ -139,7 +142,8 @@ class Direct:
 
     def _fill_owner(self) -> Words:
         owner = self._owner
-        owner[Owner.NONE], owner[Owner.DICT], owner[Owner.ARRAY] = map(id, (None, dict, np.ndarray))
+        owner[Owner.NONE], owner[Owner.ARRAY] = id(None), id(np.ndarray)
+        owner[Owner.DICT], owner[Owner.TUPLE] = id(dict), id(tuple)
         owner[Owner.EMPTY] = python_call.empty_address()
         owner[Owner.WORK] = self._work.address
         owner[Owner.INPUT_COUNT], owner[Owner.OUTPUT_COUNT] = len(self.inputs), len(self.outputs)
@@ -161,7 +165,7 @@ class Direct:
     def __call__(self, arrays: Sequence[Array]) -> list[Array] | None:
         """The outputs for checked arrays in order; None if they must go the long way."""
         plain = [np.asarray(a) for a in arrays]
-        feeds = dict(zip(self._names, plain, strict=True))
+        feeds = tuple(plain)
         found = self.function(feeds)
         if found is None and self._is_new(self._key(plain)):
             self._learn(plain)
@@ -261,4 +265,8 @@ class Direct:
         frame = self.program.frame(own, env, work=work)
         for node, address in self.fixed.items():
             frame.bind(self.program.leaves[node], address)
+        compiled = self.program.compiled
+        if compiled.standalone and has_chains(compiled.steps, frame.sizes_by_name()):
+            crew().start()
+            frame.T[CREW] = crew().address
         return frame

@@ -9,8 +9,9 @@
 # The first entries of table T, before the buffers.
 WORK, SYNC, PEERS, SHARDS, PROFILE, STOP, LATE, CREW = range(8)
 HEADER = 8
-# Behind the buffers, where a program has blocks: its own address, that of S, those of the blocks.
-TAIL_SELF, TAIL_SIZES, TAIL_BLOCKS = range(3)
+# Behind the buffers, where a program has blocks: its own address, that of S, whether helpers may
+# go on to what needs the steps before a chain, the blocks' addresses.
+TAIL_SELF, TAIL_SIZES, TAIL_GATE, TAIL_BLOCKS = range(4)
 # The first entry of table S, before the size classes.
 FIRST_ROW_ENTRY = 0
 SIZE_HEADER = 1

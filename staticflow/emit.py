@@ -27,19 +27,21 @@ from staticflow.driver_tables import (
     SIZE_HEADER,
     STOP,
     TAIL_BLOCKS,
+    TAIL_GATE,
     TAIL_SELF,
     TAIL_SIZES,
     WORK,
 )
 from staticflow.kernel_text import Writer, identifier, kernel_name
 from staticflow.loops import For, Index, Kernel, Let, Load, Store
-from staticflow.native.product_crew import SHARED, SHARED_THIN
+from staticflow.native.product_crew import CHAIN_ROWS, SHARED, SHARED_CHAIN, SHARED_THIN
 from staticflow.native.products import PIECE
 from staticflow.schedule import (
     BlockStep,
     BranchStep,
     CallStep,
     CollectiveStep,
+    HalvesStep,
     KernelStep,
     LoopStep,
     Operand,
@@ -303,7 +305,9 @@ def _emit_block(driver: _Driver, step: BlockStep) -> None:
     entry = f"T[{tail + TAIL_BLOCKS + number}]"
     write, parts = driver.write, f"parts{step.number}"
     write(f"{parts} = {_parts(driver, step)}")
-    write(f"in_parts(T[{tail + TAIL_SELF}], {entry}, {parts}, T[{WORK}], T[{CREW}])")
+    arguments = f"T[{tail + TAIL_SELF}], {entry}, {parts}"
+    write(f"begun = begin_parts({arguments}, T[{CREW}])")
+    write(f"end_parts(begun, {arguments}, T[{WORK}], T[{CREW}])")
     with write.block(f"if {parts} > 1:"):
         for whole, partial in step.sums:
             count = driver.buffers[whole].count
@@ -344,17 +348,80 @@ def _block_source(name: str, step: BlockStep, buffers: Sequence[Buffer]) -> Driv
         for inner in step.body:
             _emit_step(driver, inner)
     write("return 0")
+    start = []
+    for total, partial in step.sums:
+        start += ["if part > 0:", f"    {buffer_name(buffers[total])} = T[{HEADER + partial}]"]
+    return _block_text(driver, name, start)
+
+
+def _emit_halves(driver: _Driver, step: HalvesStep) -> None:
+    """Call a function of its own for both halves of the rows, if that pays, or run the steps.
+
+    A profile shows the steps.
+    """
+    if driver.clocks is not None:
+        for inner in step.steps:
+            _emit_step(driver, inner)
+        return
+    number = len(driver.blocks)
+    driver.blocks.append(_half_source(f"{driver.title}_half{number}", step, driver.buffers))
+    tail = HEADER + len(driver.buffers)
+    arguments = f"T[{tail + TAIL_SELF}], T[{tail + TAIL_BLOCKS + number}], 2"
+    write = driver.write
+    with write.block(f"if {_worth_halving(driver, step)}:"):
+        write(f"T[{tail + TAIL_GATE}] = 0")
+        write(f"begun = begin_parts({arguments}, T[{CREW}])")
+        for inner in step.before:
+            _emit_step(driver, inner)
+        write(f"store_release(T[{tail + TAIL_SELF}] + {8 * (tail + TAIL_GATE)}, 1)")
+        write(f"end_parts(begun, {arguments}, T[{WORK}], T[{CREW}])")
+    with write.block("else:"):
+        for inner in step.steps:
+            _emit_step(driver, inner)
+
+
+def _worth_halving(driver: _Driver, step: HalvesStep) -> str:
+    """As `sharing.is_halved`."""
+    sizes = [" * ".join(f"({driver.size(n)})" for n in (p.m, p.n, p.k)) for p in step.products]
+    costs = [
+        f"{ITEMSIZE[p.dtype] // 4} * {size}" for p, size in zip(step.products, sizes, strict=True)
+    ]
+    rows = f"{driver.size(step.rows)} >= {CHAIN_ROWS}"
+    small = " and ".join(f"{size} < {SHARED}" for size in dict.fromkeys(sizes))
+    return f"{rows} and {' + '.join(costs)} >= {SHARED_CHAIN} and {small}"
+
+
+def _half_source(name: str, step: HalvesStep, buffers: Sequence[Buffer]) -> DriverText:
+    """The function that makes one half of the rows."""
+    driver = _Driver(buffers, name)
+    write = driver.write
+    write.depth = 1
+    _, at, rows = (f"{word}{step.number}" for word in BLOCK_NAMES)
+    whole = driver.size(step.rows)
+    write(f"half = ({whole} + 3) // 4 * 2")  # an even number, as rows in pairs are faster
+    write(f"{at} = part * half")
+    write(f"{rows} = {whole} - half if part > 0 else half")
+    for position, inner in enumerate(step.body):
+        if position == step.free:
+            gate = HEADER + len(buffers) + TAIL_GATE
+            with write.block(f"while load_acquire(table + {8 * gate}) == 0:"):
+                write("pause()")
+        _emit_step(driver, inner)
+    write("return 0")
+    return _block_text(driver, name)
+
+
+def _block_text(driver: _Driver, name: str, start: Sequence[str] = ()) -> DriverText:
+    """A function of the table T, a part's number and scratch, with `start` behind the tables."""
     head = Writer()
     with head.block(f"def {name}(table, part, work):"):
         head("T = i8ptr(table)")
-        head(f"S = i8ptr(T[{HEADER + len(buffers) + TAIL_SIZES}])")
+        head(f"S = i8ptr(T[{HEADER + len(driver.buffers) + TAIL_SIZES}])")
         _read_tables(driver, head)
-        for total, partial in step.sums:
-            head("if part > 0:")
-            head(f"    {buffer_name(buffers[total])} = T[{HEADER + partial}]")
-    text = (head.text + write.text).replace(f"T[{WORK}]", "work")
-    calls = frozenset(driver.calls)
-    return DriverText(text, driver.kernels, frozenset(driver.products), calls)
+        for line in start:
+            head(line)
+    text = (head.text + driver.write.text).replace(f"T[{WORK}]", "work")
+    return DriverText(text, driver.kernels, frozenset(driver.products), frozenset(driver.calls))
 
 
 def _emit_test(driver: _Driver, flag: Place, test: str, then: str) -> None:
@@ -380,4 +447,5 @@ _EMITTERS: Mapping[type, Callable[..., None]] = {
     LoopStep: _emit_loop,
     BranchStep: _emit_branch,
     BlockStep: _emit_block,
+    HalvesStep: _emit_halves,
 }

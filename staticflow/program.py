@@ -35,7 +35,7 @@ from staticflow.loops import Kernel
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
-from staticflow.native.product_crew import in_parts, shared_product
+from staticflow.native.product_crew import parts_functions, shared_product
 from staticflow.native.products import all_sum, math_key, pack, packed_gemm, product
 from staticflow.native.routines import routine as native_routine
 from staticflow.native.toolchain import Toolchain
@@ -124,7 +124,7 @@ class Program:
         for call in driver.calls:
             externals[call] = self._call(call)
         if driver.blocks:
-            externals["in_parts"] = in_parts(self.toolchain)
+            externals |= parts_functions(self.toolchain)
             blocks = [self._load(block, BLOCK_SIGNATURE) for block in driver.blocks]
             self._block_addresses = [block.address for block in blocks]
         source = KernelSource(
@@ -196,7 +196,7 @@ class Program:
         T[STOP] = self._running.ctypes.data
         frame = Frame(T, S, arena, scratch, (T.ctypes.data, S.ctypes.data))
         if self._tail_length:
-            T[-self._tail_length :] = [*frame.addresses, *self._block_addresses]
+            T[-self._tail_length :] = [*frame.addresses, 1, *self._block_addresses]
         self._bind_constants(frame)
         return frame
 

@@ -14,7 +14,7 @@ from staticflow.driver_tables import PROFILE
 from staticflow.emit import describe
 from staticflow.graph_text import format_graph
 from staticflow.program import Frame, Program
-from staticflow.schedule import BranchStep, LoopStep, Step, where_of
+from staticflow.schedule import BranchStep, HalvesStep, LoopStep, Step, where_of
 
 if TYPE_CHECKING:
     from staticflow.session import Session
@@ -135,6 +135,8 @@ def _with_depth(steps: Sequence[Step], depth: int = 0) -> Iterator[tuple[int, St
         yield depth, step
         if isinstance(step, LoopStep | BranchStep):
             yield from _with_depth(step.body, depth + 1)
+        elif isinstance(step, HalvesStep):
+            yield from _with_depth(step.steps, depth + 1)
 
 
 def profile_session(session: Session, feeds: Mapping[Any, Any], repeat: int) -> Profile:

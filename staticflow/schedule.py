@@ -232,9 +232,48 @@ class BlockStep:
         return (self.node,)
 
 
+@dataclass(frozen=True)
+class HalvesStep:
+    """Run steps for the first half of the rows, and for the second half, in two threads.
+
+    `body` is written for `rows<number>` rows from row `at<number>` on, `whole` for all rows. The
+    first `free` steps of them can run beside the steps in `before`, the others after them.
+    """
+
+    number: int
+    rows: AnyDim
+    before: tuple[Step, ...]  # what has nothing to do with rows
+    free: int
+    body: tuple[Step, ...]
+    whole: tuple[Step, ...]
+    node: Node
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What it does, as steps one after the other."""
+        return (*self.before, *self.whole)
+
+    @property
+    def products(self) -> tuple[ProductStep, ...]:
+        """The products that make it worth while."""
+        return tuple(step for step in self.whole if isinstance(step, ProductStep))
+
+    @property
+    def reads(self) -> frozenset[int]:
+        return frozenset().union(*(step.reads for step in self.steps))
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset().union(*(step.writes for step in self.steps))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+
 Step = (
     KernelStep | ProductStep | PackStep | CollectiveStep | CallStep | LoopStep | BranchStep
-    | BlockStep
+    | BlockStep | HalvesStep
 )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ class Function:
         if not nodes:
             fail(GraphError, "a function needs at least one output")
         self.names = _names(self.inputs)
-        self._single = len(nodes) == 1
+        self._handed = _hander(outputs) if len(nodes) == 1 else self._structured
         self._check_leaves(nodes)
         program = Program(compile_graph(nodes, standalone=True, name="function"), toolchain())
         self.runner = Runner(program, self.inputs, {})
@@ -37,7 +37,7 @@ class Function:
         self._short = self._short_way(program)
 
     def _short_way(self, program: Program) -> Callable[[Any], Any] | None:
-        """What takes the arrays by name in one native call; None for arrays that it can't take.
+        """What takes the arrays in order in one native call; None for arrays that it can't take.
 
         Large products have helpers of their own, who are called by the long way.
         """
@@ -70,9 +70,9 @@ class Function:
         """The outputs, as new arrays in the structure that was declared."""
         if not named and len(values) == len(self.inputs):
             if self._short is not None:
-                found = self._short(dict(zip(self.names, values, strict=True)))
+                found = self._short(values)
                 if found is not None:
-                    return self._structured([found] if self._single else found)
+                    return self._handed(found)
             if self.runner.accepts(values):
                 return self._structured(self.runner.long_way(values))
         return self._structured(self._run_checked(values, named))
@@ -107,6 +107,15 @@ def _structurer(outputs: Any) -> Callable[[list[Any]], Any]:
     if type(outputs) in (list, tuple) and all(isinstance(x, Node) for x in outputs):
         return type(outputs)
     return lambda results: rebuild_like(outputs, iter(results))
+
+
+def _hander(outputs: Any) -> Callable[[Any], Any]:
+    """What puts a single result into the structure of `outputs`."""
+    if isinstance(outputs, Node):
+        return lambda result: result
+    if type(outputs) is list and isinstance(outputs[0], Node):
+        return lambda result: [result]
+    return lambda result: rebuild_like(outputs, iter([result]))
 
 
 def _names(inputs: Sequence[Node]) -> list[str]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from staticflow.loops import Assign, Call, Expr, For, Index, Kernel, Let, Load, Stmt, Store
 from staticflow.native.narrow import FEWEST, FEWEST_SUMMED, MOST_ROOMS, WIDEST
 from staticflow.op import Map
-from staticflow.schedule import BranchStep, KernelStep, LoopStep, Step
+from staticflow.schedule import BranchStep, HalvesStep, KernelStep, LoopStep, Step
 
 _VARIABLES = re.compile(r"\bi[01]\b")
 _FLOATS = ("f4", "f8")
@@ -39,6 +39,10 @@ def _step(step: Step) -> Step:
         return replace(step, kernel=widen(step.kernel, _cost(step)))
     if isinstance(step, LoopStep):
         return replace(step, body=tuple(widen_steps(step.body)))
+    if isinstance(step, HalvesStep):
+        parts = (step.before, step.body, step.whole)
+        before, body, whole = (tuple(widen_steps(part)) for part in parts)
+        return replace(step, before=before, body=body, whole=whole)
     if isinstance(step, BranchStep):
         then, otherwise = widen_steps(step.then), widen_steps(step.otherwise)
         return replace(step, then=tuple(then), otherwise=tuple(otherwise))

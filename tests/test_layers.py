@@ -28,8 +28,8 @@ LAYERS: dict[str, set[str]] = {
     "graph to loops": {
         "buffers", "compile", "cost", "defer", "demands", "donate", "driver_tables", "emit",
         "fuse", "kernel_rows", "kernel_text", "layout", "loops", "lower", "memory", "nest",
-        "order", "placement", "prepack", "prepare", "recompute", "row_blocks", "schedule",
-        "scheduler", "shard_rules", "sharing", "takeover", "widen",
+        "order", "placement", "prepack", "prepare", "recompute", "row_blocks", "row_chains",
+        "row_halves", "schedule", "scheduler", "shard_rules", "sharing", "takeover", "widen",
     },
     "programs": {
         "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",

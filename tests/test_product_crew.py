@@ -86,14 +86,14 @@ def test_nothing_is_shared_while_the_crew_rests() -> None:
     f(a, b)
     table = crew.crew().table
     table[Crew.ALONE_UNTIL] = np.iinfo(np.int64).max
-    taken = table[Crew.NEXT] = 77
+    taken = int(table[Crew.TURN])
     try:
         found = f(a, b)
-        assert table[Crew.NEXT] == taken
+        assert table[Crew.TURN] == taken
     finally:
         table[Crew.ALONE_UNTIL] = 0
     np.testing.assert_array_equal(found, f(a, b))
-    assert table[Crew.NEXT] != taken
+    assert table[Crew.TURN] != taken
 
 
 def test_callers_in_several_threads() -> None:

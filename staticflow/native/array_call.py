@@ -1,6 +1,7 @@
 """Run a program on NumPy arrays without any Python in between.
 
-    call(owner, feeds)     feeds: a dict; gives a new array, a tuple of them, or None
+    call(owner, feeds)     feeds: a dict, or a tuple of all inputs in order
+                           gives a new array, a tuple of them, or None
 
 `call` is a C function that Python calls directly. It looks the inputs up, compares their dtypes and
 shapes with the sizes that there are tables for, makes the results, runs the program, and gives the
@@ -25,15 +26,25 @@ GIVEN = '''
 def given(owner, feeds):
     """Whether the feeds are plain arrays, one for each input; leaves them in GIVEN."""
     o = i8ptr(owner)
-    if i8ptr(feeds)[1] != o[OWNER_DICT] or PyDict_Size(feeds) != o[OWNER_INPUT_COUNT]:
+    ordered = i8ptr(feeds)[1] == o[OWNER_TUPLE]
+    if ordered:
+        count = PyTuple_Size(feeds)
+    elif i8ptr(feeds)[1] == o[OWNER_DICT]:
+        count = PyDict_Size(feeds)
+    else:
         return 0
-    for k in range(o[OWNER_INPUT_COUNT]):
+    if count != o[OWNER_INPUT_COUNT]:
+        return 0
+    for k in range(count):
         x = i8ptr(o[OWNER_INPUTS] + 8 * INPUT_WORDS * k)
-        array = PyDict_GetItem(feeds, x[INPUT_NAME])
-        if array == 0:
-            array = PyDict_GetItem(feeds, x[INPUT_NODE])
+        if ordered:
+            array = PyTuple_GetItem(feeds, k)
+        else:
+            array = PyDict_GetItem(feeds, x[INPUT_NAME])
             if array == 0:
-                return 0
+                array = PyDict_GetItem(feeds, x[INPUT_NODE])
+        if array == 0:
+            return 0
         a = i8ptr(array)
         if a[1] != o[OWNER_ARRAY] or a[7] != x[INPUT_DTYPE]:
             return 0
@@ -83,7 +94,9 @@ def work(table, worker):
         for k in range(b[BOUND_ARRAY_COUNT]):
             slot = i8ptr(b[BOUND_SLOTS] + 16 * k)
             if slot[0] >= 0:
-                i8ptr(T)[slot[0]] = i8ptr(b[BOUND_HELD + k])[2] + first * slot[1]
+                place = i8ptr(b[BOUND_HELD + k])[2] + first * slot[1]
+                if i8ptr(T)[slot[0]] != place:  # else helpers keep their copy of the table
+                    i8ptr(T)[slot[0]] = place
         failed = call2(b[BOUND_STEP], T, S)
         if failed != 0:
             swap_if_zero(table + 8 * BOUND_RESULT, failed)
@@ -175,6 +188,8 @@ _PYTHON = {
     "PyDict_GetItem": Signature("i8", ("i8", "i8")),
     "Py_IncRef": Signature("", ("i8",)),
     "Py_DecRef": Signature("", ("i8",)),
+    "PyTuple_Size": Signature("i8", ("i8",)),
+    "PyTuple_GetItem": Signature("i8", ("i8", "i8")),
     "PyTuple_New": Signature("i8", ("i8",)),
     "PyTuple_SetItem": Signature("i4", ("i8", "i8", "i8")),
     "PyEval_SaveThread": Signature("i8", ()),

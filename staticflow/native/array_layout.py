@@ -20,6 +20,7 @@ class Owner(IntEnum):
     OUTPUT_COUNT = 6
     BOUNDS = 7  # address of the number of `Bound` tables and their addresses, the latest first
     WORK = 8  # i64 work(i64 bound, i64 worker)
+    TUPLE = 9  # address of the type tuple
     GIVEN = 10  # the arrays of this call, MAX_INPUTS words
     WORDS = 26
 

@@ -14,18 +14,17 @@ wait for it. A fork leaves the helpers behind; the child makes new ones when it 
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from enum import IntEnum, auto
-from functools import partial
 
 import numpy as np
 
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
-from staticflow.native.objects import External, KernelSource, Signature
+from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.products import PRODUCT_SIGNATURE, product
 from staticflow.native.toolchain import Toolchain, toolchain
 from staticflow.native.waiting import leave, wait_until_left
@@ -36,30 +35,43 @@ IDLE_CYCLES = 1_500_000
 OPENED = 1 << 32
 # From so many multiplications on a product is shared: about 15 us each, in memory or in registers.
 SHARED_THIN, SHARED = 1 << 17, 1 << 20
+# A chain of smaller ones from 4 us on, in multiplications of 4 bytes, and from so many rows on.
+SHARED_CHAIN, CHAIN_ROWS = 1 << 19, 16
 THIN = 4  # a product with one extent below this is as fast as memory is
 PIECES, GRAIN = 8, 4
 # When the caller had to wait for longer than it worked, the helper's core is busy with something
 # else: then the caller works alone for so many times as long as it waited, and for twice as many
 # each time that this happens again, up to the last factor. So waiting costs little in all.
 REST_FACTOR, REST_MOST = 8, 128
+# In cycles: waking a helper costs about as much as a short call, so calls of the short way, which
+# may come seldom, do it for so much work that went without help, and for twice as much each time
+# that it was in vain.
+WAKE_AFTER, WAKE_AFTER_MOST = 250_000, 50_000_000
+MOST_SLEEP = 900_000  # us until a helper looks at the alarm by itself
 PATIENCE = 1000  # looks for the last helper to leave, before the caller sleeps
 
 
 class Crew(IntEnum):
-    """The table of the crew, in words."""
+    """The table of the crew, in words; what several write has a line of its own."""
 
     OWNER = 0
-    STATE = auto()  # OPENED while there are pieces to take, plus the helpers that look at them
-    NEXT = auto()
+    ALONE_UNTIL = auto()  # in cycles: nothing is shared before
+    REST = auto()  # the factor of the last rest
+    UNHELPED = auto()  # cycles of work since somebody was called, or helped
+    WAKE_AFTER = auto()  # so many of them the helpers are called
+    TAKERS = auto()  # the functions for all dtypes, and for parts
+    STATE = 16  # OPENED while there are pieces to take, plus the helpers that look at them
+    NEXT = auto()  # the first piece that nobody has taken
+    TURN = 32  # counts what is opened
     PIECES = auto()
     TAKE = auto()  # the function that takes pieces, for the dtype of this product
     STEP = auto()
-    ARGUMENTS = auto()  # those of the product, 14 words
-    TAKERS = 20  # the functions for all dtypes, and for parts
-    ALONE_UNTIL = 23  # in cycles: nothing is shared before
-    REST = 24  # the factor of the last rest
-    OWNER_SLEEPS = 25  # until the last helper has left
-    WORDS = 26
+    ARGUMENTS = auto()  # those of the product, 13 words
+    OWNER_SLEEPS = 64  # until the last helper has left
+    SLEEPERS = auto()  # helpers that sleep until the alarm changes
+    ALARM = auto()
+    DISMISSED = auto()  # helpers go home
+    WORDS = 80
 
 
 def worth_sharing(m: int, n: int, k: int) -> bool:
@@ -84,15 +96,17 @@ def piece(begin, step, {arguments}, work, stop):
 
 TAKE_SOURCE = '''
 def take(crew, work):
-    """Compute pieces of the open product until all are taken."""
+    """Compute pieces of the open product until all are taken; gives how many it took."""
     words = i8ptr(crew)
     {arguments} = {values}
     stop = words[ARGUMENTS + 12]
     step = words[STEP]
+    taken = 0
     while True:
         number = atomic_add(crew + 8 * NEXT, 1)
         if number >= words[PIECES]:
-            return 0
+            return taken
+        taken += 1
         piece(number * step, step, {arguments}, work, stop)
 '''
 
@@ -115,7 +129,8 @@ def share({arguments}, work, stop, crew):
     words[STEP] = step
     words[PIECES] = (extent - 1) // step + 1
     words[TAKE] = words[TAKER]
-    finish(crew, work)
+    open(crew)
+    close(crew, work)
 '''
 
 OWN_SOURCE = '''
@@ -130,67 +145,110 @@ def own(crew):
     return 0
 '''
 
-FINISH_SOURCE = '''
-def finish(crew, work):
-    """Open what has been filled in, see it done, and give the crew back."""
+OPEN_SOURCE = '''
+def open(crew):
+    """Let helpers see what has been filled in."""
     words = i8ptr(crew)
-    words[NEXT] = 0
-    began = cycles()
+    words[TURN] += 1
     atomic_add(crew + 8 * STATE, OPENED)
-    call2(words[TAKE], crew, work)
+    return 0
+'''
+
+CLOSE_SOURCE = '''
+def close(crew, work):
+    """See what is open done, and give the crew back."""
+    words = i8ptr(crew)
+    began = cycles()
+    taken = call2(words[TAKE], crew, work)
     atomic_add(crew + 8 * STATE, -OPENED)
     ended = cycles()
     wait_until_left(crew + 8 * STATE, crew + 8 * OWNER_SLEEPS, PATIENCE)
+    words[NEXT] = 0
     now = cycles()
     if now - ended > ended - began:
         words[REST] = min(max(2 * words[REST], REST_FACTOR), REST_MOST)
         words[ALONE_UNTIL] = now + words[REST] * (now - ended)
     else:
         words[REST] = words[REST] // 2
+    if taken < words[PIECES]:
+        words[WAKE_AFTER] = FIRST_WAKE_AFTER
+        words[UNHELPED] = 0
+    else:
+        words[UNHELPED] += now - began
+        if words[UNHELPED] > words[WAKE_AFTER] and words[SLEEPERS] > 0:
+            words[UNHELPED] = 0
+            words[WAKE_AFTER] = min(2 * words[WAKE_AFTER], WAKE_AFTER_MOST)
+            rouse(crew)
     store_release(crew + 8 * OWNER, 0)
+'''
+
+ROUSE_SOURCE = '''
+def rouse(crew):
+    """Call the helpers that are asleep, and do not wait for them."""
+    atomic_add(crew + 8 * ALARM, 1)
+    wake_all(crew + 8 * ALARM)
+    return 0
 '''
 
 TAKE_PARTS_SOURCE = '''
 def take_parts(crew, work):
-    """Call the function for parts of its rows until all are taken."""
+    """Call the function for parts of its rows until all are taken; gives how many it took."""
     words = i8ptr(crew)
+    taken = 0
     while True:
         part = atomic_add(crew + 8 * NEXT, 1)
         if part >= words[PIECES]:
-            return 0
+            return taken
+        taken += 1
         call3(words[ARGUMENTS], words[ARGUMENTS + 1], part, work)
 '''
 
-IN_PARTS_SOURCE = '''
-def in_parts(table, function, parts, work, crew):
-    """Call function(table, part, work) for all parts, in as many threads as are there."""
-    alone = True
-    if crew != 0 and parts > 1:
-        alone = own(crew) == 0
-    if alone:
-        for part in range(parts):
-            call3(function, table, part, work)
-        return
+BEGIN_PARTS_SOURCE = '''
+def begin_parts(table, function, parts, crew):
+    """Let helpers call function(table, part, work) for parts; 0 if there are none for it."""
+    if crew == 0 or parts < 2:
+        return 0
+    if own(crew) == 0:
+        return 0
     words = i8ptr(crew)
     words[ARGUMENTS] = function
     words[ARGUMENTS + 1] = table
     words[PIECES] = parts
     words[TAKE] = words[PARTS_TAKER]
-    finish(crew, work)
+    open(crew)
+    return 1
+'''
+
+END_PARTS_SOURCE = '''
+def end_parts(begun, table, function, parts, work, crew):
+    """Call it for those parts that nobody has taken, all of them if none has begun."""
+    if begun != 0:
+        close(crew, work)
+        return
+    for part in range(parts):
+        call3(function, table, part, work)
 '''
 
 HELP_SOURCE = '''
 def help(crew, work):
-    """Take pieces of whatever opens, until nothing has for a while."""
+    """Take pieces of whatever opens; sleep when nothing has for a while."""
     words = i8ptr(crew)
-    began = cycles()
-    while cycles() - began < IDLE_CYCLES:
-        if load_acquire(crew + 8 * STATE) >= OPENED and words[NEXT] < words[PIECES]:
-            if atomic_add(crew + 8 * STATE, 1) >= OPENED:
-                call2(words[TAKE], crew, work)
-                began = cycles()
-            leave(crew + 8 * STATE, crew + 8 * OWNER_SLEEPS)
-        pause()
+    turn = 0
+    while load_acquire(crew + 8 * DISMISSED) == 0:
+        alarm = load_acquire(crew + 8 * ALARM)
+        began = cycles()
+        while cycles() - began < IDLE_CYCLES:
+            if load_acquire(crew + 8 * STATE) >= OPENED and words[TURN] != turn:
+                if atomic_add(crew + 8 * STATE, 1) >= OPENED:
+                    turn = words[TURN]
+                    call2(words[TAKE], crew, work)
+                    began = cycles()
+                leave(crew + 8 * STATE, crew + 8 * OWNER_SLEEPS)
+            pause()
+        atomic_add(crew + 8 * SLEEPERS, 1)
+        while load_acquire(crew + 8 * ALARM) == alarm:
+            wait_while(crew + 8 * ALARM, alarm, MOST_SLEEP)
+        atomic_add(crew + 8 * SLEEPERS, -1)
     return 0
 '''
 
@@ -202,7 +260,8 @@ def _constants(suffix: str) -> dict[str, int]:
     own["PARTS_TAKER"] = Crew.TAKERS + len(SUFFIXES)
     limits = {"PIECE_COUNT": PIECES, "OPENED": OPENED, "IDLE_CYCLES": IDLE_CYCLES}
     rest = {"REST_FACTOR": REST_FACTOR, "REST_MOST": REST_MOST}
-    wait = {"PATIENCE": PATIENCE}
+    wait = {"PATIENCE": PATIENCE, "MOST_SLEEP": MOST_SLEEP}
+    wait |= {"FIRST_WAKE_AFTER": WAKE_AFTER, "WAKE_AFTER_MOST": WAKE_AFTER_MOST}
     return {**table, **sizes, **own, **limits, **rest, **wait}
 
 
@@ -254,20 +313,33 @@ def shared_product(tools: Toolchain, suffix: str) -> External:
     return share.external
 
 
-def in_parts(tools: Toolchain) -> External:
-    """`in_parts(table, function, parts, work, crew)` calls function(table, part, work)."""
+def parts_functions(tools: Toolchain) -> dict[str, External]:
+    """What lets helpers call function(table, part, work): `begin_parts` and `end_parts`."""
     take = tools.kernel(_kernel("take_parts", TAKE_PARTS_SOURCE, _TWO, "f8"))
-    words = Signature("", ("i8",) * 5)
-    function = _kernel("in_parts", IN_PARTS_SOURCE, words, "f8", **_ownership(tools))
     crew().table[Crew.TAKERS + len(SUFFIXES)] = take.address
-    return tools.kernel(function).external
+    used = _ownership(tools)
+    sources = {
+        "begin_parts": (BEGIN_PARTS_SOURCE, Signature("i8", ("i8",) * 4), ("own", "open")),
+        "end_parts": (END_PARTS_SOURCE, Signature("", ("i8",) * 6), ("close",)),
+    }
+    made = {}
+    for name, (source, signature, calls) in sources.items():
+        externals = {call: used[call] for call in calls}
+        made[name] = tools.kernel(_kernel(name, source, signature, "f8", **externals)).external
+    return made
 
 
 def _ownership(tools: Toolchain) -> dict[str, External]:
     own = tools.kernel(_kernel("own", OWN_SOURCE, _ONE, "f8"))
-    nothing, wait = Signature("", ("i8", "i8")), {"wait_until_left": wait_until_left(tools)}
-    finish = tools.kernel(_kernel("finish", FINISH_SOURCE, nothing, "f8", **wait))
-    return {"own": own.external, "finish": finish.external}
+    used = {"wait_until_left": wait_until_left(tools), "rouse": _rouse(tools).external}
+    nothing = Signature("", ("i8", "i8"))
+    start = tools.kernel(_kernel("open", OPEN_SOURCE, _ONE, "f8"))
+    close = tools.kernel(_kernel("close", CLOSE_SOURCE, nothing, "f8", **used))
+    return {"own": own.external, "open": start.external, "close": close.external}
+
+
+def _rouse(tools: Toolchain) -> NativeFunction:
+    return tools.kernel(_kernel("rouse", ROUSE_SOURCE, _ONE, "f8"))
 
 
 class Helpers:
@@ -277,48 +349,49 @@ class Helpers:
         self.table = words(Crew.WORDS)
         self.address = int(self.table.ctypes.data)
         self._count = count
-        self._dismiss()
+        self._starting = threading.Lock()
+        self._forget()
+        atexit.register(self._dismiss)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._dismiss)
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """Nobody is there, and nobody owns the crew."""
+        self.table[[Crew.OWNER, Crew.STATE, Crew.OWNER_SLEEPS, Crew.SLEEPERS]] = 0
+        self.table[Crew.WAKE_AFTER] = WAKE_AFTER
+        self._starting = threading.Lock()
+        self._rouse: Callable[[int], int] | None = None
 
     def _dismiss(self) -> None:
-        """Nobody is there, and nobody owns the crew."""
-        self.table[[Crew.OWNER, Crew.STATE, Crew.OWNER_SLEEPS]] = 0
-        self._starting = threading.Lock()
-        self._started = False
-        self._awake = [False] * self._count
-        self._alarms = [threading.Lock() for _ in range(self._count)]
+        """Let the helpers go, while there still is what they look at."""
+        self.table[Crew.DISMISSED] = 1
+        if self._rouse is not None:
+            self._rouse(self.address)
 
     def wake(self) -> None:
         """Call those helpers that are asleep, and do not wait for them."""
-        if not self._started:
-            self._start()
-        for awake, alarm in zip(self._awake, self._alarms, strict=True):
-            if not awake and alarm.locked():
-                with suppress(RuntimeError):  # another caller was faster
-                    alarm.release()
+        if self._rouse is None:
+            self.start()
+        elif self.table[Crew.SLEEPERS] > 0:
+            self._rouse(self.address)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Make the helpers, if there are none: they are awake for a while."""
         with self._starting:
-            if self._started:
+            if self._rouse is not None:
                 return
             source = _kernel("help", HELP_SOURCE, _TWO, "f8", leave=leave(toolchain()))
             function = toolchain().kernel(source).bind()
-            for number, alarm in enumerate(self._alarms):
-                alarm.acquire()
+            for number in range(self._count):
                 name = f"staticflow-helper-{number}"
-                serve = partial(self._serve, number, function)
-                threading.Thread(target=serve, name=name, daemon=True).start()
-            self._started = True
+                threading.Thread(
+                    target=self._serve, args=(function,), name=name, daemon=True
+                ).start()
+            self._rouse = _rouse(toolchain()).bind()
 
-    def _serve(self, number: int, function: Callable[[int, int], int]) -> None:
+    def _serve(self, function: Callable[[int, int], int]) -> None:
         work = np.zeros(GEMM_WORK_BYTES + 64, np.uint8)
-        start = work.ctypes.data + -work.ctypes.data % 64
-        while True:
-            self._awake[number] = False
-            self._alarms[number].acquire()
-            self._awake[number] = True
-            function(self.address, start)
+        function(self.address, work.ctypes.data + -work.ctypes.data % 64)
 
 
 @functools.cache
