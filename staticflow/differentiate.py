@@ -72,9 +72,11 @@ def jacobian(y: Node, wrt: Any) -> Any:
 def hessian(y: Node, wrt: Any) -> Any:
     """The second derivatives of a scalar: wrt.shape + wrt.shape; a list of lists for a list."""
     first = grad(y, wrt)
-    if isinstance(wrt, list | tuple):
-        return [jacobian(row, wrt) for row in first]
-    return jacobian(first, wrt)
+    nodes = _wrt("hessian", y, wrt)
+    rows = first if isinstance(wrt, list | tuple) else [first]
+    # backwards where sizes are equal: the rows need no turning, and the first pass is shared
+    blocks = [_like(wrt, [_jacobian(row, x, tie="reverse") for x in nodes]) for row in rows]
+    return _like(wrt, blocks)
 
 
 def hvp(y: Node, wrt: Any, vector: Any) -> Any:
@@ -179,13 +181,15 @@ def _by_transposition(node: Node, moved: Sequence[Any]) -> Any:
     return tuple(forward) if several else forward[0]
 
 
-def _jacobian(y: Node, x: Node) -> Node:
+def _jacobian(y: Node, x: Node, tie: str = "forward") -> Node:
     """One pass for each element of the smaller side: written out if few, else as a scan.
 
+    With sides of one size forwards, where products read weights as they lie, unless `tie` says not.
     The scan has no carries, so that the compiler makes it one pass over all elements at once.
     """
     rows, columns = product(y.shape), product(x.shape)
-    forward = isinstance(columns, int) and (not isinstance(rows, int) or columns <= rows)
+    forward = isinstance(columns, int) and (not isinstance(rows, int) or columns < rows)
+    forward = forward or (isinstance(columns, int) and columns == rows and tie == "forward")
     size, side = (columns, x) if forward else (rows, y)
     shape = (*y.shape, *x.shape)
     if size == 0:
