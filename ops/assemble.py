@@ -177,9 +177,7 @@ def _dilate(g: Node, axis: int, step: int) -> Node:
     return slice_axis(merged, axis, 0, size * step - (step - 1))
 
 
-def pad_edges(
-    x: Node, before: tuple[AnyDim, ...], after: tuple[AnyDim, ...], value: float
-) -> Node:
+def pad_edges(x: Node, before: tuple[AnyDim, ...], after: tuple[AnyDim, ...], value: float) -> Node:
     """x with elements of `value` around it; x itself where there are none to add."""
     if all(n == 0 for n in before + after):
         return x
@@ -187,9 +185,13 @@ def pad_edges(
 
 
 @public(Kind.ASSEMBLE)
-def concatenate(arrays: Sequence[Any], axis: int = 0) -> Node:
-    """The arrays one after the other along an axis; their other sizes are equal."""
+def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Node:
+    """The arrays one after the other along an axis, their other sizes being equal; all elements in
+    order if axis is None.
+    """
     parts = as_nodes(list(arrays))
+    if axis is None:
+        parts, axis = [reshape(x, (-1,)) for x in parts], 0
     if not parts:
         fail(ShapeError, "concatenate: there is nothing to concatenate")
     axis = normalise_axis(axis, parts[0].ndim, "concatenate")

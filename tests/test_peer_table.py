@@ -39,8 +39,7 @@ OURS, THEIRS = our_library(), their_library()
 Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]  # of a library and of arrays
 # JAX's names of options that NumPy calls otherwise
-RENAMED = {"clip": {"low": "min", "high": "max"}, "split": {"sections": "indices_or_sections"}}
-RENAMED |= {f"{letter}split": RENAMED["split"] for letter in "hvd"}
+RENAMED = {"clip": {"low": "min", "high": "max"}}
 
 
 def drawn(span: Span, rng: np.random.Generator) -> Array:
