@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.dims import AnyDim
-from staticflow.errors import ShapeError, fail
+from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Node, apply, const
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
 from staticflow.ops.cast import cast
@@ -222,8 +222,10 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Node:
 
 
 @public(Kind.ASSEMBLE)
-def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Node:
-    """x with constant elements around it: (before, after) for each axis, or for all, or one int."""
+def pad(x: Any, pad_width: Any, constant_values: float = 0.0, *, mode: str = "constant") -> Node:
+    """x with elements around it: (before, after) for each axis, or for all, or one int. They are
+    constant, or by `mode` those of the "edge", or x goes on by "reflect", "symmetric" or "wrap".
+    """
     node = node_of(x)
     entries = pad_width if isinstance(pad_width, tuple | list) else (pad_width, pad_width)
     if len(entries) == 2 and not isinstance(entries[0], tuple | list):
@@ -238,5 +240,22 @@ def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Node:
             "pad: needs a non-negative (before, after) for each axis",
             got=f"{pad_width} for {node.type}",
         )
+    if mode != "constant":
+        return _pad_with_own(node, pairs, mode)
     before, after = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
     return pad_edges(node, before, after, float(constant_values))
+
+
+def _pad_with_own(x: Node, pairs: Sequence[Any], mode: str) -> Node:
+    """Each axis taken at NumPy's padding of its indices."""
+    modes: Any = ("edge", "reflect", "symmetric", "wrap")
+    if mode not in modes:
+        fail(GraphError, f"pad: there is no mode {mode!r}", do=f"choose from {', '.join(modes)}")
+    for axis, (size, width) in enumerate(zip(x.shape, pairs, strict=True)):
+        if all(n == 0 for n in width):
+            continue
+        if not isinstance(size, int) or size == 0 or not all(isinstance(n, int) for n in width):
+            fail(ShapeError, f"pad: mode {mode!r} needs integer sizes above 0", str(x.type))
+        index = np.pad(np.arange(size), tuple(width), mode=mode)  # type: ignore[call-overload]
+        x = x[(*(slice(None),) * axis, index)]
+    return x

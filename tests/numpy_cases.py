@@ -75,6 +75,13 @@ JOINS = (
       for op, at, parts in (("split", [2, 9], 3), ("split", [-2], 2), ("split", [2, 1], 3),
                             ("array_split", 2, 2), ("array_split", 5, 5), ("array_split", [1], 2))
       for k in range(parts)),
+    *(named("pad", A, pad_width=((1, 2), (0, 3)), mode=mode, label=mode)
+      for mode in ("edge", "reflect", "symmetric", "wrap", "constant")),
+    named("clip", A, a_min=-0.5, a_max=0.7, label="a_min"),
+    named("clip", A, min=-0.5, max=0.7, label="min"), named("clip", A, max=0.7, label="max"),
+    *(Case("linspace", lambda n=n: ops.linspace(2.0, -3.0, n, "float64", endpoint=False),
+           lambda n=n: np.linspace(2.0, -3.0, n, endpoint=False), label=f"open {n}")
+      for n in (0, 1, 7)),
     named("roll", C, shift=(1, -2), axis=(0, 2), label="axes"),
     named("roll", C, shift=1, axis=(0, 0), label="one axis twice"),
     named("repeat", A, repeats=[2, 0, 1], axis=0, label="each"),
