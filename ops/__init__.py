@@ -42,9 +42,9 @@ from staticflow.ops.losses import (
     huber, mae, mse, sigmoid_binary_cross_entropy, softmax_cross_entropy,
 )
 from staticflow.ops.normalise import dropout, layer_norm
-from staticflow.ops.random import bernoulli, normal, uniform
+from staticflow.ops.random import bernoulli, categorical, normal, uniform
 from staticflow.ops.rearrange import (
-    dsplit, flip, fliplr, flipud, hsplit, repeat, roll, rot90, split, tile, vsplit,
+    array_split, dsplit, flip, fliplr, flipud, hsplit, repeat, roll, rot90, split, tile, vsplit,
 )
 from staticflow.ops.reductions import all, any, max, min, prod, sum
 from staticflow.ops.shape import (
@@ -62,8 +62,9 @@ from staticflow.ops.nan_reductions import nanmax, nanmean, nanmin, nanprod, nans
 from staticflow.ops.scatter import scatter_add
 from staticflow.ops.ordering import argsort, searchsorted, sort, top_k
 from staticflow.ops.differences import (
-    average, count_nonzero, cross, diff, median, ptp, trapezoid,
+    average, count_nonzero, cross, diff, ptp, trapezoid,
 )
+from staticflow.ops.quantiles import median, nanmedian, percentile, quantile
 from staticflow.ops.joining import (
     append, atleast_1d, atleast_2d, atleast_3d, column_stack, dstack, hstack, vstack,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "argmin",
     "argsort",
     "around",
+    "array_split",
     "astype",
     "atleast_1d",
     "atleast_2d",
@@ -120,6 +122,7 @@ __all__ = [
     "bitwise_xor",
     "broadcast_to",
     "by_mode",
+    "categorical",
     "cbrt",
     "ceil",
     "cholesky",
@@ -230,6 +233,7 @@ __all__ = [
     "nan_to_num",
     "nanmax",
     "nanmean",
+    "nanmedian",
     "nanmin",
     "nanprod",
     "nanstd",
@@ -244,6 +248,7 @@ __all__ = [
     "ones_like",
     "outer",
     "pad",
+    "percentile",
     "pinv",
     "positive",
     "pow",
@@ -251,6 +256,7 @@ __all__ = [
     "prod",
     "ptp",
     "qr",
+    "quantile",
     "rad2deg",
     "radians",
     "random",

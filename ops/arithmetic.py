@@ -13,7 +13,7 @@ import numpy as np
 
 from staticflow.graph import Const, Node
 from staticflow.op import Kind, MapRow
-from staticflow.ops.coerce import is_scalar_const, operands
+from staticflow.ops.coerce import as_nodes, is_scalar_const, operands
 from staticflow.ops.compare import equal, greater, where
 from staticflow.ops.elementwise import exp, floor, log, reciprocal, sqrt, square, upwards
 from staticflow.ops.public import declare_row, mapped, public
@@ -182,7 +182,8 @@ def _share(g: Node, x: Node, y: Node) -> Node:
 
 
 @public()
-def clip(x: Any, low: Any = None, high: Any = None) -> Node:
-    """min(max(x, low), high); a bound that is None does not bind."""
-    node = x if low is None else maximum(x, low)
+def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Node:
+    """min(max(x, a_min), a_max), the bounds also as min= and max=; None does not bind."""
+    low, high = a_min if min is None else min, a_max if max is None else max
+    node = as_nodes([x])[0] if low is None else maximum(x, low)
     return node if high is None else minimum(node, high)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.dims import AnyDim
-from staticflow.errors import ShapeError, fail
+from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Node, apply, const
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
 from staticflow.ops.cast import cast
@@ -177,9 +177,7 @@ def _dilate(g: Node, axis: int, step: int) -> Node:
     return slice_axis(merged, axis, 0, size * step - (step - 1))
 
 
-def pad_edges(
-    x: Node, before: tuple[AnyDim, ...], after: tuple[AnyDim, ...], value: float
-) -> Node:
+def pad_edges(x: Node, before: tuple[AnyDim, ...], after: tuple[AnyDim, ...], value: float) -> Node:
     """x with elements of `value` around it; x itself where there are none to add."""
     if all(n == 0 for n in before + after):
         return x
@@ -187,9 +185,13 @@ def pad_edges(
 
 
 @public(Kind.ASSEMBLE)
-def concatenate(arrays: Sequence[Any], axis: int = 0) -> Node:
-    """The arrays one after the other along an axis; their other sizes are equal."""
+def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Node:
+    """The arrays one after the other along an axis, their other sizes being equal; all elements in
+    order if axis is None.
+    """
     parts = as_nodes(list(arrays))
+    if axis is None:
+        parts, axis = [reshape(x, (-1,)) for x in parts], 0
     if not parts:
         fail(ShapeError, "concatenate: there is nothing to concatenate")
     axis = normalise_axis(axis, parts[0].ndim, "concatenate")
@@ -220,8 +222,10 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Node:
 
 
 @public(Kind.ASSEMBLE)
-def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Node:
-    """x with constant elements around it: (before, after) for each axis, or for all, or one int."""
+def pad(x: Any, pad_width: Any, constant_values: float = 0.0, *, mode: str = "constant") -> Node:
+    """x with elements around it: (before, after) for each axis, or for all, or one int. They are
+    constant, or by `mode` those of the "edge", or x goes on by "reflect", "symmetric" or "wrap".
+    """
     node = node_of(x)
     entries = pad_width if isinstance(pad_width, tuple | list) else (pad_width, pad_width)
     if len(entries) == 2 and not isinstance(entries[0], tuple | list):
@@ -236,5 +240,22 @@ def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Node:
             "pad: needs a non-negative (before, after) for each axis",
             got=f"{pad_width} for {node.type}",
         )
+    if mode != "constant":
+        return _pad_with_own(node, pairs, mode)
     before, after = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
     return pad_edges(node, before, after, float(constant_values))
+
+
+def _pad_with_own(x: Node, pairs: Sequence[Any], mode: str) -> Node:
+    """Each axis taken at NumPy's padding of its indices."""
+    modes: Any = ("edge", "reflect", "symmetric", "wrap")
+    if mode not in modes:
+        fail(GraphError, f"pad: there is no mode {mode!r}", do=f"choose from {', '.join(modes)}")
+    for axis, (size, width) in enumerate(zip(x.shape, pairs, strict=True)):
+        if all(n == 0 for n in width):
+            continue
+        if not isinstance(size, int) or size == 0 or not all(isinstance(n, int) for n in width):
+            fail(ShapeError, f"pad: mode {mode!r} needs integer sizes above 0", str(x.type))
+        index = np.pad(np.arange(size), tuple(width), mode=mode)  # type: ignore[call-overload]
+        x = x[(*(slice(None),) * axis, index)]
+    return x

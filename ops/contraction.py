@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from staticflow.dims import product
-from staticflow.errors import DTypeError, ShapeError, fail
+from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
 from staticflow.ops.arithmetic import multiply
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, stretch
+from staticflow.ops.compare import logical_and
 from staticflow.ops.public import public
+from staticflow.ops.reductions import any, sum
 from staticflow.ops.shape import expand_dims, ravel, reshape, swapaxes, transpose
 from staticflow.ops.views import Expand, Squeeze
 from staticflow.types import TensorType, broadcast_shapes, normalise_axis, promote
@@ -61,7 +63,7 @@ def matmul(a: Any, b: Any) -> Node:
 
     A vector counts as a row on the left and as a column on the right; leading axes broadcast.
     """
-    a, b = _factors("matmul", a, b)
+    a, b = _factors(a, b)
     if not a.ndim or not b.ndim:
         fail(ShapeError, "matmul: a scalar is no matrix", f"{a.type} @ {b.type}", "multiply with *")
     _check_inner(a, b)
@@ -72,23 +74,29 @@ def matmul(a: Any, b: Any) -> Node:
     if b.ndim == 2:
         return _rows_times_matrix(a, b)
     batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]], "matmul")
-    return apply(Dot(), stretch(a, (*batch, *a.shape[-2:])), stretch(b, (*batch, *b.shape[-2:])))
+    return _product(stretch(a, (*batch, *a.shape[-2:])), stretch(b, (*batch, *b.shape[-2:])))
 
 
 def _rows_times_matrix(a: Node, b: Node) -> Node:
     """All leading axes of `a` are rows of one product."""
     if a.ndim == 2:
-        return apply(Dot(), a, b)
+        return _product(a, b)
     rows = reshape(a, (product(a.shape[:-1]), a.shape[-1]))
-    return reshape(apply(Dot(), rows, b), (*a.shape[:-1], b.shape[1]))
+    return reshape(_product(rows, b), (*a.shape[:-1], b.shape[1]))
 
 
-def _factors(what: str, a: Any, b: Any) -> tuple[Node, Node]:
+def _product(a: Node, b: Node) -> Node:
+    """(*batch, m, k) @ (*batch, k, n); of integers and booleans a sum, as kernels are of floats."""
+    if a.type.is_float:
+        return apply(Dot(), a, b)
+    pairs = logical_and if a.dtype == "bool" else multiply
+    terms = pairs(expand_dims(a, -1), expand_dims(b, -3))
+    return any(terms, -2) if a.dtype == "bool" else cast(sum(terms, -2), a.dtype)
+
+
+def _factors(a: Any, b: Any) -> tuple[Node, Node]:
     x, y = as_nodes([a, b])
     dtype = promote([x.dtype, y.dtype])
-    if dtype == "bool":
-        fail(DTypeError, f"{what}: takes numbers, not booleans", f"{x.type} and {y.type}",
-             "use .astype('float32')")  # fmt: skip
     return cast(x, dtype), cast(y, dtype)
 
 
@@ -102,7 +110,8 @@ def _check_inner(a: Node, b: Node) -> None:
         ShapeError,
         f"matmul: inner sizes {a.shape[-1]} and {inner} differ",
         got=f"{a.type} @ {b.type}",
-        do="transpose the second operand with .T" if turned
+        do="transpose the second operand with .T"
+        if turned
         else "make the last axis of the first operand equal to the last but one of the second",
     )
 
@@ -112,7 +121,7 @@ def dot(a: Any, b: Any) -> Node:
     """NumPy's dot: the product with a scalar, the inner product of vectors, else the sum over the
     last axis of `a` and the last but one of `b`.
     """
-    a, b = _factors("dot", a, b)
+    a, b = _factors(a, b)
     if not a.ndim or not b.ndim:
         return multiply(a, b)
     return matmul(a, b) if b.ndim < 3 else tensordot(a, b, ((-1,), (-2,)))
@@ -121,7 +130,7 @@ def dot(a: Any, b: Any) -> Node:
 @public(Kind.CONTRACT)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Node:
     """The sum over pairs of axes: `axes` is two tuples, or a number of last and first axes."""
-    a, b = _factors("tensordot", a, b)
+    a, b = _factors(a, b)
     left, right = _summed_axes(a, b, axes)
     if [a.shape[k] for k in left] != [b.shape[k] for k in right]:
         fail(ShapeError, "tensordot: summed sizes differ", f"{a.type} and {b.type}, axes {axes}",
@@ -134,7 +143,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Node:
     second = reshape(
         transpose(b, [*right, *columns]), (inner, product(b.shape[k] for k in columns))
     )
-    return reshape(apply(Dot(), first, second), shape)
+    return reshape(_product(first, second), shape)
 
 
 def _summed_axes(a: Node, b: Node, axes: Any) -> tuple[list[int], list[int]]:
@@ -148,19 +157,19 @@ def _summed_axes(a: Node, b: Node, axes: Any) -> tuple[list[int], list[int]]:
 @public(Kind.CONTRACT)
 def inner(a: Any, b: Any) -> Node:
     """The sum over the last axes: (..., k), (..., k) -> both leading shapes."""
-    a, b = _factors("inner", a, b)
+    a, b = _factors(a, b)
     return multiply(a, b) if not a.ndim or not b.ndim else tensordot(a, b, ((-1,), (-1,)))
 
 
 @public(Kind.CONTRACT)
 def vdot(a: Any, b: Any) -> Node:
     """The inner product of all elements."""
-    a, b = _factors("vdot", a, b)
+    a, b = _factors(a, b)
     return matmul(ravel(a), ravel(b))
 
 
 @public()
 def outer(a: Any, b: Any) -> Node:
     """All products of an element of `a` with one of `b`: (m,), (n,) -> (m, n)."""
-    a, b = _factors("outer", a, b)
+    a, b = _factors(a, b)
     return multiply(expand_dims(ravel(a), 1), expand_dims(ravel(b), 0))

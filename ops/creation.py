@@ -88,13 +88,17 @@ def _shifted(index: Node, first: AnyDim) -> Node:
 
 
 @public(Kind.MAP)
-def linspace(start: float, stop: float, num: int = 50, dtype: Any = "float32") -> Node:
-    """`num` evenly spaced numbers from start to stop, both included."""
-    if num < 1:
-        fail(ShapeError, "linspace: needs at least one number", str(num))
-    step = (stop - start) / (num - 1) if num > 1 else 0.0
+def linspace(
+    start: float, stop: float, num: int = 50, dtype: Any = "float32", *, endpoint: bool = True
+) -> Node:
+    """`num` evenly spaced numbers from start to stop, which is left out without `endpoint`."""
+    if num < 0:
+        fail(ShapeError, "linspace: a number of elements cannot be negative", str(num))
+    gaps = num - 1 if endpoint else num
+    step = (stop - start) / gaps if gaps > 0 else 0.0
     index = iota(num, "float64")
-    return cast(where(equal(index, num - 1.0) & (num > 1), stop, index * step + start), dtype)
+    last = equal(index, float(gaps)) & (gaps > 0)
+    return cast(where(last, stop, index * step + start), dtype)
 
 
 @public(Kind.MAP)

@@ -6,31 +6,44 @@ from typing import Any
 
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node
-from staticflow.ops.assemble import stack
-from staticflow.ops.coerce import as_nodes, broadcast, floating
+from staticflow.ops.assemble import concatenate, stack
+from staticflow.ops.coerce import as_nodes, broadcast, broadcast_to_shape, floating
 from staticflow.ops.compare import not_equal
-from staticflow.ops.ordering import sort
 from staticflow.ops.public import public
 from staticflow.ops.reductions import max as largest
 from staticflow.ops.reductions import min as smallest
 from staticflow.ops.reductions import sum as total
-from staticflow.ops.shape import expand_dims, moveaxis, node_of, ravel
+from staticflow.ops.shape import expand_dims, moveaxis, node_of, transpose
 from staticflow.ops.slices import slice_axis
 from staticflow.ops.statistics import mean
-from staticflow.types import normalise_axis
+from staticflow.types import Shape, normalise_axis
 
 
 @public()
-def diff(x: Any, n: int = 1, axis: int = -1) -> Node:
-    """The differences of neighbours along an axis, taken n times: x[1:] - x[:-1]."""
+def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Node:
+    """The differences of neighbours along an axis, taken n times: x[1:] - x[:-1]; of booleans,
+    whether they differ. What is given to prepend and append counts as part of x.
+    """
     node = node_of(x)
     axis = normalise_axis(axis, node.ndim, "diff")
+    if prepend is not None or append is not None:
+        edge = (*node.shape[:axis], 1, *node.shape[axis + 1 :])
+        parts = [node if part is node else _edge(part, edge) for part in (prepend, node, append)
+                 if part is not None]  # fmt: skip
+        node = concatenate(parts, axis)
     for _ in range(n):
         size = node.shape[axis]
         if size == 0:
             return node
-        node = slice_axis(node, axis, 1, size) - slice_axis(node, axis, 0, size - 1)
+        after, before = slice_axis(node, axis, 1, size), slice_axis(node, axis, 0, size - 1)
+        node = not_equal(after, before) if node.dtype == "bool" else after - before
     return node
+
+
+def _edge(value: Any, shape: Shape) -> Node:
+    """What stands before or behind an array; a number is one element for each row."""
+    part = node_of(value)
+    return broadcast_to_shape(part, shape, "diff") if part.ndim == 0 else part
 
 
 @public()
@@ -40,22 +53,28 @@ def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
 
 
 @public()
-def average(x: Any, axis: int | None = None, weights: Any = None) -> Node:
-    """The mean along an axis, with `weights` of x's shape, or of its size along the axis."""
+def average(x: Any, axis: Any = None, weights: Any = None, keepdims: bool = False) -> Node:
+    """The mean along axes, with `weights` of x's shape, or of its sizes along the axes."""
     node = floating("average", x)
     if weights is None:
-        return mean(node, axis)
+        return mean(node, axis, keepdims)
     weight = node_of(weights)
-    if weight.ndim == 1 and node.ndim > 1 and axis is not None:
-        places = [k for k in range(node.ndim) if k != normalise_axis(axis, node.ndim, "average")]
-        weight = expand_dims(weight, tuple(places))
+    if weight.ndim < node.ndim and axis is not None:
+        entries = axis if isinstance(axis, tuple | list) else (axis,)
+        axes = [normalise_axis(k, node.ndim, "average") for k in entries]
+        if weight.ndim == len(axes):
+            weight = transpose(weight, sorted(range(len(axes)), key=axes.__getitem__))
+            weight = expand_dims(weight, tuple(k for k in range(node.ndim) if k not in axes))
     node, weight = broadcast("average", as_nodes([node, weight]))
-    return total(node * weight, axis) / total(weight, axis)
+    return total(node * weight, axis, keepdims) / total(weight, axis, keepdims)
 
 
 @public()
-def cross(a: Any, b: Any) -> Node:
-    """The vector product of vectors of three numbers, along the last axis."""
+def cross(a: Any, b: Any, axis: int = -1) -> Node:
+    """The vector product of vectors of three numbers, along an axis."""
+    if axis != -1:
+        a, b = (moveaxis(x, axis, -1) for x in (a, b))
+        return moveaxis(cross(a, b), -1, axis)
     a, b = broadcast("cross", as_nodes([a, b]))
     if not a.ndim or a.shape[-1] != 3:
         fail(ShapeError, "cross: the last axis has three numbers", got=str(a.type))
@@ -76,21 +95,6 @@ def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Node:
     points = node_of(x)
     steps = diff(moveaxis(points, axis, -1) if points.ndim > 1 else points)
     return total(means * steps, -1)
-
-
-@public()
-def median(x: Any, axis: int | None = None, keepdims: bool = False) -> Node:
-    """The middle element in order along an axis of known size, or the mean of the two middle."""
-    node = floating("median", x)
-    if axis is None:
-        middle = median(ravel(node), 0)
-        return expand_dims(middle, tuple(range(node.ndim))) if keepdims else middle
-    axis = normalise_axis(axis, node.ndim, "median")
-    size = node.shape[axis]
-    if not isinstance(size, int) or size == 0:
-        fail(ShapeError, "median: the size of the axis must be known, and not 0", str(node.type))
-    ordered = sort(node, axis)
-    return mean(slice_axis(ordered, axis, (size - 1) // 2, size // 2 + 1), axis, keepdims)
 
 
 @public()

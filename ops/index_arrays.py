@@ -9,11 +9,12 @@ import numpy as np
 
 from staticflow.dims import product
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Node, apply
+from staticflow.graph import Const, Node, apply
+from staticflow.ops.arithmetic import clip
 from staticflow.ops.coerce import broadcast, integral
 from staticflow.ops.compare import less, where
 from staticflow.ops.counting import SizeOf
-from staticflow.ops.indexing import take
+from staticflow.ops.indexing import check_known, take
 from staticflow.ops.shape import reshape, transpose
 
 
@@ -27,7 +28,9 @@ def without_masks(index: tuple[Any, ...], x: Node) -> tuple[Any, ...]:
     entries: list[Any] = []
     axis = 0
     for place, entry in enumerate(index):
-        value = np.asarray(entry) if is_index_array(entry) and not isinstance(entry, Node) else None
+        value = None
+        if is_index_array(entry) and not isinstance(entry, Node):
+            value = np.asarray(entry) if np.size(entry) else np.asarray(entry, np.int64)
         if isinstance(entry, Node) and entry.dtype == "bool":
             fail(
                 GraphError,
@@ -69,7 +72,10 @@ def gather_at(x: Node, indices: Mapping[int, Any], first: bool) -> Node:
     Their common axes come first, or in the place of the axes that they are for.
     """
     axes = sorted(indices)
-    nodes = broadcast("indexing", [integral("indexing: the index", indices[axis]) for axis in axes])
+    given = [integral("indexing: the index", indices[axis]) for axis in axes]
+    for axis, index in zip(axes, given, strict=True):
+        check_known("indexing", index, x, axis)
+    nodes = broadcast("indexing", given)
     place = 0 if first else axes[0]
     rest = [k for k in range(x.ndim) if k not in axes]
     x = transpose(x, [*rest[:place], *axes, *rest[place:]])
@@ -79,6 +85,8 @@ def gather_at(x: Node, indices: Mapping[int, Any], first: bool) -> Node:
     for k, index in enumerate(nodes):
         size = apply(SizeOf(x.shape[place + k], index.dtype))
         inside = where(less(index, 0), index + size, index)
+        if not isinstance(index.op, Const):  # beyond one axis is not in the next row
+            inside = clip(inside, 0, size - 1)
         flat = inside if flat is None else flat * size + inside
     end = place + len(axes)
     merged = (*x.shape[:place], product(x.shape[place:end]), *x.shape[end:])

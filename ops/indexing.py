@@ -19,7 +19,7 @@ import numpy as np
 
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, apply
+from staticflow.graph import Const, Node, apply
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
 from staticflow.ops.alias import bounded
 from staticflow.ops.cast import cast
@@ -229,11 +229,23 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Node:
         return take(reshape(node, (-1,)), indices, 0)
     axis = normalise_axis(axis, node.ndim, "take")
     index = integral("take: the indices", indices)
-    if node.shape[axis] == 0:
+    check_known("take", index, node, axis)
+    if node.shape[axis] == 0 and 0 not in index.shape:
         fail(ShapeError, f"take: axis {axis} has no element to take", str(node.type))
     rows = apply(Take(0), moveaxis(node, axis, 0), index)
     rest = [index.ndim + k for k in range(node.ndim - 1)]
     return transpose(rows, [*rest[:axis], *range(index.ndim), *rest[axis:]])
+
+
+def check_known(what: str, index: Node, x: Node, axis: int) -> None:
+    """Refuse indices that are known at declaration and beyond their axis."""
+    size = x.shape[axis]
+    if not isinstance(index.op, Const) or not isinstance(size, int):
+        return
+    value = np.asarray(index.op.value)
+    beyond = value[(value < -size) | (value >= size)]
+    if beyond.size:
+        fail(ShapeError, f"{what}: {beyond.flat[0]} is out of range for axis {axis}", str(x.type))
 
 
 @public(Kind.GATHER)
@@ -248,9 +260,13 @@ def embedding(table: Any, indices: Any) -> Node:
 
 
 @public(Kind.GATHER)
-def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Node:
-    """For each row along `axis`, the elements at that row's own indices."""
+def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Node:
+    """For each row along `axis`, the elements at that row's own indices; among all elements in
+    order if axis is None.
+    """
     x, index = node_of(x), integral("take_along_axis: the indices", indices)
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
     axis = normalise_axis(axis, x.ndim, "take_along_axis")
     if x.ndim != index.ndim:
         fail(
@@ -259,6 +275,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Node:
             got=f"{x.type} and {index.type}",
             do="insert axes with [..., None]",
         )
+    check_known("take_along_axis", index, x, axis)
     if x.shape[axis] == 0 and index.shape[axis] != 0:
         fail(ShapeError, f"take_along_axis: axis {axis} has no element to take", str(x.type))
     rows = stretch(index, (*x.shape[:axis], index.shape[axis], *x.shape[axis + 1 :]))

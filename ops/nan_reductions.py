@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticflow.errors import DTypeError, fail
 from staticflow.graph import Node
 from staticflow.ops.arithmetic import divide
 from staticflow.ops.cast import cast
@@ -21,13 +20,9 @@ from staticflow.ops.reductions import sum as total
 NAN, INFINITY = float("nan"), float("inf")
 
 
-def _without(what: str, x: Any, value: float) -> Node:
+def _without(x: Any, value: float) -> Node:
     """x with `value` in place of NaN."""
     node = as_nodes([x])[0]
-    if node.dtype == "bool":
-        fail(
-            DTypeError, f"{what}: takes numbers, not booleans", str(node), "use ops.any or ops.all"
-        )
     return where(isnan(node), value, node) if node.type.is_float else node
 
 
@@ -39,13 +34,13 @@ def _present(x: Node, axis: Any, keepdims: bool) -> Node:
 @public()
 def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     """The sum of the elements that are not NaN."""
-    return total(_without("nansum", x, 0.0), axis, keepdims)
+    return total(_without(x, 0.0), axis, keepdims)
 
 
 @public()
 def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     """The product of the elements that are not NaN."""
-    return product(_without("nanprod", x, 1.0), axis, keepdims)
+    return product(_without(x, 1.0), axis, keepdims)
 
 
 @public()
@@ -63,7 +58,7 @@ def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
 def _extreme(what: str, x: Any, axis: Any, keepdims: bool) -> Node:
     reduce, worst = (largest, -INFINITY) if what == "nanmax" else (smallest, INFINITY)
     node = as_nodes([x])[0]
-    result = reduce(_without(what, node, worst), axis, keepdims)
+    result = reduce(_without(node, worst), axis, keepdims)
     if not node.type.is_float:
         return result
     return where(every(isnan(node), axis, keepdims), NAN, result)

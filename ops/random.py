@@ -15,13 +15,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from staticflow.dims import AnyDim
-from staticflow.errors import GraphError, fail
+from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Hyper, Node, apply
 from staticflow.native.random_formulas import draw
 from staticflow.op import Array, Axes, Classes, Kind, OutType
+from staticflow.ops.alias import stop_gradient
+from staticflow.ops.coerce import floating, stretch
 from staticflow.ops.counting import IndexMap
+from staticflow.ops.elementwise import log
 from staticflow.ops.public import public
-from staticflow.types import FLOATS, Shape, TensorType, as_dtype, as_shape
+from staticflow.ops.shape import moveaxis
+from staticflow.ops.statistics import argmax
+from staticflow.types import FLOATS, Shape, TensorType, as_dtype, as_shape, normalise_axis
 
 
 @dataclass(frozen=True)
@@ -118,3 +123,25 @@ def normal(shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = "float3
 def bernoulli(shape: Any, p: float = 0.5) -> Node:
     """Booleans that are true with probability p."""
     return _draw("uniform", shape, "float32") < p
+
+
+@public(Kind.MAP)
+def categorical(logits: Any, axis: int = -1, shape: Any = None) -> Node:
+    """Classes, int64, with probabilities softmax(logits) along an axis.
+
+    One for each row of logits; with `shape`, which must end in the shape of the rows, as many more.
+    The largest of logits to which noise is added, -log(-log(u)), has that distribution.
+    """
+    node = floating("categorical", logits)
+    node = moveaxis(node, normalise_axis(axis, node.ndim, "categorical"), -1)
+    rows = node.shape[:-1] if shape is None else as_shape(shape)
+    lead = len(rows) - (node.ndim - 1)
+    if lead < 0 or rows[lead:] != node.shape[:-1]:
+        fail(
+            ShapeError,
+            "categorical: the shape must end in the shape of the rows of logits",
+            got=f"{rows} for {node.type} along axis {axis}",
+        )
+    wide = (*rows, node.shape[-1])
+    noise = -log(-log(_draw("uniform", wide, node.dtype)))
+    return argmax(stretch(stop_gradient(node), wide) + noise, -1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.errors import DTypeError, ShapeError, fail
+from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply
 from staticflow.op import Kind, Reduce, ReduceRow
 from staticflow.ops.cast import cast
@@ -119,13 +119,13 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
 @public(Kind.REDUCE, "max", MAX)
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     """The largest element along axes; NaN if any is."""
-    return _reduce(MAX, _number("max", x), axis, keepdims)
+    return _extreme(MAX, x, axis, keepdims)
 
 
 @public(Kind.REDUCE, "min", MIN)
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     """The smallest element along axes; NaN if any is."""
-    return _reduce(MIN, _number("min", x), axis, keepdims)
+    return _extreme(MIN, x, axis, keepdims)
 
 
 @public(Kind.REDUCE, "", ANY)
@@ -145,8 +145,8 @@ def _wide(x: Any) -> Node:
     return node if node.type.is_float else cast(node, "int64")
 
 
-def _number(what: str, x: Any) -> Node:
+def _extreme(row: ReduceRow, x: Any, axis: Any, keepdims: bool) -> Node:
     node = as_nodes([x])[0]
-    if node.dtype == "bool":
-        fail(DTypeError, f"{what}: takes numbers", str(node), "use ops.any or ops.all")
-    return node
+    if node.dtype != "bool":
+        return _reduce(row, node, axis, keepdims)
+    return cast(_reduce(row, cast(node, "int32"), axis, keepdims), "bool")

@@ -32,7 +32,7 @@ def transpose(x: Any, axes: Any = None) -> Node:
     node = node_of(x)
     perm = tuple(range(node.ndim))[::-1]
     if axes is not None:
-        perm = tuple(normalise_axis(int(axis), node.ndim, "transpose") for axis in axes)
+        perm = tuple(normalise_axis(axis, node.ndim, "transpose") for axis in axes)
     if sorted(perm) != list(range(node.ndim)):
         fail(
             ShapeError,
@@ -53,13 +53,26 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Node:
 
 
 @public(Kind.VIEW)
-def moveaxis(x: Any, source: int, destination: int) -> Node:
-    """x with axis `source` moved to position `destination`; the others keep their order."""
+def moveaxis(x: Any, source: Any, destination: Any) -> Node:
+    """x with axis `source` moved to position `destination`, or several; the others keep their
+    order.
+    """
     node = node_of(x)
-    moved, position = (normalise_axis(k, node.ndim, "moveaxis") for k in (source, destination))
-    perm = [axis for axis in range(node.ndim) if axis != moved]
-    perm.insert(position, moved)
+    moved, places = (_axis_list(node, axes) for axes in (source, destination))
+    if len(moved) != len(places):
+        fail(ShapeError, "moveaxis: needs a position for each axis", f"{source} to {destination}")
+    perm = [axis for axis in range(node.ndim) if axis not in moved]
+    for place, axis in sorted(zip(places, moved, strict=True)):
+        perm.insert(place, axis)
     return transpose(node, perm)
+
+
+def _axis_list(x: Node, axes: Any) -> list[int]:
+    entries = axes if isinstance(axes, tuple | list) else (axes,)
+    found = [normalise_axis(axis, x.ndim, "moveaxis") for axis in entries]
+    if len(set(found)) != len(found):
+        fail(ShapeError, "moveaxis: an axis is given twice", got=str(axes))
+    return found
 
 
 @public(Kind.VIEW)

@@ -47,8 +47,14 @@ def getitem(x: Node, index: Any) -> Node:
             x = _element(x, axis, int(entry))
             dropped.append(axis)
             position -= 1
-        else:
+        elif is_index_array(entry):
             gathers[position] = entry
+        else:
+            fail(
+                ShapeError,
+                "indexing: takes integers, slices, None, Ellipsis, and arrays of them",
+                got=repr(entry),
+            )
         axis, position = axis + 1, position + 1
     x = apply(Squeeze(tuple(dropped)), x) if dropped else x
     x = apply(Expand(tuple(inserted)), x) if inserted else x

@@ -10,6 +10,7 @@ from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.arithmetic import divide
+from staticflow.ops.cast import cast
 from staticflow.ops.coerce import floating, spread_along
 from staticflow.ops.compare import equal, isfinite, isnan, where
 from staticflow.ops.counting import count, iota_like
@@ -91,6 +92,7 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Node:
 
 def _first(what: str, x: Any, axis: int | None, keepdims: bool) -> Node:
     node = node_of(x)
+    node = cast(node, "int32") if node.dtype == "bool" else node
     if axis is None:
         first = _first(what, reshape(node, (-1,)), 0, False)
         return expand_dims(first, tuple(range(node.ndim))) if keepdims else first

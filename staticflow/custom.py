@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from staticflow.dims import AnyDim
-from staticflow.errors import DTypeError, GraphError, fail
+from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph import Node, apply, parts
 from staticflow.native.custom_call import Slot, provide
 from staticflow.op import Array, Axes, Classes, OutType
 from staticflow.ops.coerce import as_nodes
-from staticflow.ops.creation import zeros
+from staticflow.ops.creation import full, zeros
 from staticflow.ops.native_call import NativeCall
+from staticflow.ops.shape import node_of
 from staticflow.types import TensorType, as_dtype, as_shape
 
 Infer = Callable[..., Any]
@@ -80,7 +81,7 @@ class CustomCall(NativeCall):
             self._no_rule("vjp", "backwards")
         outputs = y if self.single else parts(y)
         if not _is_jitted(rule):
-            return _as_tuple(rule(g, outputs, *xs))
+            return self._checked(_as_tuple(rule(g, outputs, *xs)), xs)
         flat = (g, y) if self.single else (*g, *parts(y))
         return _call_rule(rule, xs, (*flat, *xs))
 
@@ -99,6 +100,28 @@ class CustomCall(NativeCall):
         else:
             moved = _as_tuple(rule(tuple(full), y if self.single else outputs, *xs))
         return moved[0] if self.single else tuple(moved)
+
+    def _checked(self, found: Sequence[Any], xs: Sequence[Node]) -> Sequence[Node | None]:
+        """Cotangents as the user's rule gives them, one of each input's type."""
+        if len(found) != len(xs):
+            fail(
+                GraphError,
+                f"custom op {self.name}: its vjp must return a cotangent for every input",
+                got=f"{len(found)} for {len(xs)} inputs",
+                do="return a tuple of them, with None for an input that has none",
+            )
+        nodes: list[Node | None] = []
+        for g, x in zip(found, xs, strict=True):
+            number = isinstance(g, int | float)
+            node = full(x.shape, g, x.dtype) if number else None if g is None else node_of(g)
+            nodes.append(node)
+            if node is not None and node.shape != x.shape:
+                fail(
+                    ShapeError,
+                    f"custom op {self.name}: a cotangent must have the shape of its input",
+                    got=f"{node.type} for {x.type}",
+                )
+        return nodes
 
     def _no_rule(self, rule: str, direction: str) -> None:
         fail(

@@ -21,13 +21,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 _PACKAGE = Path(__file__).resolve().parent
 # The packages `ops` and `models` lie beside `staticflow` in a checkout and below it when installed.
-_OWN_FOLDERS = tuple(
-    str((_PACKAGE / part).resolve()) + os.sep for part in (".", "ops", "models")
-)
+_OWN_FOLDERS = tuple(str((_PACKAGE / part).resolve()) + os.sep for part in (".", "ops", "models"))
 
 # The command line declares graphs as a user does: its lines are worth naming.
 _COMMANDS = str(_PACKAGE / "cli") + os.sep
@@ -81,9 +80,15 @@ def user_line() -> Where:
     if given is not None:
         return given
     frame = sys._getframe(1)
-    while frame.f_back is not None and _is_own(frame.f_code.co_filename):
+    while frame.f_back is not None and _is_own(_file_of(frame)):
         frame = frame.f_back
     return Where(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _file_of(frame: FrameType) -> str:
+    """The file of a frame's code; of what a dataclass generates, that of its module."""
+    name = frame.f_code.co_filename
+    return frame.f_globals.get("__file__") or name if name == "<string>" else name
 
 
 @cache

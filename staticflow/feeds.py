@@ -36,11 +36,17 @@ def input_nodes(outputs: Sequence[Node]) -> dict[str, Node]:
     return found
 
 
-def match_feeds(inputs: Mapping[str, Node], feeds: Mapping[Any, Any]) -> dict[str, Any]:
-    """Feeds by input name; keys may be names or nodes. Refuses unknown and missing ones."""
+def match_feeds(
+    inputs: Mapping[str, Node], feeds: Mapping[Any, Any], others: Mapping[str, Node] | None = None
+) -> dict[str, Any]:
+    """Feeds by input name; keys may be names or nodes. Refuses unknown and missing ones, and passes
+    over `others`: inputs that are known, but not needed.
+    """
     named: dict[str, Any] = {}
     for key, value in feeds.items():
         name = key.name if isinstance(key, Node) else key
+        if others and name not in inputs and name in others and key in (name, others[name]):
+            continue
         if name not in inputs or (isinstance(key, Node) and inputs[name] is not key):
             fail(
                 GraphError,

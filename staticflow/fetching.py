@@ -78,7 +78,7 @@ class Fetches:
             if known and runner.accepts((value,)):
                 return [value]
         inputs = dict(zip(names, runner.inputs, strict=True))
-        named = match_feeds(inputs, feeds)
+        named = match_feeds(inputs, feeds, self.session.inputs)
         arrays = {name: as_array(inputs[name], named[name]) for name in names}
         check_indices(runner.limits, arrays, bind_sizes(inputs, arrays))
         return list(arrays.values())

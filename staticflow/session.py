@@ -328,9 +328,11 @@ class Session:
         assert self.loss is not None or self._step_programs("") is not None
         inputs = self.training_inputs
         arrays, env = self.checked(inputs, match_feeds(inputs, feeds))
+        batch = row_dimension(inputs, batch_axis)
+        if batch and not env[batch]:
+            fail(GraphError, "the batch has no rows", f"{batch} = 0", "feed at least one row")
         if train:
             check_labels(self.labels, arrays)
-        batch = row_dimension(inputs, batch_axis)
         trainer = self.trainer(batch, env, threads=1)
         if self.optimizer is not None:
             self._lr[0] = self.optimizer.base_lr

@@ -15,6 +15,7 @@ from staticflow.native.toolchain import toolchain
 from staticflow.program import Program
 from staticflow.runner import Runner
 from staticflow.sharing import has_large_products
+from staticflow.simplify import resolve_mode
 from staticflow.structure import flatten, rebuild_like
 
 
@@ -25,7 +26,7 @@ class Function:
         self.inputs = tuple(inputs)
         self.outputs = outputs
         self._structured = _structurer(outputs)
-        nodes = flatten(outputs)
+        nodes = resolve_mode(flatten(outputs), training=False)
         if not nodes:
             fail(GraphError, "a function needs at least one output")
         self.names = _names(self.inputs)

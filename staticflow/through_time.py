@@ -121,6 +121,8 @@ def residuals(body: Sequence[Node], op: Scan) -> list[Node]:
         if node in seen:
             continue
         seen.add(node)
+        if isinstance(node.op, Part) and node.inputs[0] in forward:
+            forward.add(node)  # a derivative may be the first to read this output
         root, _ = through_views(node)
         if node in forward and root is node and not is_implicit(node) and node not in given:
             found[node] = None

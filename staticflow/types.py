@@ -91,6 +91,9 @@ def broadcast_shapes(shapes: Sequence[Shape], what: str) -> Shape:
 
 def normalise_axis(axis: int, rank: int, what: str) -> int:
     """Turn a possibly negative axis into 0..rank-1."""
+    if not hasattr(axis, "__index__"):
+        fail(ShapeError, f"{what}: an axis is an integer here", got=repr(axis))
+    axis = int(axis)
     if not -rank <= axis < rank:
         fail(ShapeError, f"{what}: axis {axis} is out of range for {rank} dimensions")
     return axis % rank
@@ -101,7 +104,7 @@ def normalise_axes(axis: object, rank: int, what: str) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(rank))
     entries = axis if isinstance(axis, tuple | list) else (axis,)
-    axes = tuple(sorted(normalise_axis(int(a), rank, what) for a in entries))
+    axes = tuple(sorted(normalise_axis(a, rank, what) for a in entries))
     if len(set(axes)) != len(axes):
         fail(ShapeError, f"{what}: an axis is given twice", got=str(axis))
     return axes

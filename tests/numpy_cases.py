@@ -70,6 +70,27 @@ JOINS = (
            lambda x, op=op, n=n: getattr(np, op)(x, n)[1],
            (x,), label=str(x.ndim))
       for op, x, n in (("vsplit", C, 2), ("hsplit", A, 2), ("hsplit", f(6), 3), ("dsplit", C, 4))),
+    *(Case(op, lambda x, op=op, at=at, k=k: getattr(ops, op)(x, at, axis=1)[k],
+           lambda x, op=op, at=at, k=k: getattr(np, op)(x, at, axis=1)[k], (C,), label=f"{at} {k}")
+      for op, at, parts in (("split", [2, 9], 3), ("split", [-2], 2), ("split", [2, 1], 3),
+                            ("array_split", 2, 2), ("array_split", 5, 5), ("array_split", [1], 2))
+      for k in range(parts)),
+    *(named("pad", A, pad_width=((1, 2), (0, 3)), mode=mode, label=mode)
+      for mode in ("edge", "reflect", "symmetric", "wrap", "constant")),
+    named("clip", A, a_min=-0.5, a_max=0.7, label="a_min"),
+    named("clip", A, min=-0.5, max=0.7, label="min"), named("clip", A, max=0.7, label="max"),
+    *(Case("linspace", lambda n=n: ops.linspace(2.0, -3.0, n, "float64", endpoint=False),
+           lambda n=n: np.linspace(2.0, -3.0, n, endpoint=False), label=f"open {n}")
+      for n in (0, 1, 7)),
+    named("roll", C, shift=(1, -2), axis=(0, 2), label="axes"),
+    named("roll", C, shift=1, axis=(0, 0), label="one axis twice"),
+    named("repeat", A, repeats=[2, 0, 1], axis=0, label="each"),
+    named("repeat", A, repeats=[2], axis=1, label="all"),
+    named("moveaxis", C, source=(0, 1), destination=(-1, 0), label="axes"),
+    Case("concatenate", lambda x, y: ops.concatenate([x, y], axis=None),
+         lambda x, y: np.concatenate([x, y], axis=None), (A, C), label="flat"),
+    Case("take_along_axis", lambda x, k: ops.take_along_axis(x, k, None),
+         lambda x, k: np.take_along_axis(x, k, None), (A, np.array([3, 11, 0])), label="flat"),
     *(named("rot90", A, k=k, label=str(k)) for k in range(-1, 5)),
     named("rot90", C, k=1, axes=(2, 0), label="axes"),
 )  # fmt: skip
@@ -86,10 +107,36 @@ DIFFERENCES = (
     named("cross", f(2, 3), f(2, 3, seed=1)), named("cross", f(2, 3), f(3), label="one"),
     named("trapezoid", A), named("trapezoid", C, dx=0.5, axis=1, label="axis"),
     Case("trapezoid", ops.trapezoid, np.trapezoid, (A, f(4)), label="points"),
+    named("diff", A > 0, axis=0, label="booleans"),
+    named("diff", A, prepend=0.0, append=2.0, label="ends"),
+    named("diff", A, axis=0, append=B[:2], label="more rows"),
+    named("average", A, axis=(1, 0), label="axes"),
+    named("average", A, axis=1, keepdims=True, label="kept"),
+    Case("average", lambda x, w: ops.average(x, (2, 0), w), lambda x, w: np.average(x, (2, 0), w),
+         (C, 3.0 + f(4, 2)), label="weights of axes"),
+    named("cross", f(3, 2), f(3, 2, seed=1), axis=0, label="axis"),
+    *(named(op, C, axis=axis, keepdims=True, label=f"axes {axis}")
+      for op in ("median", "nanmedian") for axis in (None, (0, 2), -1)),
+    *(named(op, np.where(A > 1, NAN, A), axis=axis, smooth=False, label=f"NaN {axis}")
+      for op in ("median", "nanmedian") for axis in (None, 0, 1)),
+    *(named("quantile", C, q=q, axis=(0, 2), label=str(q)) for q in (0.3, 1.0, [0.0, 0.55])),
+    named("percentile", A, q=np.array([[10, 20], [30, 99]]), label="matrix"),
+    named("quantile", np.where(A > 1, NAN, A), q=0.4, axis=0, smooth=False, label="NaN"),
     named("median", A), named("median", C, axis=1, keepdims=True, label="odd"),
     named("median", A, axis=1, label="even"),
     named("count_nonzero", np.array([[1.0, 0.0], [NAN, -2.0]])),
     named("count_nonzero", np.array([[True, False], [True, True]]), axis=1, label="axis"),
 )  # fmt: skip
 
-NUMPY_CASES = (*FUNCTIONS, *JOINS, *DIFFERENCES)
+WHOLE, TRUTH = np.arange(12).reshape(3, 4) - 5, A > 0
+NOT_FLOATS = (
+    *(named("matmul", x, y, label=f"{x.dtype} {x.shape} {y.shape}")
+      for x, y in ((WHOLE, WHOLE.T), (WHOLE, WHOLE[0]), (np.int32(WHOLE), np.int32(WHOLE.T)),
+                   (TRUTH, TRUTH.T), (np.stack([WHOLE, WHOLE]), WHOLE.T))),
+    named("tensordot", WHOLE, WHOLE, label="integers"),
+    named("inner", WHOLE, WHOLE, label="integers"),
+    *(named(op, TRUTH, axis=axis, label=f"booleans {axis}") for axis in (None, 0)
+      for op in ("max", "min", "argmax", "argmin")),
+)  # fmt: skip
+
+NUMPY_CASES = (*FUNCTIONS, *JOINS, *DIFFERENCES, *NOT_FLOATS)

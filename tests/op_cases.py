@@ -286,7 +286,7 @@ CREATION = (
 )  # fmt: skip
 
 # These have no value of their own to compare with NumPy's; tests of their own are in test_ops.
-SPECIAL = ("uniform", "normal", "bernoulli", "dropout", "by_mode", "stop_gradient")
+SPECIAL = ("uniform", "normal", "bernoulli", "categorical", "dropout", "by_mode", "stop_gradient")
 
 CASES: tuple[Case, ...] = (
     *VIEWS, *SLICES, *GATHERS, *ASSEMBLIES, *PRODUCTS, *STATISTICS, *REDUCTIONS, *ACTIVATIONS,

@@ -203,3 +203,18 @@ def test_another_process_finds_the_compiled_function(tmp_path: Path) -> None:
         lines.append(run.stdout.strip().rsplit(" ", 1))
     assert [values for values, _ in lines] == ["[2. 3. 4.]", "[2. 3. 4.]", "[3. 4. 5.]"]
     assert int(lines[0][1]) > 0 and lines[1][1] == "0" and int(lines[2][1]) > 0
+
+
+def test_a_rule_must_give_a_cotangent_of_each_inputs_type() -> None:
+    product = numba.njit(lambda a, b: a * b)
+    x = sf.input("x", (3,), "float64")
+
+    def slope(rule: Any) -> Any:
+        return sf.grad(sf.custom_op(product, vjp=rule)(x, 2.0 * x).sum(), x)
+
+    with pytest.raises(sf.GraphError, match="a cotangent for every input"):
+        slope(lambda g, y, a, b: (g * b,))
+    with pytest.raises(sf.ShapeError, match="must have the shape of its input"):
+        slope(lambda g, y, a, b: (g * b, (g * a).sum()))
+    held = sf.function([x], slope(lambda g, y, a, b: (g * b, 0.0)))
+    np.testing.assert_array_equal(held([1.0, 2.0, 3.0]), [2.0, 4.0, 6.0])

@@ -71,9 +71,7 @@ SHAPES: dict[str, tuple[Callable[[], Any], str]] = {
 DTYPES: dict[str, tuple[Callable[[], Any], str]] = {
     "bool arithmetic": (lambda: P + P, "add: takes numbers, not booleans"),
     "bool negative": (lambda: -P, r"use \.astype\('int32'\) to count"),
-    "bool max": (lambda: P.max(), "use ops.any or ops.all"),
     "bits of floats": (lambda: X & X, "takes integers or booleans"),
-    "bool matmul": (lambda: P @ P, "matmul: takes numbers, not booleans"),
     "float index": (lambda: X[sf.input("i", (2,))], "must be integers"),
     "float labels": (lambda: ops.softmax_cross_entropy(X, X[:, 0]), "the labels: must be integers"),
     "float classes": (lambda: ops.one_hot(X, 3), "the labels: must be integers"),

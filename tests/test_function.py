@@ -176,3 +176,9 @@ def test_one_function_in_many_threads() -> None:
 
 def test_source_is_the_generated_text() -> None:
     assert "def function(T, S):" in PRODUCT.source and "gemm_f4(" in PRODUCT.source
+
+
+def test_a_function_computes_what_inference_does() -> None:
+    x = sf.input("x", (5,))
+    value = np.arange(5, dtype=np.float32)
+    np.testing.assert_array_equal(sf.function([x], ops.dropout(x, 0.5) * 2)(value), 2 * value)

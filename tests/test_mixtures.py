@@ -18,6 +18,7 @@ from libraries import our_library, their_library  # noqa: E402
 from loop_interpreter import run_loops  # noqa: E402
 
 import staticflow as sf  # noqa: E402
+from staticflow import ops  # noqa: E402
 from staticflow.compile import compile_graph  # noqa: E402
 
 pytestmark = pytest.mark.peers
@@ -223,3 +224,18 @@ def test_jacobians_of_loops_in_both_modes(width: int) -> None:
     np.testing.assert_allclose(hessian, hessian.T, rtol=1e-8, atol=1e-10)
     assert by_rows.shape == (5, 5, width)
     assert not np.triu(np.abs(by_rows).sum(-1), 1).any(), "a step depends on no later row"
+
+
+def test_reverse_over_forward_of_an_op_of_several_outputs_within_a_scan() -> None:
+    """The derivative of a derivative is the first to read an output of the forward step."""
+    start = np.random.default_rng(3).normal(size=(3, 3))
+    x = sf.input("x", (3, 3), "float64")
+    total = sf.scan(
+        lambda c, u: (c * 0.5 + u * np.eye(3), ops.eigvalsh(c @ c.T)), x, np.array([1.0, 2.0])
+    )[1].sum()
+    turned, straight = sf.grad(sf.jvp(total, x, start), x), sf.hvp(total, x, start)
+    f = sf.function([x], [turned, straight, sf.grad(total, x)])
+    found, other, _ = f(start)
+    slope = (f(start * (1 + 1e-6))[2] - f(start * (1 - 1e-6))[2]) / 2e-6
+    np.testing.assert_allclose(found, other, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found, slope, rtol=1e-6, atol=1e-6)

@@ -279,6 +279,30 @@ def test_the_powers_with_bodies_of_their_own() -> None:
         assert (x**exponent).op.name == name
 
 
+def test_integers_and_booleans_where_floats_are_usual() -> None:
+    whole, truth = np.arange(12).reshape(3, 4), np.arange(12).reshape(3, 4) % 3 == 0
+    x, flags = sf.input("x", (3, 4), "int64"), sf.input("flags", (3, 4), "bool")
+    f = sf.function(
+        [x, flags],
+        [ops.einsum("ij,kj->ik", x, x), x @ x.T, flags @ flags.T, ops.nanmax(flags, 0),
+         ops.nansum(flags), ops.nanprod(x, 1)],
+    )  # fmt: skip
+    expected = [
+        np.einsum("ij,kj->ik", whole, whole), whole @ whole.T, truth @ truth.T,
+        np.nanmax(truth, 0), np.nansum(truth), np.nanprod(whole, 1),
+    ]  # fmt: skip
+    for found, wanted in zip(f(whole, truth), expected, strict=True):
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("axis", [(0, 1), 1.0, "x"])
+def test_an_axis_is_an_integer(axis: Any) -> None:
+    x = sf.input("x", (3, 4))
+    with pytest.raises(sf.ShapeError, match="argmax: an axis is an integer here"):
+        ops.argmax(x, axis)
+
+
 def test_a_mean_bakes_no_size_in() -> None:
     x, y = sf.input("x", (3, 4)), sf.input("y", (30, 40))
     keys = [[node.op.key() for node in toposort([z.mean(1)])] for z in (x, y)]
@@ -348,6 +372,52 @@ def test_random_numbers_scale() -> None:
     assert -2 <= values.min() < -1.9 < 5.9 < values.max() < 6
     assert abs(normal.mean() - 5) < 0.02
     assert coins.dtype == bool and abs(coins.mean() - 0.9) < 0.05
+
+
+def test_classes_are_drawn_with_their_probabilities() -> None:
+    shares = np.array([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0]])
+    logits = sf.input("logits", (2, 3), "float64")
+    draws = {
+        "many": ops.categorical(logits, shape=(20_000, 2)),
+        "each": ops.random.categorical(logits),
+        "columns": ops.categorical(logits, axis=0),
+    }
+    with np.errstate(divide="ignore"):
+        feeds = {"logits": np.log(shares)}
+    one, two = (sf.Session(outputs=draws, seed=3, threads=n).run(draws, feeds) for n in (1, 2))
+    many = one["many"]
+    assert many.dtype == np.int64 and one["each"].shape == (2,) and one["columns"].shape == (3,)
+    found = (many[..., None] == np.arange(3)).mean(0)
+    assert np.abs(found - shares).max() < 0.015
+    assert found[1, 2] == 0
+    for name in draws:
+        np.testing.assert_array_equal(one[name], two[name])
+    with pytest.raises(sf.ShapeError, match="must end in the shape of the rows"):
+        ops.categorical(logits, shape=(4,))
+
+
+@pytest.mark.parametrize(
+    "index", [[0, 3], np.array([-4]), ([0, 1], [4, 0]), (slice(None), [9])], ids=str
+)
+def test_an_index_array_beyond_its_axis_is_refused(index: Any) -> None:
+    x = sf.input("x", (3, 4))
+    with pytest.raises(sf.ShapeError, match="out of range for axis"):
+        x[index]
+
+
+def test_pairs_of_run_time_indices_stay_in_their_own_axes() -> None:
+    x, rows, columns = sf.input("x", (3, 4)), *(sf.input(k, (2,), "int64") for k in "ij")
+    value = np.arange(12, dtype=np.float32).reshape(3, 4)
+    pick = sf.function([x, rows, columns], x[rows, columns])
+    np.testing.assert_array_equal(pick(value, [0, 1], [9, -1]), [3, 7])
+
+
+def test_indices_of_nothing() -> None:
+    x = sf.input("x", (3, 4))
+    assert x[[]].shape == (0, 4)
+    assert ops.take(sf.input("none", (0, 4)), np.zeros(0, int), 0).shape == (0, 4)
+    with pytest.raises(sf.ShapeError, match="takes integers, slices"):
+        x[True]
 
 
 def test_compiled_random_numbers_have_the_same_bits() -> None:

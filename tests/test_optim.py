@@ -293,3 +293,8 @@ def test_optimizers_are_values() -> None:
 def test_refused(make: Callable[[], object], text: str) -> None:
     with pytest.raises(GraphError, match=text):
         make()
+
+
+def test_a_refused_option_names_the_users_line() -> None:
+    with pytest.raises(sf.GraphError, match=r"at test_optim\.py:\d+: sf\.optim\.Adam\(-1\)"):
+        sf.optim.Adam(-1)

@@ -38,9 +38,6 @@ pytestmark = pytest.mark.peers
 OURS, THEIRS = our_library(), their_library()
 Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]  # of a library and of arrays
-# JAX's names of options that NumPy calls otherwise
-RENAMED = {"clip": {"low": "min", "high": "max"}, "split": {"sections": "indices_or_sections"}}
-RENAMED |= {f"{letter}split": RENAMED["split"] for letter in "hvd"}
 
 
 def drawn(span: Span, rng: np.random.Generator) -> Array:
@@ -103,13 +100,9 @@ def call(row: Row, options: dict[str, Any]) -> Function:
     """A row's function with options, of either library."""
 
     def function(m: Any, *xs: Any) -> Any:
-        named = dict(options)
-        if m is THEIRS:
-            names = RENAMED.get(row.name, {})
-            named = {names.get(key, key): value for key, value in options.items()}
         if row.name == "where":
             return m.where(xs[0] > 0.1, m.sin(xs[0]), xs[1])
-        return getattr(m, row.name)(*([list(xs)] if row.listed else xs), **named)
+        return getattr(m, row.name)(*([list(xs)] if row.listed else xs), **options)
 
     return function
 

@@ -211,3 +211,24 @@ def test_loading_is_all_or_nothing() -> None:
         with pytest.raises(sf.GraphError):
             session.load_params(bad)
         assert_same(values(session), before)
+
+
+def test_a_fetch_passes_over_inputs_that_only_the_loss_needs() -> None:
+    x, t, w = sf.input("x", ("batch", 3)), sf.input("t", ("batch", 3)), sf.param("w", (3,))
+    session = sf.Session(loss=ops.mse(x * w, t), outputs={"y": x * w})
+    value = np.ones((2, 3), np.float32)
+    expected = session.run("y", {"x": value})
+    np.testing.assert_array_equal(session.run("y", {"x": value, "t": value}), expected)
+    np.testing.assert_array_equal(session(x=value, t=value)["y"], expected)
+    with pytest.raises(sf.GraphError, match="there is no input 'z'"):
+        session.run("y", {"x": value, "z": value})
+
+
+def test_a_step_on_no_rows_is_refused_and_changes_nothing() -> None:
+    x, w = sf.input("x", ("batch", 3)), sf.param("w", (3,))
+    session = sf.Session(loss=(x * w).mean(), optimizer=sf.optim.SGD(0.1))
+    before = session.params["w"].copy()
+    for call in (session.step, session.gradients):
+        with pytest.raises(sf.GraphError, match="the batch has no rows"):
+            call({"x": np.zeros((0, 3))})
+    np.testing.assert_array_equal(session.params["w"], before)

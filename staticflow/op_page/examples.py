@@ -60,7 +60,7 @@ ARGUMENTS: Mapping[str, Callable[[], Any]] = {
     "depth": lambda: 4, "rate": lambda: 0.5, "k": lambda: 2, "shift": lambda: 1,
     "repeats": lambda: 2, "reps": lambda: 2, "n": lambda: 4, "start": lambda: 6,
     "fill_value": lambda: 0.5, "dtype": lambda: "float64", "index": lambda: 0,
-    "pad_width": lambda: 1, "sections": lambda: 3,
+    "pad_width": lambda: 1, "indices_or_sections": lambda: 3,
 }  # fmt: skip
 EXAMPLES: Mapping[str, Callable[[Callable[..., Any]], tuple[Sequence[Any], Any]]] = {
     "matmul": _called(_real("a", "n", 4), _real("b", 4, 3)),
@@ -80,6 +80,9 @@ EXAMPLES: Mapping[str, Callable[[Callable[..., Any]], tuple[Sequence[Any], Any]]
     "cross": _called(_real("a", "n", 3), _real("b", "n", 3)),
     "trapezoid": _called(_real("y", "n", 4)),
     "median": _called(_real("x", 5, 3), 0),
+    "nanmedian": _called(_real("x", 5, 3), 0),
+    "quantile": _called(_real("x", 5, 3), 0.25, 0),
+    "percentile": _called(_real("x", 5, 3), 25, 0),
     "atleast_1d": _called(_real("x")),
     "atleast_2d": _called(_real("x", "n")),
     "atleast_3d": _called(_real("x", "n", 3)),
@@ -94,6 +97,7 @@ EXAMPLES: Mapping[str, Callable[[Callable[..., Any]], tuple[Sequence[Any], Any]]
     "broadcast_to": _called(_real("x", 3), ("n", 3)),
     "reshape": _called(_real("x", "n", 6), ("n", 2, 3)),
     "split": _called(_real("x", 6, 2), 3),
+    "array_split": _called(_real("x", 5, 2), 3),
     "vsplit": _called(_real("x", 6, 2), 3),
     "hsplit": _called(_real("x", 2, 6), 3),
     "dsplit": _called(_real("x", "n", 3, 6), 3),
