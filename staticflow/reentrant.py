@@ -22,7 +22,7 @@ from staticflow.driver_tables import HEADER, SHARDS, SIZE_HEADER, STOP, WORK
 from staticflow.emit import size_text
 from staticflow.graph import Node
 from staticflow.memory import ALIGNMENT
-from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
+from staticflow.native.gemm_scratch import GEMM_WORK_BYTES, QUAD_COLUMNS, QUAD_ROWS
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.worker_tables import Words, words
 from staticflow.program import Program
@@ -213,22 +213,24 @@ _ALLOCATE = f"""\
 
 def _work_lines(steps: Iterable[Step]) -> list[str]:
     """Room for the copies that some matrix products make of their operands."""
-    texts = dict.fromkeys(text for step in steps for text in _copies(step))
+    texts = dict.fromkeys(text for step in steps for text in scratch_conditions(step))
     return [f"    if {text}:\n        end = work + {GEMM_WORK_BYTES}" for text in texts]
 
 
-def _copies(step: Step) -> Iterator[str]:
+def scratch_conditions(step: Step) -> Iterator[str]:
     """When a step needs that room, as source; see `native/gemm.py` for when products copy."""
     if isinstance(step, LoopStep | BranchStep):
         for inner in step.body:
-            yield from _copies(inner)
+            yield from scratch_conditions(inner)
     elif isinstance(step, CallStep) and step.multiplies:
         yield "True"
     elif isinstance(step, ProductStep):
         m, n, k = (_text(size) for size in (step.m, step.n, step.k))
         large = f"({m} >= {WORK_ROWS} and {k} * {n} > {WORK_EXTENT // 8})"
-        if step.b.column == 1:
-            yield large
+        if step.b.column == 1 and step.a.row == 1:
+            yield f"({m} > 1 and {n} > 1 or {large})"
+        elif step.b.column == 1:
+            yield f"({m} >= {QUAD_ROWS} and {n} <= {QUAD_COLUMNS} or {large})"
         elif step.a.column == 1 and step.b.row == 1:
             yield f"({m} > 1 and {n} > 1 or {large})"
         else:

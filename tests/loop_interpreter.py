@@ -112,6 +112,7 @@ def _narrow_routines() -> dict[str, Any]:
     names: dict[str, Any] = {}
     for suffix in ("f4", "f8"):
         names[f"rows_abreast_{suffix}"] = rows_abreast
+        names[f"abreast_{suffix}"] = range
         names[f"repeat_{suffix}"], names[f"fold_{suffix}"] = _repeat, _fold
         names[f"room_{suffix}"] = _room(suffix)
     return names

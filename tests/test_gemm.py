@@ -8,11 +8,14 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
+import staticflow as sf
 from staticflow.native.gemm import gemm_ir
 from staticflow.native.gemm_panels import SPARE_ROWS, WIDEST
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.llvm_compile import compile_ir
 from staticflow.native.target import target_machine
+from staticflow.reentrant import scratch_conditions
+from staticflow.schedule import Operand, ProductStep
 
 SUFFIX = {"float32": "f4", "float64": "f8"}
 
@@ -67,6 +70,7 @@ def gemm(request):
         assert (work[start + GEMM_WORK_BYTES :] == 77).all(), "wrote beyond the work buffer"
 
     run.dtype = np.dtype(dtype)
+    run.work = work[start : start + GEMM_WORK_BYTES]
     run.engine = engine
     return run
 
@@ -137,6 +141,26 @@ def test_few_columns(gemm, a_layout):
     sizes = [(m, n, k) for m in (8, 9, 15, 16, 70) for n in range(1, 10) for k in (1, 3, 4, 9, 40)]
     for number, (m, n, k) in enumerate(sizes):
         check(gemm, m, n, k, a_layout, "row", number % 2, c_pad=number % 3)
+
+
+@pytest.mark.parametrize("b_layout", ["row", "column"])
+@pytest.mark.parametrize("a_layout", ["row", "column"])
+def test_scratch_is_touched_only_where_callers_without_any_are_warned(gemm, a_layout, b_layout):
+    """`Session.jit` makes room for it only where `scratch_conditions` says so."""
+    rng = np.random.default_rng(0)
+    sizes = [1, 2, 3, 5, 7, 8, 9, 16, 17, 31, 32, 64, 100]
+    for m, n, k in rng.choice(sizes, (1000, 3)):
+        a, b = matrix(rng, m, k, a_layout, gemm.dtype), matrix(rng, k, n, b_layout, gemm.dtype)
+        (a_row, a_column), (b_row, b_column) = (
+            [s // x.itemsize for s in x.strides] for x in (a, b)
+        )
+        left = Operand((0, 0), a_row, a_column, ())
+        right, result = Operand((1, 0), b_row, b_column, ()), Operand((2, 0), n, 1, ())
+        step = ProductStep(gemm.dtype.name, m, n, k, left, right, result, (), sf.const(0.0))
+        said = any(eval(text) for text in scratch_conditions(step))
+        gemm.work[:] = 77
+        gemm(a, b, np.zeros((m, n), gemm.dtype), 0)
+        assert said or (gemm.work == 77).all(), (m, n, k)
 
 
 @pytest.mark.parametrize("b_layout", ["row", "column", "spread"])

@@ -27,11 +27,11 @@ from llvmlite import ir
 
 from staticflow.native.gemm_code import I1, I32, Code, Value, Values, number
 from staticflow.native.gemm_pack import transpose
-from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
+from staticflow.native.gemm_scratch import GEMM_WORK_BYTES, QUAD_COLUMNS, QUAD_ROWS
 from staticflow.native.gemm_tile import apart, row_addresses
 
 QUARTER_BYTES = 16
-ROWS = 8  # at a time, so that one's sums don't wait for themselves; with fewer, nothing is gained
+ROWS = QUAD_ROWS  # at a time, so that one's sums don't wait for themselves; fewer gain nothing
 TURN = 120  # multiplications for which a vector of columns is turned back
 
 
@@ -239,7 +239,7 @@ def quads_pay(code: Code, x: Values) -> Value:
     return code.all(
         code.is_(x["a_col"], "==", code.size),
         code.is_(x["b_col"], "==", code.size),
-        code.is_(x["n"], "<=", code.lanes // 2),
+        code.is_(x["n"], "<=", min(code.lanes // 2, QUAD_COLUMNS)),
         code.is_(x["m"], ">=", ROWS),
         code.is_(x["k"], "<=", GEMM_WORK_BYTES // code.vector_bytes * quad.depth),
     )
