@@ -50,12 +50,12 @@ independent multiply-adds, no memory) measured there is 251 in float32 and 126 i
     1024x1024x1024          224    215   1.04       101     90   1.12
 
 With 32-byte vectors on the same machine, which halves the peak, the larger of these products reach
-90 to 120 in float32 and 47 to 59 in float64. Slower than OpenBLAS: 2 to 4 rows times a transposed B with
-a large k, which is turned for too little work (4x512x128 B': 75 against 221).
+90 to 120 in float32 and 47 to 59 in float64. Slower than OpenBLAS: 2 to 4 rows times a transposed B
+with a large k, which is turned for too little work (4x512x128 B': 75 against 221).
 
-Products with few columns have become faster since (`gemm_narrow`), in GFLOP/s: 32x64x3 93 in float32
-and 58 in float64, 715x16x4 146 and 81, 64x128x8 146 and 122, 128x64x10 A' 231 and 111, 16x715x4 A'
-192 and 120.
+Products with few columns have become faster since (`gemm_narrow`), in GFLOP/s: 32x64x3 93 in
+float32 and 58 in float64, 715x16x4 146 and 81, 64x128x8 146 and 122, 128x64x10 A' 231 and 111,
+16x715x4 A' 192 and 120.
 
 Compiling one precision takes 0.55 s with 64-byte vectors (emission 0.10, optimisation 0.28, code
 0.15) and 0.3 s with 32-byte vectors.
