@@ -41,6 +41,7 @@ from staticflow.native.toolchain import Toolchain, toolchain
 from staticflow.numerics import CheckedTrainer
 from staticflow.optim import Optimizer
 from staticflow.parameters import Store, declared_order
+from staticflow.replicas import copy_session, reduce_session
 from staticflow.step_programs import StepPrograms, build_programs
 from staticflow.structure import flatten
 from staticflow.training import Trainer
@@ -58,6 +59,9 @@ class Session:
     With `check_numerics`, a step or run in which NaN or Inf appears raises NumericsError, which
     names the node where it first did, and leaves all values as they were; it is for finding faults:
     steps are checked one by one, on one thread.
+
+    `copy.deepcopy(session)` gives one with the same graph and values of its own; a pickled session
+    holds the graph as data, as a saved one does, and is fetched from by the names of its outputs.
     """
 
     def __init__(
@@ -422,6 +426,15 @@ class Session:
         from staticflow.checkpoint import load_session
 
         return load_session(path, threads)
+
+    def __copy__(self) -> Session:
+        return copy_session(self, {})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Session:
+        return copy_session(self, memo)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return reduce_session(self)
 
 
 def _updates(node: Node) -> list[Node]:

@@ -95,6 +95,12 @@ class Function:
         check_indices(self.runner.limits, by_name, env)
         return self.runner(arrays, env)
 
+    def __copy__(self) -> Function:
+        return self  # it has no state
+
+    def __deepcopy__(self, memo: object) -> Function:
+        return self
+
     @property
     def source(self) -> str:
         """The generated source."""
