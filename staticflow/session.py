@@ -24,17 +24,19 @@ from staticflow.checks import (
     index_limits,
     label_names,
 )
+from staticflow.dims import names_of
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import (
     as_array,
     bind_sizes,
     input_nodes,
     match_feeds,
+    measured,
     row_dimension,
 )
 from staticflow.fetching import Fetches, structure_key
 from staticflow.fitting import Fit
-from staticflow.graph import Node, Param, State, leaves
+from staticflow.graph import Node, Param, State, dims_of, leaves, toposort
 from staticflow.history import History
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
@@ -350,8 +352,12 @@ class Session:
 
     @cached_property
     def training_inputs(self) -> dict[str, Node]:
-        """The inputs that a training step reads."""
-        return input_nodes(self._training_roots())
+        """The inputs that a training step reads, or takes a size from."""
+        roots = self._training_roots()
+        inputs = input_nodes(roots)
+        names = names_of(dim for node in toposort(roots) for dim in dims_of(node))
+        sizes = measured(names, inputs.values(), self.inputs)
+        return inputs | {node.name: node for node in sizes}
 
     @cached_property
     def labels(self) -> list[str]:
