@@ -46,6 +46,40 @@ def check_loss(loss: Any, what: str = "the loss") -> None:
         fail(DTypeError, f"{what} must be a float", got=str(loss.type))
 
 
+def check_metrics(metrics: Any) -> dict[str, Node]:
+    """Float scalars by names that no log has yet."""
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping):
+        fail(
+            GraphError,
+            "metrics must be a dict from name to node",
+            got=type(metrics).__name__,
+            do='pass metrics={"accuracy": ...}',
+        )
+    for name, node in metrics.items():
+        if not isinstance(name, str) or name == "loss":
+            fail(
+                GraphError,
+                "a metric's name is a string other than 'loss', which the loss itself has",
+                got=repr(name),
+                do="give it another name",
+            )
+        check_loss(node, f"metric {name!r}")
+    return dict(metrics)
+
+
+def check_integer(what: str, value: Any, low: int, do: str) -> int:
+    """An int64 of at least `low`."""
+    whole = hasattr(value, "__index__") and not isinstance(value, bool | np.bool_)
+    number = int(value.__index__()) if whole else -1
+    if not low <= number <= np.iinfo(np.int64).max:
+        fail(
+            GraphError, f"{what} must be an integer from {low} to 2**63 - 1", got=repr(value), do=do
+        )
+    return number
+
+
 def index_limits(outputs: Sequence[Node]) -> list[IndexLimit]:
     """The ranges that labels and indices must keep, of inputs that are used as such directly, and
     the axes that computed indices look up.

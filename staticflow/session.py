@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from staticflow.checks import (
     IndexLimit,
     check_indices,
+    check_integer,
     check_labels,
     check_loss,
+    check_metrics,
     index_limits,
     label_names,
 )
@@ -35,7 +37,7 @@ from staticflow.feeds import (
     row_dimension,
 )
 from staticflow.fetching import Fetches, structure_key
-from staticflow.fitting import Fit
+from staticflow.fitting import Callbacks, Fit
 from staticflow.graph import Node, Param, State, dims_of, leaves, toposort
 from staticflow.history import History
 from staticflow.native.threads import ShardPool
@@ -81,9 +83,7 @@ class Session:
             check_loss(loss)
         self.loss = loss
         self.outputs = _named_outputs(outputs)
-        self.metrics = dict(metrics or {})
-        for name, node in self.metrics.items():
-            check_loss(node, f"metric {name!r}")
+        self.metrics = check_metrics(metrics)
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             fail(
                 GraphError,
@@ -92,8 +92,9 @@ class Session:
                 do="pass optimizer=sf.optim.Adam(1e-3), for example",
             )
         self.optimizer = optimizer
-        self.seed = int(seed)
-        self.threads = os.cpu_count() or 1 if threads is None else max(1, int(threads))
+        self.seed = check_integer("the seed", seed, 0, "pass seed=0, for example")
+        threads = (os.cpu_count() or 1) if threads is None else threads
+        self.threads = check_integer("threads", threads, 1, "leave it out to use all cores")
         self.check_numerics = check_numerics
         roots = self._roots()
         if not roots:
@@ -282,7 +283,7 @@ class Session:
         batch_size: int = 32,
         shuffle: bool = True,
         validation_data: Any = None,
-        callbacks: Sequence[Callable[[Session, dict[str, float]], Any]] = (),
+        callbacks: Callbacks = (),
         progress: bool = True,
         batch_axis: str | None = None,
     ) -> History:
@@ -290,7 +291,8 @@ class Session:
 
         `data` maps input names to arrays, or is a callable that returns an iterator of such dicts
         (one batch each). A last smaller batch counts with its own size. Ctrl-C raises
-        KeyboardInterrupt with the parameters as of the last finished step.
+        KeyboardInterrupt with the parameters as of the last finished step. `callbacks` are
+        functions of (session, log), or one of them, called after each epoch: true ends the fit.
         """
         self._require_optimizer("fit")
         with self._lock:

@@ -56,15 +56,19 @@ class Function:
         for leaf in leaves(nodes, Leaf):
             if leaf in self.inputs or isinstance(leaf.op, Const):
                 continue
-            what = type(leaf.op).__name__.lower()
-            do = "add it to the inputs"
             if isinstance(leaf.op, Hyper):
-                do = "random values need a session; run the graph in sf.Session"
+                fail(
+                    GraphError,
+                    "a function has no random values: it has no seed and counts no steps",
+                    got=f"a value drawn at {leaf.where}",
+                    do="fetch it from an sf.Session(outputs=..., seed=...), or feed random arrays",
+                )
             fail(
                 GraphError,
-                f"the outputs depend on {what} {leaf.name!r}, which is not among the inputs",
+                f"the outputs depend on {type(leaf.op).__name__.lower()} {leaf.name!r}, "
+                "which is not among the inputs",
                 got=f"declared at {leaf.where}",
-                do=do,
+                do="add it to the inputs",
             )
 
     def __call__(self, *values: Any, **named: Any) -> Any:

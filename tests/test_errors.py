@@ -63,6 +63,12 @@ REFUSED: dict[str, tuple[Call, type[Exception], str, str]] = {
     "no batch size": (fit(FED, batch_size=0), sf.GraphError, "batch_size one of at least 1", ""),
     "half a batch": (fit(FED, batch_size=2.5), sf.GraphError, "batch_size=2.5", ""),
     "negative epochs": (fit(FED, epochs=-1), sf.GraphError, "epochs=-1", ""),
+    "a number as a callback": (
+        fit(FED, callbacks=[3]), sf.GraphError, "callbacks are functions", "a list of them"
+    ),
+    "callbacks by name": (
+        fit(FED, callbacks="stop"), sf.GraphError, "callbacks are functions", "a list of them"
+    ),
     "bad validation data": (
         fit(FED, validation_data={"x": X}), sf.GraphError, "no value for input 't'", ""
     ),
@@ -146,6 +152,34 @@ DECLARED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a metric that is no scalar": (
         lambda: sf.Session(metrics={"m": sf.input("x", (3,))}), sf.ShapeError, "metric 'm'"
     ),
+    "a metric called loss": (
+        lambda: sf.Session(metrics={"loss": sf.const(1.0)}), sf.GraphError, "other than 'loss'"
+    ),
+    "a metric without a name": (
+        lambda: sf.Session(metrics=sf.const(1.0)), sf.GraphError, "metrics must be a dict"
+    ),
+    "no threads": (
+        lambda: sf.Session(outputs=declare("w"), threads=0),
+        sf.GraphError, "threads must be an integer from 1",
+    ),
+    "threads by name": (
+        lambda: sf.Session(outputs=declare("w"), threads="a"), sf.GraphError, "got: 'a'"
+    ),
+    "a negative seed": (
+        lambda: sf.Session(outputs=declare("w"), seed=-1), sf.GraphError, "got: -1"
+    ),
+    "a seed beyond 64 bits": (
+        lambda: sf.Session(outputs=declare("w"), seed=2**63), sf.GraphError, "the seed must be"
+    ),
+    "half a seed": (
+        lambda: sf.Session(outputs=declare("w"), seed=1.5), sf.GraphError, "got: 1.5"
+    ),
+    "a loop of less than no steps": (
+        lambda: sf.scan(lambda c, _: (c, c), 0.0, None, length=-1), sf.ShapeError, "length=-1"
+    ),
+    "a loop of half steps": (
+        lambda: sf.scan(lambda c, _: (c, c), 0.0, None, length=2.5), sf.ShapeError, "length=2.5"
+    ),
     "nothing at all": (lambda: sf.Session(), sf.GraphError, "needs a loss or outputs"),
     "an optimizer by name": (
         lambda: regression("adam"), sf.GraphError, "the optimizer must be one of sf.optim"
@@ -197,7 +231,7 @@ DECLARED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: sf.function([], sf.input("x", (2,))), sf.GraphError, "depend on input 'x'"
     ),
     "a function of random values": (
-        lambda: sf.function([], ops.uniform((2,))), sf.GraphError, "need a session"
+        lambda: sf.function([], ops.uniform((2,))), sf.GraphError, "no random values"
     ),
     "a function of an expression": (
         lambda: sf.function([sf.input("x", (2,)) * 2], sf.const(1.0)), sf.GraphError, "inputs"
