@@ -74,6 +74,10 @@ def reshape(reader: Reader, node: Node) -> Seen:
         if same and rows is not x and source.shape[-1] == rows.shape[-1]:
             return full(reader.m.matmul(reader.whole(source), reader.whole(x.inputs[1])))
     term = reader.whole(x)
+    while term.calls("reshape"):
+        (term,) = term.args
+    if term.shape == node.shape:
+        return full(term)
     return full(reader.m.call("reshape", node.shape, [term], shape_text(node.shape)))
 
 
