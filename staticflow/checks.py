@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from staticflow.bodies import Slot
 from staticflow.dims import AnyDim, evaluate
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph import Input, Node, leaves, toposort
@@ -44,6 +45,21 @@ def check_loss(loss: Any, what: str = "the loss") -> None:
         )
     if not loss.type.is_float:
         fail(DTypeError, f"{what} must be a float", got=str(loss.type))
+
+
+def check_outside_loops(roots: Sequence[Node]) -> None:
+    """Refuse what reads a value that only a step of a loop has."""
+    uses = [(x, node) for node in toposort(roots) for x in node.inputs]
+    for slot, user in [*uses, *((root, root) for root in roots)]:
+        if isinstance(slot.op, Slot):
+            fail(
+                GraphError,
+                f"a value of a loop's step is used outside of the loop: its {slot.name}",
+                got=f"{user.name}, made at {user.where}",
+                do="return it from the step: in the carry to have the last, as y to have all; "
+                "a state is updated after the loop, with what the loop returns",
+                where=slot.where,
+            )
 
 
 def check_metrics(metrics: Any) -> dict[str, Node]:

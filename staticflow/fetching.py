@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from staticflow.checks import check_indices, index_limits
+from staticflow.checks import check_indices, check_outside_loops, index_limits
 from staticflow.direct import Direct, compile_rows
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import as_array, bind_sizes, input_nodes, match_feeds, measured
@@ -138,6 +138,7 @@ class Fetches:
         if isinstance(fetches, list | tuple):
             return type(fetches)(self.resolve(v) for v in fetches)
         if isinstance(fetches, Node):
+            check_outside_loops([fetches])
             self._check_reach(fetches)
             return fetches
         fail(

@@ -23,6 +23,7 @@ from staticflow.checks import (
     check_labels,
     check_loss,
     check_metrics,
+    check_outside_loops,
     index_limits,
     label_names,
 )
@@ -99,6 +100,7 @@ class Session:
         roots = self._roots()
         if not roots:
             fail(GraphError, "a session needs a loss or outputs", do="pass loss= or outputs=")
+        check_outside_loops(roots)
         self.inputs = input_nodes(roots)
         self._params = Store(declared_order(leaves(roots, Param)), "parameter")
         self._states = Store(declared_order(self._reached_states(roots)), "state")
@@ -238,6 +240,7 @@ class Session:
                 fail(GraphError, "this session has no loss to train on", do="pass loss=")
             trainable = self._trainable()
             self._check_reached(trainable)
+            check_outside_loops(self._training_roots())
             self._programs[batch] = build_programs(
                 self.loss,
                 self.metrics,

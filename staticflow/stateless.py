@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from staticflow.checks import check_indices, index_limits
+from staticflow.checks import check_indices, check_outside_loops, index_limits
 from staticflow.compile import compile_graph
 from staticflow.direct import Direct
 from staticflow.errors import GraphError, fail
@@ -31,6 +31,7 @@ class Function:
             fail(GraphError, "a function needs at least one output")
         self.names = _names(self.inputs)
         self._handed = _hander(outputs) if len(nodes) == 1 else self._structured
+        check_outside_loops(nodes)
         self._check_leaves(nodes)
         program = Program(compile_graph(nodes, standalone=True, name="function"), toolchain())
         self.runner = Runner(program, self.inputs, {})

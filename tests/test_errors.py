@@ -301,3 +301,32 @@ def test_nan_is_taken_where_the_graph_looks_for_it() -> None:
 def test_a_nan_in_the_features_is_the_users_affair() -> None:
     x = np.where(np.arange(12)[:, None] == 3, np.nan, X)
     assert np.isnan(regression().fit({"x": x, "t": T}, progress=False).epochs[0]["loss"])
+
+
+def _loop(step: Callable[[sf.Node, sf.Node], None]) -> sf.Node:
+    """The last carry of a loop over x, whose step also does something of the user's."""
+    x = sf.input("x", ("time", 4))
+    return sf.scan(lambda c, row: (step(c, row), (c + row, c))[1], ops.zeros((4,)), x)[0]
+
+
+@pytest.mark.parametrize("way", ["session", "fetch", "function", "itself"])
+def test_a_value_of_a_step_does_not_leave_its_loop(way: str) -> None:
+    kept: list[sf.Node] = []
+    last = _loop(lambda c, _: kept.append(c if way == "itself" else ops.tanh(c) * 2.0))
+    with pytest.raises(sf.GraphError, match="outside of the loop: its carry") as caught:
+        if way == "function":
+            sf.function([], kept[0])
+        elif way == "fetch":
+            sf.Session(outputs=last).run(kept[0])
+        else:
+            sf.Session(outputs=kept[0])
+    assert "at test_errors.py" in str(caught.value)
+    assert ("got: carry" if way == "itself" else "got: tanh") in str(caught.value)
+
+
+def test_a_state_is_not_updated_within_a_loop() -> None:
+    mean, w = sf.state("mean", (4,)), sf.param("w", (4,))
+    last = _loop(lambda _, row: sf.update(mean, 0.9 * mean + 0.1 * row))
+    session = sf.Session(loss=((last * w - mean) ** 2).mean(), optimizer=sf.optim.SGD(0.1))
+    with pytest.raises(sf.GraphError, match="a state is updated after the loop"):
+        session.step({"x": np.ones((3, 4))})
