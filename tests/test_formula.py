@@ -291,6 +291,14 @@ def test_every_function_of_a_matrix_has_a_formula() -> None:
     assert explained > 80
 
 
+def test_a_norm_of_a_matrix() -> None:
+    assert explain(ops.norm(W)) == "norm(W)"
+    assert explain(sf.grad(ops.norm(W), W)) == "W / norm(W)"
+    same_value(sf.grad(ops.norm(X) * ops.max(ops.reshape(A, (16,))), X))
+    same_value((ops.reshape(A, (2, 8)) * ops.reshape(ops.tanh(A), (8, 2)).reshape(2, 8)).sum())
+    same_value((ops.reshape(A, (8, 2)) + ops.reshape(w, (2, 2))[0]).reshape(4, 4))
+
+
 def test_jacobians_evaluate() -> None:
     same_value(sf.jacobian(ops.tanh(A @ x) @ A, x))
     same_value(sf.jacobian(A @ x, A))
