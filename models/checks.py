@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import staticflow as sf
@@ -11,7 +11,7 @@ from staticflow.errors import fail
 
 def check_sizes(sizes: Sequence[int], name: str) -> tuple[int, ...]:
     """The widths of a network's input, hidden layers and output."""
-    widths = tuple(sizes)
+    widths = tuple(sizes) if isinstance(sizes, Iterable) else ()
     if len(widths) < 2 or not all(map(_is_positive, widths)):
         fail(
             sf.ShapeError,

@@ -120,14 +120,15 @@ class RNN:
     def __call__(
         self,
         x: sf.Node,
-        lengths: sf.Node | None = None,
+        lengths: sf.Node | Sequence[int] | None = None,
         initial_state: sf.Node | Sequence[sf.Node] | None = None,
         return_state: bool = False,
     ) -> Any:
         """The last hidden state (batch, hidden), of both directions (batch, 2 * hidden).
 
         With `return_sequences` that of every step, (batch, time, ...), 0 past a length. `lengths`
-        are integers of shape (batch,). With `return_state`, a pair (result, state): the state is h,
+        are integers of shape (batch,), taken as 0 below and as time above it; at 0, a sequence's
+        state is the initial one. With `return_state`, a pair (result, state): the state is h,
         for an LSTM (h, c), each (batch, hidden), or (layers * directions, batch, hidden) where
         there are several, layer by layer; `initial_state` takes the same.
         """
@@ -147,13 +148,15 @@ class RNN:
         result = ops.transpose(ys, (1, 0, 2)) if self.return_sequences else last
         return (result, self._joined(finals)) if return_state else result
 
-    def _valid(self, x: sf.Node, lengths: sf.Node) -> sf.Node:
+    def _valid(self, x: sf.Node, given: Any) -> sf.Node:
         """Whether a step is within its sequence: (time, batch, 1)."""
+        lengths = given if isinstance(given, sf.Node) else sf.const(given)
         if lengths.shape != x.shape[:1] or lengths.dtype not in ("int32", "int64"):
             fail(
                 sf.ShapeError,
                 f"{self.name}: lengths are integers, one for each sequence",
                 got=f"{lengths} for the input {x}",
+                do=f"declare sf.input('lengths', ({x.shape[0]},), 'int64') and feed it",
             )
         times = ops.arange(x.shape[1], dtype=lengths.dtype)
         return ops.less(ops.expand_dims(times, (1, 2)), ops.expand_dims(lengths, (0, 2)))

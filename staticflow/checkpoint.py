@@ -37,7 +37,7 @@ DATA, DIGEST = "staticflow", "staticflow.sha256"
 def save_session(session: Session, path: Any, extra: Mapping[str, Any] | None) -> None:
     """Write a session to a file; see `Session.save`."""
     with session._lock:
-        data, tensors = _describe(session, session.extra if extra is None else dict(extra))
+        data, tensors = describe(session, session.extra if extra is None else dict(extra))
         try:
             text = json.dumps(data, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -45,10 +45,8 @@ def save_session(session: Session, path: Any, extra: Mapping[str, Any] | None) -
         _write(path, tensors, {DATA: text, DIGEST: _digest(text, tensors)})
 
 
-def _describe(
-    session: Session, extra: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    """A session as plain data and tensors."""
+def describe(session: Session, extra: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A session as plain data and tensors, which are the session's own arrays."""
     encoder = Encoder()
     optimizer = encoder.value(session.optimizer)
     graph = {
@@ -135,10 +133,11 @@ def load_session(path: Any, threads: int | None) -> Session:
             f"{path}: there are weights in this file, but no graph",
             do="build the graph in code, and use session.load_params(path)",
         )
-    return _checked(path, lambda: _restore(data, tensors, threads))
+    return _checked(path, lambda: restore(data, tensors, threads))
 
 
-def _restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int | None) -> Session:
+def restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int | None) -> Session:
+    """A session from what `describe` gave."""
     from staticflow.session import Session
 
     graph = data["graph"]
@@ -214,15 +213,20 @@ def _read(path: Any) -> tuple[dict[str, Any] | None, dict[str, Array]]:
     if metadata.get(DIGEST) != _digest(text, tensors):
         _damaged(name, "its content is not what was saved")
     data = _checked(name, lambda: json.loads(text))
-    if not isinstance(data, dict) or data.get("version") != VERSION:
-        version = data.get("version") if isinstance(data, dict) else None
+    check_version(name, data)
+    return data, tensors
+
+
+def check_version(name: str, data: Any) -> None:
+    """Refuse data that another staticflow described in another way."""
+    version = data.get("version") if isinstance(data, dict) else None
+    if version != VERSION:
         fail(
             GraphError,
             f"{name}: version {version} of the file format is not known",
             got=f"this staticflow reads version {VERSION}",
             do="load it with the version of staticflow that saved it",
         )
-    return data, tensors
 
 
 def _checked(path: Any, read: Callable[[], T]) -> T:

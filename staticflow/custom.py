@@ -157,6 +157,9 @@ def custom_op(
     input, None for one that has none, and `jvp(tangents, y, *xs)` the result's tangent. Either may
     be a function of nodes, which can be differentiated again, or jitted: then it gets everything as
     separate arrays, `vjp(g, y, *xs)` and `jvp(*tangents, y, *xs)`, and returns arrays only.
+
+    A jitted function is given the arrays themselves, the user's own if they are fed, and no copies:
+    it must not write to them. One that works in place begins with `x = x.copy()`.
     """
     if not _is_jitted(forward):
         fail(GraphError, "custom_op: the function must be jitted", repr(forward)[:80],

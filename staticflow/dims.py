@@ -30,6 +30,9 @@ class Derived(str):
         made.args = args
         return made
 
+    def __reduce__(self) -> tuple[type[Derived], tuple[object]]:
+        return Derived, (self.args,)
+
     @staticmethod
     def of(*args: AnyDim) -> AnyDim:
         """The value where it is known, else a Dim for it."""
@@ -65,6 +68,15 @@ class Dim:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a Dim cannot be changed")
+
+    def __copy__(self) -> Dim:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Dim:
+        return self
+
+    def __reduce__(self) -> tuple[type[Dim], tuple[object]]:
+        return Dim, (self.terms,)  # another process hashes names in another way
 
     @staticmethod
     def named(name: str) -> Dim:

@@ -189,7 +189,7 @@ class Direct:
         """Make tables for the shapes of these arrays, if they suit."""
         named = dict(zip(self._names, arrays, strict=True))
         env = bind_sizes(dict(zip(self._names, self.inputs, strict=True)), named)
-        if not self._suits(env):
+        if not self.program.dimensions <= env.keys() or not self._suits(env):
             self._declined.add(self._key(arrays))
             return
         tables = self._tables(arrays, env)

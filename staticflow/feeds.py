@@ -7,7 +7,7 @@ contiguous and of the input's dtype: the fed array itself where it is that alrea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -141,6 +141,20 @@ def bind_sizes(inputs: Mapping[str, Node], arrays: Mapping[str, Array]) -> dict[
                     do="feed arrays that agree, or give the dimensions different names",
                 )
     return env
+
+
+def measured(names: Set[str], inputs: Iterable[Node], others: Mapping[str, Node]) -> list[Node]:
+    """Those of the other inputs that give the sizes of names that `inputs` do not give."""
+    missing, found = names - _plain_names(inputs), []
+    for node in others.values():
+        if missing & _plain_names([node]):
+            missing -= _plain_names([node])
+            found.append(node)
+    return found
+
+
+def _plain_names(inputs: Iterable[Node]) -> set[str]:
+    return {str(dim) for node in inputs for dim in node.shape if _is_name(dim)}
 
 
 def _refuse_shape(node: Node, shape: tuple[int, ...]) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from staticflow.checks import check_indices, index_limits
+from staticflow.checks import check_indices, check_outside_loops, index_limits
 from staticflow.direct import Direct, compile_rows
 from staticflow.errors import GraphError, fail
-from staticflow.feeds import as_array, bind_sizes, input_nodes, match_feeds
+from staticflow.feeds import as_array, bind_sizes, input_nodes, match_feeds, measured
 from staticflow.graph import Hyper, Node, Param, State, leaves
 from staticflow.native.crew import Helpers
 from staticflow.numerics import check_run
@@ -88,6 +88,7 @@ class Fetches:
         inputs = list(input_nodes(nodes).values())
         compiled, batch = compile_rows(nodes, inputs)
         program = Program(compiled, session._toolchain)
+        inputs += measured(program.dimensions, inputs, session.inputs)
         fixed = self.fixed(program)
         runner = Runner(program, inputs, fixed)
         runner.limits = index_limits(nodes)
@@ -137,6 +138,7 @@ class Fetches:
         if isinstance(fetches, list | tuple):
             return type(fetches)(self.resolve(v) for v in fetches)
         if isinstance(fetches, Node):
+            check_outside_loops([fetches])
             self._check_reach(fetches)
             return fetches
         fail(

@@ -7,7 +7,7 @@ in as an iterator of batches, one step a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from staticflow.session import Session
 
 Array = NDArray[Any]
+Callback = Callable[["Session", dict[str, float]], Any]
+Callbacks = Callback | Sequence[Callback]
 MAX_PERMUTATION = 1 << 22  # rows shuffled ahead, over all epochs of a call
 NS_PER_CALL = 200e6  # the cost model may be off by some; Ctrl-C does not depend on it
 
@@ -64,6 +66,24 @@ def read_rows(
     return Rows(sliced, whole, env, batch, count)
 
 
+def _callables(callbacks: Callbacks | None) -> Sequence[Callback]:
+    """Callbacks as a sequence: one may stand alone."""
+    if callable(callbacks):
+        return (callbacks,)
+    if callbacks is None:
+        return ()
+    if isinstance(callbacks, Iterable):
+        callbacks = tuple(callbacks)
+        if all(map(callable, callbacks)):
+            return callbacks
+    fail(
+        GraphError,
+        "fit: callbacks are functions f(session, log)",
+        got=repr(callbacks)[:80],
+        do="pass a function or a list of them",
+    )
+
+
 class Fit:
     """One call of `Session.fit`."""
 
@@ -75,7 +95,7 @@ class Fit:
         batch_size: int,
         shuffle: bool,
         validation_data: Any,
-        callbacks: Sequence[Callable[[Session, dict[str, float]], Any]],
+        callbacks: Callbacks | None,
         progress: bool,
         batch_axis: str | None,
     ) -> None:
@@ -89,7 +109,7 @@ class Fit:
         self.session = session
         self.epochs, self.shuffle = int(epochs), shuffle
         self.batch_size = int(batch_size)
-        self.validation, self.callbacks = validation_data, callbacks
+        self.validation, self.callbacks = validation_data, _callables(callbacks)
         self.show, self.batch_axis = progress, batch_axis
         self.inputs = session.training_inputs
         self.stream = data if callable(data) else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -68,6 +68,20 @@ class Node:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a node cannot be changed")
+
+    def __copy__(self) -> Node:
+        return self  # it is what it is by identity, and cannot change
+
+    def __deepcopy__(self, memo: object) -> Node:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        fail(
+            GraphError,
+            "a node cannot be pickled by itself, as it would no longer be the same node",
+            got=str(self),
+            do="pickle the session or the sf.function that computes it",
+        )
 
     @property
     def shape(self) -> Shape:

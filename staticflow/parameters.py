@@ -99,6 +99,9 @@ class Store(Mapping[str, Array]):
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{k!r}: {v.dtype}{list(v.shape)}" for k, v in self.items()) + "}"
 
+    def __reduce__(self) -> tuple[type[dict[str, Array]], tuple[dict[str, Array]]]:
+        return dict, (dict(self),)  # a copy holds values, and is no part of a session
+
     def initialise(self, rng: np.random.Generator) -> None:
         """Give every leaf its declared initial value, in order of declaration."""
         for name, node in self.nodes.items():

@@ -43,7 +43,8 @@ def figure(curves: Curves) -> Any:
         for name, values in panel.curves.items():
             axes.plot(range(1, len(values) + 1), values, label=name, marker=_marker(values))
         axes.set(xlabel="epoch", ylabel=panel.title, yscale="log" if panel.log else "linear")
-        axes.legend()
+        if panel.curves:
+            axes.legend()
     return drawing
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from staticflow.compile import Compiled
 from staticflow.demands import Demand, check_demands, demands_of
+from staticflow.dims import names_of
 from staticflow.driver_tables import (
     FIRST_ROW_ENTRY,
     HEADER,
@@ -99,6 +100,12 @@ class Program:
     def leaves(self) -> dict[Node, int]:
         """The buffers to bind: leaves of the graph."""
         return {b.node: b.index for b in self.compiled.layout.buffers if b.role == "leaf"}
+
+    @cached_property
+    def dimensions(self) -> frozenset[str]:
+        """The names whose values a frame and the outputs take."""
+        shapes = [n for node in self.compiled.outputs for n in node.shape]
+        return names_of([*self.compiled.g.sizes, *shapes])
 
     @cached_property
     def demands(self) -> tuple[Demand, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.checks import IndexLimit
-from staticflow.dims import evaluate, names_of
+from staticflow.dims import evaluate
 from staticflow.direct import Direct
 from staticflow.driver_tables import CREW, HEADER
 from staticflow.errors import GraphError, fail
@@ -183,12 +183,12 @@ class Runner:
         return bind_sizes(by_name, {str(i): a for i, a in enumerate(arrays)})
 
     def _check_known(self, sizes: Mapping[str, int]) -> None:
-        shapes = [n for node in self.outputs for n in node.shape]
-        unknown = names_of([*self.program.compiled.g.sizes, *shapes]) - sizes.keys()
+        unknown = self.program.dimensions - sizes.keys()
         if unknown:
             fail(
                 GraphError,
                 f"the size of dimension {min(unknown)!r} is not known",
                 got=f"inputs {', '.join(repr(x.name) for x in self.inputs) or 'none'}",
-                do="compute it together with something that reads an input of that dimension",
+                do="compute it together with something that reads an input of that dimension, "
+                "or with that input itself",
             )

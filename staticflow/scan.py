@@ -124,8 +124,20 @@ def _truncated(
     return cut, (xs, count)
 
 
+def _steps(length: Any) -> AnyDim:
+    try:
+        return as_dim(length)
+    except ValueError as error:
+        fail(
+            ShapeError,
+            f"scan: the length is no number of steps: {error}",
+            got=f"length={length!r}",
+            do="give an int of at least 0, or the name of a dimension",
+        )
+
+
 def _length(xs: Sequence[Node], length: Any) -> AnyDim:
-    sizes: list[AnyDim] = [] if length is None else [as_dim(length)]
+    sizes: list[AnyDim] = [] if length is None else [_steps(length)]
     for x in xs:
         if x.ndim == 0:
             fail(ShapeError, "scan: xs need a leading axis to loop over", got=str(x))

@@ -19,28 +19,34 @@ from numpy.typing import NDArray
 from staticflow.checks import (
     IndexLimit,
     check_indices,
+    check_integer,
     check_labels,
     check_loss,
+    check_metrics,
+    check_outside_loops,
     index_limits,
     label_names,
 )
+from staticflow.dims import names_of
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import (
     as_array,
     bind_sizes,
     input_nodes,
     match_feeds,
+    measured,
     row_dimension,
 )
 from staticflow.fetching import Fetches, structure_key
-from staticflow.fitting import Fit
-from staticflow.graph import Node, Param, State, leaves
+from staticflow.fitting import Callbacks, Fit
+from staticflow.graph import Node, Param, State, dims_of, leaves, toposort
 from staticflow.history import History
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
 from staticflow.numerics import CheckedTrainer
 from staticflow.optim import Optimizer
 from staticflow.parameters import Store, declared_order
+from staticflow.replicas import copy_session, reduce_session
 from staticflow.step_programs import StepPrograms, build_programs
 from staticflow.structure import flatten
 from staticflow.training import Trainer
@@ -58,6 +64,9 @@ class Session:
     With `check_numerics`, a step or run in which NaN or Inf appears raises NumericsError, which
     names the node where it first did, and leaves all values as they were; it is for finding faults:
     steps are checked one by one, on one thread.
+
+    `copy.deepcopy(session)` gives one with the same graph and values of its own; a pickled session
+    holds the graph as data, as a saved one does, and is fetched from by the names of its outputs.
     """
 
     def __init__(
@@ -75,9 +84,7 @@ class Session:
             check_loss(loss)
         self.loss = loss
         self.outputs = _named_outputs(outputs)
-        self.metrics = dict(metrics or {})
-        for name, node in self.metrics.items():
-            check_loss(node, f"metric {name!r}")
+        self.metrics = check_metrics(metrics)
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             fail(
                 GraphError,
@@ -86,12 +93,14 @@ class Session:
                 do="pass optimizer=sf.optim.Adam(1e-3), for example",
             )
         self.optimizer = optimizer
-        self.seed = int(seed)
-        self.threads = os.cpu_count() or 1 if threads is None else max(1, int(threads))
+        self.seed = check_integer("the seed", seed, 0, "pass seed=0, for example")
+        threads = (os.cpu_count() or 1) if threads is None else threads
+        self.threads = check_integer("threads", threads, 1, "leave it out to use all cores")
         self.check_numerics = check_numerics
         roots = self._roots()
         if not roots:
             fail(GraphError, "a session needs a loss or outputs", do="pass loss= or outputs=")
+        check_outside_loops(roots)
         self.inputs = input_nodes(roots)
         self._params = Store(declared_order(leaves(roots, Param)), "parameter")
         self._states = Store(declared_order(self._reached_states(roots)), "state")
@@ -231,6 +240,7 @@ class Session:
                 fail(GraphError, "this session has no loss to train on", do="pass loss=")
             trainable = self._trainable()
             self._check_reached(trainable)
+            check_outside_loops(self._training_roots())
             self._programs[batch] = build_programs(
                 self.loss,
                 self.metrics,
@@ -276,7 +286,7 @@ class Session:
         batch_size: int = 32,
         shuffle: bool = True,
         validation_data: Any = None,
-        callbacks: Sequence[Callable[[Session, dict[str, float]], Any]] = (),
+        callbacks: Callbacks = (),
         progress: bool = True,
         batch_axis: str | None = None,
     ) -> History:
@@ -284,7 +294,8 @@ class Session:
 
         `data` maps input names to arrays, or is a callable that returns an iterator of such dicts
         (one batch each). A last smaller batch counts with its own size. Ctrl-C raises
-        KeyboardInterrupt with the parameters as of the last finished step.
+        KeyboardInterrupt with the parameters as of the last finished step. `callbacks` are
+        functions of (session, log), or one of them, called after each epoch: true ends the fit.
         """
         self._require_optimizer("fit")
         with self._lock:
@@ -346,8 +357,12 @@ class Session:
 
     @cached_property
     def training_inputs(self) -> dict[str, Node]:
-        """The inputs that a training step reads."""
-        return input_nodes(self._training_roots())
+        """The inputs that a training step reads, or takes a size from."""
+        roots = self._training_roots()
+        inputs = input_nodes(roots)
+        names = names_of(dim for node in toposort(roots) for dim in dims_of(node))
+        sizes = measured(names, inputs.values(), self.inputs)
+        return inputs | {node.name: node for node in sizes}
 
     @cached_property
     def labels(self) -> list[str]:
@@ -422,6 +437,15 @@ class Session:
         from staticflow.checkpoint import load_session
 
         return load_session(path, threads)
+
+    def __copy__(self) -> Session:
+        return copy_session(self, {})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Session:
+        return copy_session(self, memo)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return reduce_session(self)
 
 
 def _updates(node: Node) -> list[Node]:

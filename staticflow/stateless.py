@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from staticflow.checks import check_indices, index_limits
+from staticflow.checks import check_indices, check_outside_loops, index_limits
 from staticflow.compile import compile_graph
 from staticflow.direct import Direct
 from staticflow.errors import GraphError, fail
@@ -31,6 +31,7 @@ class Function:
             fail(GraphError, "a function needs at least one output")
         self.names = _names(self.inputs)
         self._handed = _hander(outputs) if len(nodes) == 1 else self._structured
+        check_outside_loops(nodes)
         self._check_leaves(nodes)
         program = Program(compile_graph(nodes, standalone=True, name="function"), toolchain())
         self.runner = Runner(program, self.inputs, {})
@@ -56,15 +57,19 @@ class Function:
         for leaf in leaves(nodes, Leaf):
             if leaf in self.inputs or isinstance(leaf.op, Const):
                 continue
-            what = type(leaf.op).__name__.lower()
-            do = "add it to the inputs"
             if isinstance(leaf.op, Hyper):
-                do = "random values need a session; run the graph in sf.Session"
+                fail(
+                    GraphError,
+                    "a function has no random values: it has no seed and counts no steps",
+                    got=f"a value drawn at {leaf.where}",
+                    do="fetch it from an sf.Session(outputs=..., seed=...), or feed random arrays",
+                )
             fail(
                 GraphError,
-                f"the outputs depend on {what} {leaf.name!r}, which is not among the inputs",
+                f"the outputs depend on {type(leaf.op).__name__.lower()} {leaf.name!r}, "
+                "which is not among the inputs",
                 got=f"declared at {leaf.where}",
-                do=do,
+                do="add it to the inputs",
             )
 
     def __call__(self, *values: Any, **named: Any) -> Any:
@@ -94,6 +99,12 @@ class Function:
         env = bind_sizes(dict(zip(self.names, self.inputs, strict=True)), by_name)
         check_indices(self.runner.limits, by_name, env)
         return self.runner(arrays, env)
+
+    def __copy__(self) -> Function:
+        return self  # it has no state
+
+    def __deepcopy__(self, memo: object) -> Function:
+        return self
 
     @property
     def source(self) -> str:

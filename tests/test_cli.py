@@ -298,6 +298,8 @@ ERRORS = {
     "train digits --plot no/x.svg": "there is no folder no to write x.svg into",
     "train digits --epochs 0": "0 is not a positive number",
     "train digits --lr fast": "'fast' is not a number",
+    "train digits --seed -1": "-1 is not a number from 0",
+    "generate poem.sf --seed -1": "-1 is not a number from 0",
     "train digits --hidden 64,x": "'x' is not a whole number",
     "train digits --dropout 1": "1 is not in [0, 1)",
     "train digits --activation swish9": "swish9",

@@ -63,6 +63,12 @@ REFUSED: dict[str, tuple[Call, type[Exception], str, str]] = {
     "no batch size": (fit(FED, batch_size=0), sf.GraphError, "batch_size one of at least 1", ""),
     "half a batch": (fit(FED, batch_size=2.5), sf.GraphError, "batch_size=2.5", ""),
     "negative epochs": (fit(FED, epochs=-1), sf.GraphError, "epochs=-1", ""),
+    "a number as a callback": (
+        fit(FED, callbacks=[3]), sf.GraphError, "callbacks are functions", "a list of them"
+    ),
+    "callbacks by name": (
+        fit(FED, callbacks="stop"), sf.GraphError, "callbacks are functions", "a list of them"
+    ),
     "bad validation data": (
         fit(FED, validation_data={"x": X}), sf.GraphError, "no value for input 't'", ""
     ),
@@ -146,6 +152,34 @@ DECLARED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a metric that is no scalar": (
         lambda: sf.Session(metrics={"m": sf.input("x", (3,))}), sf.ShapeError, "metric 'm'"
     ),
+    "a metric called loss": (
+        lambda: sf.Session(metrics={"loss": sf.const(1.0)}), sf.GraphError, "other than 'loss'"
+    ),
+    "a metric without a name": (
+        lambda: sf.Session(metrics=sf.const(1.0)), sf.GraphError, "metrics must be a dict"
+    ),
+    "no threads": (
+        lambda: sf.Session(outputs=declare("w"), threads=0),
+        sf.GraphError, "threads must be an integer from 1",
+    ),
+    "threads by name": (
+        lambda: sf.Session(outputs=declare("w"), threads="a"), sf.GraphError, "got: 'a'"
+    ),
+    "a negative seed": (
+        lambda: sf.Session(outputs=declare("w"), seed=-1), sf.GraphError, "got: -1"
+    ),
+    "a seed beyond 64 bits": (
+        lambda: sf.Session(outputs=declare("w"), seed=2**63), sf.GraphError, "the seed must be"
+    ),
+    "half a seed": (
+        lambda: sf.Session(outputs=declare("w"), seed=1.5), sf.GraphError, "got: 1.5"
+    ),
+    "a loop of less than no steps": (
+        lambda: sf.scan(lambda c, _: (c, c), 0.0, None, length=-1), sf.ShapeError, "length=-1"
+    ),
+    "a loop of half steps": (
+        lambda: sf.scan(lambda c, _: (c, c), 0.0, None, length=2.5), sf.ShapeError, "length=2.5"
+    ),
     "nothing at all": (lambda: sf.Session(), sf.GraphError, "needs a loss or outputs"),
     "an optimizer by name": (
         lambda: regression("adam"), sf.GraphError, "the optimizer must be one of sf.optim"
@@ -197,7 +231,7 @@ DECLARED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: sf.function([], sf.input("x", (2,))), sf.GraphError, "depend on input 'x'"
     ),
     "a function of random values": (
-        lambda: sf.function([], ops.uniform((2,))), sf.GraphError, "need a session"
+        lambda: sf.function([], ops.uniform((2,))), sf.GraphError, "no random values"
     ),
     "a function of an expression": (
         lambda: sf.function([sf.input("x", (2,)) * 2], sf.const(1.0)), sf.GraphError, "inputs"
@@ -267,3 +301,32 @@ def test_nan_is_taken_where_the_graph_looks_for_it() -> None:
 def test_a_nan_in_the_features_is_the_users_affair() -> None:
     x = np.where(np.arange(12)[:, None] == 3, np.nan, X)
     assert np.isnan(regression().fit({"x": x, "t": T}, progress=False).epochs[0]["loss"])
+
+
+def _loop(step: Callable[[sf.Node, sf.Node], None]) -> sf.Node:
+    """The last carry of a loop over x, whose step also does something of the user's."""
+    x = sf.input("x", ("time", 4))
+    return sf.scan(lambda c, row: (step(c, row), (c + row, c))[1], ops.zeros((4,)), x)[0]
+
+
+@pytest.mark.parametrize("way", ["session", "fetch", "function", "itself"])
+def test_a_value_of_a_step_does_not_leave_its_loop(way: str) -> None:
+    kept: list[sf.Node] = []
+    last = _loop(lambda c, _: kept.append(c if way == "itself" else ops.tanh(c) * 2.0))
+    with pytest.raises(sf.GraphError, match="outside of the loop: its carry") as caught:
+        if way == "function":
+            sf.function([], kept[0])
+        elif way == "fetch":
+            sf.Session(outputs=last).run(kept[0])
+        else:
+            sf.Session(outputs=kept[0])
+    assert "at test_errors.py" in str(caught.value)
+    assert ("got: carry" if way == "itself" else "got: tanh") in str(caught.value)
+
+
+def test_a_state_is_not_updated_within_a_loop() -> None:
+    mean, w = sf.state("mean", (4,)), sf.param("w", (4,))
+    last = _loop(lambda _, row: sf.update(mean, 0.9 * mean + 0.1 * row))
+    session = sf.Session(loss=((last * w - mean) ** 2).mean(), optimizer=sf.optim.SGD(0.1))
+    with pytest.raises(sf.GraphError, match="a state is updated after the loop"):
+        session.step({"x": np.ones((3, 4))})

@@ -116,6 +116,14 @@ def test_callbacks_see_logs_and_stop() -> None:
     assert [log["loss"] for log in seen] == history.curve("loss")
 
 
+def test_a_single_callback_needs_no_list() -> None:
+    seen: list[float] = []
+    session = regression()
+    session.fit(data(12), epochs=3, progress=False, callbacks=lambda _, log: len(seen) > 0 or
+                seen.append(log["loss"]))  # fmt: skip
+    assert session.epoch_count == 2 and len(seen) == 1
+
+
 def test_a_callback_may_use_the_session() -> None:
     """Steps, gradients and another fit in between leave this one's batches as they are."""
     plain, busy = regression(threads=1), regression(threads=1)

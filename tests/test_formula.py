@@ -98,6 +98,17 @@ def test_score() -> None:
     ]  # fmt: skip
 
 
+def test_jacobians() -> None:
+    """y = A x, y = x W and x^T A x, of fixed sizes and of named ones."""
+    for size in (4, "n"):
+        A, x, W = real("A", size, size), real("x", size), real("W", size, 3)
+        assert explain(sf.jacobian(A @ x, x)) == "A"
+        assert explain(sf.jacobian(x @ W, x)) == "W.T"
+    assert explain(sf.hessian(x @ A @ x, x)) == "A + A.T"
+    assert explain(sf.jacobian(ops.exp(x), x)) == "eye(n) * exp(x)"
+    assert explain(sf.jacobian(ops.tanh(A @ x), x)) == "(1 - tanh(A @ x)[:, None] ** 2) * A"
+
+
 def test_exponential_of_a_product() -> None:
     f = a @ ops.exp(X @ x)
     assert explain({"f": f, "df/dx": sf.grad(f, x)}).split("\n") == [
@@ -278,3 +289,22 @@ def test_every_function_of_a_matrix_has_a_formula() -> None:
             assert explain(node), name
             explained += 1
     assert explained > 80
+
+
+def test_a_norm_of_a_matrix() -> None:
+    assert explain(ops.norm(W)) == "norm(W)"
+    assert explain(sf.grad(ops.norm(W), W)) == "W / norm(W)"
+    same_value(sf.grad(ops.norm(X) * ops.max(ops.reshape(A, (16,))), X))
+    same_value((ops.reshape(A, (2, 8)) * ops.reshape(ops.tanh(A), (8, 2)).reshape(2, 8)).sum())
+    same_value((ops.reshape(A, (8, 2)) + ops.reshape(w, (2, 2))[0]).reshape(4, 4))
+
+
+def test_jacobians_evaluate() -> None:
+    same_value(sf.jacobian(ops.tanh(A @ x) @ A, x))
+    same_value(sf.jacobian(A @ x, A))
+    same_value(sf.jacobian(ops.exp(y) * a.sum(), y))
+    same_value(sf.jacobian(ops.softmax(X @ w), w))
+    same_value(sf.jacobian(X.T @ y, y))
+    same_value(ops.stack([A[:, 0], A[:, 1], A[:, 2]]))
+    same_value(ops.stack([B[:, :, k] for k in range(4)], axis=1))
+    same_value(ops.stack([A[k] for k in (0, 1, 2, 2)]))

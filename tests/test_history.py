@@ -127,3 +127,7 @@ def test_no_progress_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
         bar.update(1, loss=1.0)
         bar.epoch_end({"loss": 1.0})
     assert capsys.readouterr().err == ""
+
+
+def test_a_fit_of_no_epochs_has_an_empty_plot() -> None:
+    assert History().plot().axes[0].get_legend() is None

@@ -41,6 +41,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "session": {
         "session", "fetching", "fitting", "report", "serialise", "vocabulary", "checkpoint",
+        "replicas",
     },
     "public": {""},
     "models": {"models"},

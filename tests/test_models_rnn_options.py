@@ -123,3 +123,28 @@ def test_dropout_is_between_layers_and_in_training(cell: str) -> None:
             outputs.append(session.run("y", {"x": feeds["x"]}))
         assert len(losses) == layers
         np.testing.assert_array_equal(*outputs)
+
+
+def test_lengths_as_plain_numbers() -> None:
+    x = np.random.default_rng(0).standard_normal((BATCH, TIME, FEATURES)).astype(np.float32)
+    seq = sf.input("x", x.shape)
+    net = models.RNN(HIDDEN, return_sequences=True)
+    fixed, number = net(seq, lengths=[4, 1, 2]), sf.input("n", (BATCH,), "int64")
+    session = sf.Session(outputs={"fixed": fixed, "fed": net(seq, lengths=number)})
+    found = session.run("fed", {"x": x, "n": LENGTHS})
+    np.testing.assert_array_equal(session.run("fixed", {"x": x}), found)
+    assert not found[1, 1:].any() and found[1, 0].any()
+    beyond = session.run("fed", {"x": x, "n": [9, 1, -2]})
+    np.testing.assert_array_equal(beyond[:2], found[:2])
+    assert not beyond[2].any()
+
+
+def test_lengths_that_do_not_fit_are_refused() -> None:
+    seq = sf.input("x", ("batch", TIME, FEATURES))
+    with pytest.raises(sf.ShapeError, match=r"declare sf.input\('lengths', \(batch,\), 'int64'\)"):
+        models.RNN(HIDDEN)(seq, lengths=[1, 2])
+
+
+def test_a_width_alone_is_no_network() -> None:
+    with pytest.raises(sf.ShapeError, match="give two or more positive integers"):
+        models.FNN(4)  # type: ignore[arg-type]

@@ -232,3 +232,30 @@ def test_a_step_on_no_rows_is_refused_and_changes_nothing() -> None:
         with pytest.raises(sf.GraphError, match="the batch has no rows"):
             call({"x": np.zeros((0, 3))})
     np.testing.assert_array_equal(session.params["w"], before)
+
+
+def test_an_input_that_gives_nothing_but_a_size() -> None:
+    x, w = sf.input("x", ("batch", 4)), sf.param("w", (4,), init="ones")
+    noise = ops.uniform(x.shape)
+    session = sf.Session(
+        loss=((w - noise) ** 2).mean(),
+        outputs={"y": 2.0 * x, "noise": noise, "ones": ops.ones(x.shape).sum()},
+        optimizer=sf.optim.SGD(0.1),
+    )
+    for rows in (3, 5):
+        feeds = {"x": np.zeros((rows, 4), np.float32)}
+        assert session.run("noise", feeds).shape == (rows, 4)
+        assert session.run("ones", {x: feeds["x"]}) == 4 * rows
+        assert 0.0 < session.step(feeds) < 1.0
+    history = session.fit(feeds, epochs=2, batch_size=2, progress=False)
+    assert history.epochs[1]["loss"] < history.epochs[0]["loss"] and session.step_count == 8
+    with pytest.raises(sf.GraphError, match="no value for input 'x'"):
+        session.run("noise")
+
+
+def test_a_size_that_no_input_gives_is_asked_for() -> None:
+    x, z = sf.input("x", ("batch", 4)), sf.input("z", ("n",))
+    with pytest.raises(sf.GraphError, match="the size of dimension 'batch' is not known"):
+        sf.Session(outputs={"noise": ops.uniform(x.shape)}).run("noise")
+    with pytest.raises(sf.GraphError, match="the size of dimension 'batch' is not known"):
+        sf.function([z], (ops.zeros(x.shape), z))([1.0])

@@ -78,7 +78,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--schedule", choices=("cosine", "constant"), default="cosine", help="of the learning rate"
     )
     training.add_argument("--weight-decay", metavar="X", type=float, default=0.0)
-    training.add_argument("--seed", metavar="N", type=int, default=0)
+    training.add_argument("--seed", metavar="N", type=_seed, default=0)
     training.add_argument("--threads", metavar="N", type=_positive)
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="FILE", type=Path, help="default: SOURCE.sf")
@@ -106,7 +106,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", metavar="X", type=_positive_float, default=0.8, help="lower is more likely"
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    parser.add_argument("--seed", metavar="N", type=_seed, default=0)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +129,13 @@ def _positive(text: str) -> int:
     value = _as(int, text, "a whole number")
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = _as(int, text, "a whole number")
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 2**63 - 1")
     return value
 
 

@@ -23,6 +23,9 @@ from staticflow.formula.terms import Algebra, Term
 from staticflow.formula.text import write
 from staticflow.formula.views import VIEW_RULES
 from staticflow.graph import Leaf, Node, toposort
+from staticflow.hoist import rearrange
+from staticflow.loop_passes import drop_unused, settle
+from staticflow.op import Kind
 from staticflow.simplify import simplify
 
 RULES = {**MAP_RULES, **VIEW_RULES, **PRODUCT_RULES}
@@ -44,7 +47,7 @@ def explain(nodes: Any) -> Formula:
     once gets a line and a name of its own. Raises GraphError for what is not a node.
     """
     named = _named(nodes)
-    roots = simplify([node for _, node in named])
+    roots = _without_loops(simplify([node for _, node in named]))
     leaves = _leaf_names(roots)
     reader = Reader(Algebra(PATTERNS), RULES, leaves)
     terms = reader.read(roots)
@@ -52,6 +55,18 @@ def explain(nodes: Any) -> Formula:
     taken = {*leaves.values(), *_sizes(roots)}
     pairs = [(name, term) for (name, _), term in zip(named, terms, strict=True)]
     return Formula(write(pairs, labels, taken))
+
+
+def _without_loops(roots: list[Node]) -> list[Node]:
+    """The same values by operations on whole arrays, if these can say all that the loops do."""
+    if not _has_loop(roots):
+        return roots
+    moved = simplify(rearrange(drop_unused(settle(roots))))
+    return roots if _has_loop(moved) else moved
+
+
+def _has_loop(roots: list[Node]) -> bool:
+    return any(node.op.kind is Kind.LOOP for node in toposort(roots))
 
 
 def _named(nodes: Any) -> list[tuple[str, Node]]:

@@ -184,7 +184,28 @@ def stack(m: Algebra, term: Term) -> Term | None:
     option = str(term.attrs[2])
     if ranks != {(int(option.removeprefix("axis=")),)}:
         return None
-    return m.call("stack", term.shape, [x.args[0] for x in term.args], option)
+    rows = [x.args[0] for x in term.args]
+    whole = _joined(rows)
+    if whole is not None:
+        (source,), place = rows[0].args, int(option.removeprefix("axis="))
+        rest = [k for k in range(term.ndim) if k != whole]
+        return m.transpose(source, (*rest[:place], whole, *rest[place:]))
+    return m.call("stack", term.shape, rows, option)
+
+
+def _joined(rows: Sequence[Term]) -> int | None:
+    """The axis of x that x[..., 0], x[..., 1], ... run through, to its end."""
+    first = rows[0]
+    if first.head != "part" or len(first.args) != 1 or "0" not in first.attrs:
+        return None
+    (x,), axis = first.args, first.attrs.index("0")
+    if first.ndim != x.ndim - 1 or len(rows) != x.shape[axis]:
+        return None
+    for k, row in enumerate(rows):
+        taken = [(a, entry) for a, entry in enumerate(row.attrs) if entry != ":"]
+        if row.head != "part" or row.args != (x,) or taken != [(axis, str(k))]:
+            return None
+    return axis
 
 
 def sigmoid(m: Algebra, term: Term) -> Term | None:

@@ -191,11 +191,24 @@ class Algebra:
         axes = tuple(sorted(axes))
         if not axes:
             return x
+        if len(axes) == x.ndim and name in ("sum", "max", "min"):
+            x = self.before_reshape(x)
+            axes = tuple(range(x.ndim))
         shape = tuple(n for k, n in enumerate(x.shape) if k not in axes)
         if name != "sum":
             return self.make("reduce", shape, (x,), (name, axes))
         scalars, x = self.unscaled(x)
         return self.times(scalars, self.make("reduce", shape, (x,), (name, axes)))
+
+    def before_reshape(self, x: Term) -> Term:
+        """The same elements in the same order, in the shape that they had before."""
+        coefficient, factors = split(x)
+        arrays = {base for base, _ in factors if base.ndim}
+        if any(not b.calls("reshape") or b.shape != x.shape for b in arrays):
+            return x
+        if len({b.args[0].shape for b in arrays}) != 1:
+            return x
+        return self.product(((b.args[0] if b.ndim else b, e) for b, e in factors), coefficient)
 
     def unscaled(self, x: Term) -> tuple[Term, Term]:
         """The scalar factors of a term, and the others."""

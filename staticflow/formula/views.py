@@ -73,7 +73,9 @@ def reshape(reader: Reader, node: Node) -> Seen:
         same = source.shape[:-1] == node.shape[:-1] and source.ndim > 2
         if same and rows is not x and source.shape[-1] == rows.shape[-1]:
             return full(reader.m.matmul(reader.whole(source), reader.whole(x.inputs[1])))
-    term = reader.whole(x)
+    term = reader.m.before_reshape(reader.whole(x))
+    if term.shape == node.shape:
+        return full(term)
     return full(reader.m.call("reshape", node.shape, [term], shape_text(node.shape)))
 
 

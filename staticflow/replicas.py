@@ -1,0 +1,90 @@
+"""Sessions copied within a process, and sessions and functions pickled for another one.
+
+A copy has the graph itself, which cannot change, so that it takes the same nodes as the original;
+its values are its own. What is pickled is the graph as data, as in a saved file.
+"""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow.stateless import Function
+
+if TYPE_CHECKING:
+    from staticflow.session import Session
+
+Tensors = dict[str, NDArray[Any]]
+Reduced = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+def copy_session(session: Session, memo: dict[int, Any]) -> Session:
+    """A session of the same graph with the same values, apart from the original from now on."""
+    from staticflow.session import Session
+
+    with session._lock:
+        new = Session(
+            session.loss, session.outputs, session.metrics, session.optimizer, None, session.seed,
+            session.threads, session.check_numerics,
+        )  # fmt: skip
+        for mine, theirs in ((new._params, session._params), (new._states, session._states)):
+            for key, flat in theirs.flats.items():
+                mine.flats[key].data[:] = flat.data
+        for name, values in session._slots.items():
+            new._slots[name][:] = values
+        new.step_count, new.epoch_count = session.step_count, session.epoch_count
+        new._rng.bit_generator.state = session._rng.bit_generator.state
+        new.extra = copy.deepcopy(session.extra, memo)
+        return new
+
+
+def reduce_session(session: Session) -> Reduced:
+    """What pickle makes a session of; the random state and the position go with it."""
+    from staticflow.checkpoint import describe
+
+    with session._lock:
+        data, tensors = describe(session, session.extra)
+        return _session, (data, _copied(tensors))
+
+
+def _session(data: dict[str, Any], tensors: Tensors) -> Session:
+    from staticflow.checkpoint import check_version, restore
+
+    check_version("a pickled session", data)
+    return restore(data, tensors, None)
+
+
+def _reduce_function(function: Function) -> Reduced:
+    from staticflow.checkpoint import VERSION
+    from staticflow.serialise import Encoder
+
+    encoder = Encoder()
+    data = {
+        "version": VERSION,
+        "inputs": encoder.structure(list(function.inputs)),
+        "outputs": encoder.structure(function.outputs),
+        "nodes": encoder.nodes,
+    }
+    return _function, (data, encoder.tensors)
+
+
+def _function(data: dict[str, Any], tensors: Tensors) -> Function:
+    from staticflow.checkpoint import check_version
+    from staticflow.serialise import Decoder
+
+    check_version("a pickled function", data)
+    decoder = Decoder(data["nodes"], [], tensors)
+    return Function(decoder.structure(data["inputs"]), decoder.structure(data["outputs"]))
+
+
+def _copied(tensors: Tensors) -> Tensors:
+    """The arrays as they are now: a session goes on writing to its own."""
+    return {name: np.array(values) for name, values in tensors.items()}
+
+
+copyreg.pickle(Function, _reduce_function)
