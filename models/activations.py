@@ -10,13 +10,18 @@ from staticflow.errors import fail
 
 Activation = Callable[[sf.Node], sf.Node]
 
+
+def _linear(x: sf.Node) -> sf.Node:
+    return x
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "elu": ops.elu,
     "gelu": ops.gelu,
     "hard_sigmoid": ops.hard_sigmoid,
     "hard_tanh": ops.hard_tanh,
     "leaky_relu": ops.leaky_relu,
-    "linear": lambda x: x,
+    "linear": _linear,
     "log_softmax": ops.log_softmax,
     "mish": ops.mish,
     "relu": ops.relu,

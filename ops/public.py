@@ -26,6 +26,7 @@ def public(
 
     def enter(function: F) -> F:
         name = function.__name__
+        function.__module__ = "staticflow.ops"  # where users, and pickle, find it
         derivative = row.formula if row else formula
         declare(Declaration(name, kind, function, function.__doc__ or "", row, derivative))
         if symbol:

@@ -123,6 +123,21 @@ def test_functions_are_copied_and_pickled(way: Callable[[Any], Any]) -> None:
     np.testing.assert_array_equal(found["rest"][0], a[1:])
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_models_are_copied_and_pickled_before_they_are_called(way: Callable[[Any], Any]) -> None:
+    x = sf.input("x", ("batch", 3))
+    y = way(models.FNN([3, 4, 2], activation="relu"))(x)
+    assert sorted(sf.Session(outputs=y).params) == [
+        "fnn.0.bias", "fnn.0.weight", "fnn.1.bias", "fnn.1.weight",
+    ]  # fmt: skip
+
+
+def test_functions_of_ops_are_found_where_users_find_them() -> None:
+    for name in ops.__all__:
+        function = getattr(ops, name)
+        assert not callable(function) or pickle.loads(pickle.dumps(function)) is function, name
+
+
 def test_nodes_are_their_own_copies_and_are_not_pickled_alone() -> None:
     y = 2.0 * sf.input("x", ("n",))
     assert copy.copy(y) is copy.deepcopy([y])[0] is y
