@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from staticflow.graph import Node
+from staticflow.ops.accumulate import cumprod, cumsum
 from staticflow.ops.arithmetic import divide
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, floating
@@ -16,6 +18,7 @@ from staticflow.ops.reductions import max as largest
 from staticflow.ops.reductions import min as smallest
 from staticflow.ops.reductions import prod as product
 from staticflow.ops.reductions import sum as total
+from staticflow.ops.statistics import argmax, argmin
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -84,3 +87,35 @@ def nanvar(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> N
 def nanstd(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Node:
     """The standard deviation of the elements that are not NaN."""
     return sqrt(nanvar(x, axis, ddof, keepdims))
+
+
+@public()
+def nanargmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Node:
+    """The index of the largest element that is not NaN; -1 where all are, which NumPy refuses."""
+    return _position(argmax, -INFINITY, x, axis, keepdims)
+
+
+@public()
+def nanargmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Node:
+    """The index of the smallest element that is not NaN; -1 where all are, which NumPy refuses."""
+    return _position(argmin, INFINITY, x, axis, keepdims)
+
+
+def _position(
+    search: Callable[..., Node], worst: float, x: Any, axis: int | None, keepdims: bool
+) -> Node:
+    node = as_nodes([x])[0]
+    found = search(_without(node, worst), axis, keepdims)
+    return where(every(isnan(node), axis, keepdims), -1, found) if node.type.is_float else found
+
+
+@public(formula="the sums of dy from the other end, 0 where x is NaN")
+def nancumsum(x: Any, axis: int | None = None, dtype: Any = None) -> Node:
+    """The sums of the elements up to each, NaN counting as 0."""
+    return cumsum(_without(x, 0.0), axis, dtype)
+
+
+@public(formula="a recurrence from the other end, 0 where x is NaN")
+def nancumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Node:
+    """The products of the elements up to each, NaN counting as 1."""
+    return cumprod(_without(x, 1.0), axis, dtype)

@@ -190,6 +190,12 @@ class Node:
     def __abs__(self) -> Node:
         return OPS.operator("abs")(self)
 
+    def __divmod__(self, other: Any) -> tuple[Node, Node]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Node, Node]:
+        return other // self, other % self
+
     def __round__(self, ndigits: int | None = None) -> Node:
         return self.round(ndigits or 0)
 

@@ -14,6 +14,7 @@ from tests.op_case import Array, Case, f
 A, C = f(3, 4), f(2, 3, 4)
 NAN, INF = float("nan"), float("inf")
 MASK = A > -1.2
+EDGES = np.array([0.0, -0.0, NAN, INF, -INF, 1.5])
 HOLES = np.where(MASK, A, NAN)
 WHOLE = np.arange(12, dtype=np.int32).reshape(3, 4) - 5
 
@@ -78,4 +79,66 @@ REDUCTIONS = (
       for op in ("std", "var")),
 )  # fmt: skip
 
-KEYWORD_CASES = (*METHODS, *REDUCTIONS)
+NAMES = (
+    both("identity", lambda m: m.identity(3, dtype="int32")),
+    *(both("eye", lambda m, a=a, k=k: m.eye(*a, k=k, dtype="float64"), label=f"{a} {k}")
+      for a in ((3,), (2, 4), (4, 2)) for k in (-2, 0, 1)),
+    *(both("tri", lambda m, a=a, k=k: m.tri(*a, k=k, dtype="int64"), label=f"{a} {k}")
+      for a in ((3,), (2, 4), (4, 2)) for k in (-2, 0, 1)),
+    both("eye", lambda m: m.eye(N=2, M=3, dtype="bool"), label="names"),
+    *(both(op, lambda m, op=op, n=n, end=end: getattr(m, op)(0.5, -2.0 if op != "geomspace" else 9,
+                                                             n, endpoint=end, dtype="float64"),
+           label=f"{n} {end}")
+      for op in ("linspace", "logspace", "geomspace") for n in (0, 1, 2, 7)
+      for end in (True, False)),
+    both("geomspace", lambda m: m.geomspace(-8, -1.0, 4, dtype="float64"), label="below 0"),
+    both("linspace", lambda m: m.linspace(-2.0, 3.0, 8, dtype="int64"), label="floor"),
+    both("logspace", lambda m: m.logspace(0, 3, 4, base=2.0, dtype="int64"), label="base"),
+    *(both(op, lambda m, a, b, op=op, n=n, end=end, axis=axis:
+           getattr(m, op)(a, b, n, endpoint=end, axis=axis), 1.5 + f(3) / 3, 1.5 + f(2, 1) / 3,
+           label=f"arrays {n} {end} {axis}")
+      for op in ("linspace", "logspace", "geomspace")
+      for n, end, axis in ((5, True, 0), (4, False, -1), (1, True, 1), (2, True, 0))),
+    both("linspace", lambda m, a: m.linspace(a, 2.0, 3), A, label="array to number"),
+    *(both("meshgrid", lambda m, *xs, k=k, o=o: m.meshgrid(*xs, **o)[k],
+           *(f(n, seed=n) for n in (3, 2, 4)[:count]), label=f"{count} {k} {o}")
+      for count in (1, 2, 3) for k in range(count)
+      for o in ({}, {"indexing": "ij"}, {"sparse": True})),
+    *(both("divmod", lambda m, x, k=k: m.divmod(x, 3)[k], x, label=f"{x.dtype} {k}", smooth=False)
+      for x in (3 * A, WHOLE) for k in (0, 1)),
+    *(both("divmod", lambda m, x, k=k: divmod(x, 0.75)[k], A, label=f"built in {k}", smooth=False)
+      for k in (0, 1)),
+    both("divmod", lambda m, x: divmod(7, x)[1], 1 + abs(WHOLE), label="reversed"),
+    both("float_power", lambda m, x: m.float_power(x, 2.5), 3 + A),
+    both("float_power", lambda m, x: m.float_power(x, 0.3), 1 + abs(WHOLE), label="integers"),
+    both("float_power", lambda m, x: m.float_power(x, 0.3), np.float32(3 + A), label="singles",
+         smooth=False),
+    *(both(op, lambda m, x, y, op=op, nan=nan: getattr(m, op)(x, y, equal_nan=nan), *pair,
+           label=f"{k} {nan}")
+      for op in ("isclose", "allclose") for nan in (False, True)
+      for k, pair in enumerate((
+          (np.array([1.0, 1.0, 0.0, NAN, NAN, INF, INF, -INF, 1e10]),
+           np.array([1.0 + 9e-6, 1.1, 9e-9, NAN, 1.0, INF, -INF, 1.0, 1.00001e10 + 1])),
+          (A, A + 1e-9), (WHOLE, WHOLE), (WHOLE > 0, WHOLE > 0), (A, A[0]),
+          (np.float32(A), A)))),
+    both("isclose", lambda m, x: m.isclose(x, 0.3, rtol=0.5, atol=0.1), A, label="tolerances"),
+    both("isclose", lambda m, x: m.isclose(x, 0.1), np.int64([0, 1]), label="integers"),
+    *(both("round", lambda m, x, d=d: m.round(x, d), x, label=f"{x.dtype} {d}", smooth=False)
+      for x in (40 * A, 10 * WHOLE + 5) for d in (-2, -1, 0, 2)),
+    both("nan_to_num", lambda m, x: m.nan_to_num(x, False, 2.0), EDGES, label="copy", smooth=False),
+)  # fmt: skip
+
+RUNNING = (
+    *(both(op, lambda m, x, op=op, axis=axis, t=t: getattr(m, op)(x, axis, dtype=t), x,
+           label=f"{x.dtype} {axis} {t}", smooth=t != "float32")
+      for op in ("cumsum", "cumprod", "nancumsum", "nancumprod")
+      for x, t in ((A, None), (A, "float32"), (WHOLE, "int32"), (WHOLE, "float64"), (MASK, "int64"))
+      for axis in (None, 0)),
+    *(both(op, lambda m, x, op=op, axis=axis: getattr(m, op)(x, axis), HOLES, smooth=False,
+           label=f"holes {axis}")
+      for op in ("nancumsum", "nancumprod", "nanargmax", "nanargmin") for axis in (None, 0, 1)),
+    *(both(op, lambda m, x, op=op: getattr(m, op)(x, axis=1, keepdims=True), WHOLE, label="kept")
+      for op in ("nanargmax", "nanargmin")),
+)  # fmt: skip
+
+KEYWORD_CASES = (*METHODS, *REDUCTIONS, *NAMES, *RUNNING)
