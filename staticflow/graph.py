@@ -153,9 +153,9 @@ class Node:
     ravel, squeeze, swapaxes = map(_method, ("ravel", "squeeze", "swapaxes"))
     flatten = ravel
 
-    def reshape(self, *shape: Any) -> Node:
+    def reshape(self, *shape: Any, order: str = "C") -> Node:
         target = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        return OPS.operator("reshape")(self, target)
+        return OPS.operator("reshape")(self, target, order)
 
     def transpose(self, *axes: Any) -> Node:
         order = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes

@@ -141,4 +141,36 @@ RUNNING = (
       for op in ("nanargmax", "nanargmin")),
 )  # fmt: skip
 
-KEYWORD_CASES = (*METHODS, *REDUCTIONS, *NAMES, *RUNNING)
+TIED = np.array([[2.0, 1.0, 2.0, 1.0, NAN, 1.0], [0.0, -0.0, 3.0, 3.0, 0.0, -1.0]])
+BEYOND = np.array([[-5, -1, 0], [2, 3, 11]])
+SQUARE = f(4, 4)
+OPTIONS = (
+    *(both(op, lambda m, x, op=op, o=o: getattr(m, op)(x, axis=1, **o), TIED, label=o, smooth=False)
+      for op in ("sort", "argsort") for o in ({"stable": True}, {"kind": "stable"})),
+    both("sort", lambda m, x: m.sort(x, 0, "quicksort"), A, label="kind"),
+    both("argsort", lambda m, x: m.argsort(x % 3, axis=None, stable=True), WHOLE, label="ties"),
+    *(both("take", lambda m, x, k, axis=axis, mode=mode: m.take(x, k, axis, mode=mode), A, BEYOND,
+           label=f"{mode} {axis}") for mode in ("clip", "wrap") for axis in (None, 0, 1)),
+    *(both("take", lambda m, x, mode=mode: m.take(x, BEYOND, 1, mode=mode), A,
+           label=f"{mode} known") for mode in ("clip", "wrap")),
+    both("take", lambda m, x: m.take(x, [0, -3], 0, mode="raise"), A, label="raise known"),
+    *(both("reshape", lambda m, x, s=s, o=o: m.reshape(x, s, order=o), C, label=f"{s} {o}")
+      for s in ((4, 6), (-1, 2), -1, (3, 1, 8)) for o in "CF"),
+    both("reshape", lambda m, x: x.reshape(4, 6, order="F"), C, label="method"),
+    both("ravel", lambda m, x: m.ravel(x, order="F"), C, label="columns first"),
+    both("ravel", lambda m, x: x.ravel("F") + x.flatten("F"), C, label="method columns first"),
+    *(both(f"atleast_{n}d", lambda m, *xs, n=n, k=k: getattr(m, f"atleast_{n}d")(*xs)[k],
+           f(), f(3), A, label=f"several {k}") for n in (1, 2, 3) for k in range(3)),
+    both("einsum", lambda m, x, y: m.einsum("ij,kj->ik", x, y, optimize=True), A, f(2, 4),
+         label="optimize"),
+    both("einsum", lambda m, x, y: m.einsum(x, [0, 1], y, [2, 1], [2, 0]), A, f(2, 4),
+         label="lists"),
+    both("einsum", lambda m, x, y: m.einsum(x, [..., 7], y, [2, 7]), A, f(2, 4),
+         label="lists without result"),
+    *(both("eigvalsh", lambda m, x, side=side: (m if m is ops else m.linalg).eigvalsh(x, side),
+           SQUARE, label=side) for side in "LU"),
+    *(both("eigh", lambda m, x, side=side: abs((m if m is ops else m.linalg).eigh(x, side)[1]),
+           SQUARE, label=side) for side in "LU"),
+)  # fmt: skip
+
+KEYWORD_CASES = (*METHODS, *REDUCTIONS, *NAMES, *RUNNING, *OPTIONS)
