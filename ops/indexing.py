@@ -18,16 +18,15 @@ from typing import Any
 import numpy as np
 
 from staticflow.dims import AnyDim
-from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Const, Node, apply, const
+from staticflow.errors import ShapeError, fail
+from staticflow.graph import Const, Node, apply
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
 from staticflow.ops.alias import bounded
-from staticflow.ops.arithmetic import clip
-from staticflow.ops.arithmetic import mod as remainder
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import integral, stretch
 from staticflow.ops.compare import equal
-from staticflow.ops.counting import SizeOf, iota_like
+from staticflow.ops.counting import iota_like
+from staticflow.ops.index_modes import by_mode_of_take
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, moveaxis, node_of, reshape, transpose
 from staticflow.types import TensorType, as_shape, normalise_axis
@@ -234,35 +233,13 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str | None = None)
     if axis is None:
         return take(reshape(node, (-1,)), indices, 0, mode)
     axis = normalise_axis(axis, node.ndim, "take")
-    index = _by_take_mode(integral("take: the indices", indices), node.shape[axis], mode)
+    index = by_mode_of_take(integral("take: the indices", indices), node.shape[axis], mode)
     check_known("take", index, node, axis)
     if node.shape[axis] == 0 and 0 not in index.shape:
         fail(ShapeError, f"take: axis {axis} has no element to take", str(node.type))
     rows = apply(Take(0), moveaxis(node, axis, 0), index)
     rest = [index.ndim + k for k in range(node.ndim - 1)]
     return transpose(rows, [*rest[:axis], *range(index.ndim), *rest[axis:]])
-
-
-def _by_take_mode(index: Node, size: AnyDim, mode: str | None) -> Node:
-    """The indices that a mode makes of those given."""
-    if mode in ("clip", "wrap"):
-        if isinstance(index.op, Const) and isinstance(size, int) and size:
-            value = index.op.value
-            moved = np.clip(value, 0, size - 1) if mode == "clip" else value % size
-            return const(moved, index.dtype)
-        number = apply(SizeOf(size, index.dtype))
-        return clip(index, 0, number - 1) if mode == "clip" else remainder(index, number)
-    if mode not in (None, "raise"):
-        fail(ShapeError, "take: mode is 'raise', 'clip' or 'wrap'", got=repr(mode))
-    if mode == "raise" and not isinstance(index.op, Const):
-        fail(
-            GraphError,
-            "take: compiled code cannot raise at an index that is known only when it runs",
-            got=f"mode='raise' with {index}",
-            do="choose 'clip' or 'wrap', or leave mode out: an index beyond the axis is then moved "
-            "into it, and ops.embedding checks indices that are fed",
-        )
-    return index
 
 
 def check_known(what: str, index: Node, x: Node, axis: int) -> None:

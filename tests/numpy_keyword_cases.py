@@ -143,7 +143,6 @@ RUNNING = (
 
 TIED = np.array([[2.0, 1.0, 2.0, 1.0, NAN, 1.0], [0.0, -0.0, 3.0, 3.0, 0.0, -1.0]])
 BEYOND = np.array([[-5, -1, 0], [2, 3, 11]])
-SQUARE = f(4, 4)
 OPTIONS = (
     *(both(op, lambda m, x, op=op, o=o: getattr(m, op)(x, axis=1, **o), TIED, label=o, smooth=False)
       for op in ("sort", "argsort") for o in ({"stable": True}, {"kind": "stable"})),
@@ -167,10 +166,6 @@ OPTIONS = (
          label="lists"),
     both("einsum", lambda m, x, y: m.einsum(x, [..., 7], y, [2, 7]), A, f(2, 4),
          label="lists without result"),
-    *(both("eigvalsh", lambda m, x, side=side: (m if m is ops else m.linalg).eigvalsh(x, side),
-           SQUARE, label=side) for side in "LU"),
-    *(both("eigh", lambda m, x, side=side: abs((m if m is ops else m.linalg).eigh(x, side)[1]),
-           SQUARE, label=side) for side in "LU"),
 )  # fmt: skip
 
 KEYWORD_CASES = (*METHODS, *REDUCTIONS, *NAMES, *RUNNING, *OPTIONS)

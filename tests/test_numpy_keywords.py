@@ -10,8 +10,9 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
+from tests.derivatives import check_derivatives
 from tests.numpy_keyword_cases import NAMES, OPTIONS, REDUCTIONS, RUNNING
-from tests.op_case import Case
+from tests.op_case import Case, f
 
 X, K = sf.input("x", (3, 4)), sf.input("k", (2,), "int64")
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
@@ -67,6 +68,18 @@ def test_completed_singular_vectors(shape: tuple[int, ...], rank: int) -> None:
     np.testing.assert_allclose(u[..., :few] * s[..., None, :] @ v[..., :few, :], value, atol=1e-12)
     (only,) = sf.function([a], [ops.svd(a, compute_uv=False)])(value)
     np.testing.assert_array_equal(only, s)
+
+
+@pytest.mark.parametrize("side", "LU")
+def test_one_triangle_of_a_symmetric_matrix(side: str) -> None:
+    value = f(2, 4, 4)
+    a = sf.input("a", value.shape, "float64")
+    w, v = ops.eigh(a, side)
+    found = sf.function([a], [w, abs(v), ops.eigvalsh(a, side)])(value)
+    values, vectors = np.linalg.eigh(value, side)
+    for array, wanted in zip(found, (values, abs(vectors), values), strict=True):
+        np.testing.assert_allclose(array, wanted, rtol=1e-9, atol=1e-11)
+    check_derivatives(lambda a: ops.eigvalsh(a, side), [value])
 
 
 @pytest.mark.parametrize("cases", [REDUCTIONS[::3], NAMES[::3], RUNNING[::3], OPTIONS[::2]])
