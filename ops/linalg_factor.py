@@ -42,9 +42,12 @@ def _smaller(what: str, a: Node) -> AnyDim:
 
 
 @public(Kind.CALL, formula="l'^-1 low(l' dl) l^-1, symmetrised")
-def cholesky(a: Any) -> Node:
-    """The lower triangle l with l l' = (a + a')/2; NaN where that is not positive definite."""
-    return apply(Cholesky(), symmetric(square_matrices("cholesky", a)))
+def cholesky(a: Any, *, upper: bool = False) -> Node:
+    """The lower triangle l with l l' = (a + a')/2; NaN where that is not positive definite; l'
+    with `upper`.
+    """
+    lower = apply(Cholesky(), symmetric(square_matrices("cholesky", a)))
+    return turn(lower) if upper else lower
 
 
 @public(Kind.CALL, formula="(dq + q copyltu(r dr' - dq' q)) r'^-1")

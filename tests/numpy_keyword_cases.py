@@ -137,6 +137,15 @@ RUNNING = (
     *(both(op, lambda m, x, op=op, axis=axis: getattr(m, op)(x, axis), HOLES, smooth=False,
            label=f"holes {axis}")
       for op in ("nancumsum", "nancumprod", "nanargmax", "nanargmin") for axis in (None, 0, 1)),
+    *(both(op, lambda m, x, op=op, o=o: getattr(m, op)(x, axis=0, keepdims=True, **o), HOLES,
+           label=o, smooth=False)
+      for op, o in (("nansum", {"initial": 2.0}), ("nanprod", {"initial": 2.0}),
+                    ("nanvar", {"correction": 1}), ("nanstd", {"ddof": 1}), *(
+                        (op, {"where": A > 0}) for op in (
+                            "nansum", "nanprod", "nanmean", "nanvar", "nanstd")))),
+    *(both(op, lambda m, x, op=op: getattr(m, op)(x, axis=0, dtype="float64"), WHOLE,
+           label="integers in doubles")
+      for op in ("nansum", "nanprod", "nanmean", "nanvar", "nanstd")),
     *(both(op, lambda m, x, op=op: getattr(m, op)(x, axis=1, keepdims=True), WHOLE, label="kept")
       for op in ("nanargmax", "nanargmin")),
 )  # fmt: skip

@@ -82,6 +82,13 @@ def test_one_triangle_of_a_symmetric_matrix(side: str) -> None:
     check_derivatives(lambda a: ops.eigvalsh(a, side), [value])
 
 
+def test_the_upper_factor_of_cholesky() -> None:
+    value = f(4, 4) @ f(4, 4).T + np.eye(4)
+    a = sf.input("a", value.shape, "float64")
+    upper = sf.function([a], ops.cholesky(a, upper=True))(value)
+    np.testing.assert_allclose(upper, np.linalg.cholesky(value, upper=True), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("cases", [REDUCTIONS[::3], NAMES[::3], RUNNING[::3], OPTIONS[::2]])
 def test_compiled_code_agrees(cases: tuple[Case, ...]) -> None:
     leaves = [
