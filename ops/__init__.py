@@ -30,7 +30,7 @@ from staticflow.ops.compare import (
 )
 from staticflow.ops.contraction import dot, inner, matmul, outer, tensordot, vdot
 from staticflow.ops.creation import (
-    arange, eye, full, full_like, linspace, ones, ones_like, tril, triu, zeros, zeros_like,
+    arange, eye, full, full_like, identity, ones, ones_like, tri, tril, triu, zeros, zeros_like,
 )
 from staticflow.ops.elementwise import (
     abs, arccos, arccosh, arcsin, arcsinh, arctan, arctanh, cbrt, ceil, cos, cosh, erf, erfc, exp,
@@ -58,9 +58,13 @@ from staticflow.ops.linalg import det, inv, logdet, slogdet, solve, solve_triang
 from staticflow.ops.linalg_diagonal import diag, diagonal, trace
 from staticflow.ops.linalg_factor import cholesky, eigh, eigvalsh, pinv, qr, svd, svdvals
 from staticflow.ops.linalg_matrix import expm, kron, matrix_power, norm
-from staticflow.ops.nan_reductions import nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
+from staticflow.ops.nan_reductions import (
+    nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum,
+    nanvar,
+)
 from staticflow.ops.scatter import scatter_add
 from staticflow.ops.ordering import argsort, searchsorted, sort, top_k
+from staticflow.ops.spacing import geomspace, linspace, logspace, meshgrid
 from staticflow.ops.differences import (
     average, count_nonzero, cross, diff, ptp, trapezoid,
 )
@@ -69,20 +73,30 @@ from staticflow.ops.joining import (
     append, atleast_1d, atleast_2d, atleast_3d, column_stack, dstack, hstack, vstack,
 )
 from staticflow.ops.ufuncs import (
-    deg2rad, fabs, fmax, fmin, fmod, heaviside, isneginf, isposinf, logaddexp2, logit, nan_to_num,
-    positive, rad2deg, sinc,
+    allclose, deg2rad, divmod, fabs, float_power, fmax, fmin, fmod, heaviside, isclose, isneginf,
+    isposinf, logaddexp2, logit, nan_to_num, positive, rad2deg, sinc,
 )
 # isort: on
 
 # Further names that NumPy has for the same functions
 absolute = abs
+acos = arccos
+acosh = arccosh
 amax = max
 amin = min
 around = round
+asin = arcsin
+asinh = arcsinh
+atan = arctan
+atan2 = arctan2
+atanh = arctanh
+bitwise_invert = invert
+bitwise_not = invert
 concat = concatenate
 degrees = rad2deg
 expit = sigmoid
 fix = trunc
+permute_dims = transpose
 pow = power
 radians = deg2rad
 remainder = mod
@@ -92,8 +106,11 @@ true_divide = divide
 __all__ = [
     "abs",
     "absolute",
+    "acos",
+    "acosh",
     "add",
     "all",
+    "allclose",
     "amax",
     "amin",
     "any",
@@ -111,13 +128,20 @@ __all__ = [
     "argsort",
     "around",
     "array_split",
+    "asin",
+    "asinh",
     "astype",
+    "atan",
+    "atan2",
+    "atanh",
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
     "average",
     "bernoulli",
     "bitwise_and",
+    "bitwise_invert",
+    "bitwise_not",
     "bitwise_or",
     "bitwise_xor",
     "broadcast_to",
@@ -146,6 +170,7 @@ __all__ = [
     "diagonal",
     "diff",
     "divide",
+    "divmod",
     "dot",
     "dropout",
     "dsplit",
@@ -170,6 +195,7 @@ __all__ = [
     "flip",
     "fliplr",
     "flipud",
+    "float_power",
     "floor",
     "floor_divide",
     "fmax",
@@ -178,6 +204,7 @@ __all__ = [
     "full",
     "full_like",
     "gelu",
+    "geomspace",
     "greater",
     "greater_equal",
     "hard_sigmoid",
@@ -187,9 +214,11 @@ __all__ = [
     "hstack",
     "huber",
     "hypot",
+    "identity",
     "inner",
     "inv",
     "invert",
+    "isclose",
     "isfinite",
     "isinf",
     "isnan",
@@ -215,6 +244,7 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "logit",
+    "logspace",
     "logsumexp",
     "mae",
     "matmul",
@@ -223,6 +253,7 @@ __all__ = [
     "maximum",
     "mean",
     "median",
+    "meshgrid",
     "min",
     "minimum",
     "mish",
@@ -231,6 +262,10 @@ __all__ = [
     "mse",
     "multiply",
     "nan_to_num",
+    "nanargmax",
+    "nanargmin",
+    "nancumprod",
+    "nancumsum",
     "nanmax",
     "nanmean",
     "nanmedian",
@@ -249,6 +284,7 @@ __all__ = [
     "outer",
     "pad",
     "percentile",
+    "permute_dims",
     "pinv",
     "positive",
     "pow",
@@ -311,6 +347,7 @@ __all__ = [
     "trace",
     "transpose",
     "trapezoid",
+    "tri",
     "triangular_solve",
     "tril",
     "triu",

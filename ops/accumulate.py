@@ -104,9 +104,10 @@ def _moved(x: Node, step: int) -> Node:
     return pad_edges(kept, edge, none, 0.0) if step > 0 else pad_edges(kept, none, edge, 0.0)
 
 
-def _rows(what: str, x: Any, axis: int | None) -> tuple[Node, int]:
+def _rows(what: str, x: Any, axis: int | None, dtype: Any) -> tuple[Node, int]:
     """x with the axis last, in a dtype that sums do not leave; and where the axis was."""
     node = as_nodes([x])[0]
+    node = node if dtype is None else cast(node, dtype)
     node = node if node.type.is_float else cast(node, "int64")
     if axis is None or node.ndim == 0:
         return ravel(node), 0
@@ -115,15 +116,22 @@ def _rows(what: str, x: Any, axis: int | None) -> tuple[Node, int]:
 
 
 @public(Kind.CALL, formula="the sums of dy from the other end")
-def cumsum(x: Any, axis: int | None = None) -> Node:
-    """The sums of the elements up to each, along an axis or of all elements in order."""
-    rows, axis = _rows("cumsum", x, axis)
-    return moveaxis(apply(RunningSum(False), rows), -1, axis)
+def cumsum(x: Any, axis: int | None = None, dtype: Any = None) -> Node:
+    """The sums of the elements up to each, along an axis or of all elements in order; of x
+    converted to `dtype`.
+    """
+    rows, axis = _rows("cumsum", x, axis, dtype)
+    sums = moveaxis(apply(RunningSum(False), rows), -1, axis)
+    return sums if dtype is None else cast(sums, dtype)
 
 
 @public(Kind.CALL, formula="a recurrence from the other end")
-def cumprod(x: Any, axis: int | None = None) -> Node:
-    """The products of the elements up to each, along an axis or of all elements in order."""
-    rows, axis = _rows("cumprod", x, axis)
+def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Node:
+    """The products of the elements up to each, along an axis or of all elements in order; of x
+    converted to `dtype`.
+    """
+    rows, axis = _rows("cumprod", x, axis, dtype)
     first = equal(iota_like(rows.shape, rows.ndim - 1), 0)
-    return moveaxis(apply(Recurrence(False), rows, where(first, rows, 0)), -1, axis)
+    products = apply(Recurrence(False), rows, where(first, rows, 0))
+    products = moveaxis(products, -1, axis)
+    return products if dtype is None else cast(products, dtype)

@@ -9,7 +9,8 @@ from staticflow.graph import Node
 from staticflow.op import Kind
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.arithmetic import clip, multiply
-from staticflow.ops.coerce import floating, spread_along
+from staticflow.ops.cast import cast
+from staticflow.ops.coerce import as_nodes, floating, spread_along
 from staticflow.ops.compare import (
     greater,
     greater_equal,
@@ -22,7 +23,7 @@ from staticflow.ops.elementwise import erf, exp, expm1, log, rint, sigmoid, soft
 from staticflow.ops.public import public
 from staticflow.ops.reductions import SUM, reduce
 from staticflow.ops.statistics import peak
-from staticflow.types import normalise_axes
+from staticflow.types import INTEGERS, normalise_axes
 
 
 @public()
@@ -122,5 +123,11 @@ def log_softmax(x: Any, axis: Any = -1) -> Node:
 @public(Kind.MAP)
 def round(x: Any, decimals: int = 0) -> Node:
     """x rounded to a number of decimals, halves to the even neighbour."""
-    node = floating("round", x)
-    return rint(node * 10.0**decimals) / 10.0**decimals if decimals else rint(node)
+    node = as_nodes([x])[0]
+    if node.dtype in INTEGERS:
+        return node if decimals >= 0 else cast(round(cast(node, "float64"), decimals), node.dtype)
+    node = floating("round", node)
+    unit = 10.0**decimals if decimals > 0 else 10.0**-decimals
+    if not decimals:
+        return rint(node)
+    return rint(node * unit) / unit if decimals > 0 else rint(node / unit) * unit

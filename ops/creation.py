@@ -88,24 +88,23 @@ def _shifted(index: Node, first: AnyDim) -> Node:
 
 
 @public(Kind.MAP)
-def linspace(
-    start: float, stop: float, num: int = 50, dtype: Any = "float32", *, endpoint: bool = True
-) -> Node:
-    """`num` evenly spaced numbers from start to stop, which is left out without `endpoint`."""
-    if num < 0:
-        fail(ShapeError, "linspace: a number of elements cannot be negative", str(num))
-    gaps = num - 1 if endpoint else num
-    step = (stop - start) / gaps if gaps > 0 else 0.0
-    index = iota(num, "float64")
-    last = equal(index, float(gaps)) & (gaps > 0)
-    return cast(where(last, stop, index * step + start), dtype)
+def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = "float32") -> Node:
+    """N rows and M columns, as many if M is None: 1 where column - row = k, else 0."""
+    shape = (*as_shape(N), *as_shape(N if M is None else M))
+    return cast(equal(iota_like(shape, 0) + k, iota_like(shape, 1)), dtype)
 
 
 @public(Kind.MAP)
-def eye(n: Any, m: Any = None, k: int = 0, dtype: Any = "float32") -> Node:
-    """1 where column - row = k, else 0: the identity matrix for k = 0."""
-    shape = (*as_shape(n), *as_shape(n if m is None else m))
-    return cast(equal(iota_like(shape, 0) + k, iota_like(shape, 1)), dtype)
+def identity(n: Any, dtype: Any = "float32") -> Node:
+    """The identity matrix of n rows."""
+    return eye(n, dtype=dtype)
+
+
+@public(Kind.MAP)
+def tri(N: Any, M: Any = None, k: int = 0, dtype: Any = "float32") -> Node:
+    """N rows and M columns, as many if M is None: 1 where column - row <= k, else 0."""
+    shape = (*as_shape(N), *as_shape(N if M is None else M))
+    return cast(greater_equal(iota_like(shape, 0) + k, iota_like(shape, 1)), dtype)
 
 
 @public(Kind.MAP)

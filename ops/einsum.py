@@ -17,15 +17,20 @@ from staticflow.ops.shape import expand_dims, reshape, transpose
 from staticflow.types import promote
 
 SPARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 Labelled = tuple[Node, str]  # an array and a letter for each of its axes
 
 
 @public(formula="dy with the other operands, summed over the letters that are gone")
-def einsum(subscripts: str, *operands: Any) -> Node:
+def einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Node:
     """The sum over all letters that the result lacks, of products of elements with equal letters.
 
-    As NumPy's: "ij,jk->ik" is a matrix product, "ii" a trace, "...ij->...ji" a transpose.
+    As NumPy's: "ij,jk->ik" is a matrix product, "ii" a trace, "...ij->...ji" a transpose. Also as
+    operands each before a list of numbers for its axes, and maybe such a list for the result.
+    `optimize` is NumPy's and without effect: products are taken in pairs from the left.
     """
+    if not isinstance(subscripts, str):
+        subscripts, operands = _as_text((subscripts, *operands))
     nodes = as_nodes(list(operands))
     dtype = promote([x.dtype for x in nodes]) if nodes else "float32"
     if dtype == "bool":
@@ -39,6 +44,21 @@ def einsum(subscripts: str, *operands: Any) -> Node:
         terms.insert(0, _pair(first, second, needed))
     x, letters = _summed(terms[0], set(output))
     return transpose(x, [letters.index(letter) for letter in output])
+
+
+def _as_text(arguments: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """The text that lists of numbers beside the operands stand for."""
+    pairs = len(arguments) // 2
+    operands, lists = arguments[: 2 * pairs : 2], arguments[1::2]
+    known = [n for axes in lists for n in axes if n is not Ellipsis]
+    if not all(isinstance(n, int) and 0 <= n < len(LETTERS) for n in known):
+        fail(ShapeError, "einsum: needs a text, or a list of numbers for each operand's axes",
+             got=f"{lists}", do=f"give integers from 0 to {len(LETTERS) - 1}")  # fmt: skip
+    terms = ["".join("..." if n is Ellipsis else LETTERS[n] for n in axes) for axes in lists]
+    text = ",".join(terms)
+    if len(arguments) % 2:
+        text += "->" + "".join("..." if n is Ellipsis else LETTERS[n] for n in arguments[-1])
+    return text, operands
 
 
 def _parse(subscripts: str, nodes: list[Node]) -> tuple[list[str], str]:

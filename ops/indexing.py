@@ -26,6 +26,7 @@ from staticflow.ops.cast import cast
 from staticflow.ops.coerce import integral, stretch
 from staticflow.ops.compare import equal
 from staticflow.ops.counting import iota_like
+from staticflow.ops.index_modes import by_mode_of_take
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, moveaxis, node_of, reshape, transpose
 from staticflow.types import TensorType, as_shape, normalise_axis
@@ -220,15 +221,19 @@ class ScatterAlong(Op):
 
 
 @public(Kind.GATHER)
-def take(x: Any, indices: Any, axis: int | None = None) -> Node:
+def take(x: Any, indices: Any, axis: int | None = None, mode: str | None = None) -> Node:
     """The elements of x at integer indices along an axis, of all elements in order if it is None:
     x.shape[:axis] + indices.shape + x.shape[axis+1:].
+
+    With mode "clip", an index is moved into the axis, a negative one to 0; with "wrap", it counts
+    round and round. By default a negative one counts from the end, and one beyond the axis is
+    refused if it is known at declaration, else moved into the axis. "raise" takes known ones only.
     """
     node = node_of(x)
     if axis is None:
-        return take(reshape(node, (-1,)), indices, 0)
+        return take(reshape(node, (-1,)), indices, 0, mode)
     axis = normalise_axis(axis, node.ndim, "take")
-    index = integral("take: the indices", indices)
+    index = by_mode_of_take(integral("take: the indices", indices), node.shape[axis], mode)
     check_known("take", index, node, axis)
     if node.shape[axis] == 0 and 0 not in index.shape:
         fail(ShapeError, f"take: axis {axis} has no element to take", str(node.type))

@@ -14,49 +14,62 @@ from staticflow.ops.shape import expand_dims, node_of, ravel
 
 
 @public(Kind.VIEW)
-def atleast_1d(x: Any) -> Node:
-    """x with at least one axis."""
-    node = node_of(x)
-    return expand_dims(node, 0) if node.ndim == 0 else node
+def atleast_1d(*x: Any) -> Any:
+    """x with at least one axis; of several arrays, a tuple of them."""
+    return _each(x, 1)
 
 
 @public(Kind.VIEW)
-def atleast_2d(x: Any) -> Node:
-    """x with at least two axes; a vector becomes a row."""
-    node = atleast_1d(x)
-    return expand_dims(node, 0) if node.ndim == 1 else node
+def atleast_2d(*x: Any) -> Any:
+    """x with at least two axes; a vector becomes a row; of several arrays, a tuple of them."""
+    return _each(x, 2)
 
 
 @public(Kind.VIEW)
-def atleast_3d(x: Any) -> Node:
-    """x with at least three axes; a vector becomes (1, n, 1), a matrix (m, n, 1)."""
-    node = atleast_2d(x)
-    return expand_dims(node, 2) if node.ndim == 2 else node
+def atleast_3d(*x: Any) -> Any:
+    """x with at least three axes; a vector becomes (1, n, 1), a matrix (m, n, 1); of several
+    arrays, a tuple of them.
+    """
+    return _each(x, 3)
+
+
+def _each(arrays: Sequence[Any], least: int) -> Any:
+    results = tuple(_with_axes(node_of(x), least) for x in arrays)
+    return results[0] if len(results) == 1 else results
+
+
+def _with_axes(x: Node, least: int) -> Node:
+    """x with at least so many axes; a vector becomes a row, a matrix one of columns of one."""
+    if least > 0 and x.ndim == 0:
+        x = expand_dims(x, 0)
+    if least > 1 and x.ndim == 1:
+        x = expand_dims(x, 0)
+    return expand_dims(x, 2) if least > 2 and x.ndim == 2 else x
 
 
 @public(Kind.ASSEMBLE)
 def hstack(arrays: Sequence[Any]) -> Node:
     """The arrays side by side: along the second axis, or the first of vectors."""
-    parts = [atleast_1d(x) for x in as_nodes(list(arrays))]
+    parts = [_with_axes(x, 1) for x in as_nodes(list(arrays))]
     return concatenate(parts, 0 if parts and parts[0].ndim == 1 else 1)
 
 
 @public(Kind.ASSEMBLE)
 def vstack(arrays: Sequence[Any]) -> Node:
     """The arrays on top of each other, along the first axis; vectors are rows."""
-    return concatenate([atleast_2d(x) for x in as_nodes(list(arrays))], 0)
+    return concatenate([_with_axes(x, 2) for x in as_nodes(list(arrays))], 0)
 
 
 @public(Kind.ASSEMBLE)
 def dstack(arrays: Sequence[Any]) -> Node:
     """The arrays behind each other, along the third axis."""
-    return concatenate([atleast_3d(x) for x in as_nodes(list(arrays))], 2)
+    return concatenate([_with_axes(x, 3) for x in as_nodes(list(arrays))], 2)
 
 
 @public(Kind.ASSEMBLE)
 def column_stack(arrays: Sequence[Any]) -> Node:
     """Vectors as columns, and matrices, side by side."""
-    parts = [atleast_1d(x) for x in as_nodes(list(arrays))]
+    parts = [_with_axes(x, 1) for x in as_nodes(list(arrays))]
     return concatenate([expand_dims(x, 1) if x.ndim == 1 else x for x in parts], 1)
 
 

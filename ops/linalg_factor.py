@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from staticflow.dims import AnyDim
-from staticflow.errors import ShapeError, fail
+from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Node, apply, parts
 from staticflow.op import Kind
+from staticflow.ops.assemble import concatenate
 from staticflow.ops.compare import greater, where
 from staticflow.ops.contraction import matmul
+from staticflow.ops.creation import eye, tril, triu
 from staticflow.ops.linalg import matrices, square_matrices
 from staticflow.ops.linalg_native import Cholesky, Eigh, Qr, Svd
 from staticflow.ops.linalg_rules import symmetric, turn
@@ -40,9 +42,12 @@ def _smaller(what: str, a: Node) -> AnyDim:
 
 
 @public(Kind.CALL, formula="l'^-1 low(l' dl) l^-1, symmetrised")
-def cholesky(a: Any) -> Node:
-    """The lower triangle l with l l' = (a + a')/2; NaN where that is not positive definite."""
-    return apply(Cholesky(), symmetric(square_matrices("cholesky", a)))
+def cholesky(a: Any, *, upper: bool = False) -> Node:
+    """The lower triangle l with l l' = (a + a')/2; NaN where that is not positive definite; l'
+    with `upper`.
+    """
+    lower = apply(Cholesky(), symmetric(square_matrices("cholesky", a)))
+    return turn(lower) if upper else lower
 
 
 @public(Kind.CALL, formula="(dq + q copyltu(r dr' - dq' q)) r'^-1")
@@ -71,16 +76,29 @@ _EIGENVALUES = Rule(_moved_by, _own_tangent)
 
 
 @public(Kind.CALL, formula="v (diag(dw) + (v' dv) / (w_j - w_i)) v'")
-def eigh(a: Any) -> tuple[Node, Node]:
-    """The ascending eigenvalues of (a + a')/2, and its eigenvectors as columns."""
-    a = symmetric(square_matrices("eigh", a))
+def eigh(a: Any, UPLO: str | None = None) -> tuple[Node, Node]:
+    """The ascending eigenvalues of (a + a')/2, and its eigenvectors as columns; with UPLO "L" or
+    "U", of the symmetric matrix whose lower or upper triangle is a's.
+    """
+    a = _symmetric("eigh", a, UPLO)
     return ruled(_own_values, _EIGENVALUES, a), parts(apply(Eigh(), a))[1]
 
 
 @public(formula="v diag(dw) v'")
-def eigvalsh(a: Any) -> Node:
-    """The ascending eigenvalues of (a + a')/2."""
-    return ruled(_own_values, _EIGENVALUES, symmetric(square_matrices("eigvalsh", a)))
+def eigvalsh(a: Any, UPLO: str | None = None) -> Node:
+    """The ascending eigenvalues of (a + a')/2, or of one triangle as in eigh."""
+    return ruled(_own_values, _EIGENVALUES, _symmetric("eigvalsh", a, UPLO))
+
+
+def _symmetric(what: str, a: Any, triangle: str | None) -> Node:
+    """The symmetric matrix that is meant: the mean of a and a', or what one triangle tells."""
+    a = square_matrices(what, a)
+    if triangle is None:
+        return symmetric(a)
+    if triangle not in ("L", "U", "l", "u"):
+        fail(ShapeError, f"{what}: UPLO is 'L' or 'U'", got=repr(triangle))
+    own, rest = (tril(a), tril(a, -1)) if triangle in "Ll" else (triu(a), triu(a, 1))
+    return own + turn(rest)
 
 
 def _svd(a: Node) -> tuple[Node, ...]:
@@ -101,11 +119,49 @@ _SINGULAR_VALUES = Rule(_singular_cotangent, _singular_tangent)
 
 
 @public(Kind.CALL, formula="u (diag(ds) + ...) v, see the rules")
-def svd(a: Any) -> tuple[Node, Node, Node]:
-    """(u, s, v) with a = u diag(s) v and min(m, n) descending s; v has right vectors as rows."""
+def svd(a: Any, full_matrices: bool = False, compute_uv: bool = True) -> Any:
+    """(u, s, v) with a = u diag(s) v and min(m, n) descending s; v has right vectors as rows.
+
+    Only s without `compute_uv`. With `full_matrices`, which is NumPy's default but not the one
+    here, u and v are square; their further vectors are not unique and have no derivative.
+    """
     a = matrices("svd", a)
+    if not compute_uv:
+        return svdvals(a)
     u, _, v = _svd(a)
+    if full_matrices:
+        u, v = _completed(u), turn(_completed(turn(v)))
     return u, svdvals(a), v
+
+
+def _completed(q: Node) -> Node:
+    """Orthonormal columns, and behind them more of them until the matrix is square."""
+    rows, columns = q.shape[-2:]
+    if rows == columns:
+        return q
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        fail(
+            ShapeError,
+            "svd: cannot tell how many vectors complete the matrix",
+            got=str(q.type),
+            do="declare the last two sizes as integers",
+        )
+    return concatenate([q, ruled(_complement, Rule(_undefined), q)], -1)
+
+
+def _complement(q: Node) -> Node:
+    """The eigenvectors of value 1 of I - q q', which come last."""
+    rows, columns = q.shape[-2:]
+    vectors = parts(apply(Eigh(), eye(rows, dtype=q.dtype) - matmul(q, turn(q))))[1]
+    return vectors[..., columns:]
+
+
+def _undefined(g: Node, y: Node, q: Node) -> tuple[Node]:
+    fail(
+        GraphError,
+        "svd: the vectors that complete u or v are not unique, and have no derivative",
+        do="use full_matrices=False",
+    )
 
 
 @public(formula="u diag(ds) v")

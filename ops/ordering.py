@@ -22,6 +22,8 @@ from staticflow.ops.shape import expand_dims, moveaxis, ravel
 from staticflow.ops.slices import slice_axis
 from staticflow.types import TensorType, normalise_axis
 
+KINDS = (None, "quicksort", "mergesort", "heapsort", "stable")
+
 
 @dataclass(frozen=True)
 class ArgSort(NativeCall):
@@ -65,16 +67,49 @@ def _order(rows: Node, descending: bool) -> Node:
     return apply(ArgSort(descending), numbers)
 
 
+def _check_kind(what: str, kind: Any) -> None:
+    """Whatever the kind, the order here is stable."""
+    if kind not in KINDS:
+        fail(
+            ShapeError,
+            f"{what}: no such kind of sorting",
+            got=f"kind={kind!r}",
+            do=f"leave it out or choose of {', '.join(map(repr, KINDS[1:]))}; all are stable here",
+        )
+
+
 @public(Kind.CALL)
-def argsort(x: Any, axis: int | None = -1, descending: bool = False) -> Node:
-    """The int64 indices that sort along an axis; ties keep their order, NaN is the largest."""
+def argsort(
+    x: Any,
+    axis: int | None = -1,
+    kind: str | None = None,
+    *,
+    descending: bool = False,
+    stable: bool | None = None,
+) -> Node:
+    """The int64 indices that sort along an axis; ties keep their order, NaN is the largest.
+
+    NumPy's `kind` and `stable` are without effect: the order is stable anyway.
+    """
+    _check_kind("argsort", kind)
     rows, axis = _last("argsort", x, axis)
     return moveaxis(_order(rows, descending), -1, axis)
 
 
 @public(formula="dy at the places that its elements came from")
-def sort(x: Any, axis: int | None = -1, descending: bool = False) -> Node:
-    """The elements in order along an axis; NaN is the largest."""
+def sort(
+    x: Any,
+    axis: int | None = -1,
+    kind: str | None = None,
+    *,
+    descending: bool = False,
+    stable: bool | None = None,
+) -> Node:
+    """The elements in order along an axis; NaN is the largest.
+
+    NumPy's `kind` and `stable` are without effect: the order is stable anyway.
+    """
+    _check_kind("sort", kind)
     rows, axis = _last("sort", x, axis)
     return moveaxis(take_along_axis(rows, _order(rows, descending), -1), -1, axis)
 

@@ -1,6 +1,8 @@
 """Reductions along axes: the rows of their table, and the functions that users call.
 
 `axis` is None for all axes, an int or a tuple; `keepdims` keeps the reduced axes with size 1.
+Elements where the condition `where` is false take no part, and `initial` is one more element of
+each result. `dtype` is what x is converted to before it adds up.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import numpy as np
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply
 from staticflow.op import Kind, Reduce, ReduceRow
+from staticflow.ops.arithmetic import maximum, minimum
 from staticflow.ops.cast import cast
-from staticflow.ops.coerce import as_nodes, spread_along
-from staticflow.ops.compare import equal, where
+from staticflow.ops.coerce import as_nodes, broadcast_to_shape, spread_along
+from staticflow.ops.compare import equal
+from staticflow.ops.compare import where as choose
 from staticflow.ops.counting import iota_like
 from staticflow.ops.public import public
 from staticflow.ops.views import Expand
@@ -48,7 +52,7 @@ def _product_cotangent(g: Node, y: Node, x: Node, axes: Axes) -> Sequence[Node |
     wide = (*x.shape[:axis], x.shape[axis], *x.shape[axis:])  # axis: which one; axis + 1: factors
     factors = spread_along(x, wide, (axis,))
     same = equal(iota_like(wide, axis), iota_like(wide, axis + 1))
-    others = reduce(PROD, where(same, 1.0, factors), (axis + 1,))
+    others = reduce(PROD, choose(same, 1.0, factors), (axis + 1,))
     return (spread_along(g, x.shape, (axis,)) * others,)
 
 
@@ -95,58 +99,124 @@ def reduce(row: ReduceRow, x: Node, axes: Axes) -> Node:
     return apply(Reduce(row, axes), x) if axes else x
 
 
-def _reduce(row: ReduceRow, x: Any, axis: Any, keepdims: bool) -> Node:
-    node = as_nodes([x])[0]
-    axes = normalise_axes(axis, node.ndim, row.name)
-    if row.domain == "bool":
-        node = cast(node, "bool")
-    result = reduce(row, node, axes)
-    return apply(Expand(axes), result) if keepdims and axes else result
+def kept(y: Node, axes: Axes, keepdims: Any) -> Node:
+    """A reduced value, with its lost axes as axes of size 1 if they are wanted."""
+    if not isinstance(keepdims, bool | np.bool_ | int):
+        fail(
+            ShapeError,
+            "keepdims: must be True or False",
+            got=repr(keepdims),
+            do="give dtype, where and initial by their names",
+        )
+    return apply(Expand(axes), y) if keepdims and axes else y
 
 
-@public(Kind.REDUCE, "sum", SUM)
-def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+def chosen(x: Node, where: Any, neutral: Any) -> Node:
+    """x with `neutral` in place of the elements that take no part."""
+    if where is None or where is True:
+        return x
+    mask = broadcast_to_shape(as_nodes([where])[0], x.shape, "where")
+    return choose(mask, x, neutral)
+
+
+def _reduce(row: ReduceRow, x: Node, axis: Any, keepdims: bool) -> Node:
+    axes = normalise_axes(axis, x.ndim, row.name)
+    return kept(reduce(row, x, axes), axes, keepdims)
+
+
+@public(Kind.REDUCE, "", SUM)
+def sum(
+    x: Any,
+    axis: Any = None,
+    keepdims: bool = False,
+    *,
+    dtype: Any = None,
+    initial: Any = None,
+    where: Any = None,
+) -> Node:
     """The sum along axes; integers and booleans add up in int64, as in NumPy."""
-    return _reduce(SUM, _wide(x), axis, keepdims)
+    total = _gathered(SUM, chosen(_typed(x, dtype), where, 0), axis, keepdims, dtype)
+    return total if initial is None else total + initial
 
 
 @public(Kind.REDUCE, "", PROD)
-def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+def prod(
+    x: Any,
+    axis: Any = None,
+    keepdims: bool = False,
+    *,
+    dtype: Any = None,
+    initial: Any = None,
+    where: Any = None,
+) -> Node:
     """The product along axes; integers and booleans multiply in int64, as in NumPy."""
-    return _reduce(PROD, _wide(x), axis, keepdims)
+    product = _gathered(PROD, chosen(_typed(x, dtype), where, 1), axis, keepdims, dtype)
+    return product if initial is None else product * initial
 
 
-@public(Kind.REDUCE, "max", MAX)
-def max(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+@public(Kind.REDUCE, "", MAX)
+def max(
+    x: Any, axis: Any = None, keepdims: bool = False, *, initial: Any = None, where: Any = None
+) -> Node:
     """The largest element along axes; NaN if any is."""
-    return _extreme(MAX, x, axis, keepdims)
+    return _extreme(MAX, x, axis, keepdims, initial, where)
 
 
-@public(Kind.REDUCE, "min", MIN)
-def min(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+@public(Kind.REDUCE, "", MIN)
+def min(
+    x: Any, axis: Any = None, keepdims: bool = False, *, initial: Any = None, where: Any = None
+) -> Node:
     """The smallest element along axes; NaN if any is."""
-    return _extreme(MIN, x, axis, keepdims)
+    return _extreme(MIN, x, axis, keepdims, initial, where)
 
 
 @public(Kind.REDUCE, "", ANY)
-def any(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+def any(x: Any, axis: Any = None, keepdims: bool = False, *, where: Any = None) -> Node:
     """Whether any element along axes is true, that is, not 0."""
-    return _reduce(ANY, x, axis, keepdims)
+    return _reduce(ANY, chosen(_truth(x), where, False), axis, keepdims)
 
 
 @public(Kind.REDUCE, "", ALL)
-def all(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+def all(x: Any, axis: Any = None, keepdims: bool = False, *, where: Any = None) -> Node:
     """Whether all elements along axes are true, that is, not 0."""
-    return _reduce(ALL, x, axis, keepdims)
+    return _reduce(ALL, chosen(_truth(x), where, True), axis, keepdims)
 
 
-def _wide(x: Any) -> Node:
+def _truth(x: Any) -> Node:
+    return cast(as_nodes([x])[0], "bool")
+
+
+def _typed(x: Any, dtype: Any) -> Node:
+    """x in the dtype that it adds up in: floats in their own, all others in int64."""
     node = as_nodes([x])[0]
+    node = node if dtype is None else cast(node, dtype)
     return node if node.type.is_float else cast(node, "int64")
 
 
-def _extreme(row: ReduceRow, x: Any, axis: Any, keepdims: bool) -> Node:
+def _gathered(row: ReduceRow, x: Node, axis: Any, keepdims: bool, dtype: Any) -> Node:
+    """A sum or product, in the dtype that is asked for."""
+    result = _reduce(row, x, axis, keepdims)
+    return result if dtype is None else cast(result, dtype)
+
+
+def _extreme(row: ReduceRow, x: Any, axis: Any, keepdims: bool, first: Any, where: Any) -> Node:
     node = as_nodes([x])[0]
-    if node.dtype != "bool":
+    if node.dtype == "bool":
+        first = None if first is None else cast(as_nodes([first])[0], "int32")
+        return cast(_extreme(row, cast(node, "int32"), axis, keepdims, first, where), "bool")
+    if first is None:
+        if not (where is None or where is True):
+            fail(
+                ShapeError,
+                f"{row.name}: where= leaves no element to choose from if it is false throughout",
+                do="give initial=, the result for that case",
+            )
         return _reduce(row, node, axis, keepdims)
-    return cast(_reduce(row, cast(node, "int32"), axis, keepdims), "bool")
+    node = chosen(node, where, first)
+    axes = normalise_axes(axis, node.ndim, row.name)
+    if 0 in [node.shape[k] for k in axes]:
+        rest = tuple(n for k, n in enumerate(node.shape) if k not in axes)
+        value = broadcast_to_shape(as_nodes([node, first])[1], rest, row.name)
+        return kept(cast(value, node.dtype), axes, keepdims)
+    result = kept(reduce(row, node, axes), axes, keepdims)
+    return maximum(result, first) if row is MAX else minimum(result, first)

@@ -109,9 +109,15 @@ def broadcast_to(x: Any, shape: Any) -> Node:
 
 
 @public(Kind.VIEW, "reshape")
-def reshape(x: Any, shape: Any) -> Node:
-    """x with its elements, in row-major order, in another shape; one size may be -1."""
+def reshape(x: Any, shape: Any, order: str = "C") -> Node:
+    """x with its elements, in row-major order, in another shape; one size may be -1.
+
+    With order "F", elements are read and placed with the first index changing fastest.
+    """
     node = node_of(x)
+    if _is_reversed("reshape", order):
+        entries = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+        return transpose(reshape(transpose(node), entries[::-1]))
     target = _target_shape(node, shape)
     if target == node.shape:
         return node
@@ -126,10 +132,22 @@ def reshape(x: Any, shape: Any) -> Node:
 
 
 @public(Kind.VIEW)
-def ravel(x: Any) -> Node:
-    """The elements in row-major order as a vector."""
-    node = node_of(x)
+def ravel(x: Any, order: str = "C") -> Node:
+    """The elements in row-major order as a vector; in column-major order with order "F"."""
+    node = transpose(x) if _is_reversed("ravel", order) else node_of(x)
     return reshape(node, (product(node.shape),))
+
+
+def _is_reversed(what: str, order: str) -> bool:
+    """Whether the first index changes fastest."""
+    if order not in ("C", "F"):
+        fail(
+            ShapeError,
+            f"{what}: order is 'C' or 'F'",
+            got=repr(order),
+            do="choose one: a node has no order in memory that 'A' or 'K' could mean",
+        )
+    return order == "F"
 
 
 def _target_shape(x: Node, shape: Any) -> Shape:

@@ -6,29 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, apply
+from staticflow.errors import DTypeError, ShapeError, fail
+from staticflow.graph import Node
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.arithmetic import divide
 from staticflow.ops.cast import cast
-from staticflow.ops.coerce import floating, spread_along
+from staticflow.ops.coerce import as_nodes, broadcast_to_shape, floating, spread_along
 from staticflow.ops.compare import equal, isfinite, isnan, where
 from staticflow.ops.counting import count, iota_like
 from staticflow.ops.elementwise import exp, log, sqrt, square
 from staticflow.ops.public import public
-from staticflow.ops.reductions import MAX, MIN, SUM, reduce
+from staticflow.ops.reductions import MAX, MIN, SUM, chosen, kept, reduce
 from staticflow.ops.shape import expand_dims, node_of, reshape
-from staticflow.ops.views import Expand
 from staticflow.types import normalise_axes, normalise_axis
 
 Axes = tuple[int, ...]
 
 
-def _keep(y: Node, axes: Axes, keepdims: bool) -> Node:
-    return apply(Expand(axes), y) if keepdims and axes else y
-
-
-def mean_along(x: Node, axes: Axes, fewer: int = 0) -> Node:
+def mean_along(x: Node, axes: Axes, fewer: float = 0) -> Node:
     """The sum along axes over the number of elements less `fewer`."""
     total = reduce(SUM, x, axes)
     number = count(x.shape, axes, x.dtype)
@@ -40,26 +35,79 @@ def centre(x: Node, axes: Axes) -> Node:
     return x - spread_along(mean_along(x, axes), x.shape, axes)
 
 
-@public(None, "mean")
-def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
+@public()
+def mean(
+    x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None, where: Any = None
+) -> Node:
     """The mean along axes: sum(x) / n; of integers and booleans in float32."""
-    node = floating("mean", x)
+    node = _float("mean", x, dtype)
     axes = normalise_axes(axis, node.ndim, "mean")
-    return _keep(mean_along(node, axes), axes, keepdims)
+    return kept(_share(node, axes, where), axes, keepdims)
 
 
 @public()
-def var(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Node:
-    """The variance along axes: sum((x - mean)^2) / (n - ddof)."""
-    node = floating("var", x)
+def var(
+    x: Any,
+    axis: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    dtype: Any = None,
+    where: Any = None,
+    correction: float | None = None,
+) -> Node:
+    """The variance along axes: sum((x - mean)^2) / (n - ddof); `correction` is ddof's other name.
+
+    `where` says which elements count, `dtype` the float dtype to compute in.
+    """
+    if correction is not None and ddof:
+        fail(ShapeError, "var: ddof and correction are one and the same", f"{ddof}, {correction}")
+    node = _float("var", x, dtype)
     axes = normalise_axes(axis, node.ndim, "var")
-    return _keep(mean_along(square(centre(node, axes)), axes, ddof), axes, keepdims)
+    centred = chosen(node - spread_along(_share(node, axes, where), node.shape, axes), where, 0.0)
+    fewer = ddof if correction is None else correction
+    return kept(_share(square(centred), axes, where, fewer), axes, keepdims)
 
 
 @public()
-def std(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Node:
+def std(
+    x: Any,
+    axis: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    dtype: Any = None,
+    where: Any = None,
+    correction: float | None = None,
+) -> Node:
     """The standard deviation along axes, sqrt(var)."""
-    return sqrt(var(x, axis, ddof, keepdims))
+    spread = var(x, axis, ddof, keepdims, dtype=dtype, where=where, correction=correction)
+    return sqrt(spread)
+
+
+def _float(what: str, x: Any, dtype: Any) -> Node:
+    """x as floats, of `dtype` if one is given."""
+    if dtype is None:
+        return floating(what, x)
+    node = cast(node_of(x), dtype)
+    if not node.type.is_float:
+        fail(DTypeError, f"{what}: is computed in floats", f"dtype {node.dtype}",
+             "convert the result with .astype")  # fmt: skip
+    return node
+
+
+def _share(x: Node, axes: Axes, where: Any, fewer: float = 0) -> Node:
+    """The sum over the number of elements, both of those that count."""
+    if where is None or where is True:
+        return mean_along(x, axes, fewer)
+    number = reduce(SUM, chosen(_ones(x), where, 0.0), axes)
+    total = reduce(SUM, chosen(x, where, 0.0), axes)
+    return divide(total, number - float(fewer) if fewer else number)
+
+
+def _ones(x: Node) -> Node:
+    """Ones of x's shape and dtype."""
+    return broadcast_to_shape(as_nodes([x, 1.0])[1], x.shape, "ones")
 
 
 @public()
@@ -69,7 +117,7 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     axes = normalise_axes(axis, node.ndim, "logsumexp")
     largest = peak(node, axes)
     total = reduce(SUM, exp(node - spread_along(largest, node.shape, axes)), axes)
-    return _keep(log(total) + largest, axes, keepdims)
+    return kept(log(total) + largest, axes, keepdims)
 
 
 def peak(x: Node, axes: Axes) -> Node:
@@ -103,4 +151,4 @@ def _first(what: str, x: Any, axis: int | None, keepdims: bool) -> Node:
     chosen = equal(node, spread_along(extreme, node.shape, (axis,))) | isnan(node)
     none = np.iinfo(np.int64).max
     position = reduce(MIN, where(chosen, iota_like(node.shape, axis), none), (axis,))
-    return _keep(position, (axis,), keepdims)
+    return kept(position, (axis,), keepdims)

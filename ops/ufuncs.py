@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.graph import Node
-from staticflow.ops.arithmetic import logaddexp, mod
-from staticflow.ops.coerce import floating, operands
-from staticflow.ops.compare import greater, isinf, isnan, less, where
+from staticflow.errors import DTypeError, fail
+from staticflow.graph import Node, as_node
+from staticflow.op import Kind
+from staticflow.ops.arithmetic import floor_divide, logaddexp, mod, power
+from staticflow.ops.cast import cast
+from staticflow.ops.coerce import as_nodes, floating, operands
+from staticflow.ops.compare import equal, greater, isfinite, isinf, isnan, less, less_equal, where
 from staticflow.ops.elementwise import abs as absolute
 from staticflow.ops.elementwise import log, log1p, sin
 from staticflow.ops.public import public
+from staticflow.ops.reductions import all as every
 
 _LOG_2 = math.log(2.0)
 _NEAR = 0.25  # where sinc is its series, whose terms behind the tenth are below a rounding
@@ -80,6 +84,46 @@ def fmod(x: Any, y: Any) -> Node:
     return where(less(x, 0), -mod(-x, size), mod(x, size))
 
 
+@public(Kind.MAP)
+def divmod(x: Any, y: Any) -> tuple[Node, Node]:
+    """(x // y, x % y)."""
+    return floor_divide(x, y), mod(x, y)
+
+
+@public()
+def float_power(x: Any, y: Any) -> Node:
+    """x^y computed in float64, whatever the operands are."""
+    return power(*(cast(as_node(v, "float64"), "float64") for v in (x, y)))
+
+
+@public()
+def isclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Node:
+    """Whether |a - b| <= atol + rtol |b|, or both are the same infinity; NaN is close to NaN only
+    with `equal_nan`. Integers are compared as float64.
+    """
+    a, b = as_nodes([v if isinstance(v, int | float) else _exact(v) for v in (a, b)])
+    a, b = _exact(a), _exact(b)
+    near = less_equal(absolute(a - b), atol + rtol * absolute(b)) & isfinite(b)
+    near = near | equal(a, b)
+    return near | (isnan(a) & isnan(b)) if equal_nan else near
+
+
+def _exact(x: Any) -> Node:
+    """x as a float that no integer of it is rounded by much in."""
+    node = as_node(x)
+    return node if node.type.is_float else cast(node, "float64")
+
+
+@public()
+def allclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Node:
+    """Whether all elements of a and b are close, as in isclose."""
+    return every(isclose(a, b, rtol, atol, equal_nan))
+
+
 @public()
 def sinc(x: Any) -> Node:
     """sin(pi x) / (pi x), 1 at 0, where all derivatives exist as well."""
@@ -94,8 +138,15 @@ def sinc(x: Any) -> Node:
 
 
 @public()
-def nan_to_num(x: Any, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Node:
-    """x with numbers for NaN and the infinities, for these the largest of the dtype by default."""
+def nan_to_num(
+    x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
+) -> Node:
+    """x with numbers for NaN and the infinities, for these the largest of the dtype by default.
+
+    `copy` is NumPy's and without effect: a node never changes.
+    """
+    if not isinstance(copy, bool):
+        fail(DTypeError, "nan_to_num: copy is True or False", repr(copy), "write nan=..., as NumPy")
     node = operands("nan_to_num", "x", [x])[0]
     if not node.type.is_float:
         return node

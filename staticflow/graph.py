@@ -36,6 +36,18 @@ def _operator(symbol: str) -> tuple[Binary, Binary]:
     return forward, backward
 
 
+def _method(name: str) -> Callable[..., Node]:
+    """The method `node.name(...)` behind the op of that name, which says what its options are."""
+
+    def method(self: Node, *args: Any, **options: Any) -> Node:
+        result: Node = OPS.rows[name].function(self, *args, **options)
+        return result
+
+    method.__name__ = name
+    method.__doc__ = f"`ops.{name}` of this node."
+    return method
+
+
 class Node:
     """A value in the graph: an op applied to input nodes, with a type and the line that made it."""
 
@@ -133,21 +145,17 @@ class Node:
     def __getitem__(self, index: Any) -> Node:
         return OPS.operator("getitem")(self, index)
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Node:
-        return OPS.operator("sum")(self, axis=axis, keepdims=keepdims)
+    sum, prod, mean, std, var = map(_method, ("sum", "prod", "mean", "std", "var"))
+    max, min, argmax, argmin = map(_method, ("max", "min", "argmax", "argmin"))
+    any, all, cumsum, cumprod = map(_method, ("any", "all", "cumsum", "cumprod"))
+    dot, round, clip, argsort = map(_method, ("dot", "round", "clip", "argsort"))
+    take, repeat, trace, diagonal = map(_method, ("take", "repeat", "trace", "diagonal"))
+    ravel, squeeze, swapaxes = map(_method, ("ravel", "squeeze", "swapaxes"))
+    flatten = ravel
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Node:
-        return OPS.operator("mean")(self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Node:
-        return OPS.operator("max")(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Node:
-        return OPS.operator("min")(self, axis=axis, keepdims=keepdims)
-
-    def reshape(self, *shape: Any) -> Node:
+    def reshape(self, *shape: Any, order: str = "C") -> Node:
         target = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        return OPS.operator("reshape")(self, target)
+        return OPS.operator("reshape")(self, target, order)
 
     def transpose(self, *axes: Any) -> Node:
         order = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes
@@ -181,6 +189,15 @@ class Node:
 
     def __abs__(self) -> Node:
         return OPS.operator("abs")(self)
+
+    def __divmod__(self, other: Any) -> tuple[Node, Node]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Node, Node]:
+        return other // self, other % self
+
+    def __round__(self, ndigits: int | None = None) -> Node:
+        return self.round(ndigits or 0)
 
 
 def apply(op: Op, *inputs: Node, where: Where | None = None) -> Node:

@@ -14,6 +14,7 @@ import numpy as np
 from staticflow import ops
 from staticflow.ops.slicing import getitem
 from tests.numpy_cases import NUMPY_CASES
+from tests.numpy_keyword_cases import KEYWORD_CASES
 from tests.op_case import Array, Case, f, i
 
 
@@ -290,7 +291,7 @@ SPECIAL = ("uniform", "normal", "bernoulli", "categorical", "dropout", "by_mode"
 
 CASES: tuple[Case, ...] = (
     *VIEWS, *SLICES, *GATHERS, *ASSEMBLIES, *PRODUCTS, *STATISTICS, *REDUCTIONS, *ACTIVATIONS,
-    *LOSSES, *CREATION, *NUMPY_CASES,
+    *LOSSES, *CREATION, *NUMPY_CASES, *KEYWORD_CASES,
 )  # fmt: skip
 
 __all__ = ["CASES", "SPECIAL", "Array", "Case", "f", "i"]

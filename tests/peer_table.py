@@ -186,7 +186,8 @@ ROWS: list[Row] = [*STATISTICS, *UFUNCS, *ARRANGEMENTS, *PRODUCTS, *ALGEBRA, *SP
 
 # Without a derivative in the peer, which it tests for its value, and that for being constant.
 CONSTANT = {
-    "all": "all", "any": "any", "argmax": "argmax", "argmin": "argmin", "argsort": "argsort",
+    "all": "all", "allclose": "allclose", "any": "any", "isclose": "isclose",
+    "argmax": "argmax", "argmin": "argmin", "argsort": "argsort",
     "around": "around", "ceil": "ceil", "count_nonzero": "count_nonzero", "equal": "equal",
     "fix": "fix", "floor": "floor", "floor_divide": "floor_divide", "full_like": "full_like",
     "greater": "greater", "greater_equal": "greater_equal", "isfinite": "isfinite",
@@ -229,7 +230,7 @@ MISSING: dict[str, str] = {
     **dict.fromkeys(("argwhere", "flatnonzero", "nonzero"), BY_VALUE),
     **dict.fromkeys(("ndim", "result_type", "shape", "size", "isscalar", "empty_like"),
                     ABOUT_TYPES),
-    **dict.fromkeys(("allclose", "isclose", "array_equal", "array_equiv"),
+    **dict.fromkeys(("array_equal", "array_equiv"),
                     "compares whole arrays: ops.all(ops.equal(x, y))"),
     "gradient": SEVERAL,
     "partition": "ops.sort and ops.top_k order completely",

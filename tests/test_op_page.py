@@ -68,7 +68,7 @@ def arrays(name: str) -> tuple[list[Any], Any, dict[str, Any]]:
     if name.startswith("nan"):
         values["x"][1, 1] = np.nan
     parameters = inspect.signature(op.function).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    defaults = {p.name: p.default for p in parameters if p.default not in (p.empty, None)}
     return list(operands), result, {"shift": 1, "repeats": 2, **defaults, **values}
 
 

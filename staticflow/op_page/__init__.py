@@ -53,7 +53,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Activations, losses and layers": ("activations", "losses", "normalise"),
     "Shape": ("shape", "slicing", "rearrange", "assemble", "joining"),
     "Indexing and order": ("indexing", "scatter", "ordering"),
-    "Creation": ("creation",),
+    "Creation": ("creation", "spacing"),
     "Random numbers": ("random",),
     "Meaning": ("cast", "alias"),
 }
