@@ -12,6 +12,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import staticflow.ops
@@ -105,7 +106,7 @@ def _places() -> dict[str, str]:
     content = {name: vars(importlib.import_module(f"staticflow.ops.{name}")) for name in modules}
     places: dict[str, str] = {}
     for op in table().values():
-        own = op.function.__module__.rpartition(".")[2]
+        own = _file(op)
         module = own if own != "public" else next(
             (name for name in modules if content[name].get(op.name) is op.function), own
         )  # fmt: skip
@@ -113,8 +114,13 @@ def _places() -> dict[str, str]:
     return places
 
 
+def _file(op: Declaration) -> str:
+    """The name of the module that declares an op."""
+    return Path(inspect.getfile(op.function)).stem
+
+
 def _entry(op: Declaration, subject: str) -> Entry:
-    if isinstance(op.row, MapRow) and op.function.__module__.endswith(".public"):
+    if isinstance(op.row, MapRow) and _file(op) == "public":
         signature = f"{op.name}({', '.join(op.row.inputs)})"
     else:
         signature = f"{op.name}({_parameters(op.function)})"
