@@ -23,10 +23,13 @@ from staticflow.types import normalise_axes, normalise_axis
 Axes = tuple[int, ...]
 
 
-def mean_along(x: Node, axes: Axes, fewer: float = 0) -> Node:
-    """The sum along axes over the number of elements less `fewer`."""
-    total = reduce(SUM, x, axes)
-    number = count(x.shape, axes, x.dtype)
+def mean_along(x: Node, axes: Axes, fewer: float = 0, where: Any = None) -> Node:
+    """The sum along axes over the number of elements less `fewer`, of those that count."""
+    if where is None or where is True:
+        total, number = reduce(SUM, x, axes), count(x.shape, axes, x.dtype)
+    else:
+        total = reduce(SUM, chosen(x, where, 0.0), axes)
+        number = reduce(SUM, chosen(_ones(x), where, 0.0), axes)
     return divide(total, number - float(fewer) if fewer else number)
 
 
@@ -42,7 +45,7 @@ def mean(
     """The mean along axes: sum(x) / n; of integers and booleans in float32."""
     node = _float("mean", x, dtype)
     axes = normalise_axes(axis, node.ndim, "mean")
-    return kept(_share(node, axes, where), axes, keepdims)
+    return kept(mean_along(node, axes, where=where), axes, keepdims)
 
 
 @public()
@@ -64,9 +67,10 @@ def var(
         fail(ShapeError, "var: ddof and correction are one and the same", f"{ddof}, {correction}")
     node = _float("var", x, dtype)
     axes = normalise_axes(axis, node.ndim, "var")
-    centred = chosen(node - spread_along(_share(node, axes, where), node.shape, axes), where, 0.0)
+    middle = spread_along(mean_along(node, axes, where=where), node.shape, axes)
+    centred = chosen(node - middle, where, 0.0)
     fewer = ddof if correction is None else correction
-    return kept(_share(square(centred), axes, where, fewer), axes, keepdims)
+    return kept(mean_along(square(centred), axes, fewer, where), axes, keepdims)
 
 
 @public()
@@ -94,15 +98,6 @@ def _float(what: str, x: Any, dtype: Any) -> Node:
         fail(DTypeError, f"{what}: is computed in floats", f"dtype {node.dtype}",
              "convert the result with .astype")  # fmt: skip
     return node
-
-
-def _share(x: Node, axes: Axes, where: Any, fewer: float = 0) -> Node:
-    """The sum over the number of elements, both of those that count."""
-    if where is None or where is True:
-        return mean_along(x, axes, fewer)
-    number = reduce(SUM, chosen(_ones(x), where, 0.0), axes)
-    total = reduce(SUM, chosen(x, where, 0.0), axes)
-    return divide(total, number - float(fewer) if fewer else number)
 
 
 def _ones(x: Node) -> Node:

@@ -333,9 +333,7 @@ def _addition(suffix: str) -> Kernel:
 
 def _block_source(name: str, step: BlockStep, buffers: Sequence[Buffer]) -> DriverText:
     """The function that goes over one part of the rows, block by block."""
-    driver = _Driver(buffers, name)
-    write = driver.write
-    write.depth = 1
+    driver, write = _part_driver(name, buffers)
     begin, at, rows = (f"{word}{step.number}" for word in BLOCK_NAMES)
     whole = driver.size(step.rows)
     row = f"max({driver.size(step.row_count)}, 1)"
@@ -393,9 +391,7 @@ def _worth_halving(driver: _Driver, step: HalvesStep) -> str:
 
 def _half_source(name: str, step: HalvesStep, buffers: Sequence[Buffer]) -> DriverText:
     """The function that makes one half of the rows."""
-    driver = _Driver(buffers, name)
-    write = driver.write
-    write.depth = 1
+    driver, write = _part_driver(name, buffers)
     _, at, rows = (f"{word}{step.number}" for word in BLOCK_NAMES)
     whole = driver.size(step.rows)
     write(f"half = ({whole} + 3) // 4 * 2")  # an even number, as rows in pairs are faster
@@ -409,6 +405,13 @@ def _half_source(name: str, step: HalvesStep, buffers: Sequence[Buffer]) -> Driv
         _emit_step(driver, inner)
     write("return 0")
     return _block_text(driver, name)
+
+
+def _part_driver(name: str, buffers: Sequence[Buffer]) -> tuple[_Driver, Writer]:
+    """What writes the body of a function of its own."""
+    driver = _Driver(buffers, name)
+    driver.write.depth = 1
+    return driver, driver.write
 
 
 def _block_text(driver: _Driver, name: str, start: Sequence[str] = ()) -> DriverText:

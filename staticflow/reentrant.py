@@ -227,11 +227,9 @@ def scratch_conditions(step: Step) -> Iterator[str]:
     elif isinstance(step, ProductStep):
         m, n, k = (_text(size) for size in (step.m, step.n, step.k))
         large = f"({m} >= {WORK_ROWS} and {k} * {n} > {WORK_EXTENT // 8})"
-        if step.b.column == 1 and step.a.row == 1:
-            yield f"({m} > 1 and {n} > 1 or {large})"
-        elif step.b.column == 1:
+        if step.b.column == 1 and step.a.row != 1:
             yield f"({m} >= {QUAD_ROWS} and {n} <= {QUAD_COLUMNS} or {large})"
-        elif step.a.column == 1 and step.b.row == 1:
+        elif step.b.column == 1 or (step.a.column == 1 and step.b.row == 1):
             yield f"({m} > 1 and {n} > 1 or {large})"
         else:
             yield f"({n} > 1 or {large})"
