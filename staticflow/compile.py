@@ -14,6 +14,7 @@ from staticflow.buffers import Layout, stored_nodes
 from staticflow.defer import defer
 from staticflow.donate import donate
 from staticflow.emit import DriverText, driver_source
+from staticflow.finish import finish_products
 from staticflow.fuse import fuse
 from staticflow.generalise import Generalised
 from staticflow.graph import Node
@@ -57,6 +58,7 @@ PIPELINE = (
     (in_row_blocks, "read a matrix once for all its products with vectors, block by block"),
     (in_halves, "let two threads make half of the rows each, through chains of products"),
     (prepack, "copy the weights of products in loops into panels, before the loops"),
+    (finish_products, "do with a product's result what follows, while it is in registers"),
     (widen_steps, "put narrow rows side by side, as many as fill vectors"),
     (defer, "mark the gradients that shards can make in parts instead of adding up"),
     (plan_memory, "give temporaries a slot in one arena"),
@@ -116,7 +118,9 @@ def compile_graph(
     late = donate(layout, groups, roots, donations or {})
     steps = schedule(groups, layout, stored, placement.split_draws(g)) + late
     steps = in_halves(in_row_blocks(steps, layout.buffers)) if standalone else steps
-    steps = defer(widen_steps(prepack(steps, layout.buffers)), layout, roots, placement)
+    steps = prepack(steps, layout.buffers)
+    steps = steps if standalone else finish_products(steps)
+    steps = defer(widen_steps(steps), layout, roots, placement)
     memory = plan_memory(layout.buffers, steps, known=g.sizes)
     waits = any(isinstance(step, ProductStep) and step.late for step in steps)
     late_memory = (

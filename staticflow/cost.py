@@ -65,6 +65,8 @@ def estimate(steps: Sequence[Step], sizes: Mapping[str, int]) -> float:
             flops *= evaluate(step.k, sizes) * evaluate(product(step.batch), sizes)
             lanes = width / ITEMSIZE[step.dtype]
             total += flops / (lanes * FLOPS_PER_LANE_NS)
+            if step.finished is not None:
+                total += estimate([step.finished.kernel], sizes) - NS_PER_CALL
         elif isinstance(step, PackStep):
             elements = evaluate(step.product.k, sizes) * evaluate(step.product.n, sizes)
             total += NS_PER_PACKED * elements

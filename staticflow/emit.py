@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer
 from staticflow.dims import AnyDim, Dim
@@ -36,11 +37,13 @@ from staticflow.kernel_text import Writer, identifier, kernel_name
 from staticflow.loops import For, Index, Kernel, Let, Load, Store
 from staticflow.native.product_crew import CHAIN_ROWS, SHARED, SHARED_CHAIN, SHARED_THIN
 from staticflow.native.products import PIECE
+from staticflow.native.tile_text import Tile
 from staticflow.schedule import (
     BlockStep,
     BranchStep,
     CallStep,
     CollectiveStep,
+    Finished,
     HalvesStep,
     KernelStep,
     LoopStep,
@@ -57,6 +60,13 @@ BLOCK_NAMES = ("begin", "at", "rows")
 BLOCK_BYTES = 1 << 17
 
 
+class Finishing(NamedTuple):
+    """A product that does with its result what a kernel would do."""
+
+    tile: Tile
+    kernel: str  # the name of that kernel
+
+
 @dataclass
 class DriverText:
     """The driver's source and what it calls, by the name it uses."""
@@ -66,6 +76,7 @@ class DriverText:
     products: frozenset[str]
     calls: frozenset[str]
     blocks: tuple[DriverText, ...] = ()  # functions of their own: the rows of one thread
+    finished: Mapping[str, Finishing] = field(default_factory=dict)  # products that do more
 
 
 @dataclass
@@ -83,6 +94,7 @@ class _Driver:
     kernels: dict[str, Kernel] = field(default_factory=dict)
     products: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
+    finished: dict[str, Finishing] = field(default_factory=dict)
 
     def size(self, dim: AnyDim) -> str:
         """A size as source over the names of table S."""
@@ -158,6 +170,7 @@ def driver_source(
         frozenset(driver.products),
         frozenset(driver.calls),
         tuple(driver.blocks),
+        driver.finished,
     )
 
 
@@ -226,6 +239,10 @@ def _emit_product(driver: _Driver, step: ProductStep) -> None:
 
     a, b = operand_text(step.a, extras[0]), operand_text(step.b, extras[1])
     c = operand_text(step.c, extras[2])[:2]
+    if step.finished is not None:
+        _emit_finished(driver, step.finished, [*sizes, *a, *b, *c])
+        driver.write.depth = depth
+        return
     adds = "0" if step.adds_after == 0 else f"1 if {driver.size(step.adds_after)} > 0 else 0"
     last = [adds, f"T[{WORK}]", f"T[{STOP}]", *([f"T[{CREW}]"] if driver.crew else [])]
     if step.panels is not None:
@@ -238,6 +255,19 @@ def _emit_product(driver: _Driver, step: ProductStep) -> None:
         driver.write.depth += 1
     driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, *last])})")
     driver.write.depth = depth
+
+
+def _emit_finished(driver: _Driver, finished: Finished, operands: list[str]) -> None:
+    """Call the product that does what the kernel would, with what the kernel reads beside C."""
+    kernel, tile = finished.kernel, finished.tile
+    name = kernel_name(kernel.kernel)
+    driver.kernels[name] = kernel.kernel
+    driver.products.add(f"gemm_{tile.suffix}")
+    driver.finished[f"gemm_{name}"] = Finishing(tile, name)
+    places = dict(zip((p for p, _ in kernel.kernel.pointers), kernel.pointers, strict=True))
+    beside = [driver.address(*places[p]) for p in tile.others]
+    arguments = [*operands, f"T[{WORK}]", f"T[{STOP}]", *beside]
+    driver.write(f"gemm_{name}({', '.join(arguments)})")
 
 
 def _has_panels(buffer: int) -> str:

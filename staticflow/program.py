@@ -37,7 +37,14 @@ from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.product_crew import parts_functions, shared_product
-from staticflow.native.products import all_sum, math_key, pack, packed_gemm, product
+from staticflow.native.products import (
+    all_sum,
+    finished_product,
+    math_key,
+    pack,
+    packed_gemm,
+    product,
+)
 from staticflow.native.routines import routine as native_routine
 from staticflow.native.toolchain import Toolchain
 
@@ -128,6 +135,9 @@ class Program:
         for name in driver.products:
             make, suffix = name.rsplit("_", 1)
             externals[name] = _PRODUCTS[make](self.toolchain, suffix)
+        for name, finishing in driver.finished.items():
+            beside = externals[finishing.kernel]
+            externals[name] = finished_product(self.toolchain, finishing.tile, beside)
         for call in driver.calls:
             externals[call] = self._call(call)
         if driver.blocks:

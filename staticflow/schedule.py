@@ -15,6 +15,7 @@ from staticflow.dims import AnyDim
 from staticflow.errors import Where
 from staticflow.graph import Node
 from staticflow.loops import Kernel
+from staticflow.native.tile_text import Tile
 
 Place = tuple[int, AnyDim]  # a buffer and an offset in elements
 
@@ -43,6 +44,14 @@ class Operand:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """What becomes of a product's result in registers, and the kernel that does it in memory."""
+
+    tile: Tile
+    kernel: KernelStep
+
+
+@dataclass(frozen=True)
 class ProductStep:
     """C = A @ B for every index of the leading axes."""
 
@@ -58,19 +67,22 @@ class ProductStep:
     late: int = 0  # its bit, if it may be left to the shard that owns a part of C; see `defer`
     adds_after: AnyDim = 0  # where this is not 0, it adds to what C is: C += A @ B
     panels: int | None = None  # the buffer with B's panels, if a `PackStep` made them
+    finished: Finished | None = None  # see `finish`
 
     @property
     def reads(self) -> frozenset[int]:
         panels = () if self.panels is None else (self.panels,)
-        return frozenset((self.a.place[0], self.b.place[0], *panels))
+        beside = self.finished.kernel.reads if self.finished else ()
+        return frozenset((self.a.place[0], self.b.place[0], *panels, *beside))
 
     @property
     def writes(self) -> frozenset[int]:
-        return frozenset((self.c.place[0],))
+        beside = self.finished.kernel.writes if self.finished else ()
+        return frozenset((self.c.place[0], *beside))
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        return (self.node,)
+        return (self.node, *(self.finished.kernel.nodes if self.finished else ()))
 
 
 @dataclass(frozen=True)

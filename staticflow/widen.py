@@ -16,13 +16,13 @@ over rows 5 times.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from staticflow.loops import Assign, Call, Expr, For, Index, Kernel, Let, Load, Stmt, Store
 from staticflow.native.narrow import FEWEST, FEWEST_SUMMED, MOST_ROOMS, WIDEST
 from staticflow.op import Map
-from staticflow.schedule import BranchStep, HalvesStep, KernelStep, LoopStep, Step
+from staticflow.schedule import BranchStep, HalvesStep, KernelStep, LoopStep, ProductStep, Step
 
 _VARIABLES = re.compile(r"\bi[01]\b")
 _FLOATS = ("f4", "f8")
@@ -36,7 +36,10 @@ def widen_steps(steps: Sequence[Step]) -> list[Step]:
 
 def _step(step: Step) -> Step:
     if isinstance(step, KernelStep):
-        return replace(step, kernel=widen(step.kernel, _cost(step)))
+        return _widened(step)
+    if isinstance(step, ProductStep) and step.finished is not None:
+        finished = replace(step.finished, kernel=_widened(step.finished.kernel))
+        return replace(step, finished=finished)
     if isinstance(step, LoopStep):
         return replace(step, body=tuple(widen_steps(step.body)))
     if isinstance(step, HalvesStep):
@@ -49,26 +52,39 @@ def _step(step: Step) -> Step:
     return step
 
 
+def _widened(step: KernelStep) -> KernelStep:
+    return replace(step, kernel=widen(step.kernel, _cost(step)))
+
+
 def _cost(step: KernelStep) -> int:
     """What an element costs, in additions."""
     return sum(max(1, n.op.row.cost) for n in step.nodes if isinstance(n.op, Map))
 
 
 @dataclass(frozen=True)
-class _Nest:
-    """A kernel of two loops over contiguous rows."""
+class RowNest:
+    """A kernel of two loops over contiguous rows; `kinds` says how each pointer lies along them."""
 
     before: tuple[Stmt, ...]
     rows: For
     columns: For
     after: tuple[Stmt, ...]
-    repeated: tuple[str, ...]  # pointers to a value for each column
-    summed: tuple[str, ...]  # pointers to a sum for each column
+    kinds: Mapping[str, str]  # flat, repeated (a value for each column), fixed, or summed
+
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """The pointers to a value for each column."""
+        return tuple(p for p, kind in self.kinds.items() if kind == "repeated")
+
+    @property
+    def summed(self) -> tuple[str, ...]:
+        """The pointers to a sum for each column."""
+        return tuple(p for p, kind in self.kinds.items() if kind == "summed")
 
 
 def widen(kernel: Kernel, cost: int) -> Kernel:
     """The kernel with its rows abreast, or as it is where its loops do not allow it."""
-    nest = _nest(kernel)
+    nest = row_nest(kernel)
     if nest is None:
         return kernel
     n0, n1 = nest.columns.extent, nest.rows.extent
@@ -89,7 +105,7 @@ def widen(kernel: Kernel, cost: int) -> Kernel:
     return replace(kernel, body=body, calls=tuple(dict.fromkeys((count, *calls))))
 
 
-def _over(kernel: Kernel, nest: _Nest) -> str:
+def _over(kernel: Kernel, nest: RowNest) -> str:
     """Several vectors at a time, unless that would add up a total in another order."""
     if any(isinstance(s, Assign) for s in nest.columns.body):
         return "range"
@@ -110,7 +126,7 @@ def _cleared(loop: For, rooms: dict[str, str]) -> For:
     return For(loop.variable, "n", body)
 
 
-def _parts(nest: _Nest, rooms: dict[str, str], over: str) -> tuple[Stmt, ...]:
+def _parts(nest: RowNest, rooms: dict[str, str], over: str) -> tuple[Stmt, ...]:
     """The whole groups of rows, then what is left of them, as one group that is narrower."""
     n0, n1 = nest.columns.extent, nest.rows.extent
     inner = tuple(_moved(statement, rooms, n0) for statement in nest.columns.body)
@@ -142,8 +158,8 @@ def _place(load: Load, rooms: dict[str, str], n0: str) -> Load:
     return Load(rooms.get(load.pointer, load.pointer), Index(terms))
 
 
-def _nest(kernel: Kernel) -> _Nest | None:
-    """The parts of a kernel that can be widened; None if it can't."""
+def row_nest(kernel: Kernel) -> RowNest | None:
+    """The parts of a kernel that goes over contiguous rows; None for any other."""
     loops = [s for s in kernel.body if isinstance(s, For) and s.variable == "i0"]
     if len(loops) != 1:
         return None
@@ -167,7 +183,7 @@ def _nest(kernel: Kernel) -> _Nest | None:
         return None
     if any(isinstance(s, For) for s in after):
         return None
-    return _Nest(before, rows, columns, after, repeated, summed)
+    return RowNest(before, rows, columns, after, kinds)
 
 
 def _is_plain(rows: For, columns: For) -> bool:

@@ -24,6 +24,7 @@ from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK
 from staticflow.graph import Const, Hyper, Node
 from staticflow.kernel_text import kernel_source
 from staticflow.native.narrow import ROOM_BYTES
+from staticflow.native.tile_text import Tile
 from staticflow.op import MapRow
 from staticflow.op_table import table
 from staticflow.placement import SHARE
@@ -54,6 +55,18 @@ class Memory:
         items = block[: block.size // itemsize(suffix) * itemsize(suffix)].view(TYPES[suffix])
         offset = (address & ((1 << _ROOM) - 1)) - _MIDDLE
         return Pointer(items, offset // itemsize(suffix))
+
+
+def _finished(tile: Tile, gemm: Any, kernel: Any) -> Any:
+    """A product, then the kernel that it would do with its result."""
+
+    def run(m: int, n: int, *arguments: int) -> None:
+        operands, beside = arguments[:9], iter(arguments[11:])
+        gemm(m, n, *operands, 0, *arguments[9:11])
+        c = operands[7]
+        kernel(*(c if p == tile.own else next(beside) for p, _ in tile.pointers), n, m)
+
+    return run
 
 
 def itemsize(suffix: str) -> int:
@@ -166,6 +179,8 @@ class LoopInterpreter:
             names[f"pack_{suffix}"] = self._pack(suffix)
             names[f"packed_gemm_{suffix}"] = self._packed_product(suffix)
             names[f"all_sum_{suffix}"] = self._collective(suffix)
+        for name, (tile, kernel) in compiled.driver.finished.items():
+            names[name] = _finished(tile, names[f"gemm_{tile.suffix}"], names[kernel])
         names |= routines(self.memory.pointer, names)
         exec(compiled.driver.source, names)
         self.driver = names[compiled.driver.source.split("(")[0].removeprefix("def ").strip()]

@@ -27,8 +27,8 @@ LAYERS: dict[str, set[str]] = {
     },
     "graph to loops": {
         "buffers", "compile", "cost", "defer", "demands", "donate", "driver_tables", "emit",
-        "fuse", "kernel_rows", "kernel_text", "layout", "loops", "lower", "memory", "nest",
-        "order", "placement", "prepack", "prepare", "recompute", "row_blocks", "row_chains",
+        "finish", "fuse", "kernel_rows", "kernel_text", "layout", "loops", "lower", "memory",
+        "nest", "order", "placement", "prepack", "prepare", "recompute", "row_blocks", "row_chains",
         "row_halves", "schedule", "scheduler", "shard_rules", "sharing", "takeover", "widen",
     },
     "programs": {

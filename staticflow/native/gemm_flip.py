@@ -17,7 +17,7 @@ from staticflow.native.gemm_block import is_pages
 from staticflow.native.gemm_code import Code, Value, Values, number
 from staticflow.native.gemm_pack import transpose
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
-from staticflow.native.gemm_tile import multiply
+from staticflow.native.gemm_tile import Finish, multiply
 
 
 def flipped_vectors(code: Code) -> int:
@@ -25,22 +25,28 @@ def flipped_vectors(code: Code) -> int:
     return max(1, (8 if code.vector_bytes == 32 else 16) // code.lanes)
 
 
-def flipped(code: Code) -> None:
-    """The function `flipped`: the whole product, for n >= lanes; `work` must hold A in panels."""
-    x = code.function("flipped", "a b c work", "a_row a_col b_row b_col c_row k accumulate m n")
+def flipped(code: Code, finish: Finish | None = None) -> None:
+    """The function `flipped`: the whole product, for n >= lanes; `work` must hold A in panels.
+
+    With something to finish, only for whole tiles of rows, and not added to what C is.
+    """
+    pointers = "a b c work" + (f" {finish.words}" if finish else "")
+    x = code.function("flipped", pointers, "a_row a_col b_row b_col c_row k accumulate m n")
     vectors = flipped_vectors(code)
     rows = vectors * code.lanes
     code.call("pack", x["a"], x["work"], x["a_col"], x["a_row"], x["k"], x["m"], number(rows))
 
     def panel(i: Value, _: Value) -> None:
         lines = code.move(x["work"], code.mul(code.mul(i, x["k"]), code.size))
-        code.blocks(x["n"], code.lanes, lambda j, _: _block(code, x, lines, i, j, vectors))
+        code.blocks(x["n"], code.lanes, lambda j, _: _block(code, x, lines, i, j, vectors, finish))
 
     code.blocks(x["m"], rows, panel)
     code.b.ret_void()
 
 
-def _block(code: Code, x: Values, lines: Value, i: Value, j: Value, vectors: int) -> None:
+def _block(
+    code: Code, x: Values, lines: Value, i: Value, j: Value, vectors: int, finish: Finish | None
+) -> None:
     """`vectors` square blocks of C from row i and column j on.
 
     The last block begins where it ends with column n, and stores only the columns that are new.
@@ -58,8 +64,14 @@ def _block(code: Code, x: Values, lines: Value, i: Value, j: Value, vectors: int
     nothing = [code.zero] * (code.lanes * vectors)
     sums = multiply(code, operands, code.lanes, [None] * vectors, nothing)
     rows = [row for v in range(vectors) for row in transpose(code, sums[v::vectors])]
+    along = code.mul(start, code.size)
+    corner = code.move(x["c"], along)
+    if finish is not None:
+        down = code.mul(i, x["c_row"])
+        at = x | finish.right(x, along)
+        finish.store(at, rows, [mask], finish.down(at, down) | {"c": code.move(corner, down)})
+        return
     last = code.sub(x["m"], 1)
-    corner = code.move(x["c"], code.mul(start, code.size))
     places = [
         code.move(corner, code.mul(code.minimum(code.add(i, r), last), x["c_row"]))
         for r in range(len(rows))

@@ -29,13 +29,13 @@ def panels(code: Code, vectors: int) -> None:
     x = code.function(f"sf_pack_{code.suffix}", "", "b to b_row b_col k n", external=True)
     b, to = (code.b.inttoptr(x[word], POINTER) for word in ("b", "to"))
     strides = [code.mul(x[word], code.size) for word in ("b_row", "b_col")]
-    width = _width(code, x["n"], vectors)
+    width = panel_width(code, x["n"], vectors)
     code.call("pack", b, to, *strides, x["k"], x["n"], width)
     code.b.ret_void()
     _packed(code, vectors)
 
 
-def _width(code: Code, n: Value, vectors: int) -> Value:
+def panel_width(code: Code, n: Value, vectors: int) -> Value:
     """The columns of a panel: those of the widest strip, or whole vectors for all that there are.
 
     A gap between the rows of a panel would leave places of the nearest cache empty.
@@ -49,7 +49,7 @@ def _packed(code: Code, vectors: int) -> None:
     x = code.function(f"sf_packed_{code.suffix}", "", words, external=True)
     a, b, c = (code.b.inttoptr(x[word], POINTER) for word in ("a", "panels", "c"))
     a_row, a_col, c_row = (code.mul(x[word], code.size) for word in ("a_row", "a_col", "c_row"))
-    row = code.mul(_width(code, x["n"], vectors), code.size)
+    row = code.mul(panel_width(code, x["n"], vectors), code.size)
     step = code.mul(x["k"], row)
 
     def slab(p: Value, k: Value) -> None:

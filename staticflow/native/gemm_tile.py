@@ -18,10 +18,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
+from typing import Protocol
 
 from staticflow.native.gemm_code import Code, Value, Values, number
 
 OPERANDS = ("a b c", "a_row a_col b_row c_row k accumulate")
+
+
+class Finish(Protocol):
+    """What becomes of a tile before it is stored; see `gemm_finish`."""
+
+    words: str  # the names of the pointers it uses
+
+    def right(self, x: Values, distance: Value) -> Values:
+        """The pointers `distance` bytes of columns further."""
+
+    def down(self, x: Values, distance: Value) -> Values:
+        """The pointers `distance` bytes of rows further."""
+
+    def store(
+        self, x: Values, values: list[Value], masks: list[Value | None], first: Values
+    ) -> None:
+        """Finish and store a tile that begins at `first`."""
+
+
 FEW = 4  # sums in a tile: two multiply-adds a cycle, each four cycles long, are eight at a time
 
 
@@ -101,9 +122,18 @@ def _by_twos(
     return code.either(odd, partial(step, even), partial(list, even))[-sums:]
 
 
-def tile(code: Code, x: Values, height: int, width: int, mask: Value | None) -> None:
-    """One tile: C[height, width vectors] = or += A[height, k] @ B[k, width vectors]."""
+def tile(
+    code: Code, x: Values, height: int, width: int, mask: Value | None, finish: Finish | None
+) -> None:
+    """One tile: C[height, width vectors] = or += A[height, k] @ B[k, width vectors].
+
+    With something to finish, it is not added to what C is.
+    """
     masks = [None] * (width - 1) + [mask]
+    if finish is not None:
+        values = multiply(code, x, height, masks, [code.zero] * (height * width))
+        finish.store(x, values, masks, x)
+        return
     places = [
         (code.move(row, v * code.vector_bytes) if v else row, m)
         for row in apart(code, x["c"], x["c_row"], height)
@@ -118,21 +148,29 @@ def tile(code: Code, x: Values, height: int, width: int, mask: Value | None) -> 
         code.store(value, place, m)
 
 
-def strip(code: Code, heights: tuple[int, ...], width: int, masked: bool) -> None:
+def strip(
+    code: Code, heights: tuple[int, ...], width: int, masked: bool, finish: Finish | None
+) -> None:
     """The function strip_<width>[_masked]: all m rows, `width` vectors of columns."""
-    x = code.function(strip_name(width, masked), OPERANDS[0], OPERANDS[1] + " m tail")
+    pointers, integers = OPERANDS[0] + _words(finish), OPERANDS[1] + " m tail"
+    x = code.function(strip_name(width, masked), pointers, integers)
     mask = code.mask(x["tail"]) if masked else None
 
     def rows(i: Value, height: int) -> None:
+        down = code.mul(i, x["c_row"])
         at = {
             "a": code.move(x["a"], code.mul(i, x["a_row"])),
-            "c": code.move(x["c"], code.mul(i, x["c_row"])),
+            "c": code.move(x["c"], down),
+            **(finish.down(x, down) if finish else {}),
         }
-        tile(code, x | at, height, width, mask)
+        tile(code, x | at, height, width, mask, finish)
 
     i = code.steps(number(0), x["m"], heights[0], lambda i: rows(i, heights[0]))
-    for height in heights[1:]:
-        i = _once(code, i, x["m"], height, rows)
+    for taller, height in pairwise(heights):
+        if taller <= 2 * height:
+            i = _once(code, i, x["m"], height, rows)
+        else:
+            i = code.steps(i, x["m"], height, partial(rows, height=height))
     code.b.ret_void()
 
 
@@ -152,23 +190,30 @@ def _once(
     return phi
 
 
+def _words(finish: Finish | None) -> str:
+    return f" {finish.words}" if finish and finish.words else ""
+
+
 def strip_name(width: int, masked: bool) -> str:
     return f"strip_{width}" + ("_masked" if masked else "")
 
 
-def columns(code: Code, heights: dict[int, tuple[int, ...]]) -> None:
+def columns(code: Code, heights: dict[int, tuple[int, ...]], finish: Finish | None = None) -> None:
     """The function `columns`: all strips of C. Strip s of B starts at b + s * b_step bytes."""
     for width, tall in heights.items():
-        strip(code, tall, width, False)
-        strip(code, tall, width, True)
-    x = code.function("columns", OPERANDS[0], OPERANDS[1] + " m n b_step")
+        strip(code, tall, width, False, finish)
+        strip(code, tall, width, True, finish)
+    pointers, integers = OPERANDS[0] + _words(finish), OPERANDS[1] + " m n b_step"
+    x = code.function("columns", pointers, integers)
     widest = max(heights)
     lanes = widest * code.lanes
 
     def run(width: int, masked: bool, j: Value, b: Value, tail: Value) -> None:
-        c = code.move(x["c"], code.mul(j, code.size))
+        along = code.mul(j, code.size)
+        c = code.move(x["c"], along)
+        others = finish.right(x, along).values() if finish else ()
         rest = [x[word] for word in OPERANDS[1].split()]
-        code.call(strip_name(width, masked), x["a"], b, c, *rest, x["m"], tail)
+        code.call(strip_name(width, masked), x["a"], b, c, *others, *rest, x["m"], tail)
 
     def at(j: Value) -> Value:
         return code.move(x["b"], code.mul(code.b.udiv(j, number(lanes)), x["b_step"]))

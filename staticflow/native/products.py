@@ -8,7 +8,8 @@ from pathlib import Path
 
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.target import vector_bytes
-from staticflow.native.toolchain import Toolchain
+from staticflow.native.tile_text import Tile
+from staticflow.native.toolchain import Toolchain, symbol_suffix
 from staticflow.native.worker import worker
 from staticflow.native.worker_layout import OWNED_WORDS, Owned
 
@@ -139,6 +140,20 @@ def gemm(toolchain: Toolchain, suffix: str) -> External:
     """The matrix product of a dtype, in one piece."""
     _load_gemm(toolchain, suffix)
     return External(f"sf_gemm_{suffix}", GEMM_SIGNATURE)
+
+
+def finished_product(toolchain: Toolchain, tile: Tile, kernel: External) -> External:
+    """The product that does `tile` with its result; `kernel` does it where the product can't."""
+    from staticflow.native.gemm_finish import finish_ir
+
+    width = vector_bytes()
+    general = product(toolchain, tile.suffix).symbol
+    key = ["finish", str(width), repr(tile), general, kernel.symbol, _sources("gemm*.py")]
+    own = f"sf_finished_{symbol_suffix(key)}"
+    symbols = {"function": own, "product": general, "kernel": kernel.symbol}
+    toolchain.module(lambda: finish_ir(DTYPES[tile.suffix], width, tile, symbols), key)
+    words = len(PRODUCT_SIGNATURE.arguments) - 1 + len(tile.others)
+    return External(own, Signature("", ("i8",) * words))
 
 
 def packed_gemm(toolchain: Toolchain, suffix: str) -> External:

@@ -1,0 +1,92 @@
+"""Let a product do what a kernel would do with its result, while that is in registers.
+
+Before:  z = x @ w                              a pass over z to store it
+         z = relu(z + b)                        ... and one to read and store it again
+After:   z = relu(x @ w + b)
+
+It goes for a kernel right behind a product that runs over its rows and columns, and reads and
+writes nothing but matrices of that shape, values of columns, single values and sums over rows, by
+operations that are an instruction or two. Functions such as tanh take as long either way. The
+kernel stays beside the product, for the sizes at which that is made in a way that cannot finish
+(`native.gemm_finish`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from staticflow.buffers import SUFFIX
+from staticflow.loops import Kernel, Let, Load, Store
+from staticflow.native.tile_text import LINE, MATRIX, SINGLE, SUM, Tile, is_vector_expression
+from staticflow.schedule import Finished, KernelStep, ProductStep, Step
+from staticflow.widen import RowNest, row_nest
+
+_ROLES = {"flat": MATRIX, "repeated": LINE, "fixed": SINGLE, "summed": SUM}
+
+
+def finish_products(steps: Sequence[Step]) -> list[Step]:
+    """The steps, with products that take the kernel behind them along."""
+    found: list[Step] = []
+    for step in steps:
+        last = found[-1] if found else None
+        if isinstance(last, ProductStep) and isinstance(step, KernelStep):
+            tile = tile_of(last, step)
+            if tile is not None:
+                found[-1] = replace(last, finished=Finished(tile, step))
+                continue
+        found.append(step)
+    return found
+
+
+def tile_of(product: ProductStep, step: KernelStep) -> Tile | None:
+    """What the kernel does, if the product can do it; else None."""
+    nest = row_nest(step.kernel)
+    if nest is None or not _is_alone(product, step) or not _fits(product, step, nest):
+        return None
+    places = dict(zip((p for p, _ in step.kernel.pointers), step.pointers, strict=True))
+    own = [p for p, place in places.items() if place == product.c.place]
+    if len(own) != 1 or nest.kinds.get(own[0]) != "flat":
+        return None
+    return _tile(nest, SUFFIX[product.dtype], step.kernel, own[0])
+
+
+def _is_alone(product: ProductStep, step: KernelStep) -> bool:
+    """Whether the product is made here, whole, and the kernel spoils nothing that it reads."""
+    plain = not (product.batch or product.late or product.finished or product.panels is not None)
+    return plain and product.adds_after == 0 and not product.reads & step.writes
+
+
+def _fits(product: ProductStep, step: KernelStep, nest: RowNest) -> bool:
+    """Whether the kernel runs over the product's rows and columns, and these lie side by side."""
+    sizes = dict(zip(step.kernel.sizes, step.sizes, strict=True))
+    extents = [sizes.get(loop.extent) for loop in (nest.columns, nest.rows)]
+    contiguous = product.c.row == product.n and product.c.column == 1
+    return contiguous and extents == [product.n, product.m] == list(sizes.values())
+
+
+def _tile(nest: RowNest, suffix: str, kernel: Kernel, own: str) -> Tile | None:
+    if nest.after or any(code != f"{suffix}*" for _, code in kernel.pointers):
+        return None
+    loads: list[tuple[str, str]] = []
+    lets: list[tuple[str, str]] = []
+    stores: list[tuple[str, str]] = []
+    for statement in nest.columns.body:
+        if isinstance(statement, Let) and isinstance(statement.value, Load):
+            loads.append((statement.name, statement.value.pointer))
+        elif isinstance(statement, Let) and statement.dtype in (suffix, "b1"):
+            known = frozenset(name for name, _ in (*loads, *lets))
+            if not is_vector_expression(str(statement.value), known):
+                return None
+            lets.append((statement.name, str(statement.value)))
+        elif isinstance(statement, Store) and statement.value in dict((*loads, *lets)):
+            stores.append((statement.target.pointer, statement.value))
+        else:
+            return None
+    result = [name for name, pointer in loads if pointer == own]
+    if len(result) != 1:
+        return None
+    if own not in dict(stores):
+        stores.append((own, result[0]))
+    pointers = tuple((p, _ROLES[nest.kinds[p]]) for p, _ in kernel.pointers)
+    return Tile(suffix, pointers, own, tuple(loads), tuple(lets), tuple(stores))

@@ -1,0 +1,282 @@
+"""A matrix product whose result goes through a few operations before it is stored.
+
+    C = A @ B                                  z = x @ w
+    C = f(C, matrices, lines), sums += C       h = relu(z + b)
+
+What the operations read beside C lies in matrices of its shape, in lines of a value for each
+column, or is a single value; what they leave is C, other such matrices, and sums over the rows. A
+tile does them on its registers (`tile_text.Tile` says which), which saves a pass over the memory of
+C. Only the ways of `gemm_tile` with the whole of k in one piece and `gemm_flip` know how: all other
+products are made by the general function, and a kernel over memory follows them.
+
+Measured, 833 rows in float32, product and kernel | in one: with 16 columns from 4, times the
+derivative of tanh and summed over rows ...
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+from llvmlite import ir
+
+from staticflow.native.gemm_block import copying_pays
+from staticflow.native.gemm_code import I64, POINTER, Code, Value, Values, number
+from staticflow.native.gemm_flip import flip_pays, flipped, flipped_vectors
+from staticflow.native.gemm_narrow import quads_pay
+from staticflow.native.gemm_pack import pack
+from staticflow.native.gemm_panels import panel_width
+from staticflow.native.gemm_scratch import HALF_BYTES
+from staticflow.native.gemm_tile import columns, tile_heights
+from staticflow.native.tile_text import CASTS, LINE, MATRIX, SINGLE, SUM, Tile
+
+DEPTH = 512  # of k: beyond it, a tile reads B from farther than the second-level cache
+ARGUMENTS = "m n k a a_row a_col b b_row b_col c c_row work stop"
+COLUMNS = "a b c a_row a_col b_row c_row k accumulate m n"
+FLIPPED = "a b c work a_row a_col b_row b_col c_row k accumulate m n"
+LIBERTIES = ("contract", "nsz", "reassoc")
+
+
+class Finish:
+    """The operations on a tile, as code; and how its pointers move along with C's."""
+
+    def __init__(self, code: Code, tile: Tile) -> None:
+        self.code = code
+        self.tile = tile
+        self.words = " ".join(tile.others)
+        self._lets = [(name, ast.parse(text, mode="eval").body) for name, text in tile.lets]
+
+    def right(self, x: Values, distance: Value) -> Values:
+        """The pointers `distance` bytes of columns further."""
+        fixed = self.tile.of_role(SINGLE)
+        return {p: x[p] if p in fixed else self.code.move(x[p], distance)
+                for p in self.tile.others}  # fmt: skip
+
+    def down(self, x: Values, distance: Value) -> Values:
+        """The pointers `distance` bytes of rows further."""
+        moving = self.tile.of_role(MATRIX)
+        return {p: self.code.move(x[p], distance) if p in moving else x[p]
+                for p in self.tile.others}  # fmt: skip
+
+    def store(
+        self, x: Values, values: list[Value], masks: list[Value | None], first: Values
+    ) -> None:
+        """Finish and store a tile, whose rows are `len(masks)` vectors wide each.
+
+        `first` has the addresses of its corner in C and in the matrices, as `c` and by name.
+        """
+        code, tile = self.code, self.tile
+        width = len(masks)
+        column = {
+            (p, v): code.load(code.move(x[p], v * code.vector_bytes), mask)
+            for p in tile.of_role(LINE)
+            for v, mask in enumerate(masks)
+        }
+        single = {p: code.broadcast(x[p]) for p in tile.of_role(SINGLE)}
+        sums: dict[tuple[str, int], Value] = {}
+        row = {p: first[p] for p in tile.of_role(MATRIX)} | {tile.own: first["c"]}
+        for r in range(len(values) // width):
+            if r:
+                row = {p: code.move(place, x["c_row"]) for p, place in row.items()}
+            for v, mask in enumerate(masks):
+                self._element(row, column, single, sums, values[r * width + v], v, mask)
+        for (p, v), total in sums.items():
+            place = code.move(x[p], v * code.vector_bytes)
+            code.store(code.b.fadd(code.load(place, masks[v]), total), place, masks[v])
+
+    def _element(
+        self,
+        row: Values,
+        column: Mapping[tuple[str, int], Value],
+        single: Values,
+        sums: dict[tuple[str, int], Value],
+        value: Value,
+        v: int,
+        mask: Value | None,
+    ) -> None:
+        """One vector: what is loaded for it, what is computed, what is stored."""
+        code, tile = self.code, self.tile
+        names: Values = {}
+        places = {p: code.move(place, v * code.vector_bytes) if v else place
+                  for p, place in row.items()}  # fmt: skip
+        for name, p in tile.loads:
+            if p == tile.own:
+                names[name] = value
+            elif p in places:
+                names[name] = code.load(places[p], mask)
+            else:
+                names[name] = single[p] if p in single else column[p, v]
+        for name, expression in self._lets:
+            names[name] = evaluate(code, expression, names)
+        for p, name in tile.stores:
+            if p in places:
+                code.store(names[name], places[p], mask)
+            else:
+                before = sums.get((p, v))
+                added = names[name] if before is None else code.b.fadd(before, names[name])
+                sums[p, v] = added
+
+
+def evaluate(code: Code, node: ast.expr, names: Values) -> Value:
+    """An expression over vectors; see `tile_text.is_vector_expression`."""
+    b = code.b
+
+    def value(inner: ast.expr) -> Value:
+        return evaluate(code, inner, names)
+
+    if isinstance(node, ast.Name):
+        return names[node.id]
+    if isinstance(node, ast.BinOp):
+        make = {ast.Add: b.fadd, ast.Sub: b.fsub, ast.Mult: b.fmul, ast.Div: b.fdiv}
+        left, right = value(node.left), value(node.right)
+        return make[type(node.op)](left, right, flags=LIBERTIES)
+    if isinstance(node, ast.UnaryOp):
+        return b.fneg(value(node.operand))
+    if isinstance(node, ast.Compare):
+        return _compare(code, type(node.ops[0]), value(node.left), value(node.comparators[0]))
+    if isinstance(node, ast.IfExp):
+        return b.select(value(node.test), value(node.body), value(node.orelse))
+    assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    called = node.func.id
+    if called in CASTS:
+        number_ = float(ast.literal_eval(node.args[0]))
+        return ir.Constant(code.vector, [number_] * code.lanes)
+    values = [value(argument) for argument in node.args]
+    if called == "abs":
+        return code.intrinsic(f"llvm.fabs.{code.overload}", code.vector, *values)
+    first, second = values
+    chosen = _compare(code, ast.Lt if called == "min" else ast.Gt, second, first)
+    return b.select(chosen, second, first)
+
+
+def _compare(code: Code, relation: type, left: Value, right: Value) -> Value:
+    signs: dict[type, str] = {
+        ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
+    }  # fmt: skip
+    sign = signs[relation]
+    test = code.b.fcmp_unordered if sign == "!=" else code.b.fcmp_ordered
+    return test(sign, left, right)
+
+
+def finish_ir(dtype: str, vector_bytes: int, tile: Tile, symbols: Mapping[str, str]) -> str:
+    """LLVM IR of a module with one external function: a product, then `tile`.
+
+    Its arguments are those of `products.product` but for the flag to add, and the pointers beside
+    C's. `symbols` names the function, the general product and the kernel for what it does not do
+    itself: `function`, `product`, `kernel`.
+    """
+    code = Code(dtype, vector_bytes)
+    finish = Finish(code, tile)
+    heights = _fewer(tile_heights(vector_bytes))
+    pack(code, max(heights))
+    columns(code, heights, finish)
+    flipped(code, finish)
+    _entry(code, finish, max(heights), symbols)
+    return str(code.module)
+
+
+def _fewer(heights: dict[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
+    """Tiles that take a fifth less time to compile: narrow strips have few rows in few tiles."""
+    widest = max(heights)
+    return {w: tall if w == widest else (tall[0], 4, 1) for w, tall in heights.items()}
+
+
+def _entry(code: Code, finish: Finish, vectors: int, symbols: Mapping[str, str]) -> None:
+    x = code.function(symbols["function"], "", f"{ARGUMENTS} {finish.words}", external=True)
+    given = dict(x)
+    pointers = ("a", "b", "c", "work", *finish.tile.others)
+    x |= {word: code.b.inttoptr(x[word], POINTER) for word in pointers}
+    strides = ("a_row", "a_col", "b_row", "b_col", "c_row")
+    x |= {word: code.mul(x[word], code.size) for word in strides}
+    x["accumulate"] = number(0)
+    usual = code.all(*(code.is_(x[word], ">", 1) for word in "mn"), _is_one_piece(code, x))
+    code.cases(
+        (usual, lambda: _choose(code, finish, x, given, vectors, symbols)),
+        (None, lambda: _otherwise(code, finish, given, symbols)),
+    )
+    code.b.ret_void()
+
+
+def _is_one_piece(code: Code, x: Values) -> Value:
+    """Whether the tiles take k at once."""
+    not_narrow = code.b.not_(quads_pay(code, x))
+    return code.all(code.is_(x["k"], ">", 0), code.is_(x["k"], "<=", DEPTH), not_narrow)
+
+
+def _choose(
+    code: Code, finish: Finish, x: Values, given: Values, vectors: int, symbols: Mapping[str, str]
+) -> None:
+    rows = flipped_vectors(code) * code.lanes
+    straight = code.is_(x["b_col"], "==", code.size)
+    in_place = code.all(straight, code.b.not_(copying_pays(code, x)))
+    flips = code.all(
+        code.b.not_(straight),
+        flip_pays(code, x),
+        code.is_(code.b.urem(x["m"], number(rows)), "==", 0),
+    )
+    room = code.mul(code.mul(code.add(x["k"], code.lanes), code.add(x["n"], 64)), code.size)
+    turns = code.all(
+        code.b.not_(straight),
+        code.b.not_(flip_pays(code, x)),
+        code.is_(room, "<=", HALF_BYTES),
+    )
+    code.cases(
+        (in_place, lambda: _tiles(code, finish, x, number(vectors * code.vector_bytes))),
+        (flips, lambda: _flipped(code, finish, x)),
+        (turns, lambda: _turned(code, finish, x, vectors)),
+        (None, lambda: _otherwise(code, finish, given, symbols)),
+    )
+
+
+def _clear(code: Code, finish: Finish, x: Values) -> None:
+    """Set the sums to zero."""
+    for p in finish.tile.of_role(SUM):
+
+        def vector(j: Value, count: Value, p: str = p) -> None:
+            code.store(code.zero, code.move(x[p], code.mul(j, code.size)), code.mask(count))
+
+        code.blocks(x["n"], code.lanes, vector)
+
+
+def _tiles(code: Code, finish: Finish, x: Values, b_step: Value) -> None:
+    _clear(code, finish, x)
+    words = [*COLUMNS.split(), *finish.tile.others]
+    pointers = [word for word in words if word in ("a", "b", "c", *finish.tile.others)]
+    rest = [word for word in words if word not in pointers]
+    code.call("columns", *[x[word] for word in (*pointers, *rest)], b_step)
+
+
+def _flipped(code: Code, finish: Finish, x: Values) -> None:
+    _clear(code, finish, x)
+    words = FLIPPED.split()
+    pointers = [*words[:4], *finish.tile.others]
+    code.call("flipped", *[x[word] for word in (*pointers, *words[4:])])
+
+
+def _turned(code: Code, finish: Finish, x: Values, vectors: int) -> None:
+    """Copy B into panels, then the tiles."""
+    width = panel_width(code, x["n"], vectors)
+    row = code.mul(width, code.size)
+    code.call("pack", x["b"], x["work"], x["b_row"], x["b_col"], x["k"], x["n"], width)
+    panels = {"b": x["work"], "b_row": row}
+    _tiles(code, finish, x | panels, code.mul(x["k"], row))
+
+
+def _otherwise(code: Code, finish: Finish, given: Values, symbols: Mapping[str, str]) -> None:
+    """The general product, then the kernel over memory."""
+    words = ARGUMENTS.split()
+    values: list[Any] = [given[word] for word in words]
+    place = words.index("work")
+    _call_external(code, symbols["product"], [*values[:place], number(0), *values[place:]])
+    own = finish.tile.own
+    pointers = [given["c" if p == own else p] for p, _ in finish.tile.pointers]
+    _call_external(code, symbols["kernel"], [*pointers, given["n"], given["m"]])
+
+
+def _call_external(code: Code, symbol: str, arguments: list[Value]) -> None:
+    function = code.module.globals.get(symbol)
+    if function is None:
+        kind = ir.FunctionType(ir.VoidType(), [I64] * len(arguments))
+        function = ir.Function(code.module, kind, symbol)
+    code.b.call(function, arguments)

@@ -1,0 +1,231 @@
+"""Products that finish their result in registers, against NumPy: every way, size and role."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+
+import staticflow as sf
+from staticflow import ops
+from staticflow.compile import compile_graph
+from staticflow.finish import tile_of
+from staticflow.native.gemm_finish import finish_ir
+from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
+from staticflow.native.llvm_compile import compile_ir
+from staticflow.native.target import target_machine
+from staticflow.native.tile_text import Tile, is_vector_expression
+from staticflow.schedule import KernelStep, ProductStep
+
+SUFFIX = {"float32": "f4", "float64": "f8"}
+RELU = Tile(
+    "f4", (("p0", "matrix"), ("p1", "line")), "p0", (("v1", "p0"), ("v2", "p1")),
+    (("v0", "(v1 + v2)"), ("v3", "(f4(0) if v0 < f4(0) else v0)")), (("p0", "v3"),),
+)  # fmt: skip
+# C * (1 - h * h) * s, left in C and in another matrix, and the largest of that and -0.5 summed.
+EVERYTHING = Tile(
+    "f4",
+    (("p0", "matrix"), ("p1", "single"), ("p2", "matrix"), ("p3", "matrix"), ("p4", "sum")),
+    "p2",
+    (("v1", "p0"), ("v4", "p2"), ("v5", "p1")),
+    (
+        ("v0", "(v1 * v1)"), ("v2", "(f4(1.0) - v0)"), ("v3", "((v4 * v2) * v5)"),
+        ("v6", "max(v3, f4(-0.5))"), ("v7", "(v3 > f4(0))"), ("v8", "(abs(v3) if v7 else -v6)"),
+    ),
+    (("p2", "v3"), ("p3", "v8"), ("p4", "v6")),
+)  # fmt: skip
+CASES = [(d, w, t) for d in SUFFIX for w in (64, 32, 16) for t in ("relu", "everything")]
+
+
+class Finished:
+    """A compiled product with its own engine, and what it called for what it does not do."""
+
+    def __init__(self, dtype: str, vector_bytes: int, tile: Tile) -> None:
+        self.dtype, self.tile = np.dtype(dtype), tile
+        self.general = 0
+        words = 14
+        self.product = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * words)(self._product)
+        kernel = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * (len(tile.pointers) + 2))
+        self.kernel = kernel(lambda *arguments: None)
+        for name, function in (("product_here", self.product), ("kernel_here", self.kernel)):
+            llvm.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
+        symbols = {"function": "finished", "product": "product_here", "kernel": "kernel_here"}
+        code = compile_ir(finish_ir(dtype, vector_bytes, tile, symbols)).code
+        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+        self.engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
+        self.engine.finalize_object()
+        address = self.engine.get_function_address("finished")
+        count = words - 1 + len(tile.others)
+        self.function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(address)
+        self.work = np.full(GEMM_WORK_BYTES + 4096, 77, np.uint8)
+
+    def _product(self, *arguments: int) -> None:
+        self.general += 1
+
+    def __call__(self, a, b, c, beside):
+        """Run it; whether it did everything itself."""
+        size = self.dtype.itemsize
+        (m, k), n = a.shape, b.shape[1]
+        strides = [s // size for s in (*a.strides, *b.strides)]
+        before = self.general
+        work = self.work.ctypes.data + -self.work.ctypes.data % 64
+        self.function(
+            m, n, k, a.ctypes.data, *strides[:2], b.ctypes.data, *strides[2:], c.ctypes.data,
+            c.strides[0] // size, work, 0, *(x.ctypes.data for x in beside),
+        )  # fmt: skip
+        return self.general == before
+
+
+def typed(tile: Tile, dtype: str) -> Tile:
+    """The same tile for elements of a dtype."""
+    suffix = SUFFIX[dtype]
+    lets = tuple((name, text.replace("f4", suffix)) for name, text in tile.lets)
+    return Tile(suffix, tile.pointers, tile.own, tile.loads, lets, tile.stores)
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda c: "-".join(map(str, c)))
+def finished(request):
+    dtype, vector_bytes, name = request.param
+    tile = typed(RELU if name == "relu" else EVERYTHING, dtype)
+    return Finished(dtype, vector_bytes, tile)
+
+
+def matrix(rng, m, n, layout, dtype):
+    """Some numbers; column-major with layout "column"."""
+    data = rng.standard_normal((m, n)).astype(dtype)
+    return np.asfortranarray(data) if layout == "column" else data
+
+
+def expected(tile, dtype, c, beside):
+    """C and what lies beside it, afterwards."""
+    if tile.own == "p0":
+        return [np.maximum(c + beside[0], 0)]
+    h, s = beside[:2]
+    v3 = c * (1 - h * h) * s[0]
+    v6 = np.maximum(v3, -0.5)
+    return [v3, np.where(v3 > 0, np.abs(v3), -v6), v6.sum(0)]
+
+
+def check(finished, m, n, k, layouts):
+    """Compare one product; whether it was made here."""
+    rng = np.random.default_rng(m * 10_000 + n * 100 + k)
+    dtype, tile = finished.dtype, finished.tile
+    a, b = matrix(rng, m, k, layouts[0], dtype), matrix(rng, k, n, layouts[1], dtype)
+    guard = 3
+    room = np.full(m * n + 2 * guard, 7.0, dtype)
+    c = room[guard : guard + m * n].reshape(m, n)
+    if tile.own == "p0":
+        beside, outputs = [rng.standard_normal(n).astype(dtype)], []
+    else:
+        h, s = rng.standard_normal((m, n)).astype(dtype), np.array([0.7], dtype)
+        outputs = [np.full((m, n), np.nan, dtype), np.full(n + guard, 7.0, dtype)]
+        beside = [h, s, *outputs]
+    here = finished(a, b, c, beside)
+    if not here:
+        return False
+    product = a.astype(np.float64) @ b.astype(np.float64)
+    wanted = expected(tile, dtype, product, [x.astype(np.float64) for x in beside])
+    # Each of k products and a few operations more are rounded, at the size of what is added up.
+    size = (np.abs(a) @ np.abs(b) + 1) * (1 + np.square(beside[0]))
+    bound = (k + 8) * np.finfo(dtype).eps * size
+    assert (np.abs(c - wanted[0]) <= bound).all()
+    for got, want, most in zip(outputs, wanted[1:], (bound, m * bound.sum(0)), strict=False):
+        assert (np.abs(got[: len(want)] - want) <= most).all()
+    if outputs:
+        assert (outputs[1][n:] == 7).all()
+    assert (room[:guard] == 7).all() and (room[guard + m * n :] == 7).all()
+    return True
+
+
+@pytest.mark.parametrize("layouts", [("row", "row"), ("row", "column"), ("column", "row")])
+def test_every_size(finished, layouts):
+    sizes = [0, 1, 2, 3, 5, 7, 9, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 130]
+    made = 0
+    for number, (m, n, k) in enumerate(itertools.product(sizes, repeat=3)):
+        if number % 7 == 0:
+            made += check(finished, m, n, k, layouts)
+    assert made > 200
+
+
+def test_deep_and_empty_products_are_made_by_others(finished):
+    for m, n, k in ((0, 16, 8), (16, 0, 8), (16, 32, 0), (1, 32, 8), (16, 1, 8), (16, 64, 600)):
+        assert not check(finished, m, n, k, ("row", "row"))
+
+
+def step_pair(*outputs):
+    """The first product of compiled outputs, and what it does more."""
+    steps = compile_graph(outputs).steps
+    return next(step for step in steps if isinstance(step, ProductStep))
+
+
+X = sf.input("x", ("batch", 5))
+W = sf.param("w", (5, 40))
+B = sf.param("b", (40,))
+
+
+def test_bias_and_relu_are_finished():
+    step = step_pair(ops.relu(X @ W + B))
+    assert step.finished is not None
+    assert dict(step.finished.tile.pointers).keys() == {"p0", "p1"}
+    assert step.finished.tile.own == "p0"
+
+
+def test_the_result_is_kept_for_others():
+    """Both the sum and its relu are outputs, so that the product's own value is nowhere else."""
+    z = X @ W
+    h = ops.relu(z + B)
+    x = np.random.default_rng(0).standard_normal((9, 5)).astype(np.float32)
+    session = sf.Session(outputs={"z": z, "h": h})
+    got = session.run({"z": z, "h": h}, {"x": x})
+    np.testing.assert_allclose(got["z"], x @ session.params["w"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        got["h"], np.maximum(got["z"] + session.params["b"], 0), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_functions_such_as_tanh_stay_kernels():
+    assert step_pair(ops.tanh(X @ W + B)).finished is None
+
+
+def test_a_kernel_that_overwrites_an_operand_stays_one():
+    """Rows of the product still read what the kernel would write over."""
+    s = sf.input("s", ("batch", 40))
+    v = sf.param("v", (40, 40))
+    h = s * 2.0
+    out = ops.relu(h @ v + B) * h
+    x = np.random.default_rng(0).standard_normal((70, 40)).astype(np.float32)
+    session = sf.Session(outputs={"out": out})
+    double = 2 * x
+    want = np.maximum(double @ session.params["v"] + session.params["b"], 0) * double
+    np.testing.assert_allclose(session.run("out", {"s": x}), want, rtol=1e-4, atol=1e-5)
+    for step in compile_graph([out]).steps:
+        if isinstance(step, ProductStep) and step.finished is not None:
+            kernel = step.finished.kernel
+            assert not kernel.writes & {step.a.place[0], step.b.place[0]}
+
+
+def test_a_kernel_over_other_rows_stays_one():
+    product = step_pair(X @ W)
+    steps = compile_graph([ops.relu(X[:, :4] + 1.0)]).steps
+    kernel = next(step for step in steps if isinstance(step, KernelStep))
+    assert tile_of(product, kernel) is None
+
+
+@pytest.mark.parametrize(
+    "text, known",
+    [
+        ("(v0 + f4(1.0))", True),
+        ("(v0 if v1 > f4(-2) else -v0)", True),
+        ("max(v0, v1)", True),
+        ("tanh_f4(v0)", False),
+        ("(v0 + v9)", False),
+        ("f4(n0)", False),
+        ("(v0 // v1)", False),
+        ("(v0 < v1 < f4(1))", False),
+    ],
+)
+def test_expressions(text, known):
+    assert is_vector_expression(text, frozenset(("v0", "v1"))) is known
