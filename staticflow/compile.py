@@ -13,6 +13,7 @@ from staticflow.assembled import share_assemblies
 from staticflow.buffers import Layout, stored_nodes
 from staticflow.defer import defer
 from staticflow.donate import donate
+from staticflow.early import mark_early
 from staticflow.emit import DriverText, driver_source
 from staticflow.finish import finish_products
 from staticflow.fuse import fuse
@@ -61,6 +62,7 @@ PIPELINE = (
     (finish_products, "do with a product's result what follows, while it is in registers"),
     (widen_steps, "put narrow rows side by side, as many as fill vectors"),
     (defer, "mark the gradients that shards can make in parts instead of adding up"),
+    (mark_early, "mark the first product, which shards can make in parts of its sum"),
     (plan_memory, "give temporaries a slot in one arena"),
     (driver_source, "print kernels and driver as Numba source"),
 )
@@ -121,6 +123,7 @@ def compile_graph(
     steps = prepack(steps, layout.buffers)
     steps = steps if standalone else finish_products(steps)
     steps = defer(widen_steps(steps), layout, roots, placement)
+    steps = mark_early(steps, layout.buffers, shard)
     memory = plan_memory(layout.buffers, steps, known=g.sizes)
     waits = any(isinstance(step, ProductStep) and step.late for step in steps)
     late_memory = (

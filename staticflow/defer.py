@@ -24,7 +24,7 @@ from staticflow.placement import Placement
 from staticflow.schedule import ProductStep, Step
 from staticflow.shard_rules import PARTIAL
 
-BITS = 62  # of a word of the table; products beyond them do not wait
+EARLY, BITS = 1, 63  # of a word of the table: one for `early`; products beyond BITS do not wait
 
 
 def defer(
@@ -39,7 +39,7 @@ def defer(
         if at == PARTIAL
     }
     alone = {b for b in partial if written[b] == 1 and b not in read}
-    bits = iter([1 << k for k in range(BITS)])
+    bits = iter([EARLY << k for k in range(1, BITS)])
     marked: list[Step] = []
     changed: set[int] = set()  # by the steps that follow
     for step in reversed(steps):

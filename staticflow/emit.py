@@ -242,6 +242,9 @@ def _emit_product(driver: _Driver, step: ProductStep) -> None:
     if step.finished is not None:
         _emit_finished(driver, step.finished, [*sizes, *a, *b, *c])
         driver.write.depth = depth
+        if step.early:
+            with driver.write.block("else:"):
+                _emit_kernel(driver, step.finished.kernel)
         return
     adds = "0" if step.adds_after == 0 else f"1 if {driver.size(step.adds_after)} > 0 else 0"
     last = [adds, f"T[{WORK}]", f"T[{STOP}]", *([f"T[{CREW}]"] if driver.crew else [])]

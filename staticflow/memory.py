@@ -75,7 +75,7 @@ def live_ranges(
 
     end = visit(steps, 0)
     for step in steps:
-        if deferred and isinstance(step, ProductStep) and step.late:
+        if deferred and isinstance(step, ProductStep) and step.late and not step.early:
             for buffer in step.reads:
                 touch(buffer, end, end)
     return ranges

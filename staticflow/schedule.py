@@ -65,6 +65,7 @@ class ProductStep:
     batch: tuple[AnyDim, ...]
     node: Node
     late: int = 0  # its bit, if it may be left to the shard that owns a part of C; see `defer`
+    early: bool = False  # whether that bit is for one made before the program; see `early`
     adds_after: AnyDim = 0  # where this is not 0, it adds to what C is: C += A @ B
     panels: int | None = None  # the buffer with B's panels, if a `PackStep` made them
     finished: Finished | None = None  # see `finish`

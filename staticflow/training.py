@@ -25,6 +25,7 @@ from staticflow.native.worker_layout import Shard, Variant
 from staticflow.native.worker_tables import SyncBlock
 from staticflow.owned import OwnedProduct, owned_products, records, slices, summed
 from staticflow.parameters import FlatArray, Store
+from staticflow.partials import PartialProduct, partial_product, parts_of
 from staticflow.program import Frame
 from staticflow.runner import check_call
 from staticflow.shard_memory import Common, ShardMemory
@@ -62,10 +63,12 @@ class Trainer:
         blocks = run_blocks(toolchain)  # whatever the sizes: others shall compile nothing
         self.block = self._block_rows()
         self.owned = self._owned()
+        self.cuts = self._cuts()
+        self.partial = self._partial()
         common = Common(
             programs, store, states, self.flat, {**slots, **extras}, lr, seed, self.env,
             self.choice.shards, self.block, blocks.address,
-            sum(x.step.late for x in self.owned), self.sync,
+            self._late(), self.sync,
         )  # fmt: skip
         self.shards = [ShardMemory(common, i) for i in range(self.choice.shards)]
         self.user: object = None  # the fit whose data the tables point at
@@ -111,12 +114,29 @@ class Trainer:
         assert self.flat is not None
         return owned_products(self.programs, self.flat, self.env)
 
+    def _cuts(self) -> list[tuple[int, int]]:
+        """The slices of the parameters that shards update."""
+        if self.flat is None:
+            return []
+        return slices(self.flat.size, self.choice.shards, self.owned)
+
+    def _partial(self) -> PartialProduct | None:
+        """The first product, if shards make it in parts of its sum."""
+        if self.choice.shards == 1 or self.block or self.programs.update is None:
+            return None
+        assert self.flat is not None
+        return partial_product(self.programs, self.flat, self.env, self.cuts)
+
+    def _late(self) -> int:
+        """The bits of the products that the program leaves to the worker."""
+        steps = [x.step for x in (*self.owned, self.partial) if x is not None]
+        return sum(step.late for step in steps)
+
     def _connect(self) -> None:
         """Tell the shards of each other, and give them their slices of the update."""
         self._introduce("whole")
         if self.programs.update is None or self.flat is None:
             return
-        self.cuts = slices(self.flat.size, len(self.shards), self.owned)
         parts = np.array([m.gradient.ctypes.data for m in self.shards], np.int64)
         itemsize = self.flat.data.itemsize
         for memory, (first, end) in zip(self.shards, self.cuts, strict=True):
@@ -125,7 +145,7 @@ class Trainer:
             rows = [[itemsize, *part, parts.ctypes.data] for part in ranges]
             memory.table.point_records(Shard.GRADIENTS, Shard.GRADIENT_COUNT, rows)
             memory.table.keep(parts)
-        self._hand_out_owned("whole", Shard.WHOLE)
+        self._hand_out("whole", Shard.WHOLE)
         self._introduce("update", stops=False)
 
     def _introduce(self, name: str, stops: bool = True) -> None:
@@ -135,13 +155,19 @@ class Trainer:
         for memory in self.shards:
             memory.introduce(name, peers, stops)
 
-    def _hand_out_owned(self, variant: str, entry: int) -> None:
-        """Tell each shard which parts of gradients it makes by itself."""
-        if not self.owned:
+    def _hand_out(self, variant: str, entry: int) -> None:
+        """Tell each shard which parts of products it makes by itself."""
+        if self.flat is None or not (self.owned or self.partial):
             return
         toolchain = self.programs.forward.toolchain
-        function = own_products(toolchain, SUFFIX[self.owned[0].step.dtype])
+        function = own_products(toolchain, SUFFIX[self.flat.dtype])
         frames = [f for m in self.shards if isinstance(f := m.frames[variant], Frame)]
+        if self.partial is not None:
+            works = [memory.work.ctypes.data for memory in self.shards]
+            parts = parts_of(self.partial, self.cuts, frames, works)
+            for memory, (record, kept) in zip(self.shards, parts, strict=True):
+                memory.table.point(entry + Variant.PARTS, record)
+                memory.table.keep(*kept)
         gradient = self.shards[0].gradient.ctypes.data
         for memory, (first, end) in zip(self.shards, self.cuts, strict=True):
             work = memory.work.ctypes.data
@@ -157,7 +183,7 @@ class Trainer:
         for memory in self.shards:
             memory.add_variant("ragged", Shard.LAST_BATCH, rows)
         self._introduce("ragged")
-        self._hand_out_owned("ragged", Shard.LAST_BATCH)
+        self._hand_out("ragged", Shard.LAST_BATCH)
 
     def bind_data(self, data: Mapping[str, Array], whole: Mapping[str, Array]) -> None:
         """Say where the rows of the inputs lie, and those without rows."""

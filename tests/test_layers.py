@@ -26,10 +26,11 @@ LAYERS: dict[str, set[str]] = {
         "op_page", "control", "segments", "branching", "narrow", "assembled",
     },
     "graph to loops": {
-        "buffers", "compile", "cost", "defer", "demands", "donate", "driver_tables", "emit",
-        "finish", "fuse", "kernel_rows", "kernel_text", "layout", "loops", "lower", "memory",
-        "nest", "order", "placement", "prepack", "prepare", "recompute", "row_blocks", "row_chains",
-        "row_halves", "schedule", "scheduler", "shard_rules", "sharing", "takeover", "widen",
+        "buffers", "compile", "cost", "defer", "demands", "donate", "driver_tables",
+        "early", "emit", "finish", "fuse", "kernel_rows", "kernel_text", "layout", "loops", "lower",
+        "memory", "nest", "order", "placement", "prepack", "prepare", "recompute", "row_blocks",
+        "row_chains", "row_halves", "schedule", "scheduler", "shard_rules", "sharing",
+        "takeover", "widen",
     },
     "programs": {
         "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",
@@ -37,7 +38,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "training": {
         "learning_rates", "optimizer", "optim", "step_programs", "training", "shard_memory",
-        "numerics", "history", "progress", "owned",
+        "numerics", "history", "progress", "owned", "partials",
     },
     "session": {
         "session", "fetching", "fitting", "report", "serialise", "vocabulary", "checkpoint",

@@ -1,9 +1,9 @@
 """The training worker: the native loop that every shard runs, the same for all programs.
 
-A step is: gather this shard's rows, run the program forward and backward, wait for the others, make
-the gradients that this shard owns, add up the other ones over this shard's slice, update that
-slice, wait again. With one shard
-there is no waiting and no adding. A shard that sees the stop flag, or whose program gives up, sets
+A step is: gather this shard's rows, make the first product in parts of its sum where that pays, run
+the program forward and backward, wait for the others, make the gradients that this shard owns, add
+up the other ones over this shard's slice, update that slice, wait again. With one shard there is no
+waiting and no adding. A shard that sees the stop flag, or whose program gives up, sets
 the reason and leaves before the step's first barrier; that frees those who wait there, so that the
 step is committed by all shards or by none.
 """
@@ -20,6 +20,7 @@ from staticflow.native.worker_layout import (
     INPUT_WORDS,
     Gradient,
     Input,
+    Parts,
     Reason,
     Shard,
     Sync,
@@ -163,6 +164,25 @@ def sum_gradients(context):
             begin += count
 '''
 
+MAKE_PARTS = '''
+def make_parts(context, table):
+    """Make a product in parts of its sum, when all rows are there; 1 if the run is given up."""
+    if barrier(context) != 0:
+        return 1
+    shard = i8ptr(context)
+    record = i8ptr(table)
+    call2(shard[SHARD_OWN], record[PARTS_PRODUCTS], record[PARTS_COUNT])
+    if barrier(context) != 0:
+        return 1
+    parts = i8ptr(record[PARTS_PARTS])
+    for p in range(1, shard[SHARD_SHARDS]):
+        if record[PARTS_ITEM_BYTES] == 4:
+            add_f4(parts[0], parts[p], record[PARTS_ITEMS])
+        else:
+            add_f8(parts[0], parts[p], record[PARTS_ITEMS])
+    return 0
+'''
+
 TRAIN = '''
 def train(context):
     """Run this shard's share of the batches FIRST ... LAST-1; gives the steps finished."""
@@ -182,6 +202,9 @@ def train(context):
         gather(context, variant, batch)
         if shard[SHARD_STEP_CELL] != 0:
             i8ptr(shard[SHARD_STEP_CELL])[0] = shard[SHARD_STEP_BASE] + batch
+        if shard[variant + VARIANT_PARTS] != 0:
+            if make_parts(context, shard[variant + VARIANT_PARTS]) != 0:
+                break
         given_up = call2(shard[SHARD_STEP], shard[variant + VARIANT_T], shard[variant + VARIANT_S])
         if given_up != 0:
             swap_if_zero(sync + 8 * SYNC_REASON, given_up)
@@ -216,6 +239,7 @@ def _constants() -> dict[str, int]:
     """The layout's names as the sources spell them: SHARD_SYNC, INPUT_SOURCE, ..."""
     layouts = {
         "SHARD": Shard, "VARIANT": Variant, "INPUT": Input, "GRADIENT": Gradient, "SYNC": Sync,
+        "PARTS": Parts,
     }  # fmt: skip
     named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
     return {
@@ -281,8 +305,12 @@ def worker(toolchain: Toolchain) -> Worker:
     total = kernel("sum_gradients", SUM_GRADIENTS, nothing[1], **add)
     give_way = kernel("give_way", GIVE_WAY, Signature("", ("i8",)))
     barrier = kernel("barrier", BARRIER, one, give_way=give_way.external)
+    parts = kernel(
+        "make_parts", MAKE_PARTS, Signature("i8", ("i8", "i8")), barrier=barrier.external, **add
+    )
     train = kernel(
         "train", TRAIN, one,
         gather=gather.external, sum_gradients=total.external, barrier=barrier.external,
+        make_parts=parts.external,
     )  # fmt: skip
     return Worker(train, barrier)

@@ -59,6 +59,7 @@ class Variant(IntEnum):
     ROWS = 3  # how many rows it has
     OWNED = 4  # address of the `Owned` records
     OWNED_COUNT = 5
+    PARTS = 6  # address of the records of `Parts`, for a product made in parts; 0 without one
 
 
 class Input(IntEnum):
@@ -105,6 +106,16 @@ class Owned(IntEnum):
     WORK = 14  # address of the scratch memory of the matrix product
 
 
+class Parts(IntEnum):
+    """A product that shards make in parts of its sum before the program runs."""
+
+    PRODUCTS = 0  # address of `Owned` records: this shard's part of every shard's rows
+    COUNT = 1
+    PARTS = 2  # address of int64[SHARDS]: the parts of this shard's rows, its own first
+    ITEMS = 3  # in each of them
+    ITEM_BYTES = 4
+
+
 class Sync(IntEnum):
     """The block that the shards of a run share. Zeroed before each run."""
 
@@ -130,4 +141,5 @@ SHARD_WORDS = 48
 INPUT_WORDS = 5
 GRADIENT_WORDS = 4
 OWNED_WORDS = 15
+PARTS_WORDS = 5
 SYNC_WORDS = 80

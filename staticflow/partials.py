@@ -1,0 +1,108 @@
+"""The first product of a training step as partial sums: each shard over the weights it updates.
+
+`early` says which product can be made so, and why. Here it is decided, for given sizes, whether it
+is; and the worker gets its records: products of a shard's columns of X, of every shard's rows, and
+what a shard has to add up afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from staticflow.buffers import ITEMSIZE
+from staticflow.cost import NS_PER_BARRIER, NS_PER_BYTE
+from staticflow.dims import evaluate
+from staticflow.driver_tables import HEADER
+from staticflow.native.worker_layout import PARTS_WORDS, Parts
+from staticflow.native.worker_tables import Words, records, words
+from staticflow.owned import MOST_WORK
+from staticflow.parameters import FlatArray, Slot
+from staticflow.program import Frame, aligned
+from staticflow.schedule import ProductStep
+from staticflow.step_programs import StepPrograms
+
+WIDEST_BYTES = 1 << 22  # of W: beyond it, its rows come out of memory in either case
+
+
+@dataclass(frozen=True)
+class PartialProduct:
+    """The product, and where its W lies in the flat array of parameters."""
+
+    step: ProductStep
+    slot: Slot
+    rows: int  # of W
+    columns: int
+
+    def own_rows(self, first: int, end: int) -> tuple[int, int]:
+        """The rows of W that count as those of a slice."""
+        top, bottom = (
+            min(max((cut - self.slot.start) // self.columns, 0), self.rows) for cut in (first, end)
+        )
+        return top, bottom
+
+
+def partial_product(
+    programs: StepPrograms,
+    flat: FlatArray,
+    env: Mapping[str, int],
+    cuts: Sequence[tuple[int, int]],
+) -> PartialProduct | None:
+    """The product that is worth making in parts, for a batch of the sizes `env`.
+
+    What shards then need not fetch of each other's rows of W must outweigh the parts of Z that they
+    exchange, and two more barriers.
+    """
+    compiled = programs.forward.compiled
+    step = compiled.steps[0] if compiled.steps else None
+    if not isinstance(step, ProductStep) or not step.early:
+        return None
+    slots = {slot.node: slot for slot in flat.slots}
+    slot = slots.get(compiled.layout.buffers[step.b.place[0]].node)
+    if slot is None:
+        return None
+    sizes = compiled.g.sizes_by_name(env)
+    m, n, k = (evaluate(d, sizes) for d in (step.m, step.n, step.k))
+    product = PartialProduct(step, slot, k, n)
+    if any(top == bottom for top, bottom in (product.own_rows(*cut) for cut in cuts)):
+        return None
+    item, others = ITEMSIZE[step.dtype], (len(cuts) - 1) / len(cuts)
+    saved = NS_PER_BYTE * item * others * n * (k - 2 * m) - 2 * NS_PER_BARRIER
+    small = n * k * item <= WIDEST_BYTES and m * n * k <= MOST_WORK
+    return product if saved > 0 and small else None
+
+
+def parts_of(
+    product: PartialProduct,
+    cuts: Sequence[tuple[int, int]],
+    frames: Sequence[Frame],
+    works: Sequence[int],
+) -> list[tuple[Words, tuple[object, ...]]]:
+    """The worker's record for every shard (`native.worker_layout.Parts`), and what it points at.
+
+    A shard makes its part of every shard's rows of Z; its own goes to where the program expects Z.
+    `frames` are those of all shards, `works` the addresses of their scratch memory.
+    """
+    step, n, item = product.step, product.columns, ITEMSIZE[product.step.dtype]
+    rows = [evaluate(step.m, frame.sizes_by_name()) for frame in frames]
+    z = [int(frame.T[HEADER + step.c.place[0]]) for frame in frames]
+    memory = [[aligned(m * n * item) for m in rows] for _ in frames]
+    made: list[tuple[Words, tuple[object, ...]]] = []
+    for shard, frame in enumerate(frames):
+        top, bottom = product.own_rows(*cuts[shard])
+        b = [frame.slot_address(step.b.place[0]), item * top * n, n, 1]
+        products = []
+        for peer, other in enumerate(frames):
+            a = [other.slot_address(step.a.place[0]), item * top, product.rows, 1]
+            target = z[peer] if peer == shard else memory[shard][peer].ctypes.data
+            products.append([rows[peer], n, bottom - top, *a, *b, target, n, 0, works[shard]])
+        others = [memory[p][shard].ctypes.data for p in range(len(frames)) if p != shard]
+        tables = records(products), np.array([z[shard], *others], np.int64)
+        record = words(PARTS_WORDS)
+        record[Parts.PRODUCTS], record[Parts.COUNT] = tables[0].ctypes.data, len(products)
+        record[Parts.PARTS], record[Parts.ITEMS] = tables[1].ctypes.data, rows[shard] * n
+        record[Parts.ITEM_BYTES] = item
+        made.append((record, (*tables, memory)))
+    return made
