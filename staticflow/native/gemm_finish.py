@@ -9,8 +9,9 @@ tile does them on its registers (`tile_text.Tile` says which), which saves a pas
 C. Only the ways of `gemm_tile` with the whole of k in one piece and `gemm_flip` know how: all other
 products are made by the general function, and a kernel over memory follows them.
 
-Measured, 833 rows in float32, product and kernel | in one: with 16 columns from 4, times the
-derivative of tanh and summed over rows ...
+With k up to 32, a pass over C in memory takes a third of the product's time and more; in the tiles
+it takes a tenth. A full-batch step of 4-32-16-4 with tanh takes 9 % less time for it, one of
+16-64-64-1 with relu and batch 32 takes 5 % less (medians of alternating runs, Zen 5).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from staticflow.native.gemm_scratch import HALF_BYTES
 from staticflow.native.gemm_tile import columns, tile_heights
 from staticflow.native.tile_text import CASTS, LINE, MATRIX, SINGLE, SUM, Tile
 
-DEPTH = 512  # of k: beyond it, a tile reads B from farther than the second-level cache
+DEPTH = 1024  # of k: beyond it, the general product takes it in slabs
 ARGUMENTS = "m n k a a_row a_col b b_row b_col c c_row work stop"
 COLUMNS = "a b c a_row a_col b_row c_row k accumulate m n"
 FLIPPED = "a b c work a_row a_col b_row b_col c_row k accumulate m n"
