@@ -46,6 +46,7 @@ from staticflow.native.products import (
     product,
 )
 from staticflow.native.routines import routine as native_routine
+from staticflow.native.tile_text import Tile
 from staticflow.native.toolchain import Toolchain
 
 ALIGNMENT = 64
@@ -234,7 +235,17 @@ class Program:
         drivers = [*driver.blocks, driver]
         kernels = {name: k for each in drivers for name, k in each.kernels.items()}
         texts = [kernel_source(k, name) for name, k in kernels.items()]
+        finished = {name: f for each in drivers for name, f in each.finished.items()}
+        texts += [_finished_text(name, *finishing) for name, finishing in finished.items()]
         return "\n\n".join([*texts, *(each.source for each in drivers)])
+
+
+def _finished_text(name: str, tile: Tile, kernel: str) -> str:
+    """A comment for a product that does more, whose code is made without source."""
+    return (
+        f"# {name}: the product C, and with its elements while they are in registers\n"
+        f"#     {tile.text}\n# or {kernel} over memory, where the tiles cannot\n"
+    )
 
 
 def _without_comments(source: str) -> str:

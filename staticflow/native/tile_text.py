@@ -47,6 +47,18 @@ class Tile:
         """The pointers beside C's that have a role."""
         return tuple(name for name, own in self.pointers if own == role and name != self.own)
 
+    @property
+    def text(self) -> str:
+        """The statements, one after the other, with what lies where."""
+        places = {MATRIX: "{}[row, column]", LINE: "{}[column]", SINGLE: "{}[0]", SUM: "{}[column]"}
+        at = {p: places[role].format(p) for p, role in self.pointers} | {self.own: "C[row, column]"}
+        sums = self.of_role(SUM)
+        return "; ".join((
+            *(f"{name} = {at[p]}" for name, p in self.loads),
+            *(f"{name} = {expression}" for name, expression in self.lets),
+            *(f"{at[p]} {'+=' if p in sums else '='} {name}" for p, name in self.stores),
+        ))  # fmt: skip
+
 
 def is_vector_expression(text: str, variables: frozenset[str]) -> bool:
     """Whether an expression over these variables can be a few instructions on vectors."""
