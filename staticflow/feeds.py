@@ -78,13 +78,16 @@ def as_array(node: Node, value: Any) -> Array:
 
 
 def _numeric(node: Node, value: Any) -> Array:
-    if isinstance(value, np.ndarray):
-        array = value
-    else:
-        try:
-            array = np.asarray(value)
-        except (ValueError, TypeError) as error:
-            fail(ShapeError, f"input {node.name!r}: not an array: {error}")
+    array = value if isinstance(value, np.ndarray) else _made(node, value)
+    if array.dtype.kind == "O":
+        array = np.asarray(array.tolist())  # a table of mixed columns is one of objects
+    if np.ma.is_masked(array):
+        fail(
+            GraphError,
+            f"input {node.name!r}: values are masked",
+            got=f"{np.ma.count_masked(array)} of {array.size}",
+            do="fill them with .filled(value), or feed the mask as an input of its own",
+        )
     if array.dtype.kind not in "fiub":
         fail(
             DTypeError,
@@ -95,6 +98,16 @@ def _numeric(node: Node, value: Any) -> Array:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return array
+
+
+def _made(node: Node, value: Any) -> Array:
+    """An array of what is none yet."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        fail(ShapeError, f"input {node.name!r}: not an array: {error}")
+    # NumPy takes an empty list for floats
+    return array.astype(node.dtype) if isinstance(value, list | tuple) and not array.size else array
 
 
 def _convert(node: Node, array: Array) -> Array:

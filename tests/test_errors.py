@@ -46,7 +46,11 @@ REFUSED: dict[str, tuple[Call, type[Exception], str, str]] = {
         lambda s: s.run("y", {"x": X.astype(str)}), sf.DTypeError, "'x' takes float32", "numbers"
     ),
     "objects": (
-        lambda s: s.run("y", {"x": X.astype(object)}), sf.DTypeError, "dtype object", "numbers"
+        lambda s: s.run("y", {"x": [[1, 2, 3, None]]}), sf.DTypeError, "dtype object", "numbers"
+    ),
+    "masked values": (
+        lambda s: s.run("y", {"x": np.ma.masked_array(X, X > 0)}),
+        sf.GraphError, "input 'x': values are masked", ".filled(value)",
     ),
     "complex numbers": (
         lambda s: s.run("y", {"x": X + 1j}), sf.DTypeError, "complex64", "numbers"

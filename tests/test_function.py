@@ -59,12 +59,12 @@ def layouts() -> list[Any]:
     wide[::2, ::2] = a
     return [
         a, np.asfortranarray(a), frozen, wide[::2, ::2], a[::-1].copy()[::-1], a.tolist(),
-        a.astype("f8"), a.astype(">f4"), np.ma.array(a), memoryview(a),
+        a.astype("f8"), a.astype(">f4"), a.astype(object), np.ma.array(a), memoryview(a),
         np.lib.stride_tricks.as_strided(a, a.shape, a.strides),
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", range(11))
+@pytest.mark.parametrize("case", range(12))
 def test_any_layout(case: int) -> None:
     a = layouts()[case]
     found = PRODUCT(a, np.ones((4, 2)))
@@ -82,6 +82,8 @@ def test_dtypes_convert_as_documented() -> None:
     found = f(np.array([1, 2], np.uint8), [True, False])
     assert [a.dtype.name for a in found] == ["int32", "bool"]
     np.testing.assert_array_equal(f(np.array([True, False]), [True, False])[0], [2, 1])
+    assert [a.shape for a in f([], [])] == [(0,), (0,)]
+    np.testing.assert_array_equal(f(np.array([1, 2], object), [True, False])[0], [2, 3])
     with pytest.raises(sf.DTypeError, match="'i' takes int32"):
         f(np.array([1.0, 2.0]), [True, False])
     with pytest.raises(sf.DTypeError, match="does not fit int32"):
