@@ -85,7 +85,7 @@ def _numeric(node: Node, value: Any) -> Array:
         fail(
             GraphError,
             f"input {node.name!r}: values are masked",
-            got=f"{np.ma.count_masked(array)} of {array.size}",
+            got=f"{np.ma.getmaskarray(array).sum()} of {array.size}",
             do="fill them with .filled(value), or feed the mask as an input of its own",
         )
     if array.dtype.kind not in "fiub":
