@@ -26,6 +26,7 @@ from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph import Node, apply, parts
 from staticflow.native.custom_call import Slot, provide
 from staticflow.op import Array, Axes, Classes, OutType
+from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.creation import full, zeros
 from staticflow.ops.native_call import NativeCall
@@ -81,7 +82,8 @@ class CustomCall(NativeCall):
             self._no_rule("vjp", "backwards")
         outputs = y if self.single else parts(y)
         if not _is_jitted(rule):
-            return self._checked(_as_tuple(rule(g, outputs, *xs)), xs)
+            found = _as_tuple(rule(g, outputs, *xs))
+            return self._typed("vjp", "cotangent", found, "input", xs)
         flat = (g, y) if self.single else (*g, *parts(y))
         return _call_rule(rule, xs, (*flat, *xs))
 
@@ -98,30 +100,37 @@ class CustomCall(NativeCall):
         if _is_jitted(rule):
             moved: Sequence[Any] = _call_rule(rule, outputs, (*full, *outputs, *xs))
         else:
-            moved = _as_tuple(rule(tuple(full), y if self.single else outputs, *xs))
+            found = _as_tuple(rule(tuple(full), y if self.single else outputs, *xs))
+            moved = self._typed("jvp", "tangent", found, "result", outputs)
         return moved[0] if self.single else tuple(moved)
 
-    def _checked(self, found: Sequence[Any], xs: Sequence[Node]) -> Sequence[Node | None]:
-        """Cotangents as the user's rule gives them, one of each input's type."""
-        if len(found) != len(xs):
+    def _typed(
+        self, rule: str, role: str, found: Sequence[Any], of: str, like: Sequence[Node]
+    ) -> Sequence[Node | None]:
+        """Cotangents or tangents as the user's rule gives them, one of each type of `like`."""
+        if len(found) != len(like):
             fail(
                 GraphError,
-                f"custom op {self.name}: its vjp must return a cotangent for every input",
-                got=f"{len(found)} for {len(xs)} inputs",
-                do="return a tuple of them, with None for an input that has none",
+                f"custom op {self.name}: its {rule} must return a {role} for every {of}",
+                got=f"{len(found)} for {len(like)}",
+                do=f"return a tuple of them, with None for a {of} that has none",
             )
-        nodes: list[Node | None] = []
-        for g, x in zip(found, xs, strict=True):
-            number = isinstance(g, int | float)
-            node = full(x.shape, g, x.dtype) if number else None if g is None else node_of(g)
-            nodes.append(node)
-            if node is not None and node.shape != x.shape:
-                fail(
-                    ShapeError,
-                    f"custom op {self.name}: a cotangent must have the shape of its input",
-                    got=f"{node.type} for {x.type}",
-                )
-        return nodes
+        return [
+            None if value is None else self._of_type(role, value, of, x)
+            for value, x in zip(found, like, strict=True)
+        ]
+
+    def _of_type(self, role: str, value: Any, of: str, x: Node) -> Node:
+        if isinstance(value, int | float):
+            return full(x.shape, value, x.dtype)
+        node = node_of(value)
+        if node.shape != x.shape:
+            fail(
+                ShapeError,
+                f"custom op {self.name}: a {role} must have the shape of its {of}",
+                got=f"{node.type} for {x.type}",
+            )
+        return cast(node, x.dtype) if x.type.is_float else node
 
     def _no_rule(self, rule: str, direction: str) -> None:
         fail(
@@ -164,6 +173,9 @@ def custom_op(
     if not _is_jitted(forward):
         fail(GraphError, "custom_op: the function must be jitted", repr(forward)[:80],
              "decorate it with @numba.njit")  # fmt: skip
+    for name, rule in (("vjp", vjp), ("jvp", jvp), ("infer", infer)):
+        if rule is not None and not callable(rule):
+            fail(GraphError, f"custom_op: `{name}` must be a function", repr(rule)[:80])
     definition = Definition(forward, vjp, jvp, infer)
 
     def function(*values: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,9 @@ def test_failures_are_raised(function: Any) -> None:
 
 def test_what_cannot_work_is_refused() -> None:
     x = sf.input("x", (3,), "float64")
+    for wrong in ("vjp", "jvp", "infer"):
+        with pytest.raises(sf.GraphError, match=f"`{wrong}` must be a function"):
+            sf.custom_op(softclip, **{wrong: 3})
     with pytest.raises(sf.GraphError, match="must be jitted"):
         sf.custom_op(lambda x: x)
     with pytest.raises(sf.GraphError, match="cannot be differentiated backwards"):
@@ -179,6 +183,24 @@ def test_fingerprint_tells_functions_apart() -> None:
     assert plain != fingerprint(make(3.0, {}))
     assert plain != fingerprint(make(2.0, {"fastmath": True}))
     assert fingerprint(softclip) != fingerprint(weight)
+
+
+def test_fingerprint_sees_defaults_and_the_users_modules() -> None:
+    def with_default(factor: float) -> Any:
+        return numba.njit(lambda x, factor=factor: factor * x)
+
+    def with_module(value: Any) -> Any:
+        module = types.ModuleType("users")
+        module.inner = types.ModuleType("users.inner")  # type: ignore[attr-defined]
+        module.inner.value, module.inner.users = value, module  # type: ignore[attr-defined]
+        return numba.njit(lambda x: x * module.inner.value)  # type: ignore[attr-defined]
+
+    for make in (with_default, with_module):
+        assert fingerprint(make(2.0)) == fingerprint(make(2.0))
+        assert fingerprint(make(2.0)) != fingerprint(make(3.0))
+    x = sf.input("x", (2,), "float64")
+    results = [sf.function([x], sf.custom_op(with_default(k))(x))([1.0, 2.0]) for k in (2.0, 3.0)]
+    np.testing.assert_array_equal(results, [[2.0, 4.0], [3.0, 6.0]])
 
 
 def test_another_process_finds_the_compiled_function(tmp_path: Path) -> None:
@@ -216,5 +238,28 @@ def test_a_rule_must_give_a_cotangent_of_each_inputs_type() -> None:
         slope(lambda g, y, a, b: (g * b,))
     with pytest.raises(sf.ShapeError, match="must have the shape of its input"):
         slope(lambda g, y, a, b: (g * b, (g * a).sum()))
+    assert slope(lambda g, y, a, b: ((g * b).astype("float32"), None)).dtype == "float64"
     held = sf.function([x], slope(lambda g, y, a, b: (g * b, 0.0)))
     np.testing.assert_array_equal(held([1.0, 2.0, 3.0]), [2.0, 4.0, 6.0])
+
+
+def test_a_rule_must_give_a_tangent_of_each_results_type() -> None:
+    double = numba.njit(lambda x: 2.0 * x)
+    x = sf.input("x", (3,), "float64")
+
+    def push(rule: Any) -> Any:
+        return sf.jvp(sf.custom_op(double, jvp=rule)(x), x, x)
+
+    with pytest.raises(sf.GraphError, match="a tangent for every result"):
+        push(lambda t, y, x: (2.0 * t[0], t[0]))
+    with pytest.raises(sf.ShapeError, match="must have the shape of its result"):
+        push(lambda t, y, x: t[0].sum())
+    assert push(lambda t, y, x: (2.0 * t[0]).astype("float32")).type == x.type
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "bool"])
+def test_results_are_not_cut_down_to_integers(dtype: str) -> None:
+    halve = sf.custom_op(numba.njit(lambda x: 0.5 * x), infer=lambda x: (x.shape, dtype))
+    x = sf.input("x", (3,), "float64")
+    with pytest.raises(sf.GraphError, match="returns float64 where `infer` gives"):
+        sf.function([x], halve(x))

@@ -77,6 +77,7 @@ def _wrapper(name: str, inputs: Sequence[Slot], outputs: Sequence[Slot], code: i
     results = [f"r{k}" for k in range(len(outputs))]
     lines.append(f"    {', '.join(results)} = function({arguments})")
     for k, slot in enumerate(outputs):
+        lines.append(f"    check_kind(r{k}, y{k})")
         if slot.ndim:
             lines += [f"    if r{k}.shape != y{k}.shape:", f"        return {code}"]
             lines.append(f"    y{k}[:] = r{k}")
@@ -93,6 +94,7 @@ def _namespace(function: Any) -> dict[str, object]:
 def _names() -> dict[str, object]:
     from llvmlite import ir
     from numba import carray
+    from numba.core import errors
     from numba.core import types as numba_types
     from numba.core.registry import cpu_target
     from numba.extending import intrinsic
@@ -103,7 +105,20 @@ def _names() -> dict[str, object]:
 
         return numba_types.voidptr(numba_types.int64), generate
 
-    names = {"pointer": intrinsic(pointer), "carray": carray, "bool": np.bool_}
+    def check_kind(_context: Any, result: Any, declared: Any) -> Any:
+        """Refuse, while Numba compiles, what would lose more than digits."""
+        given = getattr(result, "dtype", result)
+        rank = (numba_types.Boolean, numba_types.Integer, numba_types.Float)
+        found, wanted = (
+            next((k for k, kind in enumerate(rank) if isinstance(t, kind)), None)
+            for t in (given, declared.dtype)
+        )
+        if found is not None and wanted is not None and found > wanted:
+            raise errors.TypingError(f"it returns {given} where `infer` gives {declared.dtype}")
+        return numba_types.void(result, declared), lambda context, *_: context.get_dummy_value()
+
+    names = {"pointer": intrinsic(pointer), "check_kind": intrinsic(check_kind)}
+    names |= {"carray": carray, "bool": np.bool_}
     cpu_target.typing_context.refresh()  # Numba's contexts may have been filled before
     return names | {dtype: getattr(np, dtype) for dtype in ("float32", "float64", "int32", "int64")}
 
@@ -121,11 +136,11 @@ def _add(digest: Any, value: Any, seen: set[int]) -> None:
         if id(python) not in seen:
             seen.add(id(python))
             digest.update(repr(sorted(getattr(value, "targetoptions", {}).items())).encode())
+            _add(digest, python.__defaults__, seen)
+            _add(digest, tuple(sorted((python.__kwdefaults__ or {}).items())), seen)
             _add_code(digest, python, python.__code__, seen)
-    elif isinstance(value, types.CodeType | types.BuiltinFunctionType | type | np.ufunc):
+    elif isinstance(value, types.BuiltinFunctionType | np.ufunc) or _is_library_type(value):
         digest.update(repr(getattr(value, "__qualname__", value)).encode())
-    elif isinstance(value, types.ModuleType):
-        digest.update(f"{value.__name__} {getattr(value, '__version__', '')}".encode())
     elif isinstance(value, np.ndarray):
         digest.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
     elif isinstance(value, tuple | list):
@@ -138,6 +153,33 @@ def _add(digest: Any, value: Any, seen: set[int]) -> None:
         digest.update(secrets.token_bytes())  # what it holds cannot be told: never shared
 
 
+def _is_library(name: str) -> bool:
+    """Whether a module is one that changes with its version only."""
+    top = name.partition(".")[0]
+    return top in sys.stdlib_module_names or top in ("numpy", "numba", "scipy")
+
+
+def _is_library_type(value: Any) -> bool:
+    return isinstance(value, type) and _is_library(value.__module__)
+
+
+def _add_module(
+    digest: Any, module: types.ModuleType, names: Sequence[str], seen: set[int]
+) -> None:
+    """A module: its version, or of the user's own what the code may look up there."""
+    digest.update(f"{module.__name__} {getattr(module, '__version__', '')}".encode())
+    looked_up = hash((id(module), tuple(names)))
+    if _is_library(module.__name__) or looked_up in seen:
+        return
+    seen.add(looked_up)
+    for name in names:
+        value = getattr(module, name, None)
+        if isinstance(value, types.ModuleType):
+            _add_module(digest, value, names, seen)
+        else:
+            _add(digest, value, seen)
+
+
 def _add_code(digest: Any, function: Any, code: types.CodeType, seen: set[int]) -> None:
     digest.update(code.co_code + repr((code.co_names, code.co_varnames)).encode())
     for constant in code.co_consts:
@@ -147,7 +189,15 @@ def _add_code(digest: Any, function: Any, code: types.CodeType, seen: set[int]) 
             _add(digest, constant, seen)
     for name in code.co_names:
         if name in function.__globals__:
-            _add(digest, function.__globals__[name], seen)
+            _add_found(digest, function.__globals__[name], code, seen)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         digest.update(name.encode())
-        _add(digest, cell.cell_contents, seen)
+        _add_found(digest, cell.cell_contents, code, seen)
+
+
+def _add_found(digest: Any, value: Any, code: types.CodeType, seen: set[int]) -> None:
+    """What a name in the code stands for."""
+    if isinstance(value, types.ModuleType):
+        _add_module(digest, value, code.co_names, seen)
+    else:
+        _add(digest, value, seen)
