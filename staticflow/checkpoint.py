@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.graph import Node, State
 from staticflow.parameters import FlatArray
 from staticflow.serialise import Decoder, Encoder, check_sizes
+from staticflow.states import updates_of
 
 if TYPE_CHECKING:
     from staticflow.session import Session
@@ -49,6 +49,7 @@ def describe(session: Session, extra: Mapping[str, Any]) -> tuple[dict[str, Any]
     """A session as plain data and tensors, which are the session's own arrays."""
     encoder = Encoder()
     optimizer = encoder.value(session.optimizer)
+    encoder.structure(list(session.states.nodes.values()))
     graph = {
         "outputs": encoder.structure(session.outputs),
         "metrics": encoder.structure(session.metrics),
@@ -151,8 +152,7 @@ def restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int 
         threads=min(data["threads"], os.cpu_count() or 1) if threads is None else threads,
         check_numerics=data["check_numerics"],
     )
-    updates = [u for s in session.states.nodes.values() for u in _updates(s)]
-    check_sizes([*session._roots(), *updates])
+    check_sizes([*session._roots(), *updates_of(session.states.nodes.values())])
     for name in data["params"]:
         _fill(session.params[name], tensors[name], name)
     for name, key in data["states"].items():
@@ -165,10 +165,6 @@ def restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int 
     session._rng.bit_generator.state = data["rng"]
     session.extra = data["extra"]
     return session
-
-
-def _updates(state: Node) -> list[Node]:
-    return state.op.updates if isinstance(state.op, State) else []
 
 
 def _fill(target: Array, values: Array, name: str) -> None:

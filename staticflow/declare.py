@@ -18,6 +18,7 @@ from staticflow.dims import Dim
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Input, Node, Param, State, apply, as_node
 from staticflow.init import resolve
+from staticflow.states import add_update
 from staticflow.types import Shape, TensorType, as_dtype, as_shape
 
 
@@ -71,7 +72,11 @@ def state(name: str, shape: Any, init: Any = "zeros", dtype: Any = "float32") ->
 
 
 def update(target: Node, value: Any) -> Node:
-    """Declare that a training step sets the state `target` to `value`; returns `value`."""
+    """Declare that a training step sets the state `target` to `value`; returns `value`.
+
+    The state belongs to a session that reads it in its loss, metrics or outputs, and to one whose
+    loss and metrics need all inputs and parameters that `value` is computed from.
+    """
     if not isinstance(target.op, State):
         fail(GraphError, "update: the target is not a state", str(target), "declare it by sf.state")
     node = as_node(value, target.dtype)
@@ -82,7 +87,7 @@ def update(target: Node, value: Any) -> Node:
             got=f"{node.type} for {target.type}",
             do="give the value the state's shape and dtype",
         )
-    target.op.updates.append(node)
+    add_update(target, node)
     return node
 
 

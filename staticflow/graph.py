@@ -207,11 +207,15 @@ def apply(op: Op, *inputs: Node, where: Where | None = None) -> Node:
 
 @dataclass(frozen=True, eq=False)
 class Leaf(Op):
-    """A value that comes from outside the graph; each is itself only."""
+    """A value that comes from outside the graph; each is itself only.
+
+    `followers` collects the states whose updates are computed from it.
+    """
 
     label: str
     type: TensorType
     serial: int = field(kw_only=True, default_factory=lambda: next(OPS.serials))
+    followers: list[Node] = field(init=False, repr=False, default_factory=list)
     kind = Kind.LEAF
 
     def infer(self, *xs: TensorType) -> TensorType:

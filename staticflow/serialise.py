@@ -30,6 +30,7 @@ from staticflow.learning_rates import Custom, Schedule
 from staticflow.op import Op
 from staticflow.op_table import OPS
 from staticflow.optim import Optimizer
+from staticflow.states import add_update
 from staticflow.types import DTYPES, TensorType
 from staticflow.vocabulary import OTHER_VERSION, Row, Rule, classes, derivatives, known, rows
 
@@ -191,8 +192,8 @@ class Decoder:
         for entry in nodes:
             self.nodes.append(self._node(entry))
         for state, *values in updates:
-            op: Any = self.nodes[state].op
-            op.updates.extend(self.nodes[i] for i in values)
+            for i in values:
+                add_update(self.nodes[state], self.nodes[i])
 
     def structure(self, data: Any) -> Any:
         """What `Encoder.structure` was given, of nodes."""

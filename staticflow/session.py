@@ -39,7 +39,7 @@ from staticflow.feeds import (
 )
 from staticflow.fetching import Fetches, structure_key
 from staticflow.fitting import Callbacks, Fit
-from staticflow.graph import Node, Param, State, dims_of, leaves, toposort
+from staticflow.graph import Node, Param, dims_of, leaves, toposort
 from staticflow.history import History
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
@@ -47,6 +47,7 @@ from staticflow.numerics import CheckedTrainer
 from staticflow.optim import Optimizer
 from staticflow.parameters import Store, declared_order
 from staticflow.replicas import copy_session, reduce_session
+from staticflow.states import states_of, updates_of
 from staticflow.step_programs import StepPrograms, build_programs
 from staticflow.structure import flatten
 from staticflow.training import Trainer
@@ -103,24 +104,17 @@ class Session:
         check_outside_loops(roots)
         self.inputs = input_nodes(roots)
         self._params = Store(declared_order(leaves(roots, Param)), "parameter")
-        self._states = Store(declared_order(self._reached_states(roots)), "state")
+        states = states_of(roots, self._scalars())
+        self._states = Store(declared_order(states), "state")
         self._reset()
         if params is not None:
             self.load_params(params)
 
     def _roots(self) -> list[Node]:
-        roots = [] if self.loss is None else [self.loss]
-        return [*roots, *self.metrics.values(), *flatten(self.outputs)]
+        return [*self._scalars(), *flatten(self.outputs)]
 
-    def _reached_states(self, roots: Sequence[Node]) -> list[Node]:
-        """The states that the outputs, or the updates of such states, reach."""
-        found = leaves(roots, State)
-        while True:
-            updates = [u for s in found if isinstance(s.op, State) for u in s.op.updates]
-            more = leaves([*roots, *updates], State)
-            if len(more) == len(found):
-                return found
-            found = more
+    def _scalars(self) -> list[Node]:
+        return [n for n in (self.loss, *self.metrics.values()) if n is not None]
 
     def _reset(self) -> None:
         self._rng = np.random.default_rng(self.seed)
@@ -375,8 +369,7 @@ class Session:
         return index_limits(self._training_roots())
 
     def _training_roots(self) -> list[Node]:
-        roots = [n for n in (self.loss, *self.metrics.values()) if n is not None]
-        return [*roots, *(u for s in self._states.nodes.values() for u in _updates(s))]
+        return [*self._scalars(), *updates_of(self._states.nodes.values())]
 
     def checked(
         self, inputs: Mapping[str, Node], named: Mapping[str, Any]
@@ -446,10 +439,6 @@ class Session:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return reduce_session(self)
-
-
-def _updates(node: Node) -> list[Node]:
-    return node.op.updates[-1:] if isinstance(node.op, State) else []
 
 
 def _named_outputs(outputs: Any) -> Any:

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: dict[str, set[str]] = {
     "values and machine": {"errors", "dims", "types", "init", "native", "plot"},
     "graph": {
-        "access", "op", "op_table", "graph", "declare", "graph_text", "structure", "copying",
+        "access", "op", "op_table", "graph", "declare", "graph_text", "states", "structure",
+        "copying",
     },
     "vocabulary": {"ops"},
     "graph to graph": {

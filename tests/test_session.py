@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from small_nets import assert_same, data, regression, values
@@ -106,6 +108,31 @@ def test_states_are_set_by_steps_only() -> None:
         assert (session.states["a"], session.states["b"]) == ((0, 1) if k % 2 else (1, 0))
     np.testing.assert_allclose(session.states["mean"], rows.mean(axis=0))
     assert session.run(session.outputs) == 0.0
+
+
+def test_a_state_that_nothing_reads_follows_its_update() -> None:
+    """An average of the loss, and one of it; not what needs more than the loss does."""
+    x, other = (sf.input(name, ("batch", 2)) for name in ("x", "other"))
+    w = sf.param("w", (2, 1))
+    loss = ops.mean(ops.square(x @ w))
+    last, older = sf.state("last", ()), sf.state("older", ())
+    sf.update(last, loss)
+    sf.update(older, 1.0 * last)
+    elsewhere, counted = sf.state("elsewhere", (2,)), sf.state("counted", ())
+    sf.update(elsewhere, other.mean(axis=0))
+    sf.update(counted, counted + 1.0)  # follows from nothing
+    session = sf.Session(loss=loss, outputs={"z": other + 1.0}, optimizer=sf.optim.SGD(0.1))
+    assert list(session.states) == ["last", "older"]
+    rows = np.arange(6.0, dtype="f4").reshape(3, 2)
+    steps = [session.step({"x": rows}) for _ in range(2)]
+    assert [session.states["older"], session.states["last"]] == pytest.approx(steps)
+    again = pickle.loads(pickle.dumps(session))
+    again.step({"x": rows})
+    session.step({"x": rows})
+    assert again.states["last"] == session.states["last"] != pytest.approx(steps[1])
+    both = sf.Session(loss=loss, outputs=[elsewhere, counted], optimizer=sf.optim.SGD(0.1))
+    both.step({"x": rows, "other": rows})
+    assert both.states["counted"] == 1.0
 
 
 def test_modes_differ_where_the_graph_says_so() -> None:
