@@ -77,7 +77,7 @@ def update(target: Node, value: Any) -> Node:
     The state belongs to a session that reads it in its loss, metrics or outputs, and to one whose
     loss and metrics need all inputs and parameters that `value` is computed from.
     """
-    if not isinstance(target.op, State):
+    if not isinstance(target, Node) or not isinstance(target.op, State):
         fail(GraphError, "update: the target is not a state", str(target), "declare it by sf.state")
     node = as_node(value, target.dtype)
     if node.type != target.type:

@@ -146,14 +146,15 @@ class Fetches:
         )
 
     def _check_reach(self, node: Node) -> None:
-        known = self.session.params.nodes
-        unknown = [p for p in leaves([node], Param) if known.get(p.name) is not p]
-        if unknown:
-            fail(
-                GraphError,
-                f"the fetched node uses parameter {unknown[0].name!r}, which is not this session's",
-                do="pass the node in outputs= when making the session",
-            )
+        for kind, store in ((Param, self.session.params), (State, self.session.states)):
+            unknown = [p for p in leaves([node], kind) if store.nodes.get(p.name) is not p]
+            if unknown:
+                fail(
+                    GraphError,
+                    f"the fetched node uses {store.what} {unknown[0].name!r}, "
+                    "which is not this session's",
+                    do="pass the node in outputs= when making the session",
+                )
 
 
 def structure_key(fetches: Any) -> Any:

@@ -90,6 +90,10 @@ class Store(Mapping[str, Array]):
             raise KeyError(f"there is no {self.what} {name!r}; there are {known}")
         return self._views[name]
 
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Write a value into the live array."""
+        self[name][...] = self.check(name, value)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.nodes)
 

@@ -102,9 +102,10 @@ class Session:
         if not roots:
             fail(GraphError, "a session needs a loss or outputs", do="pass loss= or outputs=")
         check_outside_loops(roots)
+        states = states_of(roots, self._scalars())
+        roots += updates_of(states)
         self.inputs = input_nodes(roots)
         self._params = Store(declared_order(leaves(roots, Param)), "parameter")
-        states = states_of(roots, self._scalars())
         self._states = Store(declared_order(states), "state")
         self._reset()
         if params is not None:

@@ -24,6 +24,10 @@ def test_parameters_are_live_and_in_order_of_declaration() -> None:
     before = session.run("y", {"x": FED["x"]})
     session.params["fnn.1.bias"][...] += 1.0
     np.testing.assert_allclose(session.run("y", {"x": FED["x"]}), before + 1.0, 1e-5)
+    session.params["fnn.1.bias"] = [2.0]
+    np.testing.assert_array_equal(session.params["fnn.1.bias"], [2.0])
+    with pytest.raises(sf.GraphError, match="'fnn.1.bias' has shape"):
+        session.params["fnn.1.bias"] = [2.0, 3.0]
     with pytest.raises(KeyError, match="there is no parameter 'nope'"):
         session.params["nope"]
 
@@ -130,9 +134,12 @@ def test_a_state_that_nothing_reads_follows_its_update() -> None:
     again.step({"x": rows})
     session.step({"x": rows})
     assert again.states["last"] == session.states["last"] != pytest.approx(steps[1])
+    with pytest.raises(sf.GraphError, match="uses state 'counted', which is not this session's"):
+        session.run(counted)
     both = sf.Session(loss=loss, outputs=[elsewhere, counted], optimizer=sf.optim.SGD(0.1))
     both.step({"x": rows, "other": rows})
     assert both.states["counted"] == 1.0
+    np.testing.assert_array_equal(both.states["elsewhere"], rows.mean(axis=0))
 
 
 def test_modes_differ_where_the_graph_says_so() -> None:
