@@ -26,7 +26,7 @@ def test_parameters_are_live_and_in_order_of_declaration() -> None:
     np.testing.assert_allclose(session.run("y", {"x": FED["x"]}), before + 1.0, 1e-5)
     session.params["fnn.1.bias"] = [2.0]
     np.testing.assert_array_equal(session.params["fnn.1.bias"], [2.0])
-    with pytest.raises(sf.GraphError, match="'fnn.1.bias' has shape"):
+    with pytest.raises(sf.GraphError, match=r"'fnn\.1\.bias' has shape"):
         session.params["fnn.1.bias"] = [2.0, 3.0]
     with pytest.raises(KeyError, match="there is no parameter 'nope'"):
         session.params["nope"]
