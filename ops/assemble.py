@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim
+from staticflow.dims import AnyDim, Dim
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Node, apply, const
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
@@ -17,7 +17,7 @@ from staticflow.ops.coerce import as_nodes, broadcast_to_shape
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, node_of, reshape
 from staticflow.ops.slices import Slice, flip_axis, slice_axis
-from staticflow.types import Shape, TensorType, normalise_axis, promote
+from staticflow.types import Shape, TensorType, is_whole, normalise_axis, promote
 
 Starts = tuple[tuple[AnyDim, ...], ...]
 
@@ -222,24 +222,30 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Node:
 
 
 @public(Kind.ASSEMBLE)
-def pad(x: Any, pad_width: Any, constant_values: float = 0.0, *, mode: str = "constant") -> Node:
+def pad(x: Any, pad_width: Any, constant_values: Any = 0.0, *, mode: str = "constant") -> Node:
     """x with elements around it: (before, after) for each axis, or for all, or one int. They are
-    constant, or by `mode` those of the "edge", or x goes on by "reflect", "symmetric" or "wrap".
+    constant, or by `mode` those of the "edge", or x goes on by "reflect", "symmetric" or "wrap";
+    the mode may come third, as in NumPy.
     """
     node = node_of(x)
-    entries = pad_width if isinstance(pad_width, tuple | list) else (pad_width, pad_width)
+    if isinstance(constant_values, str):  # as in NumPy
+        mode, constant_values = constant_values, 0.0
+    given = pad_width.tolist() if isinstance(pad_width, np.ndarray) else pad_width
+    entries = given if isinstance(given, tuple | list) else (given, given)
     if len(entries) == 2 and not isinstance(entries[0], tuple | list):
         entries = [entries] * node.ndim
     pairs = [p if isinstance(p, tuple | list) else (p, p) for p in entries]
     if len(pairs) == 1:
         pairs = pairs * node.ndim
-    negative = [n for p in pairs for n in p if isinstance(n, int) and n < 0]
-    if len(pairs) != node.ndim or negative:
+    widths = [n for p in pairs for n in p]
+    wrong = [n for n in widths if not isinstance(n, Dim) and not (is_whole(n) and n >= 0)]
+    if len(pairs) != node.ndim or len(widths) != 2 * node.ndim or wrong:
         fail(
             ShapeError,
             "pad: needs a non-negative (before, after) for each axis",
             got=f"{pad_width} for {node.type}",
         )
+    pairs = [tuple(n if isinstance(n, Dim) else int(n) for n in p) for p in pairs]
     if mode != "constant":
         return _pad_with_own(node, pairs, mode)
     before, after = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticflow.errors import ShapeError, fail
+from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Node
 from staticflow.ops.assemble import concatenate, stack
 from staticflow.ops.coerce import as_nodes, broadcast, broadcast_to_shape, floating
@@ -26,6 +26,8 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     """
     node = node_of(x)
     axis = normalise_axis(axis, node.ndim, "diff")
+    if n < 0:
+        fail(GraphError, "diff: n must not be negative", got=str(n))
     if prepend is not None or append is not None:
         edge = (*node.shape[:axis], 1, *node.shape[axis + 1 :])
         parts = [node if part is node else _edge(part, edge) for part in (prepend, node, append)

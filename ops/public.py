@@ -9,6 +9,7 @@ from staticflow.graph import Node, apply
 from staticflow.op import Kind, Map, MapRow, ReduceRow
 from staticflow.op_table import Declaration, bind, declare
 from staticflow.ops.coerce import fold, is_scalar_const, operands
+from staticflow.ops.guard import guarded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,10 +29,11 @@ def public(
         name = function.__name__
         function.__module__ = "staticflow.ops"  # where users, and pickle, find it
         derivative = row.formula if row else formula
-        declare(Declaration(name, kind, function, function.__doc__ or "", row, derivative))
+        entry = guarded(function)
+        declare(Declaration(name, kind, entry, function.__doc__ or "", row, derivative))
         if symbol:
-            bind(symbol, function)
-        return function
+            bind(symbol, entry)
+        return entry
 
     return enter
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim
-from staticflow.errors import ShapeError, fail
+from staticflow.dims import AnyDim, Dim
+from staticflow.errors import DTypeError, ShapeError, fail
 from staticflow.graph import Node
 from staticflow.op import Kind
 from staticflow.ops.assemble import concatenate
@@ -18,7 +18,7 @@ from staticflow.ops.indexing import take
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, node_of, reshape, swapaxes
 from staticflow.ops.slices import flip_axis, slice_axis
-from staticflow.types import Shape, normalise_axis
+from staticflow.types import Shape, is_whole, normalise_axis
 
 
 def _with(shape: Shape, axis: int, size: AnyDim) -> Shape:
@@ -129,6 +129,8 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Node:
         for by, along in zip(*_pairs(shift, axis), strict=True):
             node = roll(node, by, along)
         return node
+    if not is_whole(shift) and not isinstance(shift, Dim):
+        fail(DTypeError, "roll: a shift is an integer", got=repr(shift))
     axis = normalise_axis(axis, node.ndim, "roll")
     size = node.shape[axis]
     shift = shift % size if isinstance(size, int) and size else shift

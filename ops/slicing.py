@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim
-from staticflow.errors import ShapeError, fail
+from staticflow.dims import AnyDim, Dim
+from staticflow.errors import DTypeError, ShapeError, fail
 from staticflow.graph import Node, apply
 from staticflow.op import Kind
 from staticflow.ops.index_arrays import gather_at, is_index_array, without_masks
 from staticflow.ops.public import public
 from staticflow.ops.slices import slice_axis
 from staticflow.ops.views import Expand, Squeeze
+from staticflow.types import is_whole
 
 
 @public(Kind.VIEW, "getitem")
@@ -96,6 +97,9 @@ def _element(x: Node, axis: int, index: int) -> Node:
 
 def _slice(x: Node, axis: int, bounds: slice) -> Node:
     size = x.shape[axis]
+    for bound in (bounds.start, bounds.stop, bounds.step):
+        if not (bound is None or is_whole(bound) or isinstance(bound, Dim)):
+            fail(DTypeError, "indexing: bounds of a slice are integers and sizes", repr(bound))
     step = 1 if bounds.step is None else int(bounds.step)
     if step == 0:
         fail(ShapeError, "indexing: a step cannot be 0")

@@ -6,8 +6,10 @@ boolean beside a float keeps the float's dtype (NumPy would make float64 of int3
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -89,11 +91,20 @@ def broadcast_shapes(shapes: Sequence[Shape], what: str) -> Shape:
     return tuple(out)
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is an integer, of Python or of NumPy; True and False are none."""
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool | np.bool_)
+
+
 def normalise_axis(axis: int, rank: int, what: str) -> int:
     """Turn a possibly negative axis into 0..rank-1."""
-    if not hasattr(axis, "__index__"):
+    if not is_whole(axis):
         fail(ShapeError, f"{what}: an axis is an integer here", got=repr(axis))
-    axis = int(axis)
+    axis = operator.index(axis)
     if not -rank <= axis < rank:
         fail(ShapeError, f"{what}: axis {axis} is out of range for {rank} dimensions")
     return axis % rank

@@ -66,6 +66,10 @@ SHAPES: dict[str, tuple[Callable[[], Any], str]] = {
     "init": (lambda: sf.param("w", (2, 2), init=np.ones(3)), "initial value's shape"),
     "update": (lambda: sf.update(sf.state("s", (2,)), K.astype("float32")), "value's type differs"),
     "ragged": (lambda: ops.add(X, [[1.0], [1.0, 2.0]]), "not an array"),
+    "keepdims for an axis": (lambda: X.sum(True), "an axis is an integer here"),
+    "half an axis": (lambda: X.sum(0.5), "an axis is an integer here"),
+    "half a width": (lambda: ops.pad(X, 0.5), r"needs a non-negative \(before, after\)"),
+    "widths of nothing": (lambda: ops.pad(X, [(1, 2, 3)]), r"needs a non-negative"),
 }  # fmt: skip
 
 DTYPES: dict[str, tuple[Callable[[], Any], str]] = {
@@ -81,6 +85,15 @@ DTYPES: dict[str, tuple[Callable[[], Any], str]] = {
     "dtype": (lambda: sf.input("y", (2,), "float16"), "dtype float16 is not supported"),
     "cast": (lambda: X.astype("int8"), "use one of float32, float64, int32, int64, bool"),
     "const": (lambda: sf.const("two"), "must be numeric"),
+    "half a shift": (lambda: ops.roll(X, 1.5), "a shift is an integer"),
+    "half a bound": (lambda: X[0.5:], "bounds of a slice are integers"),
+    "half a position": (lambda: ops.split(X, [0.5]), "bounds of a slice are integers"),
+    "half a place": (lambda: ops.round(X, 0.5), "decimals must be an integer"),
+    "half a turn": (lambda: X.trace(offset=None), "offset must be an integer"),
+    "an argument": (lambda: X.sum(dim=1), r"sum: sum\(\) got an unexpected .* argument 'dim'"),
+    "text for a number": (lambda: ops.huber(X, X, "a"), "huber: .*not"),
+    "no list": (lambda: ops.stack(None), "stack: 'NoneType' object is not iterable"),
+    "too many operands": (lambda: ops.tanh(X, X), "tanh takes 1 operands, got 2"),
 }  # fmt: skip
 
 GRAPHS: dict[str, tuple[Callable[[], Any], str]] = {
@@ -91,6 +104,8 @@ GRAPHS: dict[str, tuple[Callable[[], Any], str]] = {
     "update": (lambda: sf.update(X, X), "declare it by sf.state"),
     "modes": (lambda: ops.by_mode(X, K[:, None]), "the values differ in dtype"),
     "rate": (lambda: ops.dropout(X, 1.0), "a probability below 1"),
+    "differences": (lambda: ops.diff(X, -1), "n must not be negative"),
+    "an order": (lambda: ops.quantile(X, "half"), "quantile: could not convert"),
     "random": (lambda: ops.random.uniform((2,), dtype="int64"), "draws floats"),
 }  # fmt: skip
 

@@ -59,7 +59,8 @@ ELSEWHERE = (
 
 def test_every_op_has_a_case() -> None:
     named = {case.op for case in CASES} | set(SPECIAL) | {entry.name for entry in ROWS}
-    files = {name: Path(inspect.getfile(entry.function)).stem for name, entry in table().items()}
+    functions = {name: inspect.unwrap(entry.function) for name, entry in table().items()}
+    files = {name: Path(inspect.getfile(f)).stem for name, f in functions.items()}
     elsewhere = {name for name, file in files.items() if file in ELSEWHERE}
     assert named - elsewhere == set(files) - elsewhere
 
