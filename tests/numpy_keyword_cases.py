@@ -125,7 +125,7 @@ NAMES = (
     both("isclose", lambda m, x: m.isclose(x, 0.1), np.int64([0, 1]), label="integers"),
     *(both("round", lambda m, x, d=d: m.round(x, d), x, label=f"{x.dtype} {d}", smooth=False)
       for x in (40 * A, 10 * WHOLE + 5) for d in (-2, -1, 0, 2)),
-    both("nan_to_num", lambda m, x: m.nan_to_num(x, False, 2.0), EDGES, label="copy", smooth=False),
+    both("nan_to_num", lambda m, x: m.nan_to_num(x, True, 2.0), EDGES, label="copy", smooth=False),
 )  # fmt: skip
 
 RUNNING = (

@@ -276,6 +276,16 @@ def test_wrong_types_are_refused_when_compiled(
         session.jit("y")(*arguments)
 
 
+def test_numbers_for_scalars_convert_where_nothing_is_lost() -> None:
+    x, k, b = sf.input("x", (), "float64"), sf.input("k", (), "int64"), sf.input("b", (), "bool")
+    y = ops.where(b, x + k, 0.0)
+    f = sf.Session(outputs=y).jit(y)
+    assert f(2, True, True) == 3.0 and f(np.float32(0.5), 1, np.array(True)) == 1.5
+    for wrong in ((2j, 1, True), (2.0, 1.5, True), (2.0, 1, 1)):
+        with pytest.raises(numba.TypingError, match="convert it if that loses nothing"):
+            f(*wrong)
+
+
 def test_disagreeing_sizes_are_refused() -> None:
     a, b = sf.input("a", ("n",)), sf.input("b", ("n",))
     f = sf.Session(outputs=a + b).jit(a + b)

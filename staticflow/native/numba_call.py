@@ -87,11 +87,12 @@ def checker(expected: Sequence[Expected]) -> Any:
 
 
 def _check(given: Any, wanted: Expected) -> None:
-    if wanted.ndim == 0 and not wanted.written and isinstance(given, types.Number | types.Boolean):
-        return
     dtype = numpy_support.from_dtype(np.dtype(wanted.dtype))
     do = ""
-    if not isinstance(given, types.Array):
+    if wanted.ndim == 0 and not wanted.written and isinstance(given, types.Number | types.Boolean):
+        if _rank(given) > _rank(dtype):
+            do = "convert it if that loses nothing"
+    elif not isinstance(given, types.Array):
         do = "pass an array"
     elif given.dtype != dtype:
         do = f"convert it with .astype(np.{wanted.dtype})"
@@ -103,6 +104,12 @@ def _check(given: Any, wanted: Expected) -> None:
         do = "pass a C-contiguous array"
     if do:
         raise errors.TypingError(f"{wanted.what} takes {wanted.text}\n  got: {given}\n  do: {do}")
+
+
+def _rank(scalar: Any) -> int:
+    """Booleans fit integers, and these fit floats."""
+    kinds = (types.Boolean, types.Integer, types.Float)
+    return next((k for k, kind in enumerate(kinds) if isinstance(scalar, kind)), len(kinds))
 
 
 def caller(symbol: str, address: int, expected: Sequence[Expected]) -> Any:
