@@ -58,6 +58,7 @@ from staticflow.schedule import (
 # What the driver calls a thread's first row, and a block's first row and number of rows.
 BLOCK_NAMES = ("begin", "at", "rows")
 BLOCK_BYTES = 1 << 17
+LINE_COST = 4  # of a product with a vector, which waits for its loads, to one of matrices
 
 
 class Finishing(NamedTuple):
@@ -402,9 +403,10 @@ def _emit_halves(driver: _Driver, step: HalvesStep) -> None:
     with write.block(f"if {_worth_halving(driver, step)}:"):
         write(f"T[{tail + TAIL_GATE}] = 0")
         write(f"begun = begin_parts({arguments}, T[{CREW}])")
-        for inner in step.before:
+        for done, inner in enumerate(step.before, 1):
             _emit_step(driver, inner)
-        write(f"store_release(T[{tail + TAIL_SELF}] + {8 * (tail + TAIL_GATE)}, 1)")
+            if done in step.needs:
+                write(f"store_release(T[{tail + TAIL_SELF}] + {8 * (tail + TAIL_GATE)}, {done})")
         write(f"end_parts(begun, {arguments}, T[{WORK}], T[{CREW}])")
     with write.block("else:"):
         for inner in step.steps:
@@ -427,17 +429,29 @@ def _half_source(name: str, step: HalvesStep, buffers: Sequence[Buffer]) -> Driv
     driver, write = _part_driver(name, buffers)
     _, at, rows = (f"{word}{step.number}" for word in BLOCK_NAMES)
     whole = driver.size(step.rows)
-    write(f"half = ({whole} + 3) // 4 * 2")  # an even number, as rows in pairs are faster
+    # Even numbers, as rows in pairs are faster.
+    write(f"half = min(({whole} + 3) // 4 * 2{_lead(driver, step)}, {whole})")
     write(f"{at} = part * half")
     write(f"{rows} = {whole} - half if part > 0 else half")
-    for position, inner in enumerate(step.body):
-        if position == step.free:
-            gate = HEADER + len(buffers) + TAIL_GATE
-            with write.block(f"while load_acquire(table + {8 * gate}) == 0:"):
+    gate, passed = 8 * (HEADER + len(buffers) + TAIL_GATE), 0
+    for needed, inner in zip(step.needs, step.body, strict=True):
+        if needed > passed:
+            passed = needed
+            with write.block(f"while load_acquire(table + {gate}) < {passed}:"):
                 write("pause()")
         _emit_step(driver, inner)
     write("return 0")
     return _block_text(driver, name)
+
+
+def _lead(driver: _Driver, step: HalvesStep) -> str:
+    """The rows that the first half has more, in the time of what the caller does before its own."""
+    row, before = sum(p.n * p.k for p in step.products), 0
+    for other in step.before[step.needs[0] :]:
+        if isinstance(other, ProductStep) and not other.batch:
+            slower = LINE_COST if 1 in (other.m, other.n) else 1
+            before = before + other.m * other.n * other.k * slower
+    return "" if before == 0 else f" + ({driver.size(before)}) // (4 * ({driver.size(row)})) * 2"
 
 
 def _part_driver(name: str, buffers: Sequence[Buffer]) -> tuple[_Driver, Writer]:

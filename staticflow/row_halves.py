@@ -52,19 +52,21 @@ def _halves(steps: list[Step], number: int) -> tuple[HalvesStep, list[Step]] | N
         return None
     length = taken[-1] + 1
     before = tuple(steps[position] for position in range(length) if position not in taken)
-    free, body = _free(before, whole), tuple(chain.body[: len(whole)])
-    step = HalvesStep(number, rows, before, free, body, whole, products[0].node)
+    needs, body = _needs(before, whole), tuple(chain.body[: len(whole)])
+    step = HalvesStep(number, rows, before, needs, body, whole, products[0].node)
     return step, steps[length:]
 
 
-def _free(before: Sequence[Step], whole: Sequence[Step]) -> int:
-    """How many steps of the chain can run beside the steps before it."""
-    reads = frozenset().union(*(step.reads for step in before))
-    writes = frozenset().union(*(step.writes for step in before))
-    for position, step in enumerate(whole):
-        if step.reads & writes or step.writes & (reads | writes):
-            return position
-    return len(whole)
+def _needs(before: Sequence[Step], whole: Sequence[Step]) -> tuple[int, ...]:
+    """How many of the steps before the chain each of its steps has to come after."""
+    return tuple(
+        max((i for i, other in enumerate(before, 1) if _must_wait(step, other)), default=0)
+        for step in whole
+    )
+
+
+def _must_wait(step: Step, other: Step) -> bool:
+    return bool(step.reads & other.writes or step.writes & (other.reads | other.writes))
 
 
 def _rows(steps: Sequence[Step]) -> Dim | None:

@@ -249,14 +249,14 @@ class BlockStep:
 class HalvesStep:
     """Run steps for the first half of the rows, and for the second half, in two threads.
 
-    `body` is written for `rows<number>` rows from row `at<number>` on, `whole` for all rows. The
-    first `free` steps of them can run beside the steps in `before`, the others after them.
+    `body` is written for `rows<number>` rows from row `at<number>` on, `whole` for all rows. Step i
+    of them can run beside the steps in `before`, but for the first `needs[i]`.
     """
 
     number: int
     rows: AnyDim
     before: tuple[Step, ...]  # what has nothing to do with rows
-    free: int
+    needs: tuple[int, ...]
     body: tuple[Step, ...]
     whole: tuple[Step, ...]
     node: Node

@@ -92,7 +92,7 @@ def test_what_needs_the_steps_before_waits_for_them() -> None:
         s = ops.sin(s @ v)
     f = sf.function([x, u, v, scale], (ops.tanh(x @ u + scale) * s) @ v)
     (step,) = [s for s in f.runner.program.compiled.steps if isinstance(s, HalvesStep)]
-    assert step.before and 0 < step.free < len(step.body)
+    assert step.before and step.needs[0] == 0 < step.needs[-1] == len(step.before)
     fed = [RNG.standard_normal(shape) for shape in ((16, 8), (8, 180), (180, 180), (180,))]
     assert is_shared(f, fed)
     wanted = fed[3]
