@@ -15,10 +15,11 @@ from typing import Any
 
 from staticflow.access import Access
 from staticflow.buffers import ITEMSIZE, SUFFIX, Buffer, Layout
+from staticflow.copying import COPY
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, iteration_space
 from staticflow.generalise import Generalised
-from staticflow.graph import Node
+from staticflow.graph import Node, is_implicit, through_views
 from staticflow.loops import For, Index, Kernel, Load, Store
 from staticflow.lower import Lowered, lower_group
 from staticflow.op import Axes, Kind, Map
@@ -33,6 +34,8 @@ from staticflow.schedule import (
     Step,
 )
 
+FLOATS = ("float32", "float64")
+
 
 def schedule(
     groups: Sequence[Group], layout: Layout, stored: set[Node], split: Mapping[Node, int]
@@ -44,8 +47,8 @@ def schedule(
         steps += fills.get(position, [])
         node = group.nodes[0]
         if group.kind is Kind.MAP:
-            work = _work(group, layout.g)
-            steps.append(_kernel_step(lower_group(group, layout, stored, split), work))
+            turned = _turned(group, layout)
+            steps.append(turned or _kernels(group, layout, stored, split))
         elif group.kind is Kind.CONTRACT:
             steps.append(_product(node, layout))
         elif group.kind is Kind.CALL:
@@ -53,6 +56,27 @@ def schedule(
         elif group.kind is Kind.LOOP:
             steps.append(_loop(node, layout, split))
     return steps
+
+
+def _turned(group: Group, layout: Layout) -> CallStep | None:
+    """The call for a kernel that only copies a matrix turned; rows of both follow each other."""
+    node = group.nodes[0]
+    if len(group.nodes) > 1 or node.op != COPY or node.ndim != 2 or node.dtype not in FLOATS:
+        return None
+    if is_implicit(through_views(node.inputs[0])[0]):
+        return None
+    x, y = layout.of(node.inputs[0]), layout.access[node]
+    columns, rows = y.shape
+    if (x.offset, y.offset) != (0, 0) or (x.strides, y.strides) != ((1, columns), (rows, 1)):
+        return None
+    routine = f"turn_{SUFFIX[node.dtype]}"
+    return CallStep(routine, (x.buffer, y.buffer), 1, (rows, columns), node)
+
+
+def _kernels(
+    group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]
+) -> KernelStep:
+    return _kernel_step(lower_group(group, layout, stored, split), _work(group, layout.g))
 
 
 def _work(group: Group, g: Generalised) -> AnyDim:

@@ -24,6 +24,7 @@ def routines(pointer: Pointer, names: Mapping[str, Any]) -> dict[str, Any]:
         scope = dict(names)
         scope |= {f"{t}ptr": partial(pointer, suffix=t) for t in (*ITEM_BYTES, "b1")}
         scope["gemm"] = names[f"gemm_{suffix}"]
+        scope["turned"] = partial(_turned, pointer, suffix)
         for name, routine in ROUTINES.items():
             if not any(called.startswith("lapack") for called in routine.calls):
                 exec(routine.source.replace("{t}", suffix).replace("{size}", str(size)), scope)
@@ -31,6 +32,11 @@ def routines(pointer: Pointer, names: Mapping[str, Any]) -> dict[str, Any]:
         made[f"eigh_{suffix}"] = partial(_eigh, pointer, suffix)
         made[f"svd_{suffix}"] = partial(_svd, pointer, suffix)
     return made
+
+
+def _turned(pointer: Pointer, suffix: str, x: int, y: int, rows: int, columns: int) -> None:
+    """The copy of a matrix, turned."""
+    _write(pointer(y, suffix), _read(pointer(x, suffix), (rows, columns)).T)
 
 
 def _eigh(

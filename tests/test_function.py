@@ -176,6 +176,18 @@ def test_one_function_in_many_threads() -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_matrices_turned(dtype: str) -> None:
+    """Floats by a routine, if their rows follow each other; all else by loops."""
+    x = sf.input("x", ("n", "m"), dtype)
+    f = sf.function([x], [x.T, x[1:].T, (x + x).T])
+    assert f.source.count("    turn_f") == (0 if dtype == "int32" else 2)
+    for shape in ((1, 1), (3, 20), (20, 3), (50, 50), (131, 67)):
+        value = (100 * RNG.standard_normal(shape)).astype(dtype)
+        for found, wanted in zip(f(value), (value.T, value[1:].T, 2 * value.T), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
 def test_source_is_the_generated_text() -> None:
     assert "def function(T, S):" in PRODUCT.source and "gemm_f4(" in PRODUCT.source
 

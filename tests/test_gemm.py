@@ -227,6 +227,21 @@ def test_the_same_numbers_give_the_same_bits(gemm):
             np.testing.assert_array_equal(result, results[0])
 
 
+def test_turned(gemm):
+    """Whole blocks, blocks that overlap, and matrices narrower than a block, either way round."""
+    address = gemm.engine.get_function_address(f"sf_turn_{SUFFIX[gemm.dtype.name]}")
+    turn = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(address)
+    sizes = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 50, 100]
+    for rows in sizes:
+        for columns in sizes:
+            x = np.arange(rows * columns, dtype=gemm.dtype).reshape(rows, columns)
+            room = np.full(rows * columns + 40, -1, gemm.dtype)
+            turn(x.ctypes.data, room[20:].ctypes.data, rows, columns)
+            y = room[20 : 20 + rows * columns].reshape(columns, rows)
+            np.testing.assert_array_equal(y, x.T)
+            assert (room[:20] == -1).all() and (room[20 + rows * columns :] == -1).all()
+
+
 @pytest.mark.parametrize("layout", ["row", "column", "spread"])
 @pytest.mark.parametrize("accumulate", [0, 1])
 def test_panels(gemm, layout, accumulate):

@@ -74,6 +74,7 @@ from staticflow.native.gemm_pack import pack
 from staticflow.native.gemm_panels import panels
 from staticflow.native.gemm_tile import columns, tile_heights
 from staticflow.native.gemm_tiny import is_tiny, tiny
+from staticflow.native.gemm_turn import turn
 
 QUADS = "a b c work a_row b_row c_row k accumulate m n"
 TINY = "a b c a_row a_col b_row b_col c_row k accumulate m n"
@@ -85,7 +86,7 @@ ARGUMENTS = "m n k a a_row a_col b b_row b_col c c_row accumulate work"
 def gemm_ir(dtype: str, vector_bytes: int) -> str:
     """LLVM IR of a module with the external function sf_gemm_f4 or sf_gemm_f8.
 
-    And with those of `gemm_panels`.
+    And with those of `gemm_panels` and `gemm_turn`.
     """
     code = Code(dtype, vector_bytes)
     heights = tile_heights(vector_bytes)
@@ -101,6 +102,7 @@ def gemm_ir(dtype: str, vector_bytes: int) -> str:
     sideways(code, vectors)
     panels(code, vectors)
     _general(code, vectors)
+    turn(code)
     _entry(code)
     return str(code.module)
 

@@ -162,6 +162,12 @@ def packed_gemm(toolchain: Toolchain, suffix: str) -> External:
     return External(f"sf_packed_{suffix}", PACKED_SIGNATURE)
 
 
+def turned(toolchain: Toolchain, suffix: str) -> External:
+    """The copy of a matrix, turned; see `gemm_turn`."""
+    _load_gemm(toolchain, suffix)
+    return External(f"sf_turn_{suffix}", Signature("", ("i8",) * 4))
+
+
 def pack(toolchain: Toolchain, suffix: str) -> External:
     """What copies a matrix into panels if that pays, and says whether it did."""
     from staticflow.native.gemm_tile import tile_heights

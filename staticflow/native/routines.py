@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from staticflow.native import lapack, linalg_solve, row_routines
 from staticflow.native.objects import External, KernelSource, Signature
-from staticflow.native.products import gemm
+from staticflow.native.products import gemm, turned
 from staticflow.native.toolchain import Toolchain
 
 ITEM_BYTES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8}
@@ -24,7 +24,7 @@ class Routine:
 
     source: str
     arguments: int
-    calls: tuple[str, ...] = ()  # gemm, lapack <function>, or another routine
+    calls: tuple[str, ...] = ()  # gemm, turned, lapack <function>, or another routine
 
 
 ROUTINES = {
@@ -39,6 +39,7 @@ ROUTINES = {
     "cumsum": Routine(row_routines.CUMSUM, 5),
     "recurrence": Routine(row_routines.RECURRENCE, 6),
     "argsort": Routine(row_routines.ARGSORT, 6),
+    "turn": Routine(row_routines.TURN, 4, ("turned",)),
 }
 # Routines that are made at run time: the functions of custom ops.
 PROVIDED: dict[str, Provider] = {}
@@ -68,6 +69,8 @@ def routine(toolchain: Toolchain, name: str, suffix: str) -> External:
 def _called(toolchain: Toolchain, called: str, suffix: str) -> dict[str, External]:
     if called == "gemm":
         return {"gemm": gemm(toolchain, suffix)}
+    if called == "turned":
+        return {"turned": turned(toolchain, suffix)}
     if called.startswith("lapack "):
         function = lapack.lapack_function(called.split()[1], suffix)
         return {"lapack": function, **lapack.thread_limit(toolchain)}

@@ -64,3 +64,9 @@ def argsort(x, order, scratch, rows, n, descending):
                 source[i] = target[i]
             width *= 2
 '''
+
+TURN = '''
+def turn(x, y, rows, columns):
+    """y[j, i] = x[i, j], with square blocks in registers."""
+    turned(x, y, rows, columns)
+'''
