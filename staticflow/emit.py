@@ -446,7 +446,8 @@ def _half_source(name: str, step: HalvesStep, buffers: Sequence[Buffer]) -> Driv
 
 def _lead(driver: _Driver, step: HalvesStep) -> str:
     """The rows that the first half has more, in the time of what the caller does before its own."""
-    row, before = sum(p.n * p.k for p in step.products), 0
+    row: AnyDim = sum(p.n * p.k for p in step.products)
+    before: AnyDim = 0
     for other in step.before[step.needs[0] :]:
         if isinstance(other, ProductStep) and not other.batch:
             slower = LINE_COST if 1 in (other.m, other.n) else 1
@@ -471,7 +472,8 @@ def _block_text(driver: _Driver, name: str, start: Sequence[str] = ()) -> Driver
         for line in start:
             head(line)
     text = (head.text + driver.write.text).replace(f"T[{WORK}]", "work")
-    return DriverText(text, driver.kernels, frozenset(driver.products), frozenset(driver.calls))
+    products, calls = frozenset(driver.products), frozenset(driver.calls)
+    return DriverText(text, driver.kernels, products, calls, finished=driver.finished)
 
 
 def _emit_test(driver: _Driver, flag: Place, test: str, then: str) -> None:

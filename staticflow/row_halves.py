@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from staticflow.dims import Dim
+from staticflow.finish import finish_products
 from staticflow.row_chains import Chain
 from staticflow.schedule import HalvesStep, KernelStep, ProductStep, Step
 
@@ -52,16 +53,16 @@ def _halves(steps: list[Step], number: int) -> tuple[HalvesStep, list[Step]] | N
         return None
     length = taken[-1] + 1
     before = tuple(steps[position] for position in range(length) if position not in taken)
-    needs, body = _needs(before, whole), tuple(chain.body[: len(whole)])
-    step = HalvesStep(number, rows, before, needs, body, whole, products[0].node)
+    body = tuple(finish_products(chain.body[: len(whole)]))
+    step = HalvesStep(number, rows, before, _needs(before, body), body, whole, products[0].node)
     return step, steps[length:]
 
 
-def _needs(before: Sequence[Step], whole: Sequence[Step]) -> tuple[int, ...]:
+def _needs(before: Sequence[Step], body: Sequence[Step]) -> tuple[int, ...]:
     """How many of the steps before the chain each of its steps has to come after."""
     return tuple(
         max((i for i, other in enumerate(before, 1) if _must_wait(step, other)), default=0)
-        for step in whole
+        for step in body
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 import staticflow as sf
 from staticflow import ops
 from staticflow.native.product_crew import CHAIN_ROWS, Crew, crew
-from staticflow.schedule import HalvesStep
+from staticflow.schedule import HalvesStep, ProductStep
 from staticflow.sharing import has_chains
 
 RNG = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def test_what_needs_the_steps_before_waits_for_them() -> None:
         s = ops.sin(s @ v)
     f = sf.function([x, u, v, scale], (ops.tanh(x @ u + scale) * s) @ v)
     (step,) = [s for s in f.runner.program.compiled.steps if isinstance(s, HalvesStep)]
-    assert step.before and step.needs[0] == 0 < step.needs[-1] == len(step.before)
+    assert step.before and step.needs[0] == 0 < max(step.needs) == len(step.before)
     fed = [RNG.standard_normal(shape) for shape in ((16, 8), (8, 180), (180, 180), (180,))]
     assert is_shared(f, fed)
     wanted = fed[3]
@@ -115,6 +115,23 @@ def test_jacobians_are_halved() -> None:
     assert is_shared(f, fed)
     for _ in range(50):
         np.testing.assert_allclose(f(*fed), expected, 1e-12, 1e-14)
+
+
+def test_products_in_chains_finish_their_result() -> None:
+    """With the derivatives of a layer's function, for one."""
+    x, u = sf.input("x", ("n", "a"), "float64"), sf.input("u", ("a", "a"), "float64")
+    line, column = sf.input("line", ("a",), "float64"), sf.input("column", ("n", 1), "float64")
+    for factor, finished in ((line, True), (ops.exp(line), True), (column, False)):
+        (step,) = steps_of(((x @ u) * factor) @ u, x, u, line, column)
+        products = [s for s in step.body if isinstance(s, ProductStep)]
+        assert [product.finished is not None for product in products] == [finished, False]
+        assert len(step.body) == (2 if finished else 3)
+    f = sf.function([x, u, line], ((x @ u) * ops.exp(line)) @ u)
+    for rows, width in ((40, 90), (17, 150), (33, 131)):
+        fed = [RNG.standard_normal(s) for s in ((rows, width), (width, width), (width,))]
+        assert is_shared(f, fed)
+        wanted = ((fed[0] @ fed[1]) * np.exp(fed[2])) @ fed[1]
+        np.testing.assert_allclose(f(*fed), wanted, 1e-10, 1e-10)
 
 
 def steps_of(output: sf.Node, *inputs: sf.Node) -> list[HalvesStep]:
