@@ -11,7 +11,9 @@ which every exchange adds the two vectors it would have kept.
 
 `combine`: the lines v are contiguous along n; y is their sum with the weights x. A single row of
 registers would wait for itself, so that several weights are worked on at a time, in sums of their
-own.
+own. Lines of up to eight vectors are read whole, in the order in which they lie, as prefetching
+likes it: 50 lines of 50 in float64 take 89 ns (108 four vectors at a time), 116 from the
+second-level cache (164).
 """
 
 from __future__ import annotations
@@ -106,19 +108,25 @@ def _previous(code: Code, x: Values, load: Callable[[], Value], zero: Value) -> 
 def combine(code: Code) -> None:
     """The function `combine`: y = or += sum of x[p] * v[p], lines of n elements, v_row apart."""
     x = code.function("combine", "x v y", "x_step v_row k n accumulate")
-    j = number(0)
-    for width in (4, 1):
-        j = code.steps(j, x["n"], width * code.lanes, partial(_piece, code, x, [None] * width))
+    widest = 4 if code.vector_bytes == 32 else 8
+    whole = [None] * widest
+    j = code.steps(number(0), x["n"], widest * code.lanes, partial(_piece, code, x, whole))
     rest = code.sub(x["n"], j)
-    with code.when(code.is_(rest, ">", 0)):
-        _piece(code, x, [code.mask(rest)], j)
+    vectors = code.vectors(rest)
+
+    def last(width: int) -> None:
+        mask = code.mask(code.sub(rest, (width - 1) * code.lanes))
+        _piece(code, x, [*whole[: width - 1], mask], j)
+
+    widths = range(1, widest + 1)
+    code.cases(*((code.is_(vectors, "==", w), partial(last, w)) for w in widths))
     code.b.ret_void()
 
 
 def _piece(code: Code, x: Values, masks: list[Value | None], j: Value) -> None:
     """The columns from j on, one vector for each mask."""
     along = code.mul(j, code.size)
-    groups = 4 if len(masks) == 1 else 2
+    groups = 4 if len(masks) <= 2 else 2
 
     def step(count: int, state: list[Value]) -> list[Value]:
         """`count` weights, each into its own sums."""
