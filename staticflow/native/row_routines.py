@@ -67,6 +67,13 @@ def argsort(x, order, scratch, rows, n, descending):
 
 TURN = '''
 def turn(x, y, rows, columns):
-    """y[j, i] = x[i, j], with square blocks in registers."""
-    turned(x, y, rows, columns)
+    """y[j, i] = x[i, j], with square blocks in registers unless there are but a few elements."""
+    if rows * columns >= 64:
+        turned(x, y, rows, columns)
+        return
+    X = {t}ptr(x)
+    Y = {t}ptr(y)
+    for i in range(rows):
+        for j in range(columns):
+            Y[j * rows + i] = X[i * columns + j]
 '''
