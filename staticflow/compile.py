@@ -13,8 +13,9 @@ from staticflow.assembled import share_assemblies
 from staticflow.buffers import Layout, stored_nodes
 from staticflow.defer import defer
 from staticflow.donate import donate
+from staticflow.driver_text import DriverText
 from staticflow.early import mark_early
-from staticflow.emit import DriverText, driver_source
+from staticflow.emit import driver_source
 from staticflow.finish import finish_products
 from staticflow.fuse import fuse
 from staticflow.generalise import Generalised

@@ -25,7 +25,7 @@ from staticflow.checks import index_limits
 from staticflow.compile import compile_graph
 from staticflow.demands import Demand
 from staticflow.dims import AnyDim, Dim
-from staticflow.emit import size_text
+from staticflow.driver_text import size_text
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import input_nodes
 from staticflow.graph import Node

@@ -29,7 +29,8 @@ from staticflow.driver_tables import (
     TAIL_BLOCKS,
     WORK,
 )
-from staticflow.emit import DriverText, driver_source
+from staticflow.driver_text import DriverText
+from staticflow.emit import driver_source
 from staticflow.graph import Node
 from staticflow.kernel_text import kernel_source
 from staticflow.loops import Kernel

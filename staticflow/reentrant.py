@@ -19,7 +19,7 @@ from typing import Any
 
 from staticflow.dims import AnyDim, Dim, names_of
 from staticflow.driver_tables import HEADER, SHARDS, SIZE_HEADER, STOP, WORK
-from staticflow.emit import size_text
+from staticflow.driver_text import size_text
 from staticflow.graph import Node
 from staticflow.memory import ALIGNMENT
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES, QUAD_COLUMNS, QUAD_ROWS

@@ -11,7 +11,7 @@ import numpy as np
 
 from staticflow.blocking import BlockedFrame
 from staticflow.driver_tables import PROFILE
-from staticflow.emit import describe
+from staticflow.driver_text import describe
 from staticflow.graph_text import format_graph
 from staticflow.program import Frame, Program
 from staticflow.schedule import BranchStep, HalvesStep, LoopStep, Step, where_of

@@ -27,11 +27,11 @@ LAYERS: dict[str, set[str]] = {
         "op_page", "control", "segments", "branching", "narrow", "assembled",
     },
     "graph to loops": {
-        "buffers", "compile", "cost", "defer", "demands", "donate", "driver_tables",
-        "early", "emit", "finish", "fuse", "kernel_rows", "kernel_text", "layout", "loops", "lower",
-        "memory", "nest", "order", "placement", "prepack", "prepare", "recompute", "row_blocks",
-        "row_chains", "row_halves", "schedule", "scheduler", "shard_rules", "sharing",
-        "takeover", "widen",
+        "buffers", "compile", "cost", "defer", "demands", "donate", "driver_tables", "driver_text",
+        "early", "emit", "emit_calls", "emit_parts", "finish", "fuse", "kernel_rows",
+        "kernel_text", "layout", "loops", "lower", "memory", "nest", "order", "placement",
+        "prepack", "prepare", "recompute", "row_blocks", "row_chains", "row_halves", "schedule",
+        "scheduler", "shard_rules", "sharing", "takeover", "widen",
     },
     "programs": {
         "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",
