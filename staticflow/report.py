@@ -18,6 +18,7 @@ from staticflow.schedule import BranchStep, HalvesStep, LoopStep, Step, where_of
 
 if TYPE_CHECKING:
     from staticflow.session import Session
+    from staticflow.training import Trainer
 
 _INDENT = "    "  # of what is within a loop or a branch
 
@@ -48,13 +49,28 @@ def explain_session(session: Session) -> str:
         sharded = f"rows of {placement.shard!r}" if placement.shard else placement.reason
         parts += ["", f"SHARDS  {sharded}"]
     for trainer in session._trainers.values():
-        choice = trainer.choice
-        parts.append(
-            f"CHOICE  sizes {trainer.env}: {choice.shards} shard(s); estimated "
-            f"{choice.serial_ns / 1e3:.1f} us on one, {choice.sharded_ns / 1e3:.1f} us as chosen "
-            f"or on all; {choice.reason or 'sharding pays'}"
-        )
+        parts += _chosen(trainer)
     return "\n".join([*parts, *_runs(session)])
+
+
+def _chosen(trainer: Trainer) -> Iterator[str]:
+    """How steps of these sizes are trained, and why."""
+    choice = trainer.choice
+    yield (
+        f"CHOICE  sizes {trainer.env}: {choice.shards} shard(s); estimated "
+        f"{choice.serial_ns / 1e3:.1f} us on one, {choice.sharded_ns / 1e3:.1f} us as chosen "
+        f"or on all; {choice.reason or 'sharding pays'}"
+    )
+    if trainer.block:
+        yield f"  in blocks of {trainer.block} rows, which the caches hold"
+    if trainer.partial is not None:
+        yield (
+            f"  {trainer.partial.slot.node.name}: each shard multiplies by the rows that it "
+            "updates, for all; fetching the others costs more than the parts of the sum"
+        )
+    if trainer.owned:
+        names = ", ".join(x.slot.node.name for x in trainer.owned)
+        yield f"  {names}: gradients larger than their factors, made by the shard that updates them"
 
 
 def _runs(session: Session) -> Iterator[str]:

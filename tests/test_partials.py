@@ -47,6 +47,8 @@ def test_training_is_as_on_one_shard(
     (trainer,) = more._trainers.values()
     assert trainer.partial is not None and trainer.partial.rows == 509
     assert [m.table[training.Shard.WHOLE + training.Variant.PARTS] > 0 for m in trainer.shards]
+    assert "fnn.0.weight: each shard multiplies by the rows that it updates" in more.explain()
+    assert "multiplies by the rows" not in one.explain()
     start = sf.Session(loss=one.loss, optimizer=sf.optim.SGD(0.05)).params
     # Adam divides by the size of gradients, whose last bits differ with the order of the sums.
     tolerance = 2e-4 if dtype == "float32" else 1e-9
