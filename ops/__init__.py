@@ -19,8 +19,8 @@ from staticflow.ops.activations import (
 )
 from staticflow.ops.alias import by_mode, stop_gradient
 from staticflow.ops.arithmetic import (
-    add, arctan2, clip, copysign, divide, floor_divide, hypot, logaddexp, maximum, minimum, mod,
-    multiply, negative, power, subtract,
+    add, arctan2, clip, copysign, divide, floor_divide, hypot, left_shift, logaddexp, maximum,
+    minimum, mod, multiply, negative, power, right_shift, subtract,
 )
 from staticflow.ops.assemble import concatenate, pad, stack
 from staticflow.ops.compare import (
@@ -91,6 +91,8 @@ atan = arctan
 atan2 = arctan2
 atanh = arctanh
 bitwise_invert = invert
+bitwise_left_shift = left_shift
+bitwise_right_shift = right_shift
 bitwise_not = invert
 concat = concatenate
 degrees = rad2deg
@@ -141,8 +143,10 @@ __all__ = [
     "bernoulli",
     "bitwise_and",
     "bitwise_invert",
+    "bitwise_left_shift",
     "bitwise_not",
     "bitwise_or",
+    "bitwise_right_shift",
     "bitwise_xor",
     "broadcast_to",
     "by_mode",
@@ -227,6 +231,7 @@ __all__ = [
     "kron",
     "layer_norm",
     "leaky_relu",
+    "left_shift",
     "less",
     "less_equal",
     "linspace",
@@ -302,6 +307,7 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "right_shift",
     "rint",
     "roll",
     "rot90",

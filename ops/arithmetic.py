@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from staticflow.errors import DTypeError, fail
 from staticflow.graph import Const, Node
-from staticflow.op import Kind, MapRow
+from staticflow.op import Array, Kind, MapRow
 from staticflow.ops.coerce import as_nodes, is_scalar_const, operands
 from staticflow.ops.compare import equal, greater, where
 from staticflow.ops.elementwise import exp, floor, log, reciprocal, sqrt, square, upwards
@@ -98,10 +99,30 @@ FLOAT_POWER = MapRow(
     points=((0.0, 2.0), (0.0, 0.0), (-2.0, 3.0), (-2.0, 2.0), (2.0, -1.0), (np.nan, 0.0)),
     formula="y x^(y-1), log(x) z")  # fmt: skip
 
+
+def _integer_power(x: Array, y: Array) -> Array:
+    whole = np.power(x, np.where(y < 0, 0, y))
+    sign = np.where(y & 1, x, 1)
+    return np.where(y < 0, np.where(abs(x) == 1, sign, 0), whole)
+
+
 INTEGER_POWER = MapRow(
-    "integer_power", "xy", "({x} ** {y})", np.power, None,
-    "x^y of integers.", sample=(0.0, 4.0), points=((2, 3), (0, 0), (-2, 3)), cost=16,
+    "integer_power", "xy", "integer_power({x}, {y})", _integer_power, None,
+    "x^y of integers; below 0 as 1 / x^-y towards 0, and 0 of 0.", sample=(0.0, 4.0),
+    points=((2, 3), (0, 0), (-2, 3), (2, -1), (-1, -3), (-1, -2), (1, -2), (0, -1)), cost=16,
     formula="0, 0")  # fmt: skip
+
+left_shift = declare_row(MapRow(
+    "left_shift", "xy", "(({x} << ({y} & 63)) if ({y} & -64) == 0 else 0)", np.left_shift, None,
+    "The bits of an integer y places higher; 0 where all are shifted out.", "whole",
+    sample=(0.0, 9.0), points=((3, 4), (-5, 2), (1, 40), (3, 62), (1, 70), (7, -1)),
+    formula="0, 0"), "lshift")  # fmt: skip
+
+right_shift = declare_row(MapRow(
+    "right_shift", "xy", "({x} >> ({y} if ({y} & -64) == 0 else 63))", np.right_shift, None,
+    "The bits of an integer y places lower, the sign coming in; floor(x / 2^y).", "whole",
+    sample=(0.0, 9.0), points=((300, 4), (-5, 1), (-1, 40), (1, 70), (-7, 70), (-7, -1), (7, -1)),
+    formula="0, 0"), "rshift")  # fmt: skip
 
 FLOAT_QUOTIENT = MapRow(
     "floor_divide", "xy", "floor_divide_{t}({x}, {y})", np.floor_divide, None,
@@ -142,15 +163,24 @@ def mod(x: Any, y: Any) -> Node:
 def power(x: Any, y: Any) -> Node:
     """x^y. The exponents 2, 1/2 and -1 become square, sqrt and reciprocal.
 
-    x^0 is 1 for every x, with slope 0 (in JAX, the slope at 0 is NaN).
+    x^0 is 1 for every x, with slope 0 (in JAX, the slope at 0 is NaN). Integers to a computed power
+    below 0 are 1 / x^-y towards 0; one that is written down is refused.
     """
     base, exponent = operands("power", "xy", (x, y))
-    special = None
-    if isinstance(exponent.op, Const) and is_scalar_const(exponent) and base.type.is_float:
-        special = SPECIAL_POWERS.get(float(exponent.op.value))
-    if special is not None:
-        return special(base)
-    return _by_dtype(FLOAT_POWER, INTEGER_POWER, (base, exponent))
+    fixed = None
+    if isinstance(exponent.op, Const) and is_scalar_const(exponent):
+        fixed = float(exponent.op.value)
+    if base.type.is_float:
+        special = None if fixed is None else SPECIAL_POWERS.get(fixed)
+        return mapped(FLOAT_POWER, (base, exponent)) if special is None else special(base)
+    if fixed is not None and fixed < 0:
+        fail(
+            DTypeError,
+            "power: integers have no negative powers",
+            got=f"{base.type} to the {fixed:g}",
+            do="use .astype('float64'), or a float exponent",
+        )
+    return mapped(INTEGER_POWER, (base, exponent))
 
 
 def _by_dtype(floats: MapRow, integers: MapRow, nodes: tuple[Node, ...]) -> Node:

@@ -1,5 +1,7 @@
 """Conversion between dtypes: from float to integer towards zero, to bool by `x != 0`.
 
+A float beyond the integers becomes the nearest of them, and NaN 0, as in JAX.
+
 Every mix of dtypes is resolved by these rows when a node is made; no other op converts.
 """
 
@@ -13,11 +15,18 @@ import numpy as np
 
 from staticflow.graph import Const, Node, apply, const
 from staticflow.op import Array, Map, MapRow
-from staticflow.types import DTYPES, FLOATS, as_dtype
+from staticflow.types import DTYPES, FLOATS, INTEGERS, as_dtype
 
 
 def _convert(x: Array, dtype: str) -> Array:
-    return np.asarray(x).astype(dtype)
+    """As NumPy, but where it gives what the processor does: the nearest integer, and 0 of NaN."""
+    array = np.asarray(x)
+    if dtype not in INTEGERS or array.dtype.kind != "f":
+        return array.astype(dtype)
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    inside = (array >= low) & (array < -float(low))
+    result = np.where(inside, array, 0).astype(dtype)
+    return np.where(array >= -float(low), high, np.where(array < low, low, result)).astype(dtype)
 
 
 def _target(dtype: str, *dtypes: str) -> str:
@@ -48,5 +57,5 @@ def cast(x: Node, dtype: Any) -> Node:
     if x.dtype == target:
         return x
     if isinstance(x.op, Const):
-        return const(x.op.value.astype(target))
+        return const(_convert(x.op.value, target))
     return apply(Map(CASTS[target]), x)

@@ -54,16 +54,19 @@ def operands(
 
 
 def common_dtype(what: str, nodes: Sequence[Node], domain: str) -> str:
-    """The dtype in which an op of `domain` (number, float, integer, bool, any) computes."""
+    """The dtype in which an op of `domain` (number, float, integer, whole, bool, any) computes; of
+    integers and booleans, `whole` has the former only.
+    """
     dtype = promote([node.dtype for node in nodes])
     if domain == "bool":
         return "bool"
     if domain == "float":
         return dtype if dtype in FLOATS else DEFAULT_FLOAT
-    if domain == "integer" and dtype in FLOATS:
+    refused = {"integer": FLOATS, "whole": (*FLOATS, "bool")}.get(domain, ())
+    if dtype in refused:
         fail(
             DTypeError,
-            f"{what}: takes integers or booleans",
+            f"{what}: takes integers" + (" or booleans" if domain == "integer" else ""),
             got=_list(nodes),
             do="use .astype('int64')",
         )

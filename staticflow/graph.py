@@ -175,6 +175,8 @@ class Node:
     __and__, __rand__ = _operator("and")
     __or__, __ror__ = _operator("or")
     __xor__, __rxor__ = _operator("xor")
+    __lshift__, __rlshift__ = _operator("lshift")
+    __rshift__, __rrshift__ = _operator("rshift")
     __lt__, __gt__ = _operator("lt")[0], _operator("gt")[0]
     __le__, __ge__ = _operator("le")[0], _operator("ge")[0]
 

@@ -27,6 +27,7 @@ from staticflow.native.narrow import ROOM_BYTES
 from staticflow.native.tile_text import Tile
 from staticflow.op import MapRow
 from staticflow.op_table import table
+from staticflow.ops.arithmetic import INTEGER_POWER
 from staticflow.placement import SHARE
 from staticflow.shard_rules import PARTIAL, WHOLE, Mixed
 
@@ -145,6 +146,7 @@ def scalar_functions() -> dict[str, Any]:
     for suffix in ("i4", "i8"):
         names[f"lowest_{suffix}"] = np.iinfo(TYPES[suffix]).min
         names[f"highest_{suffix}"] = np.iinfo(TYPES[suffix]).max
+    names["integer_power"] = _typed(INTEGER_POWER.reference, np.int64)
     names |= _narrow_routines()
     return {**names, **TYPES, "math": math, "wrap_index": wrap_index, "inf": np.inf, "nan": np.nan}
 

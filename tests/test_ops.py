@@ -25,7 +25,8 @@ MAPS: list[MapRow] = [entry.row for entry in ROWS if isinstance(entry.row, MapRo
 INTEGER_ROWS = (INTEGER_POWER, INTEGER_QUOTIENT, INTEGER_REMAINDER)
 DOMAINS = {
     "number": ("float64", "float32", "int64", "int32"), "float": ("float64", "float32"),
-    "integer": ("int64", "int32", "bool"), "bool": ("bool",), "any": ("float64", "int32"),
+    "integer": ("int64", "int32", "bool"), "whole": ("int64", "int32"), "bool": ("bool",),
+    "any": ("float64", "int32"),
 }  # fmt: skip
 SUFFIX = {"float32": "f4", "float64": "f8", "int32": "i4", "int64": "i8", "bool": "b1"}
 

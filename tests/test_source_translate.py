@@ -25,6 +25,7 @@ from staticflow.native.source_translate import translate
 from staticflow.native.source_values import Untranslatable
 from staticflow.native.target import vector_bytes
 from staticflow.native.toolchain import Toolchain
+from staticflow.ops.cast import CASTS
 
 DTYPES = {"f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64, "b1": np.bool_}
 LOADER = Loader()
@@ -100,6 +101,7 @@ def f(x, y):
 """,
     "truth": "def f(x, y):\n    return (1 if x else 0) + (10 if not y else 20) + (x > 2) * 100\n",
     "bits": "def f(x, y):\n    return (x & y) + 10 * (x | y) + 100 * (x ^ y)\n",
+    "shifts": "def f(x, y):\n    return (x << (y & 7)) + 1000 * (x >> (y & 3))\n",
 }  # fmt: skip
 
 
@@ -111,6 +113,29 @@ def test_integers_are_pythons(name: str, toolchain: Toolchain) -> None:
         if name in ("steps", "while") and y < 0:
             continue
         assert ours(x, y) == theirs(x, y), (x, y)
+
+
+def test_the_lowest_word_divided_by_minus_one_wraps(toolchain: Toolchain) -> None:
+    """The processor traps, which would end the process."""
+    f = function(toolchain, "def f(x, y):\n    return x // y\n", "i8", "i8", "i8")
+    g = function(toolchain, "def f(x, y):\n    return x % y\n", "i8", "i8", "i8")
+    assert f(-(2**63), -1) == -(2**63) and g(-(2**63), -1) == 0
+    assert [f(x, -1) for x in (7, -7)] == [-7, 7] and g(7, -1) == 0
+
+
+@pytest.mark.parametrize("target", ["i4", "i8"])
+@pytest.mark.parametrize("source", ["f4", "f8"])
+def test_floats_beyond_the_integers_become_the_nearest(
+    target: str, source: str, toolchain: Toolchain
+) -> None:
+    text = f"def f(x, y):\n    for i in range(8):\n        y[i] = {target}(x[i])\n    return 0\n"
+    f = function(toolchain, text, "i8", f"{source}*", f"{target}*")
+    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, -2.9, 2.9, 0.0], DTYPES[source])
+    y = np.ones(8, DTYPES[target])
+    f(x.ctypes.data, y.ctypes.data)
+    high, low = np.iinfo(y.dtype).max, np.iinfo(y.dtype).min
+    np.testing.assert_array_equal(y, [0, high, low, high, low, -2, 2, 0])
+    np.testing.assert_array_equal(y, CASTS[y.dtype.name].reference(x))
 
 
 def test_integer_divisions_by_zero_give_zero(toolchain: Toolchain) -> None:
@@ -199,7 +224,7 @@ REFUSED = (
     "    return (x, x)[0]", "    return x ** 2", "    return 0 < x < 3", "    return [x][0]",
     "    return x or 3", "    return nothing(x)", "    return math.floor(x)",
     "    y = 1\n    y = 1.5",
-    "    for i in (1, 2):\n        x += i\n    return x", "    assert x", "    return x << 1",
+    "    for i in (1, 2):\n        x += i\n    return x", "    assert x", "    return ~x",
     "    while x:\n        x -= 1\n    else:\n        x = 2\n    return x", "    return x.real",
     "    x = y = 2", "    return abs(x=x)", "    del x", "    lambda: x",
 )  # fmt: skip

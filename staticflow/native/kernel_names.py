@@ -9,6 +9,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
+from staticflow.native.integer_math import FUNCTIONS as INTEGERS
 from staticflow.native.intrinsics import declare
 from staticflow.native.narrow import ABREAST, ROOM_BYTES, VECTOR_BYTES
 from staticflow.native.random_math import FUNCTIONS as RANDOM
@@ -67,6 +68,7 @@ def kernel_namespace() -> Mapping[str, object]:
     """Every name a kernel may use."""
     return {
         **MATH,
+        **INTEGERS,
         **RANDOM,
         **_ROOMS,
         **_bounds(),

@@ -2,7 +2,8 @@
 
 Integers compute as 64-bit words, whatever width they were read with; an integer with a float32
 gives a float64, and so does a division of integers. A truth value is one bit, and one byte in
-memory. Integer divisions round down, and by zero they give 0.
+memory. Integer divisions round down, and by zero they give 0. A float beyond the integers becomes
+the nearest of them, and NaN 0.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ FLOATS, INTEGERS = ("f4", "f8"), ("b1", "i4", "i8")
 ARITHMETIC = {
     ast.Add: ("add", "fadd"), ast.Sub: ("sub", "fsub"), ast.Mult: ("mul", "fmul"),
     ast.BitAnd: ("and_", ""), ast.BitOr: ("or_", ""), ast.BitXor: ("xor", ""),
-    ast.Div: ("", "fdiv"), ast.FloorDiv: ("", ""), ast.Mod: ("", ""),
+    ast.LShift: ("shl", ""), ast.RShift: ("ashr", ""), ast.Div: ("", "fdiv"),
+    ast.FloorDiv: ("", ""), ast.Mod: ("", ""),
 }  # fmt: skip
 RELATIONS = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
@@ -107,10 +109,16 @@ def _converted(builder: Any, value: Value, code: str) -> Any:
             return builder.fptrunc(raw, target) if code == "f4" else builder.fpext(raw, target)
         return builder.uitofp(raw, target) if source == "b1" else builder.sitofp(raw, target)
     if source in FLOATS:
-        return builder.fptosi(raw, target)
+        return builder.call(_nearest_integer(builder.module, target, raw.type), (raw,))
     if source == "b1":
         return builder.zext(raw, target)
     return builder.sext(raw, target) if code == "i8" else builder.trunc(raw, target)
+
+
+def _nearest_integer(module: Any, target: Any, source: Any) -> Any:
+    """LLVM's conversion that is defined for all numbers; the plain one gives anything for some."""
+    type_ = ir.FunctionType(target, [source])
+    return module.declare_intrinsic("llvm.fptosi.sat", (target, source), type_)
 
 
 def truth(builder: Any, value: Value) -> Any:
@@ -153,10 +161,16 @@ def binary(builder: Any, kind: type, left: Value, right: Value) -> Value:
 
 
 def _divided(builder: Any, remainder: bool, a: Any, b: Any) -> Any:
-    """The quotient rounded down, or its remainder; 0 for a division by zero."""
+    """The quotient rounded down, or its remainder; 0 for a division by zero.
+
+    The processor traps at a division of the lowest word by -1, and by 0: both divide by 1 instead.
+    """
     zero, one = ir.Constant(WORD, 0), ir.Constant(WORD, 1)
     known = isinstance(b, ir.Constant) and b.constant > 0
-    divisor = b if known else builder.select(builder.icmp_signed("==", b, zero), one, b)
+    divisor = b
+    if not known:
+        traps = builder.icmp_unsigned("<=", builder.add(b, one), one)
+        divisor = builder.select(traps, one, b)
     rest = builder.srem(a, divisor)
     opposite = builder.icmp_signed("<", builder.xor(rest, divisor), zero)
     inexact = builder.and_(opposite, builder.icmp_signed("!=", rest, zero))
@@ -165,6 +179,9 @@ def _divided(builder: Any, remainder: bool, a: Any, b: Any) -> Any:
     else:
         quotient = builder.sdiv(a, divisor)
         result = builder.select(inexact, builder.sub(quotient, one), quotient)
+        if not known:
+            by_minus_one = builder.icmp_signed("==", b, ir.Constant(WORD, -1))
+            result = builder.select(by_minus_one, builder.neg(a), result)
     return result if known else builder.select(builder.icmp_signed("==", b, zero), zero, result)
 
 
