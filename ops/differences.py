@@ -89,13 +89,14 @@ def cross(a: Any, b: Any, axis: int = -1) -> Node:
 def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Node:
     """The integral along an axis by the trapezoidal rule, at points x or at distances dx."""
     node = floating("trapezoid", y)
-    axis = normalise_axis(axis, node.ndim, "trapezoid")
-    node = moveaxis(node, axis, -1)
+    node = moveaxis(node, normalise_axis(axis, node.ndim, "trapezoid"), -1)
     means = 0.5 * (node[..., 1:] + node[..., :-1])
     if x is None:
         return total(means, -1) * dx
     points = node_of(x)
-    steps = diff(moveaxis(points, axis, -1) if points.ndim > 1 else points)
+    if points.ndim > 1:  # which may have more axes than y
+        points = moveaxis(points, normalise_axis(axis, points.ndim, "trapezoid"), -1)
+    steps = diff(points)
     return total(means * steps, -1)
 
 

@@ -107,6 +107,7 @@ DIFFERENCES = (
     named("cross", f(2, 3), f(2, 3, seed=1)), named("cross", f(2, 3), f(3), label="one"),
     named("trapezoid", A), named("trapezoid", C, dx=0.5, axis=1, label="axis"),
     Case("trapezoid", ops.trapezoid, np.trapezoid, (A, f(4)), label="points"),
+    Case("trapezoid", ops.trapezoid, np.trapezoid, (f(4), f(4, 4, seed=1)), label="points in rows"),
     named("diff", A > 0, axis=0, label="booleans"),
     named("diff", A, prepend=0.0, append=2.0, label="ends"),
     Case("diff", lambda x, y: ops.diff(x, axis=0, append=y),
