@@ -203,7 +203,7 @@ class Direct:
     def _tables(self, arrays: Sequence[Array], env: Mapping[str, int]) -> _Tables:
         threads = 1 + (self.helpers.count if self.helpers else 0)
         pieces = choose_pieces(self.program, self.batch, env, threads)
-        table = words(Bound.WORDS)
+        table = words(Bound.HELD + len(arrays) + len(self.outputs))
         dims = np.array([n for a in arrays for n in a.shape] or [0], np.int64)
         shapes, shape_memory = self._shapes(env)
         slots = self._slots(env)

@@ -85,6 +85,15 @@ def test_structures_and_no_inputs() -> None:
     np.testing.assert_allclose(constant.run(constant.outputs), wanted, rtol=1e-6)
 
 
+@pytest.mark.parametrize("count", [47, 64, 300])
+def test_any_number_of_outputs(count: int) -> None:
+    x = sf.input("x", ("batch", 3))
+    f = sf.function([x], [x * float(k) for k in range(count)])
+    for rows in (2, 5, 2, 5):
+        for k, y in enumerate(f(np.ones((rows, 3), "f4"))):
+            np.testing.assert_array_equal(y, np.full((rows, 3), k))
+
+
 def test_parameters_are_those_of_the_moment() -> None:
     net, x = session(), rows(3)
     net.run("y", {"x": x})

@@ -53,9 +53,8 @@ class Bound(IntEnum):
     INPUT_COUNT = 12
     ARRAY_COUNT = 13  # inputs and outputs
     PATIENCE = 14  # how often to look whether helpers are done before giving way
-    HELD = 16  # the arrays of the call under way
-    NEXT = 64  # the first row that nobody has taken, on a line of its own
-    WORDS = 80
+    NEXT = 32  # the first row that nobody has taken, on a line of its own
+    HELD = 48  # the arrays of the call under way, as many as there are
 
 
 class Output(IntEnum):
