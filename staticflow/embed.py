@@ -137,12 +137,8 @@ def wrapper_source(
             write(f"check_out({_tuple(results)})")
             for result, node in zip(results, outputs, strict=True):
                 _check_shape(write, result, "out", node)
-        for i, result in enumerate(results):
-            for other in [*names, *results[:i]]:
-                write(f"if overlap({result}, {other}):")
-                write(
-                    "    raise ValueError('out overlaps another argument; pass it its own memory')"
-                )
+        write(f"if overlap({_tuple(results)}, {_tuple(names)}):")
+        write("    raise ValueError('out overlaps another argument; pass it its own memory')")
         sizes = _tuple([f"size_{n}" for n in named_sizes(inputs)])
         write(f"code = call({sizes}, {_tuple([*names, *results])})")
         write("if code == 1:")

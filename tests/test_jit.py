@@ -305,6 +305,18 @@ def test_out_must_not_be_an_input() -> None:
     np.testing.assert_array_equal(data, [1, 1, 1, 1, 2, 2, 2, 2])
 
 
+def test_many_outputs_that_must_not_overlap() -> None:
+    x = sf.input("x", ("n",))
+    f = sf.Session(outputs=x).jit(tuple(x * float(k) for k in range(70)))
+    for k, y in enumerate(f(np.ones(3, np.float32))):
+        np.testing.assert_array_equal(y, np.full(3, k))
+    memory = np.zeros((70, 3), np.float32)
+    f(np.ones(3, np.float32), tuple(memory))
+    np.testing.assert_array_equal(memory[:, 0], np.arange(70))
+    with pytest.raises(ValueError, match="overlaps"):
+        f(np.ones(3, np.float32), (*memory[:-1], memory[5]))
+
+
 def test_fetches_that_cannot_be_jitted(session: sf.Session) -> None:
     with pytest.raises(sf.GraphError, match="a tuple"):
         session.jit({"y": "y"})

@@ -48,21 +48,35 @@ def _contiguous(array: Any) -> Any:
 overload(contiguous, inline="always")(_contiguous)
 
 
-def _overlap(_typing_context: Any, first: Any, second: Any) -> Any:
-    """overlap(a, b): whether two contiguous arrays share memory; a scalar does with none."""
+def _overlap(_typing_context: Any, results: Any, inputs: Any) -> Any:
+    """overlap(results, inputs): whether one of the first tuple's contiguous arrays shares memory
+    with another of them, or with one of the second's; a scalar does with none.
+    """
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        if not all(isinstance(type_, types.Array) for type_ in sig.args):
-            return ir.Constant(ir.IntType(1), 0)
-        bounds = [_bounds(context, builder, *pair) for pair in zip(sig.args, values, strict=True)]
-        (a, a_end), (b, b_end) = bounds
-        before = builder.icmp_unsigned("<", a, b_end)
-        return builder.and_(before, builder.icmp_unsigned("<", b, a_end))
+        outs, ins = (
+            [_bounds(context, builder, type_, array) for type_, array in zip(
+                types_, cgutils.unpack_tuple(builder, value, len(types_)), strict=True
+            ) if isinstance(type_, types.Array)]
+            for types_, value in zip(sig.args, values, strict=True)
+        )  # fmt: skip
+        found = ir.Constant(ir.IntType(1), 0)
+        for k, out in enumerate(outs):
+            for other in [*ins, *outs[:k]]:
+                found = builder.or_(found, _meet(builder, out, other))
+        return found
 
-    return signature(types.boolean, first, second), generate
+    return signature(types.boolean, results, inputs), generate
 
 
 overlap = intrinsic(_overlap)
+
+
+def _meet(builder: Any, first: Any, second: Any) -> Any:
+    """Whether two ranges of addresses have a byte in common."""
+    (a, a_end), (b, b_end) = first, second
+    before = builder.icmp_unsigned("<", a, b_end)
+    return builder.and_(before, builder.icmp_unsigned("<", b, a_end))
 
 
 def _bounds(context: Any, builder: Any, type_: Any, value: Any) -> tuple[Any, Any]:
