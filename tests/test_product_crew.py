@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ import pytest
 
 import staticflow as sf
 from staticflow.native import product_crew as crew
+from staticflow.native.objects import External, KernelSource
 from staticflow.native.product_crew import Crew, worth_sharing
+from staticflow.native.toolchain import toolchain
+from staticflow.native.worker_tables import words
 
 RNG = np.random.default_rng(0)
 SHAPES = [
@@ -94,6 +98,47 @@ def test_nothing_is_shared_while_the_crew_rests() -> None:
         table[Crew.ALONE_UNTIL] = 0
     np.testing.assert_array_equal(found, f(a, b))
     assert table[Crew.TURN] != taken
+
+
+def test_rests_are_longer_when_helpers_are_late_again() -> None:
+    """A caller waits for a helper; here, for a thread that leaves after 10 ms."""
+    tools = toolchain()
+    crew.parts_functions(tools)
+    close = tools.kernel(_calling(crew._ownership(tools)["close"])).bind()
+    table = words(Crew.WORDS)
+    table[Crew.TAKE] = crew.crew().table[Crew.TAKERS + 2]  # there are no pieces: it takes none
+
+    def leave() -> None:
+        time.sleep(0.01)
+        table[Crew.STATE] -= 1
+
+    def rest(late: bool) -> int:
+        """The cycles of the rest after it; 0 if there is none."""
+        table[[Crew.STATE, Crew.ALONE_UNTIL, Crew.NEXT]] = crew.OPENED + late, 0, 0
+        helper = threading.Thread(target=leave if late else lambda: None)
+        helper.start()
+        close(int(table.ctypes.data), 0)
+        helper.join()
+        assert table[Crew.STATE] == 0
+        until = int(table[Crew.ALONE_UNTIL])
+        return (int(table[Crew.CALM_AT]) - until) // crew.CALM if until else 0
+
+    forever = np.iinfo(np.int64).max
+    for calm_at, factor in (
+        (0, 1),
+        *((forever, 2**i) for i in range(1, 8)),
+        (forever, 128),
+        (0, 1),
+    ):
+        table[Crew.CALM_AT] = calm_at
+        assert rest(late=True) > factor * 5_000_000  # of 10 ms
+        assert table[Crew.REST] == factor
+    assert any(rest(late=False) == 0 for _ in range(10))
+
+
+def _calling(close: External) -> KernelSource:
+    text = "def call_close(table, work):\n    close(table, work)\n"
+    return KernelSource("call_close", text, close.signature, externals={"close": close})
 
 
 def test_callers_in_several_threads() -> None:

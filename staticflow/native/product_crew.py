@@ -40,9 +40,10 @@ SHARED_CHAIN, CHAIN_ROWS = 1 << 19, 16
 THIN = 4  # a product with one extent below this is as fast as memory is
 PIECES, GRAIN = 8, 4
 # When the caller had to wait for longer than it worked, the helper's core is busy with something
-# else: then the caller works alone for so many times as long as it waited, and for twice as many
-# each time that this happens again, up to the last factor. So waiting costs little in all.
-REST_FACTOR, REST_MOST = 8, 128
+# else: then the caller works alone for as long as it waited, since most of that is over soon, and
+# for twice as many times as long each time that this happens again, up to the factor REST_MOST,
+# until it has not happened for CALM rests. So waiting costs little in all.
+REST_MOST, CALM = 128, 4
 # In cycles: waking a helper costs about as much as a short call, so calls of the short way, which
 # may come seldom, do it for so much work that went without help, and for twice as much each time
 # that it was in vain.
@@ -57,6 +58,7 @@ class Crew(IntEnum):
     OWNER = 0
     ALONE_UNTIL = auto()  # in cycles: nothing is shared before
     REST = auto()  # the factor of the last rest
+    CALM_AT = auto()  # in cycles: the next rest is the first one again
     UNHELPED = auto()  # cycles of work since somebody was called, or helped
     WAKE_AFTER = auto()  # so many of them the helpers are called
     TAKERS = auto()  # the functions for all dtypes, and for parts
@@ -166,10 +168,10 @@ def close(crew, work):
     words[NEXT] = 0
     now = cycles()
     if now - ended > ended - began:
-        words[REST] = min(max(2 * words[REST], REST_FACTOR), REST_MOST)
-        words[ALONE_UNTIL] = now + words[REST] * (now - ended)
-    else:
-        words[REST] = words[REST] // 2
+        words[REST] = min(2 * words[REST], REST_MOST) if now < words[CALM_AT] else 1
+        rest = words[REST] * (now - ended)
+        words[ALONE_UNTIL] = now + rest
+        words[CALM_AT] = now + (1 + CALM) * rest
     if taken < words[PIECES]:
         words[WAKE_AFTER] = FIRST_WAKE_AFTER
         words[UNHELPED] = 0
@@ -259,7 +261,7 @@ def _constants(suffix: str) -> dict[str, int]:
     own = {"ITEM": 8 if suffix == "f8" else 4, "TAKER": Crew.TAKERS + SUFFIXES.index(suffix)}
     own["PARTS_TAKER"] = Crew.TAKERS + len(SUFFIXES)
     limits = {"PIECE_COUNT": PIECES, "OPENED": OPENED, "IDLE_CYCLES": IDLE_CYCLES}
-    rest = {"REST_FACTOR": REST_FACTOR, "REST_MOST": REST_MOST}
+    rest = {"REST_MOST": REST_MOST, "CALM": CALM}
     wait = {"PATIENCE": PATIENCE, "MOST_SLEEP": MOST_SLEEP}
     wait |= {"FIRST_WAKE_AFTER": WAKE_AFTER, "WAKE_AFTER_MOST": WAKE_AFTER_MOST}
     return {**table, **sizes, **own, **limits, **rest, **wait}
