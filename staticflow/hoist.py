@@ -4,10 +4,12 @@
     for t (backwards): dw = dw + x_t.T @ dz_t       dw = x.T @ dz, one product, behind
     for t (backwards): dx_t = dz_t @ w.T            dx = dz @ w.T, one product, behind
 
-The first is HOISTED: its operands are xs and constants. The second is a carry that is only added
-to, the third a y that nothing in the loop reads: both are SUNK, for which the loop returns the
-stack of what they read (here dz). This is what makes a recurrent layer fast, and it holds for any
-body, since it looks at kinds of ops and at what depends on what.
+The first is HOISTED: its operands are xs and constants. So are inner loops over such operands: one
+over all steps at once takes their place (`lift`), for one the passes of a Jacobian through time.
+The second is a carry that is only added to, the third a y that nothing in the loop reads: both are
+SUNK, for which the loop returns the stack of what they read (here dz). This is what makes a
+recurrent layer fast, and it holds for any body, since it looks at kinds of ops and at what depends
+on what.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from staticflow.bodies import Slot, slot, substitute
 from staticflow.copying import in_order
 from staticflow.errors import Where
 from staticflow.gates import dependents
-from staticflow.graph import Node, apply, parts, through_views, toposort, with_inputs
-from staticflow.lift import CannotLiftError, Lifter
+from staticflow.graph import Node, Part, apply, parts, through_views, toposort, with_inputs
+from staticflow.lift import CannotLiftError, Lifter, refuse
 from staticflow.loop_passes import map_bodies, rebuild_loops
 from staticflow.op import Kind, Map, Reduce
 from staticflow.op_table import OPS
@@ -49,17 +51,17 @@ def _rearrange_level(roots: Sequence[Node]) -> list[Node]:
 def _hoist(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
     """The outputs of a loop, with what needs no carry computed before it.
 
-    That is products and ys. The loop reads them as xs, if it reads them, and may be left with
-    nothing to do.
+    That is products, what inner loops make, and ys. The loop reads them as xs, if it reads them,
+    and may be left with nothing to do.
     """
     carried = dependents(op.carries, op.body)
     stepping = dependents(op.xs, op.body)
     init, xs, consts = op.split(inputs)
-    lifter = Lifter(op.length, *_stands_for(op, inputs), _refuse)
+    lifter = Lifter(op.length, *_stands_for(op, inputs), refuse)
     stacks: dict[Node, Node] = {}
     for node in toposort(op.body):
-        product = node.op.kind is Kind.CONTRACT and node in stepping
-        if node not in carried and node not in op.slots and (product or node in op.ys):
+        worth = _is_worth_moving(node) and node in stepping
+        if node not in carried and node not in op.slots and (worth or node in op.ys):
             with suppress(CannotLiftError):
                 (stacks[node],) = lifter.lift_all([node])
     new = {node: slot(f"all {node.name}", node.type) for node in stacks}
@@ -76,15 +78,17 @@ def _hoist(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
     return [*lasts, *(stacks[y] if y in stacks else next(results) for y in op.ys)]
 
 
+def _is_worth_moving(node: Node) -> bool:
+    """Whether a node is a product or comes from an inner loop."""
+    inner = isinstance(node.op, Part) and isinstance(node.inputs[0].op, Scan)
+    return inner or node.op.kind is Kind.CONTRACT
+
+
 def _stands_for(op: Scan, inputs: Sequence[Node]) -> tuple[dict[Node, Node], dict[Node, Node]]:
     """What the slots for xs and for constants stand for outside the loop."""
     _, xs, consts = op.split(inputs)
     stacked = dict(zip(op.xs, map(in_order, xs), strict=True))
     return stacked, dict(zip(op.consts, consts, strict=True))
-
-
-def _refuse(node: Node) -> Node:
-    raise CannotLiftError(node.name)
 
 
 @dataclass

@@ -3,7 +3,11 @@
     in the loop, for each t:   z = x_t @ w          x_t: (batch, features)
     lifted:                    Z = X @ w            X:   (time, batch, features)
 
-A product with a constant on one side becomes one product over the rows of all steps.
+A product with a constant on one side becomes one product over the rows of all steps. A scan within
+the loop becomes one scan whose carries, xs and ys have the new axis, where they depend on the step:
+
+    for each e: for each t: h = tanh(h @ u + e_t)       h: (hidden,)
+    for each t: H = tanh(H @ u + E_t)                   H: (rows of e, hidden)
 """
 
 from __future__ import annotations
@@ -11,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from staticflow.bodies import Slot
+from staticflow.bodies import Slot, slot
 from staticflow.dims import AnyDim
-from staticflow.graph import Node, apply
+from staticflow.gates import dependents
+from staticflow.graph import Node, Part, apply, parts
 from staticflow.op import Kind
 from staticflow.op_table import OPS
+from staticflow.recurrence import Scan
 
 
 class CannotLiftError(Exception):
@@ -39,6 +45,7 @@ class Lifter:
         self.stacked = dict(stacked)
         self.outer = dict(outer)
         self.need = need
+        self._scans: dict[Node, list[tuple[Node, bool]]] = {}
 
     def lift(self, node: Node) -> tuple[Node, bool]:
         """The node over all steps, and whether it has the steps' axis."""
@@ -48,6 +55,8 @@ class Lifter:
             return self.outer[node], False
         if node.op.kind is Kind.LEAF:
             return (self.need(node), True) if not self._is_free(node) else (node, False)
+        if isinstance(node.op, Part) and isinstance(node.inputs[0].op, Scan):
+            return self._scan(node.inputs[0])[node.op.index]
         inputs = [self.lift(x) for x in node.inputs]
         if not any(lifted for _, lifted in inputs):
             result = apply(node.op, *(x for x, _ in inputs), where=node.where)
@@ -107,6 +116,48 @@ class Lifter:
         spread = [self._spread(x, lifted) for x, lifted in inputs]
         return apply(node.op, *spread, where=node.where)
 
+    def _scan(self, node: Node) -> list[tuple[Node, bool]]:
+        """The outputs of a scan, and whether they have the steps' axis."""
+        if node not in self._scans:
+            self._scans[node] = self._lifted_scan(node, [self.lift(x) for x in node.inputs])
+        return self._scans[node]
+
+    def _lifted_scan(self, node: Node, inputs: list[tuple[Node, bool]]) -> list[tuple[Node, bool]]:
+        op: Any = node.op
+        wide = _wide_slots(op, [lifted for _, lifted in inputs])
+        if not wide:
+            same = apply(op, *(x for x, _ in inputs), where=node.where)
+            return [(part, False) for part in parts(same)]
+        inside, ys_wide = self._lifted_body(op, wide)
+        given = [
+            self._spread(x, lifted) if s in wide else x
+            for s, (x, lifted) in zip(op.slots, inputs, strict=True)
+        ]
+        init, xs, consts = op.split(given)
+        stepped = [_swapped(x) if s in wide else x for s, x in zip(op.xs, xs, strict=True)]
+        results = parts(apply(inside, *init, *stepped, *consts, where=node.where))
+        count = len(op.carries)
+        lasts = [(x, c in wide) for c, x in zip(op.carries, results[:count], strict=True)]
+        stacks = zip(results[count:], ys_wide, strict=True)
+        return [*lasts, *((_swapped(x) if is_wide else x, is_wide) for x, is_wide in stacks)]
+
+    def _lifted_body(self, op: Scan, wide: set[Node]) -> tuple[Scan, list[bool]]:
+        """The scan with the steps' axis behind these slots, and which of its ys have it."""
+        slots = [
+            slot(s.name, s.type.with_shape((self.length, *s.shape))) if s in wide else s
+            for s in op.slots
+        ]
+        pairs = dict(zip(op.slots, slots, strict=True))
+        stacked = {old: new for old, new in pairs.items() if old in wide}
+        body = Lifter(self.length, stacked, {s: s for s in op.slots if s not in wide}, refuse)
+        following = [
+            body.lift_all([n])[0] if c in wide else n
+            for c, n in zip(op.carries, op.next, strict=True)
+        ]
+        ys = [body.lift(y) for y in op.ys]
+        inside = op.renewed(slots, [[*following, *(y for y, _ in ys)]])
+        return inside, [is_wide for _, is_wide in ys]
+
     def sum_of_products(self, node: Node) -> Node:
         """sum over steps of A_t @ B_t, as one product with the steps among the summed rows."""
         (a, a_lifted), (b, b_lifted) = (self.lift(x) for x in node.inputs)
@@ -125,3 +176,23 @@ class Lifter:
         if op.name != "scatteradd" or op.axis != 0 or not (g_lifted and index_lifted):
             raise CannotLiftError("a scatter that is not by rows")
         return apply(op, g, index, where=node.where)
+
+
+def _wide_slots(op: Scan, lifted: Sequence[bool]) -> set[Node]:
+    """The slots that depend on the step of the loop around: through inputs, or through carries."""
+    wide = {s for s, is_lifted in zip(op.slots, lifted, strict=True) if is_lifted}
+    while True:
+        reached = dependents(wide, op.body)
+        more = {c for c, n in zip(op.carries, op.next, strict=True) if n in reached} - wide
+        if not more:
+            return wide
+        wide |= more
+
+
+def _swapped(x: Node) -> Node:
+    """The first two axes exchanged: the steps of two loops."""
+    return OPS.operator("transpose")(x, (1, 0, *range(2, x.ndim)))
+
+
+def refuse(node: Node) -> Node:
+    raise CannotLiftError(node.name)
