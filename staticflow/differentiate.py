@@ -38,7 +38,8 @@ def grad(y: Node, wrt: Any) -> Any:
             got=str(y),
             do="reduce it with .sum() or .mean(), or use sf.vjp or sf.jacobian",
         )
-    return vjp(y, wrt, 1.0)
+    nodes = _wrt("grad", y, wrt)
+    return _like(wrt, pull_back([y], [_direction("grad", "cotangent", 1.0, y)], nodes))
 
 
 def vjp(y: Node, wrt: Any, cotangent: Any) -> Any:
@@ -50,13 +51,20 @@ def vjp(y: Node, wrt: Any, cotangent: Any) -> Any:
 
 def jvp(y: Node, wrt: Any, tangent: Any) -> Any:
     """The change of `y` as `wrt` moves along `tangent`: J @ tangent; a list for a list of nodes."""
-    nodes = _wrt("jvp", y, wrt)
-    given = list(tangent) if isinstance(wrt, list | tuple) else [tangent]
-    if len(given) != len(nodes):
-        fail(GraphError, "jvp: needs one tangent for each node",
-             f"{len(given)} tangents for {len(nodes)} nodes")  # fmt: skip
-    pairs = zip(given, nodes, strict=True)
-    return push_forward([y], nodes, [_direction("jvp", "tangent", t, x) for t, x in pairs])[0]
+    return _along("jvp", "tangent", [y], wrt, tangent)[0]
+
+
+def _along(what: str, role: str, ys: Sequence[Node], wrt: Any, direction: Any) -> list[Node]:
+    """The changes of `ys` as `wrt` moves along a direction."""
+    nodes = _wrt(what, ys[0], wrt)
+    several = isinstance(wrt, list | tuple)
+    given = direction if several else [direction]
+    if not isinstance(given, list | tuple) or len(given) != len(nodes):
+        count = len(given) if isinstance(given, list | tuple) else "no list of"
+        fail(GraphError, f"{what}: needs one {role} for each node",
+             f"{count} {role}s for {len(nodes)} nodes")  # fmt: skip
+    moves = [_direction(what, role, t, x) for t, x in zip(given, nodes, strict=True)]
+    return push_forward(ys, nodes, moves)
 
 
 def jacobian(y: Node, wrt: Any) -> Any:
@@ -82,9 +90,8 @@ def hessian(y: Node, wrt: Any) -> Any:
 def hvp(y: Node, wrt: Any, vector: Any) -> Any:
     """The Hessian of a scalar times a vector of the shape of `wrt`, without forming the Hessian."""
     first = grad(y, wrt)
-    if isinstance(wrt, list | tuple):
-        return [jvp(row, wrt, vector) for row in first]
-    return jvp(first, wrt, vector)
+    rows = first if isinstance(wrt, list | tuple) else [first]
+    return _like(wrt, _along("hvp", "vector", rows, wrt, vector)) if rows else []
 
 
 def pull_back(ys: Sequence[Node], gs: Sequence[Node], wrt: Sequence[Node]) -> list[Node]:

@@ -204,3 +204,17 @@ def test_floats_are_no_indices() -> None:
     with pytest.raises(sf.DTypeError, match="k"):
         f(np.ones(3), np.array([0.0, 1.0, 1.0]))
     np.testing.assert_array_equal(f(np.ones(3), np.array([0, 1, 1], "uint8")), [1.0, 2.0, 0.0])
+
+
+def test_errors_name_the_transform_that_was_called() -> None:
+    x, count = sf.input("x", (3,), "float64"), sf.input("count", (3,), "int64")
+    y = ops.square(x).sum()
+    calls: dict[str, list[Callable[[], Any]]] = {
+        "grad": [lambda: sf.grad(y, count), lambda: sf.grad(y, 3.0), lambda: sf.grad(x, x)],
+        "jvp": [lambda: sf.jvp(y, [x], x), lambda: sf.jvp(y, x, np.ones(2))],
+        "hvp": [lambda: sf.hvp(y, x, np.ones(2)), lambda: sf.hvp(y, [x, x], [x])],
+    }
+    for name, each in calls.items():
+        for call in each:
+            with pytest.raises((ValueError, TypeError), match=f"^{name}: "):
+                call()
