@@ -131,22 +131,54 @@ class _StreamJob(Job):
 class _OdeJob(Job):
     """The integrator is the user's own njit code and calls the compiled net."""
 
-    def __init__(self, w: Ode) -> None:
+    def __init__(self, w: Ode, in_place: bool) -> None:
         y, weights = _feed_forward(w)
         session = sf.Session(outputs={"y": y})
         session.load_params(weights)
-        f, advance, sizes = session.jit("y"), njit(data.runge_kutta), data.ode_steps(w)
-
-        @njit  # type: ignore[untyped-decorator]
-        def integrate(state: np.ndarray, steps: int) -> np.ndarray:
-            for _ in range(steps):
-                state = advance(f, sizes, state)
-            return state
-
-        self._integrate, self._state = integrate, data.ode_start(w)
+        build = _in_place if in_place else _with_new_arrays
+        self._integrate = build(session.jit("y"), data.ode_steps(w))
+        self._state = data.ode_start(w)
 
     def run(self, steps: int) -> None:
         self._state = self._integrate(self._state, steps)
+
+
+def _with_new_arrays(f: Any, sizes: tuple[Any, Any, Any]) -> Any:
+    advance = njit(data.runge_kutta)
+
+    @njit  # type: ignore[untyped-decorator]
+    def integrate(state: np.ndarray, steps: int) -> np.ndarray:
+        for _ in range(steps):
+            state = advance(f, sizes, state)
+        return state
+
+    return integrate
+
+
+def _in_place(f: Any, sizes: tuple[Any, Any, Any]) -> Any:
+    """The same steps as `data.runge_kutta`, in arrays that are made once."""
+    h, half, sixth = sizes
+
+    @njit  # type: ignore[untyped-decorator]
+    def integrate(start: np.ndarray, steps: int) -> np.ndarray:
+        state, at, k, total = start.copy(), start.copy(), start.copy(), start.copy()
+        for _ in range(steps):
+            f(state, k)
+            for i in range(k.shape[1]):
+                total[0, i] = k[0, i]
+                at[0, i] = state[0, i] + half * k[0, i]
+            for stage in range(2):
+                f(at, k)
+                further = half if stage == 0 else h
+                for i in range(k.shape[1]):
+                    total[0, i] += k[0, i] + k[0, i]
+                    at[0, i] = state[0, i] + further * k[0, i]
+            f(at, k)
+            for i in range(k.shape[1]):
+                state[0, i] += sixth * (total[0, i] + k[0, i])
+        return state
+
+    return integrate
 
 
 def forms(w: Workload) -> Forms:
@@ -162,6 +194,7 @@ def forms(w: Workload) -> Forms:
         case Stream():
             yield "", partial(_StreamJob, w)
         case Ode():
-            yield "", partial(_OdeJob, w)
+            yield "new arrays", partial(_OdeJob, w, in_place=False)
+            yield "in place", partial(_OdeJob, w, in_place=True)
         case Calculus():
             yield from calculus_ours.forms(w)
