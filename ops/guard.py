@@ -7,7 +7,8 @@ ops.huber(y, t, "a")   DTypeError: huber: can't multiply ... at the user's line
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError, fail
@@ -20,18 +21,20 @@ _SHOWN = 60  # characters of each argument in a message
 
 
 def guarded(function: F) -> F:
-    """The function, which names itself and the user's line in all errors, and takes integers only
-    where it is annotated with `int`.
+    """The function, which names itself and the user's line in all errors, and gets Python integers
+    where it is annotated with `int`, NumPy's being converted and all else refused.
     """
     name = function.__name__
-    integers = [p for p, kind in function.__annotations__.items() if kind == "int"]
     parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
+    integers = {p for p, kind in function.__annotations__.items() if kind == "int"}
+    places = [k for k, p in enumerate(parameters) if p in integers]
 
     @functools.wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
         if integers:
-            given = {**dict(zip(parameters, args, strict=False)), **options}
-            _check_integers(name, {p: given[p] for p in integers if p in given})
+            whole = {k: _integer(name, parameters[k], args[k]) for k in places if k < len(args)}
+            args = tuple(whole.get(k, a) for k, a in enumerate(args))
+            options |= {p: _integer(name, p, options[p]) for p in integers & options.keys()}
         try:
             return function(*args, **options)
         except _OWN:
@@ -46,7 +49,7 @@ def guarded(function: F) -> F:
     return cast(F, checked)
 
 
-def _check_integers(name: str, given: Mapping[str, Any]) -> None:
-    for parameter, value in given.items():
-        if not is_whole(value):
-            fail(DTypeError, f"{name}: {parameter} must be an integer", repr(value)[:_SHOWN])
+def _integer(name: str, parameter: str, value: Any) -> int:
+    if not is_whole(value):
+        fail(DTypeError, f"{name}: {parameter} must be an integer", repr(value)[:_SHOWN])
+    return operator.index(value)

@@ -32,7 +32,7 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Node]:
     axis = normalise_axis(axis, node.ndim, "split")
     size = node.shape[axis]
     parts = indices_or_sections
-    if isinstance(parts, int):
+    if is_whole(parts):
         if not isinstance(size, int) or parts < 1 or size % parts:
             fail(
                 ShapeError,
@@ -50,7 +50,7 @@ def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Node]:
     node = node_of(x)
     axis = normalise_axis(axis, node.ndim, "array_split")
     size, parts = node.shape[axis], indices_or_sections
-    if not isinstance(parts, int) or not isinstance(size, int) or parts < 1:
+    if not is_whole(parts) or not isinstance(size, int) or parts < 1:
         return split(node, parts, axis)
     each, longer = divmod(size, parts)
     return _between(node, axis, [k * each + min(k, longer) for k in range(parts + 1)])

@@ -136,6 +136,14 @@ def test_graphs(name: str) -> None:
     check(sf.GraphError, *GRAPHS[name])
 
 
+def test_numpys_integers_are_integers() -> None:
+    two = np.int64(2)
+    assert [y.shape for y in ops.split(X, two, axis=np.int32(1))] == [(3, 2)] * 2
+    assert len(ops.array_split(X, two)) == 2 and ops.linspace(0, 1, two).shape == (2,)
+    assert ops.top_k(X, two)[0].shape == ops.diff(X, n=two).shape == (3, 2)
+    assert ops.matrix_power(X @ X.T, two).shape == (3, 3)
+
+
 def test_the_kinds_of_errors() -> None:
     assert issubclass(sf.ShapeError, ValueError) and issubclass(sf.GraphError, ValueError)
     assert issubclass(sf.DTypeError, TypeError)
