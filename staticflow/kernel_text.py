@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from staticflow.loops import Assign, Call, For, Kernel, Let, Load, Stmt, Store
+from staticflow.loops import Assign, Call, For, If, Kernel, Let, Load, Stmt, Store
 
 INTEGERS = ("i4", "i8", "b1")
 
@@ -59,6 +59,12 @@ def _statement(write: Writer, statement: Stmt) -> None:
         with write.block(f"for {statement.variable} in {statement.over}({statement.extent}):"):
             for inner in statement.body:
                 _statement(write, inner)
+    elif isinstance(statement, If):
+        ways = ((f"if {statement.condition}:", statement.then), ("else:", statement.otherwise))
+        for head, body in ways:
+            with write.block(head):
+                for inner in body:
+                    _statement(write, inner)
     elif isinstance(statement, Let):
         text = str(statement.value)
         cast = statement.dtype in INTEGERS and not isinstance(statement.value, Load)

@@ -101,7 +101,16 @@ class For:
     over: str = "range"
 
 
-Stmt = Let | Assign | Store | Call | For
+@dataclass(frozen=True)
+class If:
+    """Run the one statements where a condition holds, else the others."""
+
+    condition: str
+    then: tuple[Stmt, ...]
+    otherwise: tuple[Stmt, ...]
+
+
+Stmt = Let | Assign | Store | Call | For | If
 
 
 @dataclass(frozen=True)
@@ -121,3 +130,5 @@ def walk(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
         yield statement
         if isinstance(statement, For):
             yield from walk(statement.body)
+        elif isinstance(statement, If):
+            yield from walk((*statement.then, *statement.otherwise))

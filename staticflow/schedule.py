@@ -9,7 +9,8 @@ A step names buffers and offsets in size classes; what memory they get is the me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from staticflow.dims import AnyDim
 from staticflow.errors import Where
@@ -288,6 +289,35 @@ Step = (
     KernelStep | ProductStep | PackStep | CollectiveStep | CallStep | LoopStep | BranchStep
     | BlockStep | HalvesStep
 )  # fmt: skip
+
+
+def map_kernels(steps: Sequence[Step], change: Callable[[KernelStep], KernelStep]) -> list[Step]:
+    """The steps with every kernel changed, in loops and branches and behind products as well.
+
+    Blocks of rows keep theirs.
+    """
+
+    def changed(step: Step) -> Step:
+        if isinstance(step, KernelStep):
+            return change(step)
+        if isinstance(step, ProductStep) and step.finished is not None:
+            finished = replace(step.finished, kernel=change(step.finished.kernel))
+            return replace(step, finished=finished)
+        if isinstance(step, LoopStep):
+            return replace(step, body=all_changed(step.body))
+        if isinstance(step, HalvesStep):
+            parts = (step.before, step.body, step.whole)
+            before, body, whole = map(all_changed, parts)
+            return replace(step, before=before, body=body, whole=whole)
+        if isinstance(step, BranchStep):
+            then, otherwise = all_changed(step.then), all_changed(step.otherwise)
+            return replace(step, then=then, otherwise=otherwise)
+        return step
+
+    def all_changed(inner: Sequence[Step]) -> tuple[Step, ...]:
+        return tuple(map(changed, inner))
+
+    return list(all_changed(steps))
 
 
 def where_of(step: Step) -> Where:

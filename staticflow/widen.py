@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from staticflow.loops import Assign, Call, Expr, For, Index, Kernel, Let, Load, Stmt, Store
 from staticflow.native.narrow import FEWEST, FEWEST_SUMMED, MOST_ROOMS, WIDEST
 from staticflow.op import Map
-from staticflow.schedule import BranchStep, HalvesStep, KernelStep, LoopStep, ProductStep, Step
+from staticflow.schedule import KernelStep, Step, map_kernels
 
 _VARIABLES = re.compile(r"\bi[01]\b")
 _FLOATS = ("f4", "f8")
@@ -31,25 +31,7 @@ _SUM = "({acc} + {x})"
 
 def widen_steps(steps: Sequence[Step]) -> list[Step]:
     """Every kernel that has narrow rows at run time in a form that can widen them."""
-    return [_step(step) for step in steps]
-
-
-def _step(step: Step) -> Step:
-    if isinstance(step, KernelStep):
-        return _widened(step)
-    if isinstance(step, ProductStep) and step.finished is not None:
-        finished = replace(step.finished, kernel=_widened(step.finished.kernel))
-        return replace(step, finished=finished)
-    if isinstance(step, LoopStep):
-        return replace(step, body=tuple(widen_steps(step.body)))
-    if isinstance(step, HalvesStep):
-        parts = (step.before, step.body, step.whole)
-        before, body, whole = (tuple(widen_steps(part)) for part in parts)
-        return replace(step, before=before, body=body, whole=whole)
-    if isinstance(step, BranchStep):
-        then, otherwise = widen_steps(step.then), widen_steps(step.otherwise)
-        return replace(step, then=tuple(then), otherwise=tuple(otherwise))
-    return step
+    return map_kernels(steps, _widened)
 
 
 def _widened(step: KernelStep) -> KernelStep:

@@ -139,6 +139,8 @@ def scalar_functions() -> dict[str, Any]:
         for entry in table().values():
             if isinstance(entry.row, MapRow):
                 names[f"{entry.row.name}_{suffix}"] = _typed(entry.row.reference, TYPES[suffix])
+        for name in ("sin", "cos", "tan"):
+            names[f"{name}_far_{suffix}"] = names[f"{name}_{suffix}"]
         names[f"pow_{suffix}"] = _typed(np.power, TYPES[suffix])
         names[f"remainder_{suffix}"] = _typed(np.mod, TYPES[suffix])
         names[f"lowest_{suffix}"] = TYPES[suffix](-np.inf)

@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "graph to loops": {
         "buffers", "compile", "cost", "defer", "demands", "donate", "driver_tables", "driver_text",
-        "early", "emit", "emit_calls", "emit_parts", "finish", "fuse", "kernel_rows",
+        "early", "emit", "emit_calls", "emit_parts", "far", "finish", "fuse", "kernel_rows",
         "kernel_text", "layout", "loops", "lower", "memory", "nest", "order", "placement",
         "prepack", "prepare", "recompute", "row_blocks", "row_chains", "row_halves", "schedule",
         "scheduler", "shard_rules", "sharing", "takeover", "widen",

@@ -6,13 +6,14 @@ exact, so that no quadrant is lost to rounding.
 float64: x - k pi/2 with pi/2 in three parts and the result in two, for |x| < 2^50. Beyond it
 (10^15) neighbouring numbers lie a quarter of a radian apart, and the result is NaN: a reduction for
 all of float64 would cost every call some hundred instructions, because a vector loop cannot branch.
+Kernels look for such numbers first, and call `sin_far`, ... where there are any (`staticflow.far`).
 """
 
 from __future__ import annotations
 
 import math
 
-from staticflow.native.math_define import define
+from staticflow.native.math_define import Traced, define
 from staticflow.native.math_trace import Bits, Format, Value
 
 # sin(r) = r + r^3 S(r^2), cos(r) = 1 - r^2/2 + r^4 C(r^2), |r| <= pi/4: relative errors 2^-27.9
@@ -149,7 +150,35 @@ def tan(m: Format, x: Value) -> Value:
     return (y.bits() ^ (x.bits() & m.sign_bit)).value()
 
 
+def _far(near: Traced, libm: Traced) -> Traced:
+    """The same bits below 2^50, and the C library's beyond."""
+
+    def traced(m: Format, x: Value) -> Value:
+        return m.select(abs(x) < 2.0**50, near(m, x), libm(m, x))
+
+    traced.__doc__ = libm.__doc__
+    return traced
+
+
+def _sin(m: Format, x: Value) -> Value:
+    """sin(x) for every x, one by one. Error: 1 ulp."""
+    return m.call("sin", x)
+
+
+def _cos(m: Format, x: Value) -> Value:
+    """cos(x) for every x, one by one. Error: 1 ulp."""
+    return m.call("cos", x)
+
+
+def _tan(m: Format, x: Value) -> Value:
+    """tan(x) for every x, one by one. Error: 2 ulp."""
+    return m.call("sin", x) / m.call("cos", x)
+
+
+_FAR = {**define("sin_far", _far(sin, _sin)), **define("cos_far", _far(cos, _cos)),
+        **define("tan_far", _far(tan, _tan))}  # fmt: skip
 FUNCTIONS = {
+    **{name: function for name, function in _FAR.items() if name.endswith("f8")},
     **define("sin", sin),
     **define("cos", cos),
     **define("tan", tan),
