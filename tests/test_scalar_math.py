@@ -142,6 +142,9 @@ UNARY: dict[str, tuple[Callable[[Any], Any], float, float]] = {
     "sin": (np.sin, 1.6, 1.2),
     "cos": (np.cos, 1.6, 1.2),
     "tan": (np.tan, 0.6, 2.8),
+    "sin_far": (np.sin, 1.6, 1.2),  # of float64, for every argument
+    "cos_far": (np.cos, 1.6, 1.2),
+    "tan_far": (np.tan, 0.6, 2.8),
     "arcsin": (np.arcsin, 0.6, 2.4),
     "arccos": (np.arccos, 0.6, 1.4),
     "arctan": (np.arctan, 0.6, 1.6),
