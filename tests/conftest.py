@@ -5,6 +5,8 @@ Tests of native code get a toolchain with an empty cache.
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -27,7 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """JAX, once another test has used it, warns of every fork; ours touch nothing of it."""
+    """JAX, once another test has used it, warns of every fork; ours touch nothing of it.
+
+    A shell lets what it runs in the background ignore Ctrl-C, on which some tests wait.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("filterwarnings", r"ignore:os\.fork\(\) was called:RuntimeWarning")
 
 
