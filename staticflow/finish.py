@@ -18,7 +18,16 @@ from dataclasses import replace
 
 from staticflow.buffers import SUFFIX
 from staticflow.loops import Kernel, Let, Load, Store
-from staticflow.native.tile_text import LINE, MATRIX, SINGLE, SUM, Tile, is_vector_expression
+from staticflow.native.tile_text import (
+    FLOAT,
+    LINE,
+    MATRIX,
+    SINGLE,
+    SUM,
+    TRUTH,
+    Tile,
+    vector_kind,
+)
 from staticflow.schedule import Finished, KernelStep, ProductStep, Step
 from staticflow.widen import RowNest, row_nest
 
@@ -70,16 +79,19 @@ def _tile(nest: RowNest, suffix: str, kernel: Kernel, own: str) -> Tile | None:
         return None
     loads: list[tuple[str, str]] = []
     lets: list[tuple[str, str]] = []
+    kinds: dict[str, str] = {}
     stores: list[tuple[str, str]] = []
     for statement in nest.columns.body:
         if isinstance(statement, Let) and isinstance(statement.value, Load):
             loads.append((statement.name, statement.value.pointer))
-        elif isinstance(statement, Let) and statement.dtype in (suffix, "b1"):
-            known = frozenset(name for name, _ in (*loads, *lets))
-            if not is_vector_expression(str(statement.value), known):
+            kinds[statement.name] = FLOAT
+        elif isinstance(statement, Let):
+            kind = vector_kind(str(statement.value), kinds, suffix)
+            if kind is None or statement.dtype != {FLOAT: suffix, TRUTH: "b1"}[kind]:
                 return None
             lets.append((statement.name, str(statement.value)))
-        elif isinstance(statement, Store) and statement.value in dict((*loads, *lets)):
+            kinds[statement.name] = kind
+        elif isinstance(statement, Store) and kinds.get(statement.value) == FLOAT:
             stores.append((statement.target.pointer, statement.value))
         else:
             return None

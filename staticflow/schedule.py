@@ -292,10 +292,7 @@ Step = (
 
 
 def map_kernels(steps: Sequence[Step], change: Callable[[KernelStep], KernelStep]) -> list[Step]:
-    """The steps with every kernel changed, in loops and branches and behind products as well.
-
-    Blocks of rows keep theirs.
-    """
+    """The steps with every kernel changed, in loops, branches, blocks and behind products too."""
 
     def changed(step: Step) -> Step:
         if isinstance(step, KernelStep):
@@ -303,7 +300,7 @@ def map_kernels(steps: Sequence[Step], change: Callable[[KernelStep], KernelStep
         if isinstance(step, ProductStep) and step.finished is not None:
             finished = replace(step.finished, kernel=change(step.finished.kernel))
             return replace(step, finished=finished)
-        if isinstance(step, LoopStep):
+        if isinstance(step, LoopStep | BlockStep):
             return replace(step, body=all_changed(step.body))
         if isinstance(step, HalvesStep):
             parts = (step.before, step.body, step.whole)

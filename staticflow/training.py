@@ -166,8 +166,7 @@ class Trainer:
             works = [memory.work.ctypes.data for memory in self.shards]
             parts = parts_of(self.partial, self.cuts, frames, works)
             for memory, (record, kept) in zip(self.shards, parts, strict=True):
-                memory.table.point(entry + Variant.PARTS, record)
-                memory.table.keep(*kept)
+                memory.table.point(entry + Variant.PARTS, record, *kept)
         gradient = self.shards[0].gradient.ctypes.data
         for memory, (first, end) in zip(self.shards, self.cuts, strict=True):
             work = memory.work.ctypes.data

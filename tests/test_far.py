@@ -89,6 +89,19 @@ def test_a_derivative_in_training_and_in_jit() -> None:
     np.testing.assert_array_equal(session.jit("y")(rows), got["y"])
 
 
+def test_blocks_of_rows() -> None:
+    """A matrix that is read once for both its products with vectors."""
+    x, b = sf.input("x", (300, 200), "float64"), sf.input("b", (200,), "float64")
+    y = ops.sin(x @ b)
+    f = sf.function([x, b], (y, x.T @ y))
+    assert "_block" in f.source
+    rows, vector = RNG.integers(-9, 9, (300, 200)) * 2.0**60, np.ones(200)
+    values, sums = f(rows, vector)
+    want = np.sin(rows @ vector)  # sums of integers: exact
+    np.testing.assert_allclose(values, want, rtol=1e-14)
+    np.testing.assert_allclose(sums, rows.T @ want, rtol=1e-10)
+
+
 def sources(*outputs: sf.Node) -> str:
     """The kernels of compiled outputs."""
     steps = compile_graph(outputs).steps

@@ -17,7 +17,7 @@ from staticflow.native.gemm_finish import finish_ir
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.llvm_compile import compile_ir
 from staticflow.native.target import target_machine
-from staticflow.native.tile_text import Tile, is_vector_expression
+from staticflow.native.tile_text import FLOAT, TRUTH, Tile, vector_kind
 from staticflow.schedule import KernelStep, ProductStep
 
 SUFFIX = {"float32": "f4", "float64": "f8"}
@@ -37,6 +37,7 @@ EVERYTHING = Tile(
     ),
     (("p2", "v3"), ("p3", "v8"), ("p4", "v6")),
 )  # fmt: skip
+MOST = 1 << 22  # multiplications
 CASES = [(d, w, t) for d in SUFFIX for w in (64, 32, 16) for t in ("relu", "everything")]
 
 
@@ -53,7 +54,7 @@ class Finished:
         for name, function in (("product_here", self.product), ("kernel_here", self.kernel)):
             llvm.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
         symbols = {"function": "finished", "product": "product_here", "kernel": "kernel_here"}
-        code = compile_ir(finish_ir(dtype, vector_bytes, tile, symbols)).code
+        code = compile_ir(finish_ir(dtype, vector_bytes, tile, symbols, MOST)).code
         self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
         self.engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
         self.engine.finalize_object()
@@ -150,13 +151,14 @@ def test_every_size(finished, layouts):
     assert made > 200
 
 
-def test_deep_and_empty_products_are_made_by_others(finished):
-    for m, n, k in ((0, 16, 8), (16, 0, 8), (16, 32, 0), (1, 32, 8), (16, 1, 8), (16, 64, 1100)):
+def test_deep_large_and_empty_products_are_made_by_others(finished):
+    empty = [(0, 16, 8), (16, 0, 8), (16, 32, 0)]
+    for m, n, k in (*empty, (1, 32, 8), (16, 1, 8), (16, 64, 1100), (300, 128, 128)):
         assert not check(finished, m, n, k, ("row", "row"))
 
 
-def step_pair(*outputs):
-    """The first product of compiled outputs, and what it does more."""
+def first_product(*outputs):
+    """The first product of compiled outputs."""
     steps = compile_graph(outputs).steps
     return next(step for step in steps if isinstance(step, ProductStep))
 
@@ -167,7 +169,7 @@ B = sf.param("b", (40,))
 
 
 def test_bias_and_relu_are_finished():
-    step = step_pair(ops.relu(X @ W + B))
+    step = first_product(ops.relu(X @ W + B))
     assert step.finished is not None
     assert dict(step.finished.tile.pointers).keys() == {"p0", "p1"}
     assert step.finished.tile.own == "p0"
@@ -187,7 +189,7 @@ def test_the_result_is_kept_for_others():
 
 
 def test_functions_such_as_tanh_stay_kernels():
-    assert step_pair(ops.tanh(X @ W + B)).finished is None
+    assert first_product(ops.tanh(X @ W + B)).finished is None
 
 
 def test_a_kernel_that_overwrites_an_operand_stays_one():
@@ -208,24 +210,45 @@ def test_a_kernel_that_overwrites_an_operand_stays_one():
 
 
 def test_a_kernel_over_other_rows_stays_one():
-    product = step_pair(X @ W)
+    product = first_product(X @ W)
     steps = compile_graph([ops.relu(X[:, :4] + 1.0)]).steps
     kernel = next(step for step in steps if isinstance(step, KernelStep))
     assert tile_of(product, kernel) is None
 
 
+def test_conditions_of_conditions():
+    """Equality of truth values is no comparison of floats."""
+    z = X @ W + B
+    session = sf.Session(outputs={"y": ops.where(ops.equal(z > 0, z > 1), z, 0.0)})
+    x = np.random.default_rng(0).standard_normal((33, 5)).astype(np.float32)
+    want = x @ session.params["w"] + session.params["b"]
+    want = np.where((want > 0) == (want > 1), want, 0)
+    np.testing.assert_allclose(session.run("y", {"x": x}), want, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
-    "text, known",
+    "text, kind",
     [
-        ("(v0 + f4(1.0))", True),
-        ("(v0 if v1 > f4(-2) else -v0)", True),
-        ("max(v0, v1)", True),
-        ("tanh_f4(v0)", False),
-        ("(v0 + v9)", False),
-        ("f4(n0)", False),
-        ("(v0 // v1)", False),
-        ("(v0 < v1 < f4(1))", False),
+        ("(v0 + f4(1.0))", FLOAT),
+        ("(v0 if v1 > f4(-2) else -v0)", FLOAT),
+        ("(v0 if t else v1)", FLOAT),
+        ("max(v0, v1)", FLOAT),
+        ("(v0 > v1)", TRUTH),
+        ("(t if t else t)", TRUTH),
+        ("(v0 if t else t)", None),
+        ("(v0 if v1 else v0)", None),
+        ("(t == t)", None),
+        ("(t * v0)", None),
+        ("max(t, t)", None),
+        ("(v0 + 1.0)", None),
+        ("(v0 + f8(1.0))", None),
+        ("tanh_f4(v0)", None),
+        ("(v0 + v9)", None),
+        ("f4(n0)", None),
+        ("f4(inf)", None),
+        ("(v0 // v1)", None),
+        ("(v0 < v1 < f4(1))", None),
     ],
 )
-def test_expressions(text, known):
-    assert is_vector_expression(text, frozenset(("v0", "v1"))) is known
+def test_expressions(text, kind):
+    assert vector_kind(text, {"v0": FLOAT, "v1": FLOAT, "t": TRUTH}, "f4") == kind

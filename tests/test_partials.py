@@ -57,6 +57,17 @@ def test_training_is_as_on_one_shard(
         np.testing.assert_allclose(more.params[name], array, tolerance, tolerance, err_msg=name)
 
 
+def test_memory_for_smaller_batches_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "choose_shards", always)
+    session = train((509, 70, 3), 14, 2, "float32", False)
+    (trainer,) = session._trainers.values()
+    held = [len(memory.table._owners) for memory in trainer.shards]
+    for rows in (3, 9, 5):
+        trainer.prepare_ragged(rows)
+    assert trainer.ragged == 5
+    assert [len(memory.table._owners) for memory in trainer.shards] == held
+
+
 def test_the_same_bits_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "choose_shards", always)
     first, second = (train((509, 70, 3), 14, 2, "float32", True) for _ in range(2))

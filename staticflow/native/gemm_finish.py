@@ -27,15 +27,15 @@ from staticflow.native.gemm_code import I64, POINTER, Code, Value, Values, numbe
 from staticflow.native.gemm_flip import flip_pays, flipped, flipped_vectors
 from staticflow.native.gemm_narrow import quads_pay
 from staticflow.native.gemm_pack import pack
-from staticflow.native.gemm_panels import panel_width
+from staticflow.native.gemm_panels import SPARE_ROWS, WIDEST, panel_width
 from staticflow.native.gemm_scratch import HALF_BYTES
 from staticflow.native.gemm_tile import columns, tile_heights
-from staticflow.native.tile_text import CASTS, LINE, MATRIX, SINGLE, SUM, Tile
+from staticflow.native.tile_text import LINE, MATRIX, SINGLE, SUM, Tile
 
 DEPTH = 1024  # of k: beyond it, the general product takes it in slabs
 ARGUMENTS = "m n k a a_row a_col b b_row b_col c c_row work stop"
-COLUMNS = "a b c a_row a_col b_row c_row k accumulate m n"
-FLIPPED = "a b c work a_row a_col b_row b_col c_row k accumulate m n"
+COLUMNS = ("a b c", "a_row a_col b_row c_row k accumulate m n")  # pointers, integers
+FLIPPED = ("a b c work", "a_row a_col b_row b_col c_row k accumulate m n")
 LIBERTIES = ("contract", "nsz", "reassoc")
 
 
@@ -120,7 +120,7 @@ class Finish:
 
 
 def evaluate(code: Code, node: ast.expr, names: Values) -> Value:
-    """An expression over vectors; see `tile_text.is_vector_expression`."""
+    """An expression over vectors; see `tile_text.vector_kind`."""
     b = code.b
 
     def value(inner: ast.expr) -> Value:
@@ -140,9 +140,8 @@ def evaluate(code: Code, node: ast.expr, names: Values) -> Value:
         return b.select(value(node.test), value(node.body), value(node.orelse))
     assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     called = node.func.id
-    if called in CASTS:
-        number_ = float(ast.literal_eval(node.args[0]))
-        return ir.Constant(code.vector, [number_] * code.lanes)
+    if called == code.suffix:
+        return ir.Constant(code.vector, [float(ast.literal_eval(node.args[0]))] * code.lanes)
     values = [value(argument) for argument in node.args]
     if called == "abs":
         return code.intrinsic(f"llvm.fabs.{code.overload}", code.vector, *values)
@@ -160,12 +159,15 @@ def _compare(code: Code, relation: type, left: Value, right: Value) -> Value:
     return test(sign, left, right)
 
 
-def finish_ir(dtype: str, vector_bytes: int, tile: Tile, symbols: Mapping[str, str]) -> str:
+def finish_ir(
+    dtype: str, vector_bytes: int, tile: Tile, symbols: Mapping[str, str], most: int
+) -> str:
     """LLVM IR of a module with one external function: a product, then `tile`.
 
     Its arguments are those of `products.product` but for the flag to add, and the pointers beside
     C's. `symbols` names the function, the general product and the kernel for what it does not do
-    itself: `function`, `product`, `kernel`.
+    itself: `function`, `product`, `kernel`. Beyond `most` multiplications is such a case: the
+    general product can be stopped half-way.
     """
     code = Code(dtype, vector_bytes)
     finish = Finish(code, tile)
@@ -173,7 +175,7 @@ def finish_ir(dtype: str, vector_bytes: int, tile: Tile, symbols: Mapping[str, s
     pack(code, max(heights))
     columns(code, heights, finish)
     flipped(code, finish)
-    _entry(code, finish, max(heights), symbols)
+    _entry(code, finish, max(heights), symbols, most)
     return str(code.module)
 
 
@@ -183,7 +185,7 @@ def _fewer(heights: dict[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
     return {w: tall if w == widest else (tall[0], 4, 1) for w, tall in heights.items()}
 
 
-def _entry(code: Code, finish: Finish, vectors: int, symbols: Mapping[str, str]) -> None:
+def _entry(code: Code, finish: Finish, vectors: int, symbols: Mapping[str, str], most: int) -> None:
     x = code.function(symbols["function"], "", f"{ARGUMENTS} {finish.words}", external=True)
     given = dict(x)
     pointers = ("a", "b", "c", "work", *finish.tile.others)
@@ -191,7 +193,7 @@ def _entry(code: Code, finish: Finish, vectors: int, symbols: Mapping[str, str])
     strides = ("a_row", "a_col", "b_row", "b_col", "c_row")
     x |= {word: code.mul(x[word], code.size) for word in strides}
     x["accumulate"] = number(0)
-    usual = code.all(*(code.is_(x[word], ">", 1) for word in "mn"), _is_one_piece(code, x))
+    usual = code.all(*(code.is_(x[word], ">", 1) for word in "mn"), _is_one_piece(code, x, most))
     code.cases(
         (usual, lambda: _choose(code, finish, x, given, vectors, symbols)),
         (None, lambda: _otherwise(code, finish, given, symbols)),
@@ -199,10 +201,11 @@ def _entry(code: Code, finish: Finish, vectors: int, symbols: Mapping[str, str])
     code.b.ret_void()
 
 
-def _is_one_piece(code: Code, x: Values) -> Value:
-    """Whether the tiles take k at once."""
+def _is_one_piece(code: Code, x: Values, most: int) -> Value:
+    """Whether the tiles take k at once, and not for long."""
+    short = code.is_(code.mul(code.mul(x["m"], x["n"]), x["k"]), "<=", most)
     not_narrow = code.b.not_(quads_pay(code, x))
-    return code.all(code.is_(x["k"], ">", 0), code.is_(x["k"], "<=", DEPTH), not_narrow)
+    return code.all(code.is_(x["k"], ">", 0), code.is_(x["k"], "<=", DEPTH), short, not_narrow)
 
 
 def _choose(
@@ -210,21 +213,16 @@ def _choose(
 ) -> None:
     rows = flipped_vectors(code) * code.lanes
     straight = code.is_(x["b_col"], "==", code.size)
+    turned, flip = code.b.not_(straight), flip_pays(code, x)
     in_place = code.all(straight, code.b.not_(copying_pays(code, x)))
-    flips = code.all(
-        code.b.not_(straight),
-        flip_pays(code, x),
-        code.is_(code.b.urem(x["m"], number(rows)), "==", 0),
-    )
-    room = code.mul(code.mul(code.add(x["k"], code.lanes), code.add(x["n"], 64)), code.size)
-    turns = code.all(
-        code.b.not_(straight),
-        code.b.not_(flip_pays(code, x)),
-        code.is_(room, "<=", HALF_BYTES),
-    )
+    flips = code.all(turned, flip, code.is_(code.b.urem(x["m"], number(rows)), "==", 0))
+    elements = code.mul(code.add(x["k"], SPARE_ROWS), code.add(x["n"], WIDEST))
+    fits = code.is_(code.mul(elements, code.size), "<=", HALF_BYTES)
+    turns = code.all(turned, code.b.not_(flip), fits)
+    step = number(vectors * code.vector_bytes)
     code.cases(
-        (in_place, lambda: _tiles(code, finish, x, number(vectors * code.vector_bytes))),
-        (flips, lambda: _flipped(code, finish, x)),
+        (in_place, lambda: _call(code, finish, x, "columns", COLUMNS, step)),
+        (flips, lambda: _call(code, finish, x, "flipped", FLIPPED)),
         (turns, lambda: _turned(code, finish, x, vectors)),
         (None, lambda: _otherwise(code, finish, given, symbols)),
     )
@@ -240,19 +238,14 @@ def _clear(code: Code, finish: Finish, x: Values) -> None:
         code.blocks(x["n"], code.lanes, vector)
 
 
-def _tiles(code: Code, finish: Finish, x: Values, b_step: Value) -> None:
+def _call(
+    code: Code, finish: Finish, x: Values, name: str, words: tuple[str, str], *last: Value
+) -> None:
+    """Clear the sums and call a function of this module, with the pointers beside C."""
     _clear(code, finish, x)
-    words = [*COLUMNS.split(), *finish.tile.others]
-    pointers = [word for word in words if word in ("a", "b", "c", *finish.tile.others)]
-    rest = [word for word in words if word not in pointers]
-    code.call("columns", *[x[word] for word in (*pointers, *rest)], b_step)
-
-
-def _flipped(code: Code, finish: Finish, x: Values) -> None:
-    _clear(code, finish, x)
-    words = FLIPPED.split()
-    pointers = [*words[:4], *finish.tile.others]
-    code.call("flipped", *[x[word] for word in (*pointers, *words[4:])])
+    pointers, integers = (part.split() for part in words)
+    named = [*pointers, *finish.tile.others, *integers]
+    code.call(name, *[x[word] for word in named], *last)
 
 
 def _turned(code: Code, finish: Finish, x: Values, vectors: int) -> None:
@@ -261,7 +254,7 @@ def _turned(code: Code, finish: Finish, x: Values, vectors: int) -> None:
     row = code.mul(width, code.size)
     code.call("pack", x["b"], x["work"], x["b_row"], x["b_col"], x["k"], x["n"], width)
     panels = {"b": x["work"], "b_row": row}
-    _tiles(code, finish, x | panels, code.mul(x["k"], row))
+    _call(code, finish, x | panels, "columns", COLUMNS, code.mul(x["k"], row))
 
 
 def _otherwise(code: Code, finish: Finish, given: Values, symbols: Mapping[str, str]) -> None:

@@ -148,10 +148,12 @@ def finished_product(toolchain: Toolchain, tile: Tile, kernel: External) -> Exte
 
     width = vector_bytes()
     general = product(toolchain, tile.suffix).symbol
-    key = ["finish", str(width), repr(tile), general, kernel.symbol, _sources("gemm*.py")]
+    most = PIECE[tile.suffix]
+    shaped = (str(width), str(most), repr(tile), general, kernel.symbol)
+    key = ["finish", *shaped, _sources("gemm*.py")]
     own = f"sf_finished_{symbol_suffix(key)}"
     symbols = {"function": own, "product": general, "kernel": kernel.symbol}
-    toolchain.module(lambda: finish_ir(DTYPES[tile.suffix], width, tile, symbols), key)
+    toolchain.module(lambda: finish_ir(DTYPES[tile.suffix], width, tile, symbols, most), key)
     words = len(PRODUCT_SIGNATURE.arguments) - 1 + len(tile.others)
     return External(own, Signature("", ("i8",) * words))
 

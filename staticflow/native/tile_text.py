@@ -11,16 +11,14 @@ Every variable is one element here and a vector in the machine code (`gemm_finis
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 MATRIX, LINE, SINGLE, SUM = "matrix", "line", "single", "sum"
-CASTS = ("f4", "f8")
-CALLS = ("min", "max", "abs")
-_NODES = (
-    ast.Expression, ast.Name, ast.Load, ast.Constant, ast.Call, ast.BinOp, ast.Add, ast.Sub,
-    ast.Mult, ast.Div, ast.UnaryOp, ast.USub, ast.Compare, ast.Lt, ast.LtE, ast.Gt, ast.GtE,
-    ast.Eq, ast.NotEq, ast.IfExp,
-)  # fmt: skip
+FLOAT, TRUTH = "float", "truth"
+CALLS = {"abs": 1, "min": 2, "max": 2}
+ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div)
+RELATIONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 
 
 @dataclass(frozen=True)
@@ -60,34 +58,42 @@ class Tile:
         ))  # fmt: skip
 
 
-def is_vector_expression(text: str, variables: frozenset[str]) -> bool:
-    """Whether an expression over these variables can be a few instructions on vectors."""
-    tree = ast.parse(text, mode="eval")
-    known = variables.union(CASTS, CALLS)
-    return all(_is_known(node, known) for node in ast.walk(tree))
+def vector_kind(text: str, kinds: Mapping[str, str], suffix: str) -> str | None:
+    """FLOAT or TRUTH, for what an expression over vectors of these kinds gives.
+
+    None where it is not a few instructions on vectors of `suffix`, as `gemm_finish.evaluate` makes
+    them.
+    """
+    return _kind(ast.parse(text, mode="eval").body, kinds, suffix)
 
 
-def _is_known(node: ast.AST, names: frozenset[str]) -> bool:
-    if isinstance(node, ast.Name):
-        return node.id in names
-    if isinstance(node, ast.Compare):
-        return len(node.ops) == 1
-    if isinstance(node, ast.Constant):
-        return isinstance(node.value, int | float)
-    if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Name) and not node.keywords and _is_call(node)
-    return isinstance(node, _NODES)
+def _kind(node: ast.expr, kinds: Mapping[str, str], suffix: str) -> str | None:
+    def all_are(kind: str, *parts: ast.expr) -> bool:
+        return all(_kind(part, kinds, suffix) == kind for part in parts)
+
+    match node:
+        case ast.Name(id=name):
+            return kinds.get(name)
+        case ast.BinOp(left, operation, right):
+            known = isinstance(operation, ARITHMETIC)
+            return FLOAT if known and all_are(FLOAT, left, right) else None
+        case ast.UnaryOp(ast.USub(), operand):
+            return FLOAT if all_are(FLOAT, operand) else None
+        case ast.Compare(left, [operation], [right]):
+            known = isinstance(operation, RELATIONS)
+            return TRUTH if known and all_are(FLOAT, left, right) else None
+        case ast.IfExp(test, body, orelse):
+            kind = _kind(body, kinds, suffix)
+            return kind if kind and all_are(TRUTH, test) and all_are(kind, orelse) else None
+        case ast.Call(ast.Name(id=name), [number], []) if name == suffix:
+            return FLOAT if _is_number(number) else None
+        case ast.Call(ast.Name(id=name), arguments, []):
+            known = CALLS.get(name) == len(arguments)
+            return FLOAT if known and all_are(FLOAT, *arguments) else None
+    return None
 
 
-def _is_call(call: ast.Call) -> bool:
-    assert isinstance(call.func, ast.Name)
-    if call.func.id in CASTS:
-        return len(call.args) == 1 and is_number(call.args[0])
-    counts = {"abs": 1, "min": 2, "max": 2}
-    return counts.get(call.func.id) == len(call.args)
-
-
-def is_number(node: ast.expr) -> bool:
+def _is_number(node: ast.expr) -> bool:
     """Whether an expression is a number, or one with a sign."""
     inner = node.operand if isinstance(node, ast.UnaryOp) else node
     return isinstance(inner, ast.Constant)

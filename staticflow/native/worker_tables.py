@@ -81,9 +81,12 @@ class ShardTable:
     def __getitem__(self, entry: int) -> int:
         return int(self._words[entry])
 
-    def point(self, entry: int, array: NDArray[np.generic] | None) -> None:
-        """Set `entry` to the address of `array`, and keep the array; None is address 0."""
-        self._kept[entry] = array
+    def point(self, entry: int, array: NDArray[np.generic] | None, *behind: object) -> None:
+        """Set `entry` to the address of `array`; None is address 0.
+
+        The array, and what is `behind` its own addresses, are kept until the entry changes.
+        """
+        self._kept[entry] = (array, *behind)
         self[entry] = 0 if array is None else array.ctypes.data
 
     def keep(self, *owners: object) -> None:
