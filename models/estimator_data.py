@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.models.scaling import Scaler
-
 Array = NDArray[Any]
 
 
@@ -20,9 +18,9 @@ class Table:
 
     rows: Array
 
-    def feeds(self, scaler: Scaler, dtype: str) -> dict[str, Array]:
+    def feeds(self, dtype: str) -> dict[str, Array]:
         """{"x": (n, features)}."""
-        return {"x": scaler.apply(self.rows, dtype)}
+        return {"x": self.rows.astype(dtype, copy=False)}
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,11 @@ class Sequences:
     rows: Array
     lengths: NDArray[np.int64]
 
-    def feeds(self, scaler: Scaler, dtype: str) -> dict[str, Array]:
+    def feeds(self, dtype: str) -> dict[str, Array]:
         """{"x": (n, longest, features), 0 past each length, "lengths": (n,)}."""
         longest = max(int(np.max(self.lengths)), 1)
         x = np.zeros((len(self.lengths), longest, self.rows.shape[1]), dtype)
-        x[np.arange(longest) < self.lengths[:, None]] = scaler.apply(self.rows, dtype)
+        x[np.arange(longest) < self.lengths[:, None]] = self.rows
         return {"x": x, "lengths": self.lengths}
 
 

@@ -32,8 +32,12 @@ class _Classifier(base.ClassifierMixin, TrainingEstimator):
         first = not self.is_fitted
         data, target = self._table(X, y, reset=first)
         if first:
-            self._learn_targets(target if classes is None else np.asarray(classes))
-            self._start(data)
+            self._start(data, self._learn_targets(target if classes is None else classes))
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"classes={classes!r} are not those of the first call, {self.classes_}; "
+                "make a new estimator for others"
+            )
         return self._train(data, target, 1)
 
     def predict_proba(self, X: Any) -> Array:
@@ -46,9 +50,10 @@ class _Classifier(base.ClassifierMixin, TrainingEstimator):
         names: Array = self.classes_[best]
         return names
 
-    def _learn_targets(self, target: Array) -> None:
-        base.check_classes(target)
-        self.classes_ = np.unique(target)
+    def _learn_targets(self, target: Any) -> None:
+        classes = np.asarray(target)
+        base.check_classes(classes)
+        self.classes_ = np.unique(classes)
 
     def _outputs(self) -> int:
         return len(self.classes_)
@@ -64,6 +69,14 @@ class _Classifier(base.ClassifierMixin, TrainingEstimator):
     def _groups(self, target: Array) -> Array:
         return target
 
+    def _extra(self) -> dict[str, Any]:
+        return {**super()._extra(), "classes": [_plain(name) for name in self.classes_.tolist()]}
+
+
+def _plain(name: Any) -> Any:
+    """A class as files have it."""
+    return name if isinstance(name, str | int | float) else str(name)
+
 
 class _Regressor(base.RegressorMixin, TrainingEstimator):
     """Targets are numbers, one or several for each row."""
@@ -76,21 +89,19 @@ class _Regressor(base.RegressorMixin, TrainingEstimator):
         first = not self.is_fitted
         data, target = self._table(X, y, reset=first)
         if first:
-            self._learn_targets(target)
-            self._start(data)
+            self._start(data, self._learn_targets(target))
         return self._train(data, target, 1)
 
     def predict(self, X: Any) -> Array:
         """The predicted targets: (n,), or (n, outputs) if they were given so."""
-        scaled = self._output(X)
-        y = self._target_scaler.undo(scaled)
+        y = self._output(X)
         return y[:, 0] if self._is_vector else y
 
-    def _learn_targets(self, target: Array) -> None:
+    def _learn_targets(self, target: Array) -> Scaler:
         self._is_vector = target.ndim == 1
-        rows = target.reshape(len(target), -1)
+        rows = target.reshape(len(target), -1).astype(np.float64)
         self.n_outputs_ = rows.shape[1]
-        self._target_scaler = Scaler.fitted(rows.astype(np.float64), self.standardise)
+        return Scaler.fitted(rows)
 
     def _outputs(self) -> int:
         return self.n_outputs_
@@ -99,7 +110,7 @@ class _Regressor(base.RegressorMixin, TrainingEstimator):
         rows = target.reshape(len(target), -1)
         if rows.shape[1] != self.n_outputs_:
             raise ValueError(f"y has {rows.shape[1]} outputs, expected {self.n_outputs_}")
-        return self._target_scaler.apply(rows, self.dtype_)
+        return rows.astype(np.float64)
 
     def __sklearn_tags__(self) -> Any:
         tags: Any = super().__sklearn_tags__()  # type: ignore[misc]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import staticflow as sf
 from staticflow import ops
 from staticflow.models.fnn import FNN
 from staticflow.models.rnn import RNN
+from staticflow.models.scaling import Scaler, Standard
 
 Array = NDArray[Any]
 ROWS_AT_ONCE = 4096
@@ -31,27 +32,51 @@ class Design:
     settings: tuple[tuple[str, Any], ...]  # of the model
     optimizer: Any
     recurrent: bool = False
+    standardise: bool = False
 
     def build(self, seed: int, threads: int | None) -> sf.Session:
-        """Inputs "x" and, for sequences, "lengths"; targets "t"; outputs "y" or "probabilities"."""
+        """Inputs "x" and, for sequences, "lengths"; targets "t"; outputs "y" or "probabilities".
+
+        Features, targets and "y" are as the user has them; what scales them is in the graph.
+        """
         y = self._recurrent() if self.recurrent else self._dense()
         if self.classes:
             t = sf.input("t", ("batch",), "int64")
             loss = ops.mean(ops.softmax_cross_entropy(y, t))
             result = {"probabilities": ops.softmax(y)}
         else:
-            t = sf.input("t", ("batch", self.outputs), self.dtype)
-            loss, result = ops.mse(y, t), {"y": y}
+            # float64: what differs between targets may be small beside what they have in common
+            t = sf.input("t", ("batch", self.outputs), "float64")
+            scale = self._target_scale()
+            loss = ops.mse(y, scale.apply(t, self.dtype) if scale else t.astype(self.dtype))
+            result = {"y": scale.undo(y, self.dtype) if scale else y}
         return sf.Session(
             loss=loss, outputs=result, optimizer=self.optimizer, seed=seed, threads=threads
         )
 
+    def scales(self, features: Scaler, targets: Scaler | None) -> dict[str, Array]:
+        """The values of the leaves that scale, by name."""
+        x, t = self._feature_scale(), self._target_scale()
+        found = x.values(features) if x else {}
+        return found | (t.values(targets) if t and targets else {})
+
+    def _feature_scale(self) -> Standard | None:
+        return Standard("x", (self.features,), self.dtype) if self.standardise else None
+
+    def _target_scale(self) -> Standard | None:
+        wanted = self.standardise and not self.classes
+        return Standard("t", (self.outputs,)) if wanted else None
+
+    def _scaled(self, x: sf.Node) -> sf.Node:
+        scale = self._feature_scale()
+        return scale.apply(x, self.dtype) if scale else x
+
     def _dense(self) -> sf.Node:
-        x = sf.input("x", ("batch", self.features), self.dtype)
+        x = self._scaled(sf.input("x", ("batch", self.features), self.dtype))
         return FNN((self.features, *self.hidden, self.outputs), **dict(self.settings))(x)
 
     def _recurrent(self) -> sf.Node:
-        x = sf.input("x", ("batch", "time", self.features), self.dtype)
+        x = self._scaled(sf.input("x", ("batch", "time", self.features), self.dtype))
         lengths = sf.input("lengths", ("batch",), "int64")
         last = RNN(self.hidden[0], **dict(self.settings))(x, lengths=lengths)
         width = int(last.shape[-1])
@@ -59,11 +84,22 @@ class Design:
 
 
 class Network:
-    """A session that survives pickling: its design and values do, the optimizer starts afresh."""
+    """A session that survives pickling: its design and values do, the optimizer starts afresh.
 
-    def __init__(self, design: Design, seed: int, threads: int | None) -> None:
+    `values` are those to start with, by name; `extra` is what the session says of its data.
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        seed: int,
+        threads: int | None,
+        values: Mapping[str, Array],
+        extra: Mapping[str, Any],
+    ) -> None:
         self.design, self.seed, self.threads = design, seed, threads
-        self._values: dict[str, Array] = {}
+        self.extra = dict(extra)
+        self._values = dict(values)
         self._session: sf.Session | None = None
 
     @property
@@ -72,12 +108,19 @@ class Network:
         if self._session is None:
             self._session = self.design.build(self.seed, self.threads)
             self._session.load_params(self._values)
+            self._session.extra = dict(self.extra)
         return self._session
 
     def values(self) -> dict[str, Array]:
         """Copies of all parameters and states."""
         live = {**self.session.params, **self.session.states}
         return {name: np.array(value) for name, value in live.items()}
+
+    def scaled(self, features: Scaler, targets: Scaler | None, extra: Mapping[str, Any]) -> Network:
+        """A network of version 0.1.0, which had its scales beside it, with them inside."""
+        design = replace(self.design, standardise=True)
+        values = {**self._values, **design.scales(features, targets)}
+        return Network(design, self.seed, self.threads, values, extra)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_values": self.values(), "_session": None}

@@ -44,8 +44,7 @@ class TrainingEstimator(base.BaseEstimator):
     def fit(self, X: Any, y: Any) -> Self:
         """Train from new initial weights for `epochs`, or until early stopping."""
         data, target = self._table(X, y, reset=True)
-        self._learn_targets(target)
-        self._start(data)
+        self._start(data, self._learn_targets(target))
         return self._train(data, target, self.epochs)
 
     @property
@@ -62,10 +61,9 @@ class TrainingEstimator(base.BaseEstimator):
         self._check_fitted()
         return self._network.session
 
-    def _start(self, data: Table | Sequences) -> None:
-        """Learn the scales of the features and make a network."""
+    def _start(self, data: Table | Sequences, targets: Scaler | None) -> None:
+        """Learn the scales of the features and make a network, which has them as leaves."""
         self.dtype_ = data.rows.dtype.name
-        self._scaler = Scaler.fitted(data.rows, self.standardise)
         self._seed = seed_of(self.random_state)
         hidden = self.hidden if isinstance(self.hidden, tuple | list) else (self.hidden,)
         adam = sf.optim.Adam(self.learning_rate, weight_decay=self.weight_decay)
@@ -78,12 +76,14 @@ class TrainingEstimator(base.BaseEstimator):
             settings=tuple(self._model_settings().items()),
             optimizer=adam if self.optimizer is None else self.optimizer,
             recurrent=self.recurrent,
+            standardise=self.standardise,
         )
-        self._network = Network(design, self._seed, self.threads)
+        values = design.scales(Scaler.fitted(data.rows), targets)
+        self._network = Network(design, self._seed, self.threads, values, self._extra())
         self.n_iter_, self.loss_curve_, self.validation_curve_ = 0, [], []
 
     def _train(self, data: Table | Sequences, target: Array, epochs: int) -> Self:
-        feeds = {**data.feeds(self._scaler, self.dtype_), "t": self._encode(target)}
+        feeds = {**data.feeds(self.dtype_), "t": self._encode(target)}
         settings: dict[str, Any] = {}
         stop = None
         if self.early_stopping and epochs > 1:
@@ -113,8 +113,21 @@ class TrainingEstimator(base.BaseEstimator):
     def _output(self, X: Any) -> Array:
         """The network's output for each row."""
         self._check_fitted()
-        feeds = self._rows(X).feeds(self._scaler, self.dtype_)
+        feeds = self._rows(X).feeds(self.dtype_)
         return self._network.output(feeds)
+
+    def _extra(self) -> dict[str, Any]:
+        """What the network's files say beside it, as plain data: the classes, the columns."""
+        names = vars(self).get("feature_names_in_")
+        columns = {} if names is None else {"features": [str(name) for name in names]}
+        return {"estimator": type(self).__name__, **columns}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        scaler = vars(self).pop("_scaler", None)  # of version 0.1.0
+        if scaler is not None:
+            targets = vars(self).pop("_target_scaler", None)
+            self._network = self._network.scaled(scaler, targets, self._extra())
 
     def _check_fitted(self) -> None:
         if not self.is_fitted:
@@ -134,8 +147,8 @@ class TrainingEstimator(base.BaseEstimator):
         """The arguments of the model."""
         raise NotImplementedError
 
-    def _learn_targets(self, target: Array) -> None:
-        """Learn the classes, or the scales, of the targets."""
+    def _learn_targets(self, target: Array) -> Scaler | None:
+        """Learn the classes, or how many numbers there are, whose scales are returned."""
         raise NotImplementedError
 
     def _outputs(self) -> int:

@@ -102,7 +102,7 @@ def _slots(session: Session) -> Iterator[tuple[str, FlatArray, Array]]:
 def _digest(text: str, tensors: Mapping[str, Array]) -> str:
     state = hashlib.sha256(text.encode())
     for key in sorted(tensors):
-        array = np.ascontiguousarray(tensors[key])
+        array = np.asarray(tensors[key], order="C")
         state.update(f"\0{key}\0{array.dtype.name}\0{array.shape}\0".encode())
         state.update(array.reshape(-1).view(np.uint8).data)
     return state.hexdigest()
@@ -117,7 +117,7 @@ def _write(path: Any, tensors: Mapping[str, Array], metadata: dict[str, str]) ->
     try:
         with temporary.open("xb"):
             pass  # a folder that cannot be written to is refused here, as any file is
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, metadata)
+        save_file({k: np.asarray(v, order="C") for k, v in tensors.items()}, temporary, metadata)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -168,6 +168,8 @@ def restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int 
 
 
 def _fill(target: Array, values: Array, name: str) -> None:
+    if target.ndim == 0 and values.shape == (1,):
+        values = values[0]  # as version 0.1.0 wrote scalars
     if target.shape != values.shape or target.dtype != values.dtype:
         fail(
             GraphError,

@@ -382,3 +382,13 @@ def test_sizes_as_text(text: str) -> None:
     size = parse_dim(text)
     assert isinstance(size, Dim)
     assert parse_dim(repr(size)) == size
+
+
+def test_scalars_are_saved_as_scalars(tmp_path: Path) -> None:
+    x = sf.input("x", ("batch",))
+    w, count = sf.param("w", (), init="ones"), sf.state("count", (), 3.0)
+    session = sf.Session(outputs={"y": x * w + count})
+    session.save(tmp_path / "model.safetensors")
+    loaded = sf.Session.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(loaded.run("y", {"x": [1.0, 2.0]}), [4.0, 5.0])
+    assert load_file(tmp_path / "model.safetensors")["w"].shape == ()

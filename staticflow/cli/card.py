@@ -1,4 +1,8 @@
-"""What a model file says beside its weights: how rows become inputs, and outputs answers."""
+"""What a model file says beside its network: which columns it reads, and what its answers mean.
+
+Rows go into the network as they come; what scales them is in its graph. In a file of version 0.1.0
+it stands in the card instead, and is applied here.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from staticflow.cli.source import Floats
     from staticflow.session import Session
 
-_FORMAT = 1
+_FORMAT, _FORMER = 2, 1
 
 
 @dataclass(frozen=True)
@@ -26,33 +30,32 @@ class Card:
 
     model: str  # a line for people: "fnn 64-128-64-10"
     features: list[str]
-    mean: list[float]
-    std: list[float]
     steps: int | None  # a row is that many time steps, None for a flat row
     target: str
     classes: list[str] | None
-    target_mean: float
-    target_std: float
     rows: str  # the fingerprint of the rows that were split
     seed: int
     test_fraction: float
     window: int | None = None  # of a series: how many values a forecast is made from
+    mean: list[float] | None = None  # of features and target, in files of version 0.1.0
+    std: list[float] | None = None
+    target_mean: float = 0.0
+    target_std: float = 1.0
 
     def table(self, table: Table) -> Table:
         """The rows that the model knows, of a table that a file holds."""
         return table if self.window is None else lagged(table, self.target, self.window)
 
-    def inputs(self, x: Floats) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Raw features, normalised and in the shape of the network's input."""
-        scaled: Floats = (x - np.array(self.mean)) / np.array(self.std)
-        inputs = scaled.astype(np.float32)
-        return inputs if self.steps is None else inputs.reshape(len(x), self.steps, -1)
+    def inputs(self, x: Floats) -> Floats:
+        """Features in the shape of the network's input."""
+        if self.mean is not None:
+            x = (x - np.array(self.mean)) / np.array(self.std)
+        return x if self.steps is None else x.reshape(len(x), self.steps, -1)
 
     def answers(self, table: Table) -> np.ndarray[Any, Any]:
-        """The target's column as class numbers, or as normalised numbers."""
+        """The target's column as class numbers, or as it is."""
         if self.classes is None:
-            normal = (table.numbers(self.target) - self.target_mean) / self.target_std
-            return normal.astype(np.float32)
+            return table.numbers(self.target)
         number = {label: k for k, label in enumerate(self.classes)}
         labels = table.labels(self.target).tolist()
         for row, label in enumerate(labels):
@@ -96,7 +99,7 @@ def load_model(path: Path) -> tuple[Session, str, dict[str, Any]]:
         raise CommandError(f"there is no model file {path}; `staticflow train` writes one")
     session = Session.load(path)
     extra = session.extra or {}
-    if extra.get("staticflow-card") != _FORMAT:
+    if extra.get("staticflow-card") not in (_FORMAT, _FORMER):
         raise CommandError(f"{path} was not written by this version's `staticflow train`")
     return session, extra["kind"], extra["fields"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.cli.errors import CommandError
+from staticflow.models.scaling import Scaler, Standard
 
 if TYPE_CHECKING:
     from staticflow.graph import Node
@@ -30,14 +31,23 @@ def describe(options: argparse.Namespace, inputs: int | str, outputs: int) -> st
 
 
 def build(
-    options: argparse.Namespace, features: int, steps: int | None, classes: int, total_steps: int
+    options: argparse.Namespace,
+    features: int,
+    steps: int | None,
+    classes: int,
+    total_steps: int,
+    scales: tuple[Scaler, Scaler],
 ) -> sf.Session:
-    """A session on inputs `x` and `y`; no class means that `y` is a number."""
-    width = features if steps is None else features // steps
-    x = sf.input("x", ("batch", width) if steps is None else ("batch", steps, width))
-    last = _body(options, x, width, classes)
-    loss, outputs, metrics = _classifier(last) if classes else _regressor(last)
-    return sf.Session(
+    """A session on inputs `x` and `y` as they come; no class means that `y` is a number.
+
+    Both are float64: what differs between rows may be small beside what they have in common.
+    """
+    shape = (features,) if steps is None else (steps, features // steps)
+    x_scale, y_scale = Standard("x", shape), Standard("y", ())
+    x = sf.input("x", ("batch", *shape), "float64")
+    last = _body(options, x_scale.apply(x, "float32"), shape[-1], classes)
+    loss, outputs, metrics = _classifier(last) if classes else _regressor(last, y_scale)
+    session = sf.Session(
         loss=loss,
         outputs=outputs,
         metrics=metrics,
@@ -45,6 +55,10 @@ def build(
         seed=options.seed,
         threads=options.threads,
     )
+    session.load_params(x_scale.values(scales[0]))
+    if not classes:
+        session.load_params(y_scale.values(scales[1]))
+    return session
 
 
 def _body(options: argparse.Namespace, x: Node, width: int, classes: int) -> Node:
@@ -77,10 +91,11 @@ def _classifier(logits: Node) -> tuple[Node, dict[str, Node], dict[str, Node]]:
     return ops.softmax_cross_entropy(logits, y).mean(), outputs, {"accuracy": right.mean()}
 
 
-def _regressor(last: Node) -> tuple[Node, dict[str, Node], dict[str, Node]]:
-    y = sf.input("y", ("batch",))
-    prediction = last[:, 0]
-    return ops.mse(prediction, y), {"prediction": prediction}, {}
+def _regressor(last: Node, scale: Standard) -> tuple[Node, dict[str, Node], dict[str, Node]]:
+    y = sf.input("y", ("batch",), "float64")
+    scaled = last[:, 0]
+    outputs = {"prediction": scale.undo(scaled, "float64")}
+    return ops.mse(scaled, scale.apply(y, "float32")), outputs, {}
 
 
 def optimizer(options: argparse.Namespace, total_steps: int) -> Any:

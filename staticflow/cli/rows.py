@@ -22,6 +22,7 @@ from staticflow.cli.source import (
     task_of,
 )
 from staticflow.data import Split, split_rows
+from staticflow.models.scaling import Scaler
 
 if TYPE_CHECKING:
     from staticflow.session import Session
@@ -51,6 +52,7 @@ class RowsProblem:
         self.split = self._split(len(x), labels)
         self.card = self._card(features, x, target, labels)
         self.x, self.y = self.card.inputs(x), self.card.answers(source.table)
+        self._scales = self._learn_scales(x)
 
     def session(self) -> Session:
         batches = -(-len(self.split.train) // self._options.batch_size)
@@ -60,6 +62,7 @@ class RowsProblem:
             steps=self.card.steps,
             classes=len(self.card.classes or ()),
             total_steps=self.epochs * batches,
+            scales=self._scales,
         )
 
     def training_data(self) -> dict[str, Array]:
@@ -104,34 +107,32 @@ class RowsProblem:
         return split_rows(rows, self.fraction, self._options.seed, labels)
 
     def _card(self, names: list[str], x: Floats, target: str, labels: Array | None) -> Card:
-        known = x[self.split.train]
         classes = class_names(labels) if labels is not None else None
         if classes is not None and len(classes) < 2:
             raise CommandError(f"column {target!r} holds one class only, {classes[0]!r}")
-        mean, scale = 0.0, 1.0
-        if classes is None:
-            values = self._source.table.numbers(target)[self.split.train]
-            mean, scale = float(values.mean()), float(values.std()) or 1.0
-        centre, std = known.mean(axis=0), known.std(axis=0)
-        if self._options.window:  # one scale for all of a series
-            centre, std = np.full(len(names), mean), np.full(len(names), scale)
         steps = _steps(self._options, self._source, len(names))
         inputs = len(names) if steps is None else f"{steps}x{len(names) // steps}"
         return Card(
             model=network.describe(self._options, inputs, len(classes) if classes else 1),
             features=names,
-            mean=centre.tolist(),
-            std=np.where(std > 0, std, 1.0).tolist(),
             steps=steps,
             target=target,
             classes=classes,
-            target_mean=mean,
-            target_std=scale,
             rows=fingerprint(x),
             seed=self._options.seed,
             test_fraction=self.fraction,
             window=self._options.window,
         )
+
+    def _learn_scales(self, x: Floats) -> tuple[Scaler, Scaler]:
+        """The scales of features and answers, of the rows to train on."""
+        rows = self.split.train
+        answers = Scaler.fitted(self.y[rows].astype(np.float64)[:, None])
+        if self._options.window:  # one scale for all of a series
+            width = x.shape[1]
+            alike = Scaler(np.repeat(answers.mean, width), np.repeat(answers.scale, width))
+            return alike, answers
+        return Scaler.fitted(x[rows]), answers
 
 
 def _check_series(options: argparse.Namespace) -> None:
