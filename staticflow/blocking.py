@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER
 from staticflow.native.blocks import Blocks
-from staticflow.native.worker_tables import words
+from staticflow.native.worker_tables import records, words, words_of
 from staticflow.program import Frame, Program
 
 Array = NDArray[Any]
@@ -92,7 +92,7 @@ class BlockedFrame:
         self._write(Blocks.SUMS, Blocks.SUM_COUNT, self.sums)
 
     def _write(self, entry: int, count: int, rows: list[Any]) -> None:
-        array = np.array(rows, np.int64).reshape(-1)
+        array = records(rows)
         self.kept.append(array)
         self.table[entry], self.table[count] = array.ctypes.data, len(rows)
 
@@ -113,16 +113,16 @@ def blocked_frame(
     whole = program.frame({**env, batch: size}, whole_env, first_row, work)
     rest = whole if last == size else program.frame({**env, batch: last}, whole_env, 0, work)
     table = words(Blocks.WORDS)
-    slots = np.zeros_like(whole.T)
+    slots = words(whole.T.size)
     frame = BlockedFrame(table, slots, [whole] if rest is whole else [whole, rest])
     entries = []
     for start in starts:
         own = rest if start == starts[-1] else whole
-        sizes = own.S.copy()
+        sizes = words_of(own.S.tolist())
         sizes[FIRST_ROW_ENTRY] = first_row + start
         frame.kept.append(sizes)
         entries.append((own.addresses[0], sizes.ctypes.data, start))
-    block_table = np.array(entries, np.int64).reshape(-1)
+    block_table = records(entries)
     frame.kept.append(block_table)
     table[Blocks.STEP] = program.function.address
     table[Blocks.COUNT], table[Blocks.BLOCKS] = len(starts), block_table.ctypes.data

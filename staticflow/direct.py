@@ -29,7 +29,7 @@ from staticflow.native import array_call, python_call
 from staticflow.native.array_layout import MAX_INPUTS, Bound, Input, Output, Owner, Worker
 from staticflow.native.crew import SPIN_NS, SPINS, Helpers
 from staticflow.native.product_crew import crew
-from staticflow.native.worker_tables import Words, words
+from staticflow.native.worker_tables import Words, words, words_of
 from staticflow.program import Frame, Program
 from staticflow.sharing import has_chains
 
@@ -158,7 +158,7 @@ class Direct:
     def _list_bounds(self) -> None:
         """Tell the native side of the tables there are, in one write, the latest first."""
         addresses = [tables.address for tables in reversed(self._known.values())]
-        listed = np.array([len(addresses), *addresses], np.int64)
+        listed = words_of([len(addresses), *addresses])
         self._owner[Owner.BOUNDS] = listed.ctypes.data
         self._listed = listed
 
@@ -204,7 +204,7 @@ class Direct:
         threads = 1 + (self.helpers.count if self.helpers else 0)
         pieces = choose_pieces(self.program, self.batch, env, threads)
         table = words(Bound.HELD + len(arrays) + len(self.outputs))
-        dims = np.array([n for a in arrays for n in a.shape] or [0], np.int64)
+        dims = words_of(n for a in arrays for n in a.shape)
         shapes, shape_memory = self._shapes(env)
         slots = self._slots(env)
         workers, frames = self._workers(pieces, env)
@@ -229,7 +229,7 @@ class Direct:
         shapes = words(Output.WORDS * len(self.outputs))
         kept = []
         for k, node in enumerate(self.outputs):
-            dims = np.array([evaluate(n, env) for n in node.shape] or [0], np.int64)
+            dims = words_of(evaluate(n, env) for n in node.shape)
             kept.append(dims)
             record = [id(self._dtypes[node]), node.ndim, dims.ctypes.data]
             shapes[Output.WORDS * k : Output.WORDS * (k + 1)] = record

@@ -19,6 +19,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.feeds import leading_dimension, match_feeds, row_dimension
 from staticflow.graph import Node
 from staticflow.history import History
+from staticflow.native import memory
 from staticflow.progress import Progress
 from staticflow.training import INLINE_NS, Trainer
 
@@ -179,10 +180,12 @@ class Fit:
         session, rows = self.session, self.rows
         permutation = None
         if self.shuffle and batches > 1:  # the order of rows within a batch makes no difference
-            permutation = np.stack([session._rng.permutation(rows.count) for _ in range(epochs)])
+            permutation = memory.empty((epochs, rows.count), np.int64)
+            for order in permutation:
+                order[:] = session._rng.permutation(rows.count)
         names = ("loss", *session.metrics)
         shards = len(trainer.shards)
-        sums = np.zeros((shards, epochs, len(names)))
+        sums = memory.zeros((shards, epochs, len(names)), np.float64)
 
         def poll() -> None:
             bar.update(before * batches + trainer.sync.done)

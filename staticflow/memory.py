@@ -19,11 +19,13 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from staticflow.buffers import Buffer
 from staticflow.dims import AnyDim, Dim, evaluate, names_of
+from staticflow.native.memory import LINE, aligned
 from staticflow.schedule import BranchStep, LoopStep, ProductStep, Step
-
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class MemoryPlan:
     slots: tuple[tuple[AnyDim, ...], ...]  # bytes, in size classes: the largest of these
     slot_of: Mapping[int, int]
     live: Mapping[int, tuple[int, int]]  # first and last step of every buffer in the plan
+    size_of: Mapping[int, AnyDim]  # the bytes of every buffer in the plan
 
     def offsets(self, sizes: Mapping[str, int]) -> tuple[list[int], int]:
         """The byte offset of every slot, and the size of the arena."""
@@ -40,8 +43,15 @@ class MemoryPlan:
         for slot in self.slots:
             offsets.append(total)
             size = max(evaluate(n, sizes) for n in slot)
-            total += -(-size // ALIGNMENT) * ALIGNMENT
+            total += -(-size // LINE) * LINE
         return offsets, total
+
+    def allocate(self, sizes: Mapping[str, int]) -> tuple[NDArray[np.uint8], dict[int, int]]:
+        """An arena, and the address of every temporary buffer in it."""
+        offsets, total = self.offsets(sizes)
+        arena = aligned(total)
+        base = arena.ctypes.data
+        return arena, {buffer: base + offsets[slot] for buffer, slot in self.slot_of.items()}
 
 
 def live_ranges(
@@ -126,7 +136,8 @@ def plan_memory(
     sizes = (dict.fromkeys(b.count * b.itemsize for b in slot.buffers) for slot in slots)
     slot_of = {b.index: i for i, slot in enumerate(slots) for b in slot.buffers}
     live = {b.index: ranges[b.index] for b in temporary}
-    return MemoryPlan(tuple(map(tuple, sizes)), slot_of, live)
+    size_of = {b.index: b.count * b.itemsize for b in temporary}
+    return MemoryPlan(tuple(map(tuple, sizes)), slot_of, live, size_of)
 
 
 Extent = tuple[int, int]  # how many named sizes are multiplied, and the size if all of these are 64

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from staticflow.errors import GraphError, fail
 from staticflow.graph import Leaf, Node, Param
 from staticflow.init import initialise
-from staticflow.program import aligned
+from staticflow.native import memory
 
 Array = NDArray[Any]
 LINE_ITEMS = 16  # items per slot: a cache line of float32, two of float64
@@ -47,10 +47,7 @@ class FlatArray:
 
     def like(self) -> Array:
         """Another array of this layout, of zeros."""
-        itemsize = np.dtype(self.dtype).itemsize
-        array = aligned(self.size * itemsize).view(self.dtype)
-        array[:] = 0
-        return array
+        return memory.zeros((self.size,), self.dtype, memory.LINE)
 
     def view(self, slot: Slot, data: Array | None = None) -> Array:
         """The part of a leaf, in its shape."""

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from staticflow.buffers import ITEMSIZE
 from staticflow.cost import NS_PER_BARRIER, NS_PER_BYTE
 from staticflow.dims import evaluate
 from staticflow.driver_tables import HEADER
+from staticflow.native import memory
 from staticflow.native.worker_layout import PARTS_WORDS, Parts
-from staticflow.native.worker_tables import Words, records, words
+from staticflow.native.worker_tables import Words, records, words, words_of
 from staticflow.owned import MOST_WORK
 from staticflow.parameters import FlatArray, Slot
-from staticflow.program import Frame, aligned
+from staticflow.program import Frame
 from staticflow.schedule import ProductStep
 from staticflow.step_programs import StepPrograms
 
@@ -88,7 +87,7 @@ def parts_of(
     step, n, item = product.step, product.columns, ITEMSIZE[product.step.dtype]
     rows = [evaluate(step.m, frame.sizes_by_name()) for frame in frames]
     z = [int(frame.T[HEADER + step.c.place[0]]) for frame in frames]
-    memory = [[aligned(m * n * item) for m in rows] for _ in frames]
+    own = [[memory.aligned(m * n * item) for m in rows] for _ in frames]
     made: list[tuple[Words, tuple[object, ...]]] = []
     for shard, frame in enumerate(frames):
         top, bottom = product.own_rows(*cuts[shard])
@@ -96,13 +95,13 @@ def parts_of(
         products = []
         for peer, other in enumerate(frames):
             a = [other.slot_address(step.a.place[0]), item * top, product.rows, 1]
-            target = z[peer] if peer == shard else memory[shard][peer].ctypes.data
+            target = z[peer] if peer == shard else own[shard][peer].ctypes.data
             products.append([rows[peer], n, bottom - top, *a, *b, target, n, 0, works[shard]])
-        others = [memory[p][shard].ctypes.data for p in range(len(frames)) if p != shard]
-        tables = records(products), np.array([z[shard], *others], np.int64)
+        others = [own[p][shard].ctypes.data for p in range(len(frames)) if p != shard]
+        tables = records(products), words_of([z[shard], *others])
         record = words(PARTS_WORDS)
         record[Parts.PRODUCTS], record[Parts.COUNT] = tables[0].ctypes.data, len(products)
         record[Parts.PARTS], record[Parts.ITEMS] = tables[1].ctypes.data, rows[shard] * n
         record[Parts.ITEM_BYTES] = item
-        made.append((record, (*tables, memory)))
+        made.append((record, (*tables, own)))
     return made

@@ -34,6 +34,7 @@ from staticflow.emit import driver_source
 from staticflow.graph import Node
 from staticflow.kernel_text import kernel_source
 from staticflow.loops import Kernel
+from staticflow.native import memory
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
@@ -50,7 +51,6 @@ from staticflow.native.routines import routine as native_routine
 from staticflow.native.tile_text import Tile
 from staticflow.native.toolchain import Toolchain
 
-ALIGNMENT = 64
 DRIVER_SIGNATURE = Signature("i8", ("i8*", "i8*"))  # T and S
 BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch for products
 
@@ -58,13 +58,6 @@ BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch 
 _PRODUCTS = {
     "gemm": product, "shared_gemm": shared_product, "packed_gemm": packed_gemm, "pack": pack,
 }  # fmt: skip
-
-
-def aligned(count: int) -> NDArray[np.uint8]:
-    """Uninitialised bytes that start at a cache line."""
-    raw = np.empty(count + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + count]
 
 
 @dataclass
@@ -98,7 +91,7 @@ class Program:
         self.toolchain = toolchain
         self._block_addresses: list[int] = []
         self.function = self._load(compiled.driver)
-        self._running = np.zeros(1, np.int64)  # a stop flag that nobody sets
+        self._running = memory.zeros((1,), np.int64)  # a stop flag that nobody sets
 
     @cached_property
     def call(self) -> Callable[[int, int], int]:
@@ -109,6 +102,12 @@ class Program:
     def leaves(self) -> dict[Node, int]:
         """The buffers to bind: leaves of the graph."""
         return {b.node: b.index for b in self.compiled.layout.buffers if b.role == "leaf"}
+
+    @cached_property
+    def constants(self) -> dict[Node, NDArray[Any]]:
+        """The values of the leaves that have one."""
+        values = {node: getattr(node.op, "value", None) for node in self.leaves}
+        return {node: memory.lend(value) for node, value in values.items() if value is not None}
 
     @cached_property
     def dimensions(self) -> frozenset[str]:
@@ -198,18 +197,17 @@ class Program:
         compiled = self.compiled
         check_demands(self.demands, whole_env or env)
         sizes = compiled.g.evaluate(env, whole_env or env)
-        S = np.zeros(SIZE_HEADER + len(sizes), np.int64)
+        S = memory.zeros((SIZE_HEADER + len(sizes),), np.int64)
         S[FIRST_ROW_ENTRY] = first_row
         S[SIZE_HEADER:] = sizes
-        T = np.zeros(HEADER + len(compiled.layout.buffers) + self._tail_length, np.int64)
+        count = HEADER + len(compiled.layout.buffers) + self._tail_length
+        T = memory.zeros((count,), np.int64)
         plan = compiled.late_memory if late else compiled.memory
-        offsets, total = plan.offsets({f"n{i}": n for i, n in enumerate(sizes)})
-        arena = aligned(total)
-        base = arena.ctypes.data
-        for buffer, slot in plan.slot_of.items():
-            T[HEADER + buffer] = base + offsets[slot]
+        arena, places = plan.allocate({f"n{i}": n for i, n in enumerate(sizes)})
+        for buffer, address in places.items():
+            T[HEADER + buffer] = address
         T[LATE] = late
-        scratch = aligned(GEMM_WORK_BYTES) if work is None else work
+        scratch = memory.aligned(GEMM_WORK_BYTES) if work is None else work
         T[WORK] = scratch.ctypes.data
         T[SHARDS] = 1
         T[STOP] = self._running.ctypes.data
@@ -224,10 +222,8 @@ class Program:
         return TAIL_BLOCKS + len(self._block_addresses) if self._block_addresses else 0
 
     def _bind_constants(self, frame: Frame) -> None:
-        for node, buffer in self.leaves.items():
-            value: Any = getattr(node.op, "value", None)
-            if value is not None:
-                frame.bind(buffer, value.ctypes.data)
+        for node, value in self.constants.items():
+            frame.bind(self.leaves[node], value.ctypes.data)
 
     @cached_property
     def source(self) -> str:

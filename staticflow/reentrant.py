@@ -21,8 +21,8 @@ from staticflow.dims import AnyDim, Dim, names_of
 from staticflow.driver_tables import HEADER, SHARDS, SIZE_HEADER, STOP, WORK
 from staticflow.driver_text import size_text
 from staticflow.graph import Node
-from staticflow.memory import ALIGNMENT
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES, QUAD_COLUMNS, QUAD_ROWS
+from staticflow.native.memory import ALLOCATE, FREE, LINE
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.worker_tables import Words, words
 from staticflow.program import Program
@@ -59,7 +59,7 @@ class Reentrant:
     @property
     def memory(self) -> list[object]:
         """All that the entry reads, but for what is at the `fixed` addresses."""
-        constants = [getattr(node.op, "value", None) for node in self.program.leaves]
+        constants = self.program.constants.values()
         return [self._records, self._context, self._running, *self._tables, *constants]
 
     @property
@@ -74,9 +74,8 @@ class Reentrant:
         S = words(SIZE_HEADER + len(compiled.g.sizes))
         T[SHARDS], T[STOP] = 1, self._running.ctypes.data
         for node, buffer in self.program.leaves.items():
-            value: Any = getattr(node.op, "value", None)
-            address = fixed.get(node, 0) if value is None else value.ctypes.data
-            T[HEADER + buffer] = address
+            value = self.program.constants.get(node)
+            T[HEADER + buffer] = fixed.get(node, 0) if value is None else value.ctypes.data
         for i, size in enumerate(compiled.g.sizes):
             S[SIZE_HEADER + i] = size if isinstance(size, int) else 0
         return T, S
@@ -85,8 +84,8 @@ class Reentrant:
         outputs = self.program.compiled.output_buffers
         prepare = self._kernel(
             "prepare", prepare_source(self.program, self.sizes), 2 + len(self.sizes),
-            malloc=External("malloc", Signature("i8", ("i8",))),
-            free=External("free", Signature("", ("i8",))),
+            allocate=External(ALLOCATE, Signature("i8", ("i8",))),
+            free=External(FREE, Signature("", ("i8",))),
         )  # fmt: skip
         driver = External(self.program.function.symbol, Signature("i8", ("i8", "i8")))
         text = entry_source(self.sizes, self.inputs, outputs, self.width, len(self._tables[0]))
@@ -172,12 +171,10 @@ def prepare_source(program: Program, sizes: Sequence[str]) -> str:
         if isinstance(size, Dim):
             value = _text(size.substitute(renamed))
         lines.append(f"    n{i} = {value}")
-    lines.append(f"    end = {-(-8 * (t_words + s_words) // ALIGNMENT) * ALIGNMENT}")
+    lines.append(f"    end = {-(-8 * (t_words + s_words) // LINE) * LINE}")
     for i, slot in enumerate(compiled.memory.slots):
         lines.append(f"    slot{i} = end")
-        lines.append(
-            f"    end += ({_largest(slot)} + {ALIGNMENT - 1}) // {ALIGNMENT} * {ALIGNMENT}"
-        )
+        lines.append(f"    end += ({_largest(slot)} + {LINE - 1}) // {LINE} * {LINE}")
     lines += ["    work = end", *_work_lines(compiled.steps), *_ALLOCATE.splitlines()]
     lines.append(f"    copy_bytes(block, i8ptr(context)[1], {8 * t_words})")
     lines.append(f"    copy_bytes(block + {8 * t_words}, i8ptr(context)[2], {8 * s_words})")
@@ -203,11 +200,11 @@ _ALLOCATE = f"""\
             free(record[{ALLOCATION}])
         record[{BLOCK}] = 0
         record[{BYTES}] = 0
-        record[{ALLOCATION}] = malloc(end + {ALIGNMENT})
+        record[{ALLOCATION}] = allocate(end + {LINE})
         if record[{ALLOCATION}] == 0:
             return 1
         record[{BYTES}] = end
-        record[{BLOCK}] = (record[{ALLOCATION}] + {ALIGNMENT - 1}) // {ALIGNMENT} * {ALIGNMENT}
+        record[{BLOCK}] = (record[{ALLOCATION}] + {LINE - 1}) // {LINE} * {LINE}
     block = record[{BLOCK}]"""
 
 

@@ -13,6 +13,7 @@ from staticflow.blocking import BlockedFrame
 from staticflow.driver_tables import PROFILE
 from staticflow.driver_text import describe
 from staticflow.graph_text import format_graph
+from staticflow.native.worker_tables import words
 from staticflow.program import Frame, Program
 from staticflow.schedule import BranchStep, HalvesStep, LoopStep, Step, where_of
 
@@ -122,7 +123,7 @@ def profile_program(
     Other processes and interrupts make some runs take a multiple of the others' time.
     """
     steps = list(_with_depth(program.compiled.steps))
-    cycles = np.zeros(max(1, len(steps)), np.int64)
+    cycles = words(len(steps))
     # of a shard that runs in blocks, the first block stands for all
     first = frame.frames[0] if isinstance(frame, BlockedFrame) else frame
     first.T[PROFILE] = cycles.ctypes.data

@@ -21,6 +21,7 @@ from staticflow.direct import Direct
 from staticflow.driver_tables import CREW, HEADER
 from staticflow.errors import GraphError, fail
 from staticflow.graph import Node
+from staticflow.native import memory
 from staticflow.native.product_crew import Helpers, crew
 from staticflow.native.routines import FAILURES
 from staticflow.program import Frame, Program
@@ -54,7 +55,7 @@ class _Bound:
         """New arrays for the outputs that are written in place; the others stand for nothing."""
         results = [copy for _, copy in self.kept]
         for position, entry, shape, dtype in self.fresh:
-            out = np.empty(shape, dtype)
+            out = memory.empty(shape, dtype)
             self.frame.T[entry] = address_of(out)
             results.insert(position, out)
         return results
@@ -143,12 +144,12 @@ class Runner:
             if array.nbytes > STAGED_BYTES:
                 bound.read.append((position, HEADER + buffer))
                 continue
-            copy = np.empty(array.shape, array.dtype)
+            copy = memory.empty(array.shape, array.dtype)
             frame.bind(buffer, copy.ctypes.data)
             bound.copies.append((position, copy))
         buffers = self.program.compiled.output_buffers
         for position, (node, buffer) in enumerate(zip(self.outputs, buffers, strict=True)):
-            out = np.empty(tuple(evaluate(n, sizes) for n in node.shape), node.dtype)
+            out = memory.empty(tuple(evaluate(n, sizes) for n in node.shape), node.dtype)
             if out.nbytes > STAGED_BYTES:
                 bound.fresh.append((position, HEADER + buffer, out.shape, out.dtype))
             else:

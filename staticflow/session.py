@@ -41,6 +41,7 @@ from staticflow.fetching import Fetches, structure_key
 from staticflow.fitting import Callbacks, Fit
 from staticflow.graph import Node, Param, dims_of, leaves, toposort
 from staticflow.history import History
+from staticflow.native import memory
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
 from staticflow.numerics import CheckedTrainer
@@ -124,9 +125,9 @@ class Session:
         self._toolchain: Toolchain = toolchain()
         self._pool = ShardPool()
         self._lock = threading.RLock()
-        self._seed_cell = np.array([self.seed], np.int64)
-        self._inference_step = np.zeros(1, np.int64)
-        self._lr = np.zeros(1, np.float64)
+        self._seed_cell = memory.filled([self.seed], np.int64)
+        self._inference_step = memory.zeros((1,), np.int64)
+        self._lr = memory.zeros((1,), np.float64)
         self.step_count = 0
         self.epoch_count = 0
         self._fetches = Fetches(self)

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from staticflow.blocking import BlockedFrame, blocked_frame
 from staticflow.driver_tables import PEERS, SHARDS, STOP, SYNC
 from staticflow.graph import Hyper, Node
+from staticflow.native import memory
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.worker_layout import Input as InputEntry
 from staticflow.native.worker_layout import Shard, Sync, Variant
 from staticflow.native.worker_tables import ShardTable, SyncBlock, words
 from staticflow.parameters import FlatArray, Store
 from staticflow.placement import SHARE
-from staticflow.program import Frame, aligned
+from staticflow.program import Frame
 from staticflow.shard_rules import WHOLE
 from staticflow.step_programs import ELEMENTS, StepPrograms
 
@@ -72,13 +73,14 @@ class ShardMemory:
         programs, flat = common.programs, common.flat
         self.common, self.index = common, index
         self.table = ShardTable(index, common.shards, common.sync)
-        self.gradient: Array = flat.like() if flat is not None else np.zeros(0, np.float32)
+        self.gradient: Array = flat.like() if flat is not None else memory.zeros((0,), np.float32)
         self.step_cell = words(1)
         self.metrics = words(1 + len(programs.metrics)).view(np.float64)
-        self.work = aligned(GEMM_WORK_BYTES)
+        self.work = memory.aligned(GEMM_WORK_BYTES)
         self.frames: dict[str, Frame | BlockedFrame] = {}
         self.next_states: dict[str, Array] = {
-            s.name: np.zeros([int(str(n)) for n in s.shape], s.dtype) for s in programs.states
+            s.name: memory.zeros(tuple(int(str(n)) for n in s.shape), s.dtype)
+            for s in programs.states
         }
         self._shares: dict[tuple[str, int], Array] = {}
         self._unused: list[Array] = []  # where results go that another shard has as well
@@ -126,7 +128,8 @@ class ShardMemory:
         """Where a number is that the session sets; `parts` of the batch add up to the whole."""
         assert isinstance(node.op, Hyper)
         if node.op.label == SHARE:
-            return self._shares.setdefault((node.dtype, parts), np.array([1 / parts], node.dtype))
+            share = memory.filled([1 / parts], node.dtype)
+            return self._shares.setdefault((node.dtype, parts), share)
         return self.step_cell if node.op.label == "step" else self.common.seed
 
     def _bind_outputs(self, frame: Frame | BlockedFrame) -> None:
@@ -141,7 +144,7 @@ class ShardMemory:
             targets += [flat.view(slot, self.gradient) for slot in flat.slots]
         for target in targets:
             if next(places) == WHOLE and self.index > 0:  # every shard has it; it counts once
-                target = np.zeros_like(target)
+                target = memory.zeros(target.shape, target.dtype)
                 self._unused.append(target)
             frame.bind(next(buffers), target.ctypes.data)
         for state in programs.states:
@@ -151,7 +154,7 @@ class ShardMemory:
         """Each block leaves its gradients and metrics beside the shard's, which add them up."""
         flat = self.common.flat
         buffers = iter(self.common.programs.forward.compiled.output_buffers)
-        metrics = np.zeros_like(self.metrics)
+        metrics = memory.zeros(self.metrics.shape, np.float64)
         for m in range(metrics.size):
             frame.bind(next(buffers), metrics[m : m + 1].ctypes.data)
         frame.add_up(metrics, self.metrics)
@@ -217,7 +220,7 @@ class ShardMemory:
             if inputs[name] not in leaves:
                 continue
             row_bytes = array.nbytes // max(1, array.shape[0])
-            own = aligned(max(end - first, 1) * row_bytes)
+            own = memory.aligned(max(end - first, 1) * row_bytes)
             self._rows.append(own)
             entry = [0] * len(InputEntry)
             entry[InputEntry.SOURCE] = array.ctypes.data

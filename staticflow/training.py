@@ -17,12 +17,13 @@ from staticflow.blocking import block_rows
 from staticflow.buffers import SUFFIX
 from staticflow.cost import Choice, Work, barriers, choose_shards, estimate
 from staticflow.native.blocks import run_blocks
+from staticflow.native.memory import zeros
 from staticflow.native.products import own_products
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker import worker
 from staticflow.native.worker_layout import Shard, Variant
-from staticflow.native.worker_tables import SyncBlock
+from staticflow.native.worker_tables import SyncBlock, words_of
 from staticflow.owned import OwnedProduct, owned_products, records, slices, summed
 from staticflow.parameters import FlatArray, Store
 from staticflow.partials import PartialProduct, partial_product, parts_of
@@ -137,7 +138,7 @@ class Trainer:
         self._introduce("whole")
         if self.programs.update is None or self.flat is None:
             return
-        parts = np.array([m.gradient.ctypes.data for m in self.shards], np.int64)
+        parts = words_of(m.gradient.ctypes.data for m in self.shards)
         itemsize = self.flat.data.itemsize
         for memory, (first, end) in zip(self.shards, self.cuts, strict=True):
             memory.add_update(first, end, self.shards[0])
@@ -150,7 +151,7 @@ class Trainer:
 
     def _introduce(self, name: str, stops: bool = True) -> None:
         """Tell the programs of one name, one for each shard, of each other."""
-        peers = np.array([m.frames[name].addresses[0] for m in self.shards], np.int64)
+        peers = words_of(m.frames[name].addresses[0] for m in self.shards)
         self._peers.append(peers)
         for memory in self.shards:
             memory.introduce(name, peers, stops)
@@ -241,7 +242,7 @@ class Trainer:
             {n: a for n, a in arrays.items() if n in leads},
             {n: a for n, a in arrays.items() if n not in leads},
         )
-        sums = np.zeros((1, 1, 1 + len(self.programs.metrics)))
+        sums = zeros((1, 1, 1 + len(self.programs.metrics)), np.float64)
         table = self.shards[0].table
         update = table[Shard.UPDATE]
         if not train:

@@ -17,7 +17,7 @@ from staticflow.compile import Compiled, compile_graph
 from staticflow.dims import evaluate
 from staticflow.graph import Param, leaves
 from staticflow.loops import Load, walk
-from staticflow.memory import ALIGNMENT
+from staticflow.native.memory import LINE
 from staticflow.schedule import (
     CallStep,
     CollectiveStep,
@@ -81,7 +81,7 @@ def check_plan(compiled: Compiled, sizes: dict[str, int]) -> int:
     place: dict[int, tuple[int, int]] = {}
     for index in used:
         start = offsets[compiled.memory.slot_of[index]]
-        assert start % ALIGNMENT == 0
+        assert start % LINE == 0
         owner = temporary[index]
         place[index] = (start, start + evaluate(owner.count, classes) * owner.itemsize)
         assert place[index][1] <= total

@@ -13,7 +13,7 @@ from benchmarks.workloads import FNN, FNN_ROWS
 from staticflow import models, ops, training
 from staticflow.blocking import BlockedFrame
 from staticflow.cost import Choice
-from staticflow.memory import ALIGNMENT
+from staticflow.native.memory import LINE
 from staticflow.native.toolchain import Toolchain
 from staticflow.program import Frame
 from staticflow.training import Trainer
@@ -61,7 +61,7 @@ def test_a_step_holds_little_more_than_it_must(
     assert len(trainer.shards) == shards and trainer.flat is not None
     parameters = trainer.flat.data.nbytes
     activations = w.batch * sum(w.sizes[1:]) * trainer.flat.data.itemsize
-    lines = ALIGNMENT * sum(
+    lines = LINE * sum(
         len(p.compiled.memory.slots) for p in (trainer.programs.forward, trainer.programs.update)
         if p is not None
     )  # fmt: skip

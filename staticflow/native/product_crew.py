@@ -21,8 +21,7 @@ import threading
 from collections.abc import Callable
 from enum import IntEnum, auto
 
-import numpy as np
-
+from staticflow.native import memory
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.products import PRODUCT_SIGNATURE, product
@@ -392,8 +391,8 @@ class Helpers:
             self._rouse = _rouse(toolchain()).bind()
 
     def _serve(self, function: Callable[[int, int], int]) -> None:
-        work = np.zeros(GEMM_WORK_BYTES + 64, np.uint8)
-        function(self.address, work.ctypes.data + -work.ctypes.data % 64)
+        work = memory.aligned(GEMM_WORK_BYTES)
+        function(self.address, work.ctypes.data)
 
 
 @functools.cache

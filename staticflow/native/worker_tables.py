@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from staticflow.native import memory
 from staticflow.native.worker_layout import SHARD_WORDS, SYNC_WORDS, Reason, Shard, Sync
 
 Words = NDArray[np.int64]
@@ -15,17 +16,19 @@ _LINE = 128  # two lines: processors fetch them in pairs
 
 def words(count: int) -> Words:
     """Zeroed int64 words that share no cache line with other tables."""
-    lines = -(-8 * count // _LINE)
-    raw = np.zeros((lines + 1) * _LINE, np.uint8)
-    start = -raw.ctypes.data % _LINE
-    return raw[start : start + 8 * count].view(np.int64)
+    return memory.zeros((count,), np.int64, _LINE)
 
 
 def records(rows: Iterable[Sequence[int]]) -> Words:
     """Records of equal width, one after the other."""
-    table = [value for row in rows for value in row]
-    result = words(len(table))
-    result[:] = table
+    return words_of(value for row in rows for value in row)
+
+
+def words_of(values: Iterable[int]) -> Words:
+    """Words of the given values."""
+    given = list(values)
+    result = words(len(given))
+    result[:] = given
     return result
 
 
