@@ -3,7 +3,8 @@
     x (batch, time, features) -> [scan forwards, scan backwards, side by side] for each layer -> y
 
 With `lengths`, a state stands still past the end of its sequence: the forward scan keeps the last
-one, the backward scan starts from the initial one at the sequence's own last step.
+one, the backward scan starts from the initial one at the sequence's own last step. What the input
+holds there makes no difference, NaN neither.
 """
 
 from __future__ import annotations
@@ -138,6 +139,8 @@ class RNN:
         starts = self._starts(x, initial_state)
         valid = None if lengths is None else self._valid(x, lengths)
         ys, finals = ops.transpose(x, (1, 0, 2)), list[State]()
+        if valid is not None:  # what stands past a length, NaN maybe, meets no weight: 0 * NaN
+            ys = ops.where(valid, ys, 0.0)
         for k, layer in enumerate(self.layers):
             if k:
                 ys = ops.dropout(ys, self.dropout)
