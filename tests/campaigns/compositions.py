@@ -12,7 +12,7 @@ from composition_checks import check_loops, check_pack
 from campaigns import Tick
 
 COUNT = 560
-SAMPLE = 6
+SAMPLE = 2
 PACK = 10
 FIRST, APART = 2000, 1_000_000  # those before are the tests'
 
