@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,11 +55,11 @@ def test_the_command_tells_counts_and_time(
 ) -> None:
     monkeypatch.setattr(command, "load", lambda name: campaign_of(None))
     name = campaigns.names()[0]
-    assert command.main([name]) == 0
+    assert command.main([name, "--here"]) == 0
     out, bar = capsys.readouterr()
     assert out == f"{name}: 3 000 cases, 0 of them of seed; 0 s, --count 3 --seed 0\n"
     assert "3/3" in bar
-    assert command.main([name, "--count", "2", "--seed", "7"]) == 0
+    assert command.main([name, "--count", "2", "--seed", "7", "--here"]) == 0
     assert "2 000 cases, 7 of them of seed" in capsys.readouterr().out
 
 
@@ -67,10 +68,21 @@ def test_the_command_fails_with_the_seed(
 ) -> None:
     monkeypatch.setattr(command, "load", lambda name: campaign_of(AssertionError("case 12: no")))
     name = campaigns.names()[0]
-    assert command.main([name, "--seed", "5"]) == 1
+    assert command.main([name, "--seed", "5", "--here"]) == 1
     out, trace = capsys.readouterr()
     assert out.startswith(f"{name}: FAILED") and out.endswith("--count 3 --seed 5: case 12: no\n")
     assert "AssertionError: case 12: no" in trace
+
+
+def test_the_command_names_the_seed_of_a_process_that_dies(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = [sys.executable, "-c", "import os; os.abort()"]
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: run(dying, **options))
+    name = campaigns.names()[0]
+    assert command.main([name, "--count", "4", "--seed", "9"]) == 1
+    assert capfd.readouterr().out == f"\n{name}: DIED of SIGABRT, --count 4 --seed 9\n"
 
 
 def test_the_list_and_the_table_have_every_campaign(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,15 @@
 """Runs one campaign: `python -m tests.campaigns NAME [--count N] [--seed S]`, or lists them all.
 
 Ends with what was counted, and the time it took; or, at the first case that fails, with exit status
-1 and the seed.
+1 and the seed. The campaign runs in a process of its own, so that this holds for one that dies; the
+bar then shows how many cases it had done.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -15,10 +18,11 @@ from pathlib import Path
 
 from tqdm.std import tqdm
 
+ROOT = Path(__file__).resolve().parents[2]
 # The helpers of the tests import each other from their folder, as pytest has it.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from campaigns import claim, load, names
+from campaigns import claim, load, names  # noqa: E402
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--list", action="store_true", help="say what each campaign proves")
     made.add_argument("--count", type=int, help="how many cases, instead of the whole campaign")
     made.add_argument("--seed", type=int, default=0, help="other cases (default: 0)")
+    made.add_argument("--here", action="store_true", help="in this process, for a debugger")
     return made
 
 
@@ -41,7 +46,7 @@ def run(name: str, count: int | None, seed: int) -> int:
     campaign, started = load(name), time.perf_counter()
     total = campaign.COUNT if count is None else count
     try:
-        with tqdm(total=total, desc=name, dynamic_ncols=True) as bar:
+        with tqdm(total=total, desc=name, mininterval=0, dynamic_ncols=True) as bar:
             counts = campaign.run(total, seed, lambda: bool(bar.update()))
     except Exception as error:
         traceback.print_exc()
@@ -51,6 +56,17 @@ def run(name: str, count: int | None, seed: int) -> int:
     took = time.perf_counter() - started
     print(f"{name}: {text_of(counts)}; {took:.0f} s, --count {total} --seed {seed}")
     return 0
+
+
+def watch(arguments: Sequence[str], options: argparse.Namespace) -> int:
+    """Run a campaign in a process of its own; returns the exit status."""
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.campaigns", "--here", *arguments]
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if status < 0:
+        how = signal.Signals(-status).name
+        count = "" if options.count is None else f" --count {options.count}"
+        print(f"\n{options.name}: DIED of {how},{count} --seed {options.seed}")
+    return 1 if status else 0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,6 +79,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if options.name is None:
         given.error("name a campaign, or ask for the --list")
+    if not options.here:
+        return watch(arguments, options)
     return run(options.name, options.count, options.seed)
 
 
