@@ -45,7 +45,11 @@ class TrainingEstimator(base.BaseEstimator):
         """Train from new initial weights for `epochs`, or until early stopping."""
         data, target = self._table(X, y, reset=True)
         self._start(data, self._learn_targets(target))
-        return self._train(data, target, self.epochs)
+        try:
+            return self._train(data, target, self.epochs)
+        except ValueError:
+            del self._network
+            raise
 
     @property
     def is_fitted(self) -> bool:
@@ -91,9 +95,15 @@ class TrainingEstimator(base.BaseEstimator):
             stop = EarlyStopping(self._network, self.patience)
             settings = {"validation_data": held, "callbacks": [stop]}
         session = self._network.session
-        history = session.fit(
-            feeds, epochs=epochs, batch_size=self.batch_size, progress=self.verbose, **settings
-        )
+        settings |= {"epochs": epochs, "batch_size": self.batch_size, "progress": self.verbose}
+        try:
+            history = session.fit(feeds, on_nan="raise", **settings)
+        except sf.NumericsError as error:
+            what = str(error).splitlines()[0].removeprefix("fit: ")
+            raise ValueError(
+                f"{type(self).__name__}: {what}. Scale the data (standardise=True) or lower the "
+                "learning_rate"
+            ) from error
         if stop is not None:
             session.load_params(stop.values)
         self.n_iter_ += len(history.epochs)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from staticflow.bodies import Slot
 from staticflow.dims import AnyDim, evaluate
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.graph import Input, Node, leaves, toposort
+from staticflow.graph import Input, Node, toposort
 from staticflow.op import Kind
 
 Array = NDArray[Any]
@@ -161,25 +161,3 @@ def _check_table(node: Node, size: int, env: Mapping[str, int]) -> None:
             got=f"an axis of size 0 at {node.where}",
             do="feed an array with at least one element along the axis",
         )
-
-
-def label_names(loss: Node, outputs: Sequence[Node], inputs: Mapping[str, Node]) -> list[str]:
-    """The inputs that the loss reads beside the outputs, and in which it does not look for NaN."""
-    of_outputs = set(leaves(outputs, Input))
-    order = toposort([loss])
-    tested = {_source(x) for n in order if n.op.name in ("isnan", "isfinite") for x in n.inputs}
-    return [n for n, x in inputs.items() if x.type.is_float and x not in of_outputs | tested]
-
-
-def check_labels(names: Sequence[str], arrays: Mapping[str, Array]) -> None:
-    """Refuse NaN in labels."""
-    for name in names:
-        array = arrays.get(name)
-        if array is not None and array.size and np.isnan(array.min()):
-            position = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
-            fail(
-                GraphError,
-                f"input {name!r}: a value is NaN",
-                got=f"nan at position {position}, {int(np.isnan(array).sum())} in all",
-                do="leave such rows out, or mask them in the graph with ops.isnan",
-            )

@@ -7,6 +7,7 @@ in as an iterator of batches, one step a batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.checks import check_labels
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import leading_dimension, match_feeds, row_dimension
 from staticflow.graph import Node
 from staticflow.history import History
+from staticflow.nan_guard import NanGuard
+from staticflow.nan_labels import refuse_labels, rows_with_nan
 from staticflow.native import memory
 from staticflow.progress import Progress
 from staticflow.training import INLINE_NS, Trainer
@@ -99,6 +101,7 @@ class Fit:
         callbacks: Callbacks | None,
         progress: bool,
         batch_axis: str | None,
+        on_nan: str,
     ) -> None:
         whole = all(hasattr(n, "__index__") for n in (epochs, batch_size))
         if not whole or epochs < 0 or batch_size < 1:
@@ -117,11 +120,25 @@ class Fit:
         if not callable(data):
             leading_dimension(self.inputs, batch_axis)
         self.rows = None if callable(data) else read_rows(session, self.inputs, data, batch_axis)
+        self.guard = NanGuard(session, on_nan)
         if self.rows is not None:
-            check_labels(session.labels, self.rows.sliced)
+            data = {**self.rows.sliced, **self.rows.whole}
+            refuse_labels(session, data, batch_axis, self._try)
         if isinstance(validation_data, Mapping):
             read_rows(session, self.inputs, validation_data, batch_axis)
         self.history = History()
+        self.names = ("loss", *session.metrics)
+        self.stopped = self.nan = False  # by a callback or by NaN; by NaN
+
+    def _try(self, labels: Mapping[str, Array]) -> dict[str, Array]:
+        """A batch with labels that hold NaN."""
+        assert self.rows is not None
+        rows = self.rows
+        if not rows.batch:
+            return dict(rows.whole)
+        bad = {name: array for name, array in labels.items() if name in rows.sliced}
+        chosen = rows_with_nan(bad, rows.count, min(self.batch_size, rows.count))
+        return {**{name: array[chosen] for name, array in rows.sliced.items()}, **rows.whole}
 
     def run(self) -> History:
         """Train; see `Session.fit`."""
@@ -154,14 +171,20 @@ class Fit:
     def _epochs(self, trainer: Trainer, bar: Progress, batches: int, last: int) -> None:
         assert self.rows is not None
         done = 0
-        while done < self.epochs:
+        while done < self.epochs and not self.stopped:
             together = self._epochs_per_call(trainer, batches, self.epochs - done)
             self._bind(trainer, last)
-            logs = self._train(trainer, bar, batches, last != trainer.rows, together, done)
-            for log in logs:
+            for log in self._train(trainer, bar, batches, last != trainer.rows, together, done):
                 done += 1
-                if self._finish_epoch(log, bar):
-                    return
+                self.stopped |= self._finish_epoch(log, bar)
+        self._end(done)
+
+    def _end(self, epoch: int) -> None:
+        """See that all went well; an epoch in which it did not is in the history as well."""
+        if self.nan:
+            self.history.append(dict.fromkeys(self.names, math.nan))
+        else:
+            self.guard.finish(epoch)
 
     def _epochs_per_call(self, trainer: Trainer, batches: int, left: int) -> int:
         """How many epochs one native call may run: one, if anybody looks after each."""
@@ -183,24 +206,35 @@ class Fit:
             permutation = memory.empty((epochs, rows.count), np.int64)
             for order in permutation:
                 order[:] = session._rng.permutation(rows.count)
-        names = ("loss", *session.metrics)
         shards = len(trainer.shards)
-        sums = memory.zeros((shards, epochs, len(names)), np.float64)
+        sums = memory.zeros((shards, epochs, len(self.names)), np.float64)
+        first_step, first = session.step_count + 1, 0
 
         def poll() -> None:
-            bar.update(before * batches + trainer.sync.done)
+            bar.update(before * batches + first + trainer.sync.done)
 
-        estimate = trainer.choice.sharded_ns * batches * epochs
-        done = 0
-        try:
-            done = trainer.run(
-                session._pool, 0, epochs * batches, batches, rows.count, ragged, permutation,
-                session.step_count + 1, list(sums), poll, estimate < INLINE_NS and shards == 1,
-            )  # fmt: skip
-        finally:
-            session.step_count += done or trainer.sync.done
+        for first, end in self.guard.calls(epochs * batches, trainer.choice.sharded_ns):
+            short = trainer.choice.sharded_ns * (end - first) < INLINE_NS and shards == 1
+            done = 0
+            try:
+                done = trainer.run(
+                    session._pool, first, end, batches, rows.count, ragged, permutation,
+                    first_step, list(sums), poll, short, self.guard.active,
+                )  # fmt: skip
+            finally:
+                session.step_count += done or trainer.sync.done
+            if trainer.found_nan:
+                epoch, step = divmod(first + done, batches)
+                self._stop(before + epoch, step, {**rows.sliced, **rows.whole})
+                sums = sums[:, :epoch]
+                break
         totals = sums.sum(axis=0) / rows.count
-        return [dict(zip(names, map(float, row), strict=True)) for row in totals]
+        return [dict(zip(self.names, map(float, row), strict=True)) for row in totals]
+
+    def _stop(self, epoch: int, step: int, data: Mapping[str, Array]) -> None:
+        """End the fit at a step whose loss is NaN; both counted from 0."""
+        self.stopped = self.nan = True
+        self.guard.found(epoch + 1, step + 1, data)
 
     def _finish_epoch(self, log: dict[str, float], bar: Progress) -> bool:
         """Log an epoch; returns whether a callback asks to stop."""
@@ -218,28 +252,36 @@ class Fit:
         """Train on batches that an iterator brings."""
         assert self.stream is not None
         with Progress(self.epochs, None, self.show) as bar:
-            for _ in range(self.epochs):
-                log = self._stream_epoch(self.stream(), bar)
-                if self._finish_epoch(log, bar):
-                    break
+            done = 0
+            while done < self.epochs and not self.stopped:
+                log = self._stream_epoch(done, self.stream(), bar)
+                if log:
+                    done += 1
+                    self.stopped |= self._finish_epoch(log, bar)
+            self._end(done)
         return self.history
 
-    def _stream_epoch(self, batches: Iterator[Any], bar: Progress) -> dict[str, float]:
+    def _stream_epoch(self, epoch: int, batches: Iterator[Any], bar: Progress) -> dict[str, float]:
+        """The log of an epoch; none if it ends at a loss that is NaN."""
         session = self.session
-        names = ("loss", *session.metrics)
-        totals = np.zeros(len(names))
+        totals = np.zeros(len(self.names))
         count = 0
-        for feeds in batches:
-            inputs = self.inputs
-            rows = read_rows(session, inputs, feeds, self.batch_axis)
-            trainer, values = session._run_batch(feeds, self.batch_axis, train=True)
+        for step, feeds in enumerate(batches):
+            rows = read_rows(session, self.inputs, feeds, self.batch_axis)
+            self.guard.keep()
+            trainer, values = session._run_batch(
+                feeds, self.batch_axis, train=True, watch=self.guard.active
+            )
+            trainer.release()
+            if trainer.found_nan:
+                self._stop(epoch, step, {**rows.sliced, **rows.whole})
+                return {}
             totals += np.array(values) * rows.count
             count += rows.count
             bar.update(session.step_count, values[0])
-            trainer.release()
         if count == 0:
             fail(GraphError, "the data has no batches", do="return a new iterator at each call")
-        return dict(zip(names, map(float, totals / count), strict=True))
+        return dict(zip(self.names, map(float, totals / count), strict=True))
 
 
 def evaluate(

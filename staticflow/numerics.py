@@ -46,8 +46,9 @@ class CheckedTrainer(Trainer):
         sums: Sequence[NDArray[np.float64]],
         poll: Callable[[], None] | None,
         inline: bool,
+        watch: bool = False,
     ) -> int:
-        """As `Trainer.run`, one step after the other; raises NumericsError."""
+        """As `Trainer.run`, one step after the other; raises NumericsError, watched for or not."""
         done = 0
         try:
             for batch in range(first, last):

@@ -20,12 +20,10 @@ from staticflow.checks import (
     IndexLimit,
     check_indices,
     check_integer,
-    check_labels,
     check_loss,
     check_metrics,
     check_outside_loops,
     index_limits,
-    label_names,
 )
 from staticflow.dims import names_of
 from staticflow.errors import GraphError, fail
@@ -41,6 +39,7 @@ from staticflow.fetching import Fetches, structure_key
 from staticflow.fitting import Callbacks, Fit
 from staticflow.graph import Node, Param, dims_of, leaves, toposort
 from staticflow.history import History
+from staticflow.nan_labels import label_names, refuse_labels
 from staticflow.native import memory
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
@@ -48,6 +47,7 @@ from staticflow.numerics import CheckedTrainer
 from staticflow.optim import Optimizer
 from staticflow.parameters import Store, declared_order
 from staticflow.replicas import copy_session, reduce_session
+from staticflow.slots import make_slots
 from staticflow.states import states_of, updates_of
 from staticflow.step_programs import StepPrograms, build_programs
 from staticflow.structure import flatten
@@ -134,33 +134,13 @@ class Session:
         self._trainers: dict[Any, Trainer] = {}
         self._programs: dict[str, StepPrograms] = {}
         self._slots: dict[str, Array] = {}
-        self._extras: dict[str, Array] = {}
+        self._extras: dict[str, Array] = {}  # of each element of the parameters
         self._jitted: dict[Any, Any] = {}
+        self._copes_with_nan = False  # whether NaN in labels has been seen to do no harm
+        self._spare: list[Array] = []  # memory for a copy of what training changes
         self.extra: dict[str, Any] = {}
         if self.optimizer is not None:
-            self._make_slots(self.optimizer)
-
-    def _make_slots(self, optimizer: Optimizer) -> None:
-        trainable = self._trainable()
-        dtypes = {node.dtype for node in trainable}
-        if len(dtypes) > 1:
-            fail(
-                GraphError,
-                "all trainable parameters must have one dtype",
-                got=", ".join(sorted(dtypes)),
-                do="declare them with one dtype and cast inside the graph",
-            )
-        if not trainable:
-            return
-        flat = self._params.flats[(trainable[0].dtype, True)]
-        for name in optimizer.slots:
-            self._slots[name] = flat.like()
-            self._slots[name][:] = optimizer.slot_init(name)
-        for name, attribute in (("decay_mask", "decay"), ("lr_scale", "lr_scale")):
-            self._extras[name] = flat.like()
-            for slot in flat.slots:
-                value = float(getattr(slot.node.op, attribute))
-                self._extras[name][slot.start : slot.start + slot.count] = value
+            self._slots, self._extras = make_slots(self._params, self._trainable(), self.optimizer)
 
     @property
     def params(self) -> Store:
@@ -285,6 +265,7 @@ class Session:
         callbacks: Callbacks = (),
         progress: bool = True,
         batch_axis: str | None = None,
+        on_nan: str = "stop",
     ) -> History:
         """Train for some epochs; returns the logs of all epochs.
 
@@ -292,12 +273,15 @@ class Session:
         (one batch each). A last smaller batch counts with its own size. Ctrl-C raises
         KeyboardInterrupt with the parameters as of the last finished step. `callbacks` are
         functions of (session, log), or one of them, called after each epoch: true ends the fit.
+        `on_nan` says what a loss that is NaN does: "stop" the fit with a warning, "raise"
+        NumericsError, or "ignore" it. The parameters are those before that step, or of a copy up to
+        0.1 s old if they had become NaN themselves; step_count says of which step.
         """
         self._require_optimizer("fit")
         with self._lock:
             fit = Fit(
                 self, data, epochs, batch_size, shuffle, validation_data, callbacks, progress,
-                batch_axis,
+                batch_axis, on_nan,
             )  # fmt: skip
             return fit.run()
 
@@ -330,7 +314,7 @@ class Session:
             return trainer.gradients()
 
     def _run_batch(
-        self, feeds: Mapping[Any, Any], batch_axis: str | None, train: bool
+        self, feeds: Mapping[Any, Any], batch_axis: str | None, train: bool, watch: bool = False
     ) -> tuple[Trainer, list[float]]:
         assert self.loss is not None or self._step_programs("") is not None
         inputs = self.training_inputs
@@ -339,12 +323,12 @@ class Session:
         if batch and not env[batch]:
             fail(GraphError, "the batch has no rows", f"{batch} = 0", "feed at least one row")
         if train:
-            check_labels(self.labels, arrays)
+            refuse_labels(self, arrays, batch_axis)
         trainer = self.trainer(batch, env, threads=1)
         if self.optimizer is not None:
             self._lr[0] = self.optimizer.base_lr
         try:
-            return trainer, trainer.single(self._pool, arrays, self.step_count, train)
+            return trainer, trainer.single(self._pool, arrays, self.step_count, train, watch)
         except BaseException:
             trainer.release()
             raise
@@ -362,9 +346,8 @@ class Session:
 
     @cached_property
     def labels(self) -> list[str]:
-        """The inputs of a training step in which a NaN can only be a mistake."""
-        outputs = flatten(self.outputs)
-        return [] if self.loss is None else label_names(self.loss, outputs, self.training_inputs)
+        """The float inputs of a training step that no output reads."""
+        return label_names(self.outputs, self.training_inputs)
 
     @cached_property
     def _training_limits(self) -> list[IndexLimit]:

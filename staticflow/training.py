@@ -7,6 +7,7 @@ any number of steps: each shard has its rows, its gradient, and its slice of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from staticflow.native.products import own_products
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker import worker
-from staticflow.native.worker_layout import Shard, Variant
+from staticflow.native.worker_layout import Reason, Shard, Variant
 from staticflow.native.worker_tables import SyncBlock, words_of
 from staticflow.owned import OwnedProduct, owned_products, records, slices, summed
 from staticflow.parameters import FlatArray, Store
@@ -212,14 +213,18 @@ class Trainer:
         sums: Sequence[NDArray[np.float64]],
         poll: Callable[[], None] | None,
         inline: bool,
+        watch: bool = False,
     ) -> int:
-        """Train on batches first .. last - 1; returns the steps finished by all shards."""
+        """Train on batches first .. last - 1; returns the steps finished by all shards.
+
+        With `watch`, a step whose loss is NaN is left before its update, and ends the run.
+        """
         for memory, own_sums in zip(self.shards, sums, strict=True):
             table = memory.table
             table[Shard.FIRST], table[Shard.LAST] = first, last
             table[Shard.BATCHES], table[Shard.BATCH_ROWS] = batches, self.rows
             table[Shard.DATA_ROWS], table[Shard.RAGGED] = data_rows, int(ragged)
-            table[Shard.STEP_BASE] = step_base
+            table[Shard.STEP_BASE], table[Shard.WATCH] = step_base, int(watch)
             table.point(Shard.PERMUTATION, permutation)
             table.point(Shard.METRIC_SUMS, own_sums)
         tables = [memory.table for memory in self.shards]
@@ -227,8 +232,18 @@ class Trainer:
         check_call(self.sync.reason)
         return min(done)
 
+    @property
+    def found_nan(self) -> bool:
+        """Whether the last run ended at a loss that is NaN."""
+        return self.sync.reason == Reason.NAN
+
     def single(
-        self, pool: ShardPool, arrays: Mapping[str, Array], step_count: int, train: bool
+        self,
+        pool: ShardPool,
+        arrays: Mapping[str, Array],
+        step_count: int,
+        train: bool,
+        watch: bool = False,
     ) -> list[float]:
         """One step on one batch; returns loss and metrics. Without `train`, nothing is updated."""
         self.user = None
@@ -249,9 +264,13 @@ class Trainer:
             table[Shard.UPDATE] = 0
         try:
             rows, short = self.rows, self.choice.serial_ns < INLINE_NS
-            self.run(pool, 0, 1, 1, rows, False, None, step_count + 1, list(sums), None, short)
+            self.run(
+                pool, 0, 1, 1, rows, False, None, step_count + 1, list(sums), None, short, watch
+            )
         finally:
             table[Shard.UPDATE] = update
+        if self.found_nan:
+            sums[:] = math.nan
         return [float(value) / self.rows for value in sums[0, 0]]
 
     def gradients(self) -> dict[str, Array]:

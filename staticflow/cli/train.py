@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from staticflow.cli.errors import CommandError
 from staticflow.cli.report import seconds, table
+from staticflow.errors import NumericsError
 
 if TYPE_CHECKING:
     from staticflow.session import Session
@@ -50,13 +52,19 @@ def run(options: argparse.Namespace) -> int:
         _check_writable(path)
     session = problem.session()
     fit_start = time.perf_counter()
-    history = session.fit(
-        problem.training_data(),
-        epochs=problem.epochs,
-        batch_size=options.batch_size,
-        validation_data=problem.test_data(),
-        progress=not options.no_progress,
-    )
+    try:
+        history = session.fit(
+            problem.training_data(),
+            epochs=problem.epochs,
+            batch_size=options.batch_size,
+            validation_data=problem.test_data(),
+            progress=not options.no_progress,
+            on_nan="raise",
+        )
+    except NumericsError as error:
+        what = str(error).splitlines()[0].removeprefix("fit: ")
+        print(f"staticflow: {what}; lower --lr. Nothing was written", file=sys.stderr)
+        return 1
     training = seconds(time.perf_counter() - fit_start)
     session.save(model_file, extra=problem.extra())
     if plot_file is not None:

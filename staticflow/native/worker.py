@@ -3,9 +3,9 @@
 A step is: gather this shard's rows, make the first product in parts of its sum where that pays, run
 the program forward and backward, wait for the others, make the gradients that this shard owns, add
 up the other ones over this shard's slice, update that slice, wait again. With one shard there is no
-waiting and no adding. A shard that sees the stop flag, or whose program gives up, sets
-the reason and leaves before the step's first barrier; that frees those who wait there, so that the
-step is committed by all shards or by none.
+waiting and no adding. A shard that sees the stop flag, whose program gives up, or whose loss is NaN
+where that is watched for, sets the reason and leaves before the step's first barrier; that frees
+those who wait there, so that the step is committed by all shards or by none.
 """
 
 from __future__ import annotations
@@ -209,6 +209,10 @@ def train(context):
         if given_up != 0:
             swap_if_zero(sync + 8 * SYNC_REASON, given_up)
             break
+        metrics = f8ptr(shard[SHARD_METRICS])
+        if shard[SHARD_WATCH] != 0 and metrics[0] != metrics[0]:
+            swap_if_zero(sync + 8 * SYNC_REASON, NAN)
+            break
         if shard[SHARD_UPDATE] != 0:
             if several:
                 if barrier(context) != 0:
@@ -223,7 +227,6 @@ def train(context):
                 break
             if several and barrier(context) != 0:
                 break
-        metrics = f8ptr(shard[SHARD_METRICS])
         sums = f8ptr(shard[SHARD_METRIC_SUMS] + 8 * (batch // batches) * shard[SHARD_METRIC_COUNT])
         for m in range(shard[SHARD_METRIC_COUNT]):
             sums[m] += metrics[m]
@@ -245,6 +248,7 @@ def _constants() -> dict[str, int]:
     return {
         **named,
         "STOPPED": Reason.STOPPED.value,
+        "NAN": Reason.NAN.value,
         "INPUT_WORDS": INPUT_WORDS,
         "GRADIENT_WORDS": GRADIENT_WORDS,
         "LOOKS": LOOKS,

@@ -46,6 +46,7 @@ class Shard(IntEnum):
     SLEEPS = 25  # at so many barriers to come it sleeps instead of giving way; its own
     REST = 26  # what SLEEPS was last set to
     LOST = 27  # the barrier at which it last lost its core
+    WATCH = 29  # whether a loss that is NaN ends the run before the update
     WHOLE = 32  # the `Variant` for whole batches
     LAST_BATCH = 40  # the `Variant` for the smaller last batch
 
@@ -130,11 +131,12 @@ class Sync(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a run ended. What `step` returns is one of these, or an error code of its own (> 2)."""
+    """Why a run ended. What `step` returns is one of these, or an error code of its own (> 3)."""
 
     FINISHED = 0
     STOPPED = 1
     ABORTED = 2
+    NAN = 3  # the loss of the step after the last one done
 
 
 SHARD_WORDS = 48

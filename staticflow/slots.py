@@ -1,0 +1,46 @@
+"""The arrays that an optimizer keeps, and what parameters declare for it, by element.
+
+Both have the layout of the flat array of the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from staticflow.errors import GraphError, fail
+from staticflow.graph import Node
+from staticflow.optim import Optimizer
+from staticflow.parameters import Store
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def make_slots(
+    store: Store, trainable: Sequence[Node], optimizer: Optimizer
+) -> tuple[Arrays, Arrays]:
+    """The optimizer's slots at the start, and the masks and scales of the parameters."""
+    dtypes = {node.dtype for node in trainable}
+    if len(dtypes) > 1:
+        fail(
+            GraphError,
+            "all trainable parameters must have one dtype",
+            got=", ".join(sorted(dtypes)),
+            do="declare them with one dtype and cast inside the graph",
+        )
+    slots: Arrays = {}
+    extras: Arrays = {}
+    if not trainable:
+        return slots, extras
+    flat = store.flats[(trainable[0].dtype, True)]
+    for name in optimizer.slots:
+        slots[name] = flat.like()
+        slots[name][:] = optimizer.slot_init(name)
+    for name, attribute in (("decay_mask", "decay"), ("lr_scale", "lr_scale")):
+        extras[name] = flat.like()
+        for slot in flat.slots:
+            value = float(getattr(slot.node.op, attribute))
+            extras[name][slot.start : slot.start + slot.count] = value
+    return slots, extras
