@@ -29,6 +29,9 @@ from staticflow.ops.statistics import argmax
 from staticflow.types import FLOATS, Shape, TensorType, as_dtype, as_shape, normalise_axis
 
 
+_BODIES = {d: d + "_{t}({seed}, {stream}, {step}, {flat})" for d in ("uniform", "normal")}
+
+
 @dataclass(frozen=True)
 class Random(IndexMap):
     """(seed, step) -> an array of `shape` drawn from `dist`: uniform in [0, 1), or normal."""
@@ -45,7 +48,7 @@ class Random(IndexMap):
     @property
     def body(self) -> str:  # type: ignore[override]
         """The expression of one element."""
-        return self.dist + "_{t}({seed}, {stream}, {step}, {flat})"
+        return _BODIES[self.dist]
 
     def infer(self, *xs: TensorType) -> TensorType:
         return TensorType(self.shape, self.dtype)

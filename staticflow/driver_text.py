@@ -91,7 +91,7 @@ class Driver:
     def step(self, step: Step) -> None:
         """Write a step, with the user's line above it and, in a profile, a clock around it."""
         emit = self.emitters[type(step)]
-        self.write(f"# {where_of(step)}  ->  {describe(step)}")
+        self.write.comment(f"{where_of(step)}  ->  {describe(step)}")
         if self.clocks is None:
             emit(self, step)
             return

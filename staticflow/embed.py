@@ -17,7 +17,6 @@ Python reference to what it reads; so what a jitted function reads is kept for t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from staticflow.driver_text import size_text
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import input_nodes
 from staticflow.graph import Node
-from staticflow.kernel_text import Writer
+from staticflow.kernel_text import Writer, identifier
 from staticflow.op import Kind
 from staticflow.parameters import declared_order
 from staticflow.program import Program
@@ -213,7 +212,7 @@ def _argument_names(inputs: Sequence[Node]) -> list[str]:
 
 def _identifier(text: str) -> str:
     """A name that is no keyword and none of those that the wrapper uses."""
-    return "in_" + re.sub(r"\W", "_", text)
+    return "in_" + identifier(text)
 
 
 def _describe(names: Sequence[str], inputs: Sequence[Node], outputs: Sequence[Node]) -> str:

@@ -50,13 +50,16 @@ class NumericsError(FloatingPointError):
 
 @dataclass(frozen=True)
 class Where:
-    """A line of the user's source."""
+    """A line of the user's source; of one that a saved file names, `here` is false: it is not read,
+    as it may be another file here, or none.
+    """
 
     file: str
     line: int
+    here: bool = True
 
     def __str__(self) -> str:
-        text = linecache.getline(self.file, self.line).strip()
+        text = linecache.getline(self.file, self.line).strip() if self.here else ""
         place = f"{Path(self.file).name}:{self.line}"
         return f"{place}: {text}" if text else place
 

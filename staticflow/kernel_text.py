@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from staticflow.loops import Assign, Call, For, If, Kernel, Let, Load, Stmt, Store
 
 INTEGERS = ("i4", "i8", "b1")
+LONGEST_NAME = 64  # of what a name in source is made of, which may be of any length
 
 
 class Writer:
@@ -29,6 +30,10 @@ class Writer:
 
     def __call__(self, line: str) -> None:
         self.lines.append("    " * self.depth + line)
+
+    def comment(self, text: str) -> None:
+        """Write any text, which must not end the line."""
+        self("# " + "".join(c if c.isprintable() else "?" for c in text))
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
@@ -95,6 +100,6 @@ def kernel_name(kernel: Kernel) -> str:
 
 
 def identifier(text: str) -> str:
-    """The text as a name in Python source."""
-    name = re.sub(r"\W+", "_", text).strip("_")
+    """The text as a name in Python source, whatever it is: ASCII, and of bounded length."""
+    name = re.sub(r"\W+", "_", text[:LONGEST_NAME], flags=re.ASCII).strip("_")
     return name if name and not name[0].isdigit() else f"v{name}"

@@ -176,7 +176,7 @@ def _compute(build: _Builder, node: Node, lets: list[Stmt]) -> str:
     op: Any = node.op
     if isinstance(op, Map):
         letters = list(op.row.inputs)
-        holes = [*zip(letters, args, strict=True), *((k, str(v)) for k, v in op.params)]
+        holes = list(zip(letters, args, strict=True))
         compute = SUFFIX[node.inputs[0].dtype] if node.inputs else SUFFIX[node.dtype]
         holes += [("t", compute), ("r", SUFFIX[node.dtype])]
         expr = Expr(op.row.body, tuple(holes))

@@ -127,13 +127,12 @@ class Op:
 
 @dataclass(frozen=True)
 class Map(Op):
-    """An elementwise op: one row of the op table and its attribute values.
+    """An elementwise op: one row of the op table.
 
     All inputs have the shape of the result, or are scalars (rank 0).
     """
 
     row: MapRow
-    params: tuple[tuple[str, Any], ...] = ()
     kind = Kind.MAP
 
     @property
@@ -145,12 +144,12 @@ class Map(Op):
         return TensorType(shape, self.row.result(*(x.dtype for x in xs)))
 
     def reference(self, *xs: Array) -> Any:
-        return self.row.reference(*xs, **dict(self.params))
+        return self.row.reference(*xs)
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
         if self.row.vjp is None:
             return (None,) * len(xs)
-        return self.row.vjp(g, y, *xs, **dict(self.params))
+        return self.row.vjp(g, y, *xs)
 
     def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
         terms = [self.vjp(t, y, *xs)[k] for k, t in enumerate(tangents) if t is not None]
@@ -168,10 +167,7 @@ class Map(Op):
         return self
 
     def key(self) -> tuple[Any, ...]:
-        return (self.name, self.params)
-
-    def attributes(self) -> str:
-        return ", ".join(f"{k}={v}" for k, v in self.params)
+        return (self.name,)
 
 
 def _total(terms: Sequence[Node]) -> Node:

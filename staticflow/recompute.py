@@ -115,4 +115,4 @@ def _copy(x: Node, stored: set[Node], new: dict[Node, Node]) -> Node:
     for y in x.inputs:
         again = isinstance(y.op, Map) and y not in stored and not is_implicit(y)
         inputs.append(_copy(y, stored, new) if again else new[y])
-    return Node(Again(x.op.row, x.op.params), tuple(inputs), x.type, x.where, x.label)
+    return Node(Again(x.op.row), tuple(inputs), x.type, x.where, x.label)

@@ -38,7 +38,7 @@ def elementwise(reader: Reader, node: Node) -> Seen:
     if term is None:
         shape = tuple(node.shape[k] for k in axes)
         name = node.op.name.removeprefix("integer_")
-        term = reader.m.call(name, shape, values, node.op.attributes(), node.op.params)
+        term = reader.m.call(name, shape, values)
     return Seen(term, tuple(axes.index(k) if k in axes else None for k in range(node.ndim)))
 
 
