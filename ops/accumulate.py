@@ -29,6 +29,7 @@ from staticflow.ops.native_call import NativeCall, batch_of
 from staticflow.ops.public import public
 from staticflow.ops.shape import moveaxis, ravel
 from staticflow.ops.slices import slice_axis
+from staticflow.require import require, require_operands
 from staticflow.types import TensorType, normalise_axis
 
 
@@ -38,6 +39,10 @@ class RunningSum(NativeCall):
 
     reverse: bool
     routine = "cumsum"
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1, "number")
+        require(xs[0].ndim > 0, "runningsum of a scalar")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0]
@@ -66,6 +71,10 @@ class Recurrence(NativeCall):
 
     reverse: bool
     routine = "recurrence"
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 2, "number")
+        require(xs[0] == xs[1] and xs[0].ndim > 0, f"recurrence of {xs[0]} and {xs[1]}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[1]

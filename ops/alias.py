@@ -14,6 +14,7 @@ from staticflow.graph import Node, apply
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
 from staticflow.ops.coerce import as_nodes, stretch
 from staticflow.ops.public import public
+from staticflow.require import is_size, require, require_operands
 from staticflow.types import TensorType, broadcast_shapes
 
 
@@ -36,6 +37,9 @@ class Alias(Op):
 class StopGradient(Alias):
     """Nothing is differentiated through it."""
 
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+
     def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
         return None
 
@@ -45,6 +49,10 @@ class BoundedLabel(Alias):
     """An integer x with 0 <= x < limit, which the session checks where x is fed."""
 
     limit: AnyDim
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1, "whole")
+        require(is_size(self.limit), f"labels below {self.limit}")
 
     def key(self) -> tuple[Any, ...]:
         return (self.name,)
@@ -59,6 +67,10 @@ class ByMode(Alias):
 
     The compiler resolves it before anything else.
     """
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 2)
+        require(xs[0] == xs[1], f"bymode: {xs[0]} and {xs[1]}")
 
     def select(self, training: bool) -> int:
         """Which input is the value."""

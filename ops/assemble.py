@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from staticflow.ops.coerce import as_nodes, broadcast_to_shape
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, node_of, reshape
 from staticflow.ops.slices import Slice, flip_axis, slice_axis
+from staticflow.require import require, require_axis, require_operands
 from staticflow.types import Shape, TensorType, is_whole, normalise_axis, promote
 
 Starts = tuple[tuple[AnyDim, ...], ...]
@@ -29,6 +31,12 @@ class Concat(Op):
     axis: int
     kind = Kind.ASSEMBLE
     fill = None
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, len(xs) or 1)
+        require_axis(self.name, self.axis, xs[0].ndim)
+        shapes = {(x.ndim, _replace(x.shape, self.axis, 0)) for x in xs}
+        require(len(shapes) == 1, f"concat: sizes differ beside axis {self.axis}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         total: AnyDim = 0
@@ -96,6 +104,13 @@ class Pad(Op):
     def padded(self) -> tuple[bool, ...]:
         """For each axis, whether anything is added to it."""
         return tuple(p != 0 or q != 0 for p, q in zip(self.before, self.after, strict=True))
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        lengths = {len(self.before), len(self.after)}
+        require(lengths == {xs[0].ndim}, f"pad: {len(self.before)} widths for {xs[0]}")
+        whole = math.isfinite(self.value) and self.value == int(self.value)
+        require(xs[0].is_float or whole, f"pad: {self.value} is no {xs[0].dtype}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         sizes = zip(self.before, xs[0].shape, self.after, strict=True)

@@ -20,6 +20,7 @@ from staticflow.ops.public import public
 from staticflow.ops.reductions import any, sum
 from staticflow.ops.shape import expand_dims, ravel, reshape, swapaxes, transpose
 from staticflow.ops.views import Expand, Squeeze
+from staticflow.require import require, require_matrices, require_operands
 from staticflow.types import TensorType, broadcast_shapes, normalise_axis, promote
 
 
@@ -28,6 +29,12 @@ class Dot(Op):
     """(*batch, m, k) @ (*batch, k, n) -> (*batch, m, n), of one dtype."""
 
     kind = Kind.CONTRACT
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 2, "float")
+        require_matrices(self.name, xs, square=False)
+        a, b = (x.shape for x in xs)
+        require(a[:-2] == b[:-2] and a[-1] == b[-2], f"dot: {xs[0]} @ {xs[1]}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         a, b = xs

@@ -26,6 +26,7 @@ from staticflow.ops.native_call import Rule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.slices import flip_axis, slice_axis
+from staticflow.require import is_size, require, require_operands
 from staticflow.types import Shape, TensorType, promote
 
 
@@ -34,6 +35,10 @@ class Windows(View):
     """Row i of the result is x_i, x_(i+1) ... of `width` elements."""
 
     width: AnyDim
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        require(xs[0].ndim == 1 and is_size(self.width), f"windows of {self.width} of {xs[0]}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape((xs[0].shape[0] - self.width + 1, self.width))

@@ -15,7 +15,8 @@ from staticflow.dims import AnyDim, product
 from staticflow.graph import Node, apply
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
 from staticflow.ops.coerce import spread
-from staticflow.types import Shape, TensorType
+from staticflow.require import is_size, require, require_operands
+from staticflow.types import DTYPES, Shape, TensorType
 
 
 class IndexMap(Op):
@@ -38,6 +39,10 @@ class Iota(IndexMap):
     dtype: str
     body = "{t}({i})"
     counts = True
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 0)
+        require(self.dtype in DTYPES and is_size(self.dim), f"iota: {self.dtype}[{self.dim}]")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return TensorType((self.dim,), self.dtype)
@@ -67,6 +72,10 @@ class SizeOf(IndexMap):
     dtype: str
     body = "{t}({size})"
     whole_size = True
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 0)
+        require(self.dtype in DTYPES and is_size(self.dim), f"sizeof: {self.dtype}[{self.dim}]")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return TensorType((), self.dtype)

@@ -29,6 +29,7 @@ from staticflow.ops.counting import iota_like
 from staticflow.ops.index_modes import by_mode_of_take
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, moveaxis, node_of, reshape, transpose
+from staticflow.require import require, require_axis, require_operands
 from staticflow.types import TensorType, as_shape, normalise_axis
 
 
@@ -38,12 +39,37 @@ def _within(index: Array, size: int) -> Array:
     return np.asarray(np.clip(wrapped, 0, max(size - 1, 0)))
 
 
+def _check_index(name: str, xs: Sequence[TensorType]) -> None:
+    """An array, and integers."""
+    require(len(xs) == 2, f"{name} takes an array and an index")
+    require_operands(name, xs[:1], 1)
+    require_operands(name, xs[1:], 1, "whole")
+
+
+def _check_gather(name: str, axis: int, xs: Sequence[TensorType]) -> None:
+    """An array with elements along the axis, unless none is taken."""
+    _check_index(name, xs)
+    require_axis(name, axis, xs[0].ndim)
+    none = 0 in xs[1].shape or xs[0].shape[axis] != 0
+    require(none, f"{name}: axis {axis} has no element to take")
+
+
+def _check_beside(name: str, axis: int, xs: Sequence[TensorType]) -> None:
+    """Equal sizes beside the axis."""
+    x, index = (t.shape for t in xs)
+    same = len(x) == len(index) and all(k == axis or n == index[k] for k, n in enumerate(x))
+    require(same, f"{name}: sizes differ beside axis {axis}: {xs[0]} at {xs[1]}")
+
+
 @dataclass(frozen=True)
 class Take(Op):
     """x and an index of any shape -> x with `axis` replaced by the axes of the index."""
 
     axis: int
     kind = Kind.GATHER
+
+    def check(self, *xs: TensorType) -> None:
+        _check_gather(self.name, self.axis, xs)
 
     def infer(self, *xs: TensorType) -> TensorType:
         x, index = xs
@@ -86,6 +112,14 @@ class ScatterAdd(Op):
     axis: int
     size: AnyDim
     kind = Kind.SCATTER
+
+    def check(self, *xs: TensorType) -> None:
+        _check_index(self.name, xs)
+        g, index = xs
+        last = self.axis + index.ndim
+        fits = 0 <= self.axis and last <= g.ndim and g.shape[self.axis : last] == index.shape
+        require(fits, f"scatteradd: {g} at {index}")
+        require(self.size != 0 or 0 in index.shape, "scatteradd: there is no element to add to")
 
     def infer(self, *xs: TensorType) -> TensorType:
         g, index = xs
@@ -138,6 +172,10 @@ class TakeAlong(Op):
     axis: int
     kind = Kind.GATHER
 
+    def check(self, *xs: TensorType) -> None:
+        _check_gather(self.name, self.axis, xs)
+        _check_beside(self.name, self.axis, xs)
+
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape(xs[1].shape)
 
@@ -178,6 +216,12 @@ class ScatterAlong(Op):
     axis: int
     size: AnyDim
     kind = Kind.SCATTER
+
+    def check(self, *xs: TensorType) -> None:
+        _check_index(self.name, xs)
+        require_axis(self.name, self.axis, xs[0].ndim)
+        require(xs[0].shape == xs[1].shape, f"scatteralong: {xs[0]} at {xs[1]}")
+        require(self.size != 0 or 0 in xs[1].shape, "scatteralong: there is no element to add to")
 
     def infer(self, *xs: TensorType) -> TensorType:
         shape = xs[0].shape

@@ -21,6 +21,7 @@ from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import expand_dims, node_of, transpose
 from staticflow.ops.slices import slice_axis
+from staticflow.require import require, require_matrices, require_operands
 from staticflow.types import Shape, TensorType, normalise_axis
 
 
@@ -30,6 +31,13 @@ class Diagonal(View):
 
     length: AnyDim
     square: bool
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        require_matrices(self.name, xs, self.square)
+        n, m = xs[0].shape[-2:]
+        least = n if n == m else min(n, m) if isinstance(n, int) and isinstance(m, int) else None
+        require(self.length == least, f"diagonal: {self.length} elements of {xs[0]}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape((*xs[0].shape[:-2], self.length))

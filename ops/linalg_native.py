@@ -24,7 +24,23 @@ from staticflow.dims import AnyDim, product
 from staticflow.graph import Node
 from staticflow.op import Array, Axes, Classes, OutType
 from staticflow.ops.native_call import NativeCall, Scratch, batch_of, same_batch
+from staticflow.require import require, require_matrices, require_operands
 from staticflow.types import TensorType
+
+
+def _least(m: AnyDim, n: AnyDim) -> AnyDim | None:
+    """The smaller of two sizes, if it is known."""
+    if isinstance(m, int) and isinstance(n, int):
+        return min(m, n)
+    return m if m == n else None
+
+
+def _check_solve(name: str, a: TensorType, b: TensorType) -> None:
+    """Square matrices and as many others, of as many rows."""
+    require_matrices(name, [a], square=True)
+    require_matrices(name, [b], square=False)
+    same = a.shape[:-2] == b.shape[:-2] and a.shape[-1] == b.shape[-2]
+    require(same, f"{name}: {a} and {b}")
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,10 @@ class Lu(NativeCall):
 
     routine = "lu"
     multiplies = True
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1, "float")
+        require_matrices(self.name, xs, square=True)
 
     def infer(self, *xs: TensorType) -> OutType:
         (a,) = xs
@@ -82,6 +102,15 @@ class LuSolve(NativeCall):
     routine = "lu_solve"
     multiplies = True
 
+    def check(self, *xs: TensorType) -> None:
+        require(len(xs) == 3, "lusolve takes factors, an order and an array")
+        require_operands(self.name, (xs[0], xs[2]), 2, "float")
+        require_operands(self.name, xs[1:2], 1, "whole")
+        _check_solve(self.name, xs[0], xs[2])
+        order = xs[1].with_dtype(xs[0].dtype)
+        fits = order == xs[0].with_shape(xs[0].shape[:-1]) and xs[1].dtype == "int32"
+        require(fits, f"lusolve: order {xs[1]} of {xs[0]}")
+
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[2]
 
@@ -129,6 +158,10 @@ class Triangular(NativeCall):
     routine = "triangular"
     multiplies = True
 
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 2, "float")
+        _check_solve(self.name, *xs)
+
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[1]
 
@@ -170,6 +203,10 @@ class Cholesky(NativeCall):
     routine = "cholesky"
     multiplies = True
 
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1, "float")
+        require_matrices(self.name, xs, square=True)
+
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0]
 
@@ -210,6 +247,11 @@ class Qr(NativeCall):
     k: AnyDim
     routine = "qr"
 
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1, "float")
+        require_matrices(self.name, xs, square=False)
+        require(self.k == _least(*xs[0].shape[-2:]), f"{self.name}: {self.k} columns of {xs[0]}")
+
     def infer(self, *xs: TensorType) -> OutType:
         *batch, m, n = xs[0].shape
         return (xs[0].with_shape((*batch, m, self.k)), xs[0].with_shape((*batch, self.k, n)))
@@ -247,6 +289,10 @@ class Eigh(NativeCall):
 
     routine = "eigh"
 
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1, "float")
+        require_matrices(self.name, xs, square=True)
+
     def infer(self, *xs: TensorType) -> OutType:
         (a,) = xs
         return (a.with_shape(a.shape[:-1]), a)
@@ -277,6 +323,11 @@ class Svd(NativeCall):
 
     k: AnyDim
     routine = "svd"
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1, "float")
+        require_matrices(self.name, xs, square=False)
+        require(self.k == _least(*xs[0].shape[-2:]), f"{self.name}: {self.k} columns of {xs[0]}")
 
     def infer(self, *xs: TensorType) -> OutType:
         (a,) = xs
@@ -314,6 +365,14 @@ class Squarings(NativeCall):
 
     routine = "squarings"
     multiplies = True
+
+    def check(self, *xs: TensorType) -> None:
+        require(len(xs) == 2, "squarings takes matrices and numbers")
+        require_operands(self.name, xs[:1], 1, "float")
+        require_operands(self.name, xs[1:], 1, "whole")
+        require_matrices(self.name, xs[:1], square=True)
+        fits = xs[1].shape == xs[0].shape[:-2] and xs[1].dtype == "int64"
+        require(fits, f"squarings: {xs[1]} times of {xs[0]}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0]

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from staticflow.dims import AnyDim, product
-from staticflow.graph import Node, apply
+from staticflow.graph import Input, Node, apply
 from staticflow.op import Axes, Classes, Kind, Op
 from staticflow.ops.alias import Alias, stop_gradient
+from staticflow.require import require, require_operands
+from staticflow.types import TensorType
 
 # Dtypes, "" for that of the first input, and numbers of elements
 Scratch = tuple[tuple[str, AnyDim], ...]
@@ -71,6 +73,15 @@ class Ruled(Alias):
     """The first input, computed from the others; its derivative by them is that of `rule`."""
 
     rule: Rule
+
+    def check(self, *xs: TensorType) -> None:
+        require(len(xs) > 1, "a rule without operands")
+        for x in xs:
+            require_operands(self.name, [x], 1)
+        y, *operands = [apply(Input(f"x{i}", x)) for i, x in enumerate(xs)]
+        pairs = list(zip(self.rule.vjp(y, y, *operands), xs[1:], strict=True))
+        same = all(x is None or x.type == type_ for x, type_ in pairs)
+        require(same, f"a rule gives {', '.join(str(x) for x, _ in pairs)}")
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
         return (None, *self.rule.vjp(g, y, *xs[1:]))

@@ -20,6 +20,7 @@ from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import expand_dims, moveaxis, ravel
 from staticflow.ops.slices import slice_axis
+from staticflow.require import require, require_operands
 from staticflow.types import TensorType, normalise_axis
 
 KINDS = (None, "quicksort", "mergesort", "heapsort", "stable")
@@ -31,6 +32,10 @@ class ArgSort(NativeCall):
 
     descending: bool
     routine = "argsort"
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1, "number")
+        require(xs[0].ndim > 0, "argsort of a scalar")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_dtype("int64")

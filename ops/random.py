@@ -26,8 +26,8 @@ from staticflow.ops.elementwise import log
 from staticflow.ops.public import public
 from staticflow.ops.shape import moveaxis
 from staticflow.ops.statistics import argmax
+from staticflow.require import is_size, require
 from staticflow.types import FLOATS, Shape, TensorType, as_dtype, as_shape, normalise_axis
-
 
 _BODIES = {d: d + "_{t}({seed}, {stream}, {step}, {flat})" for d in ("uniform", "normal")}
 
@@ -49,6 +49,13 @@ class Random(IndexMap):
     def body(self) -> str:  # type: ignore[override]
         """The expression of one element."""
         return _BODIES[self.dist]
+
+    def check(self, *xs: TensorType) -> None:
+        require(self.dist in _BODIES, f"there are no draws {self.dist!r}")
+        require(self.dtype in FLOATS, f"{self.dist}: draws of {self.dtype}")
+        require(type(self.token) is object, f"{self.dist}: draws without a stream")
+        require(all(map(is_size, self.shape)), f"{self.dist}: draws of shape {self.shape}")
+        require(xs == (TensorType((), "int64"),) * 2, f"{self.dist}: draws by {xs}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return TensorType(self.shape, self.dtype)

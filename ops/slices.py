@@ -10,6 +10,7 @@ from staticflow.access import Access
 from staticflow.dims import AnyDim
 from staticflow.graph import Node, apply
 from staticflow.op import Array, Axes, Classes, OutType, View
+from staticflow.require import require, require_operands
 from staticflow.types import Shape, TensorType
 
 
@@ -28,6 +29,16 @@ class Slice(View):
     def full(self) -> tuple[bool, ...]:
         """For each axis, whether all of it is taken."""
         return tuple(stop is None for stop in self.stops)
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        lengths = {len(self.starts), len(self.stops), len(self.steps)}
+        require(lengths == {xs[0].ndim}, f"slice: {len(self.starts)} bounds for {xs[0]}")
+        for start, stop, step in zip(self.starts, self.stops, self.steps, strict=True):
+            whole = stop is None and start == 0 and step == 1
+            known = stop is not None and step != 0 and isinstance(stop - start, int)
+            require(whole or known or abs(step) == 1, f"slice: {start}:{stop}:{step}")
+            require(whole or stop is not None, f"slice: {start}:{stop}:{step}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         bounds = zip(xs[0].shape, self.starts, self.stops, self.steps, strict=True)

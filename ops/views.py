@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from staticflow.access import Access, contiguous_strides, merge_strides
-from staticflow.dims import AnyDim, divide
+from staticflow.dims import AnyDim, divide, product
 from staticflow.graph import Node, apply
 from staticflow.op import Array, Axes, Classes, OutType, View
+from staticflow.require import require, require_axes, require_operands
 from staticflow.types import Shape, TensorType
 
 
@@ -32,6 +33,10 @@ class Transpose(View):
     """Axis `k` of the result is axis `perm[k]` of the input."""
 
     perm: tuple[int, ...]
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        require(sorted(self.perm) == list(range(xs[0].ndim)), f"transpose: {self.perm} of {xs[0]}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape(tuple(xs[0].shape[axis] for axis in self.perm))
@@ -74,6 +79,10 @@ class Expand(View):
     axes: tuple[int, ...]
     keeps_order = True
 
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        require_axes(self.name, self.axes, xs[0].ndim + len(self.axes))
+
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape(self._insert(xs[0].shape, 1))
 
@@ -114,6 +123,12 @@ class Squeeze(View):
 
     axes: tuple[int, ...]
     keeps_order = True
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        require_axes(self.name, self.axes, xs[0].ndim)
+        narrow = all(xs[0].shape[k] == 1 for k in self.axes)
+        require(narrow, f"squeeze: axes {self.axes} of {xs[0]}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape(self._drop(xs[0].shape))
@@ -158,6 +173,12 @@ class Broadcast(View):
     def new_axes(self) -> tuple[int, ...]:
         """The axes of the result along which the input is repeated."""
         return tuple(axis for axis in range(len(self.shape)) if axis not in self.axes)
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        require_axes(self.name, self.axes, len(self.shape))
+        kept = tuple(self.shape[k] for k in self.axes)
+        require(kept == xs[0].shape, f"broadcast: {xs[0]} to {_text(self.shape)}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape(self.shape)
@@ -209,6 +230,16 @@ class Reshape(View):
     shape: Shape
     groups: tuple[tuple[int, int], ...]
     keeps_order = True
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        ranks = tuple(map(sum, zip(*self.groups, strict=True))) or (0, 0)
+        require(
+            ranks == (xs[0].ndim, len(self.shape))
+            and all(old > 0 and new > 0 for old, new in self.groups)
+            and all(product(old) == product(new) for old, new in self._runs(xs[0].shape)),
+            f"reshape: {xs[0]} to {_text(self.shape)}",
+        )
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0].with_shape(self.shape)

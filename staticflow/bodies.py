@@ -12,8 +12,18 @@ from typing import Any
 
 from staticflow.dims import AnyDim
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.graph import Leaf, Node, apply, is_implicit, through_views, toposort, with_inputs
+from staticflow.graph import (
+    Const,
+    Leaf,
+    Node,
+    apply,
+    is_implicit,
+    through_views,
+    toposort,
+    with_inputs,
+)
 from staticflow.op import Axes, Classes, Kind, Op, OutType
+from staticflow.require import is_size, require
 from staticflow.structure import flatten, paths
 from staticflow.types import TensorType
 
@@ -21,6 +31,9 @@ from staticflow.types import TensorType
 @dataclass(frozen=True, eq=False)
 class Slot(Leaf):
     """A value that a loop hands to its body."""
+
+    def _is_size(self, n: AnyDim) -> bool:
+        return is_size(n)
 
 
 class Loop(Op):
@@ -40,6 +53,22 @@ class Loop(Op):
     def slots(self) -> tuple[Node, ...]:
         """The leaves of the bodies, in the order of the op's inputs."""
         return (*self.carries, *self.xs, *self.consts)
+
+    def check(self, *xs: TensorType) -> None:
+        slots, types = self.slots, [node.type for node in self.slots]
+        require(all(isinstance(s.op, Slot) for s in slots), f"{self.name}: not over slots")
+        require(len(set(slots)) == len(slots), f"{self.name}: a slot stands twice")
+        require(list(self.handed(*xs)) == types, f"{self.name}: slots differ from what is given")
+        known = {*slots}
+        for node in toposort(self.body):
+            own = node in known or (isinstance(node.op, Const) and node.op.is_scalar)
+            require(own or not isinstance(node.op, Leaf), f"{self.name}: {node.name} is outside")
+        arrays = all(isinstance(node.type, TensorType) for node in self.body)
+        require(arrays, f"{self.name}: a body gives no array")
+
+    def handed(self, *xs: TensorType) -> Sequence[TensorType]:
+        """The types of the slots, given those of the inputs."""
+        return xs
 
     @property
     def regions(self) -> tuple[tuple[Node, ...], ...]:

@@ -22,6 +22,7 @@ from staticflow.graph import Node, apply, parts
 from staticflow.op import Axes, Classes, OutType
 from staticflow.ops import zeros
 from staticflow.recurrence import Scan
+from staticflow.require import require
 from staticflow.types import TensorType
 
 
@@ -47,6 +48,12 @@ class Branch(Loop):
 
     def renewed(self, slots: Sequence[Node], regions: Sequence[Sequence[Node]]) -> Branch:
         return Branch(tuple(slots), tuple(regions[0]), tuple(regions[1]))
+
+    def check(self, *xs: TensorType) -> None:
+        super().check(*xs)
+        require(xs and xs[0] == TensorType((), "int64"), "branch: the choice is an integer")
+        types = [[node.type for node in region] for region in self.regions]
+        require(types[0] == types[1], "branch: the types of the results differ")
 
     def infer(self, *xs: TensorType) -> OutType:
         return tuple(node.type for node in self.then)
@@ -125,6 +132,13 @@ class While(Loop):
         return replace(
             self, carries=tuple(carries), consts=tuple(consts), test=test, next=tuple(following)
         )
+
+    def check(self, *xs: TensorType) -> None:
+        super().check(*xs)
+        require(self.test.type == TensorType((), "int64"), "while: the test is an integer")
+        carries = [node.type for node in self.carries]
+        require([node.type for node in self.next] == carries, "while: a carry changes its type")
+        require((self.max_steps or 0) >= 0, f"while: {self.max_steps} steps at most")
 
     def infer(self, *xs: TensorType) -> OutType:
         return tuple(s.type for s in self.carries)

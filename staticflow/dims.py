@@ -10,11 +10,16 @@ The compiler uses the same algebra for strides and offsets, over the names of it
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Union
+from typing import NoReturn, Union
+
+from staticflow.errors import ShapeError, fail
 
 Monomial = tuple[str, ...]  # the names, sorted, one entry for each power
 AnyDim = Union[int, "Dim"]
+MOST_TERMS, MOST_FACTORS, MOST_PRODUCTS = 1 << 12, 1 << 8, 1 << 16
+LONGEST_NAME = 1000
 
 
 class Derived(str):
@@ -42,7 +47,11 @@ class Derived(str):
 
 
 def _derive(args: list[int]) -> int:
-    return max(math.isqrt(args[0]), 1) if len(args) == 1 else args[0] // args[1]
+    if len(args) == 1:
+        return math.isqrt(max(args[0], 1))
+    if args[1] < 1:
+        fail(ShapeError, "a size is divided by one that is not positive", got=f"{args[1]}")
+    return args[0] // args[1]
 
 
 def floor_divide(dim: AnyDim, divisor: AnyDim) -> AnyDim:
@@ -141,6 +150,8 @@ class Dim:
         return other + (-self)
 
     def __mul__(self, other: AnyDim) -> AnyDim:
+        if isinstance(other, Dim) and len(self.terms) * len(other.terms) > MOST_PRODUCTS:
+            _too_long()
         return _canonical(
             [(tuple(sorted(m + k)), c * d) for m, c in self.terms for k, d in _terms(other)]
         )
@@ -184,15 +195,31 @@ def _canonical(terms: Iterable[tuple[Monomial, int]]) -> AnyDim:
         return 0
     if len(kept) == 1 and not kept[0][0]:
         return kept[0][1]
+    if len(kept) > MOST_TERMS or len(kept[0][0]) > MOST_FACTORS:
+        _too_long()
     return Dim(tuple(kept))
+
+
+def _too_long() -> NoReturn:
+    fail(
+        ShapeError,
+        "a size is too long an expression of named sizes",
+        got=f"more than {MOST_TERMS} terms, or {MOST_FACTORS} factors",
+        do="declare more of the sizes as integers",
+    )
+
+
+def dim_name(name: str) -> str:
+    """A name in the form in which Python compares identifiers."""
+    return unicodedata.normalize("NFKC", name)
 
 
 def as_dim(value: object) -> AnyDim:
     """Read a dimension as the user writes it: an int, a name, or an expression of names."""
     if isinstance(value, str):
-        if not value.isidentifier():
-            raise ValueError(f"a dimension's name must be an identifier, got {value!r}")
-        return Dim.named(value)
+        if not value.isidentifier() or len(value) > LONGEST_NAME:
+            raise ValueError(f"a dimension's name must be an identifier, got {value[:80]!r}")
+        return Dim.named(dim_name(value))
     if isinstance(value, Dim):
         return value
     if hasattr(value, "__index__") and not isinstance(value, bool):

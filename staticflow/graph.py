@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from staticflow.dims import AnyDim
+from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, GraphError, ShapeError, Where, fail, user_line
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
 from staticflow.op_table import OPS
-from staticflow.types import Shape, TensorType, as_dtype
+from staticflow.require import require
+from staticflow.types import DTYPES, Shape, TensorType, as_dtype
 
 Binary = Callable[["Node", Any], "Node"]
 
@@ -220,6 +221,15 @@ class Leaf(Op):
     followers: list[Node] = field(init=False, repr=False, default_factory=list)
     kind = Kind.LEAF
 
+    def check(self, *xs: TensorType) -> None:
+        require(not xs and self.label, f"{self.name} has a name, and takes no arrays")
+        require(self.type.dtype in DTYPES, f"there is no dtype {self.type.dtype!r}")
+        require(all(map(self._is_size, self.type.shape)), f"{self.label!r} is {self.type}")
+
+    def _is_size(self, n: AnyDim) -> bool:
+        """Whether an axis may have that size, which for most leaves is an integer."""
+        return isinstance(n, int) and n >= 0
+
     def infer(self, *xs: TensorType) -> TensorType:
         return self.type
 
@@ -236,6 +246,9 @@ class Leaf(Op):
 @dataclass(frozen=True, eq=False)
 class Input(Leaf):
     """A value that is fed at each call."""
+
+    def _is_size(self, n: AnyDim) -> bool:
+        return n.name is not None if isinstance(n, Dim) else n >= 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,12 +276,23 @@ class State(Leaf):
 class Hyper(Leaf):
     """A scalar that the session sets between or during steps: seed, step count, learning rate."""
 
+    def check(self, *xs: TensorType) -> None:
+        super().check(*xs)
+        known = self.label in ("seed", "step") and self.type == TensorType((), "int64")
+        require(known, f"there is no {self.label!r} of type {self.type}")
+
 
 @dataclass(frozen=True, eq=False)
 class Const(Leaf):
     """A constant array. A scalar is part of the generated code, an array is a buffer."""
 
     value: Array
+
+    def check(self, *xs: TensorType) -> None:
+        super().check(*xs)
+        given = TensorType(self.value.shape, self.value.dtype.name)
+        require(given == self.type, f"a constant of {self.type} is {given}")
+        require(self.value.flags.c_contiguous, "a constant is not in one piece")
 
     @property
     def is_scalar(self) -> bool:
@@ -289,6 +313,11 @@ class Part(Op):
 
     index: int
     kind = Kind.PART
+
+    def check(self, *xs: TensorType) -> None:
+        many: Any = xs
+        inside = len(xs) == 1 and isinstance(xs[0], tuple) and 0 <= self.index < len(many[0])
+        require(inside, f"there is no part {self.index}")
 
     def infer(self, *xs: Any) -> TensorType:
         return xs[0][self.index]  # type: ignore[no-any-return]

@@ -31,6 +31,7 @@ import numpy as np
 
 from staticflow.access import Access
 from staticflow.dims import AnyDim
+from staticflow.require import require, require_axes, require_operands
 from staticflow.types import TensorType
 
 if TYPE_CHECKING:
@@ -83,6 +84,14 @@ class Op:
     @property
     def name(self) -> str:
         return type(self).__name__.lower()
+
+    def check(self, *xs: TensorType) -> None:
+        """Refuse attributes and inputs that no function of `ops` would make; raises GraphError.
+
+        A graph that such a function makes holds by itself; one from a file holds if this passes and
+        every size that `infer` and `demands` give is a size. The fields have their types already.
+        """
+        require(False, f"{self.name} is no op that data may hold")
 
     def infer(self, *xs: TensorType) -> OutType:
         """The type of the result; raises ShapeError or DTypeError at the user's line."""
@@ -138,6 +147,17 @@ class Map(Op):
     @property
     def name(self) -> str:
         return self.row.name
+
+    def check(self, *xs: TensorType) -> None:
+        letters = self.row.inputs
+        require(len(xs) == len(letters), f"{self.name} takes {len(letters)} arrays, not {len(xs)}")
+        of_letters = list(zip(letters, xs, strict=True))
+        conditions = [x for letter, x in of_letters if letter == "c"]
+        require_operands(self.name, conditions, len(conditions), "bool")
+        numbers = [x for letter, x in of_letters if letter != "c"]
+        require_operands(self.name, numbers, len(numbers), self.row.domain)
+        shapes = {x.shape for x in xs if x.ndim}
+        require(len(shapes) < 2, f"{self.name}: {', '.join(map(str, xs))}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         shape = next((x.shape for x in xs if x.ndim), ())
@@ -223,6 +243,12 @@ class Reduce(Op):
     @property
     def name(self) -> str:
         return self.row.name
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1, self.row.domain)
+        require_axes(self.name, self.axes, xs[0].ndim)
+        none = [k for k in self.axes if xs[0].shape[k] == 0]
+        require(self.row.empty or not none, f"{self.name}: no element to choose from in {xs[0]}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         (x,) = xs

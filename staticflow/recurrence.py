@@ -16,6 +16,7 @@ from staticflow.bodies import Loop
 from staticflow.dims import AnyDim
 from staticflow.graph import Node
 from staticflow.op import Axes, Classes, OutType
+from staticflow.require import is_size, require
 from staticflow.types import TensorType
 
 if TYPE_CHECKING:
@@ -57,9 +58,22 @@ class Scan(Loop):
     def placed(self, region: Sequence[Node]) -> int:
         return len(self.carries)
 
+    def check(self, *xs: TensorType) -> None:
+        super().check(*xs)
+        carries = [node.type for node in self.carries]
+        require([node.type for node in self.next] == carries, "scan: a carry changes its type")
+        require(is_size(self.length), f"scan: {self.length} steps")
+        require(type(self.origin) is object, "scan: without an origin")
+
     def infer(self, *xs: TensorType) -> OutType:
         stacked = [y.type.with_shape((self.length, *y.shape)) for y in self.ys]
         return (*(c.type for c in self.carries), *stacked)
+
+    def handed(self, *xs: TensorType) -> Sequence[TensorType]:
+        carries, rows, consts = self.split(xs)
+        led = all(x.ndim and x.shape[0] == self.length for x in rows)
+        require(led, f"scan: what is scanned has not {self.length} elements")
+        return [*carries, *(x.with_shape(x.shape[1:]) for x in rows), *consts]
 
     def unroll(self, evaluate: Callable[..., list[Any]], *inputs: Any) -> Any:
         """The values by plain Python; `evaluate(outputs, values of slots)` computes one step."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.stateless import Function
+from staticflow.structure import flatten
 
 if TYPE_CHECKING:
     from staticflow.session import Session
@@ -53,19 +54,20 @@ def reduce_session(session: Session) -> Reduced:
 
 
 def _session(data: dict[str, Any], tensors: Tensors) -> Session:
-    from staticflow.checkpoint import check_version, restore
+    from staticflow.restore import check_version, checked, restore
 
     check_version("a pickled session", data)
-    return restore(data, tensors, None)
+    return checked("a pickled session", lambda: restore(data, tensors, None))
 
 
 def _reduce_function(function: Function) -> Reduced:
-    from staticflow.checkpoint import VERSION
+    from staticflow.checkpoint import VERSION, installed_version
     from staticflow.serialise import Encoder
 
     encoder = Encoder()
     data = {
         "version": VERSION,
+        "written_by": installed_version(),
         "inputs": encoder.structure(list(function.inputs)),
         "outputs": encoder.structure(function.outputs),
         "nodes": encoder.nodes,
@@ -74,12 +76,17 @@ def _reduce_function(function: Function) -> Reduced:
 
 
 def _function(data: dict[str, Any], tensors: Tensors) -> Function:
-    from staticflow.checkpoint import check_version
-    from staticflow.serialise import Decoder
+    from staticflow.decode import Decoder, check_sizes
+    from staticflow.restore import check_version, checked
+
+    def made() -> Function:
+        decoder = Decoder(data["nodes"], [], tensors)
+        inputs, outputs = (decoder.structure(data[key]) for key in ("inputs", "outputs"))
+        check_sizes(flatten(outputs))
+        return Function(inputs, outputs)
 
     check_version("a pickled function", data)
-    decoder = Decoder(data["nodes"], [], tensors)
-    return Function(decoder.structure(data["inputs"]), decoder.structure(data["outputs"]))
+    return checked("a pickled function", made)
 
 
 def _copied(tensors: Tensors) -> Tensors:

@@ -155,7 +155,7 @@ class Session:
     def load_params(self, values: Any) -> None:
         """Set parameters from a mapping from name to array, or a saved file; all or nothing."""
         if isinstance(values, str | os.PathLike):
-            from staticflow.checkpoint import read_params
+            from staticflow.restore import read_params
 
             values = read_params(values)
         known = {**self._params, **self._states}
@@ -412,7 +412,7 @@ class Session:
     @staticmethod
     def load(path: Any, threads: int | None = None) -> Session:
         """Read a session that `save` wrote; training resumes bit for bit."""
-        from staticflow.checkpoint import load_session
+        from staticflow.restore import load_session
 
         return load_session(path, threads)
 

@@ -16,10 +16,10 @@ from safetensors.numpy import load_file, save_file
 
 import staticflow as sf
 from staticflow import models, ops, optim
-from staticflow.checkpoint import DATA, DIGEST, _digest
+from staticflow.checkpoint import DATA, DIGEST, digest_of
+from staticflow.dim_text import parse_dim
 from staticflow.dims import Dim
 from staticflow.graph_text import format_graph
-from staticflow.serialise import parse_dim
 from staticflow.vocabulary import rows
 
 Array = np.ndarray[Any, Any]
@@ -264,7 +264,7 @@ def rewritten(path: Path, change: Any) -> None:
     tensors = load_file(path)
     change(content, tensors)
     text = json.dumps(content)
-    save_file(tensors, path, {DATA: text, DIGEST: _digest(text, tensors)})
+    save_file(tensors, path, {DATA: text, DIGEST: digest_of(text, tensors)})
 
 
 def _unknown_op(content: Any, tensors: Any) -> None:
@@ -314,7 +314,7 @@ def _code_for_a_size(content: Any, tensors: Any) -> None:
         (_unknown_row, "there is no op 'frobnicate'"),
         (_later, "version 99"),
         (_forward_reference, "does not come before it"),
-        (_other_size, "a size is"),
+        (_other_size, "dot: float32"),
         (_missing_tensor, "damaged"),
         (_other_shape, "'shift'"),
         (_no_graph, "damaged"),

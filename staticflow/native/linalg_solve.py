@@ -201,12 +201,14 @@ def lu_solve(f, perm, b, x, scratch, batch, n, k, turned, work):
             triangular(F, b + s * count * {size}, second, scratch, 1, n, k, 0, 1, 0, work)
             triangular(F, second, second, scratch, 1, n, k, 1, 1, 1, work)
             for i in range(n):
+                row = min(max(i8(order[i]), 0), n - 1)  # whoever has made the order
                 for c in range(k):
-                    X[i8(order[i]) * k + c] = Y[i * k + c]
+                    X[row * k + c] = Y[i * k + c]
         else:
             for i in range(n):
+                row = min(max(i8(order[i]), 0), n - 1)
                 for c in range(k):
-                    X[i * k + c] = B[i8(order[i]) * k + c]
+                    X[i * k + c] = B[row * k + c]
             address = x + s * count * {size}
             triangular(F, address, address, scratch, 1, n, k, 1, 0, 1, work)
             triangular(F, address, address, scratch, 1, n, k, 0, 0, 0, work)
@@ -277,7 +279,7 @@ def qr(a, q, r, scratch, batch, m, n):
 
 SQUARINGS = '''
 def squarings(a, times, y, scratch, batch, n, work):
-    """A squared `times` times: A^(2^times)."""
+    """A squared `times` times: A^(2^times); by 2048, all but A = I is 0 or infinite."""
     count = i8ptr(times)
     for s in range(batch):
         A = {t}ptr(a + s * n * n * {size})
@@ -285,7 +287,7 @@ def squarings(a, times, y, scratch, batch, n, work):
         spare = {t}ptr(scratch)
         for i in range(n * n):
             Y[i] = A[i]
-        for step in range(count[s]):
+        for step in range(min(count[s], 2048)):
             address = y + s * n * n * {size}
             gemm(n, n, n, address, n, 1, address, n, 1, scratch, n, 0, work)
             for i in range(n * n):

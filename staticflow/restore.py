@@ -1,0 +1,212 @@
+"""Sessions from files, and from the same data in a pickle; see `checkpoint.py`.
+
+The data may say anything: what it claims is compared with the tensors that are there before memory
+is made for it, and every error names the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from numpy.typing import NDArray
+
+from staticflow.checkpoint import DATA, DIGEST, VERSION, digest_of, slots_of
+from staticflow.decode import Decoder, check_sizes
+from staticflow.errors import DTypeError, GraphError, ShapeError, fail
+from staticflow.field_types import fits
+from staticflow.graph import Node, Param, leaves
+from staticflow.optim import Optimizer
+from staticflow.require import require
+from staticflow.states import states_of, updates_of
+from staticflow.structure import flatten
+from staticflow.tensor_file import read_tensors
+
+if TYPE_CHECKING:
+    from staticflow.session import Session
+
+Array = NDArray[Any]
+T = TypeVar("T")
+_WRONG = (
+    KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError, ArithmeticError,
+    SyntaxError,
+)  # fmt: skip
+
+
+def load_session(path: Any, threads: int | None) -> Session:
+    """Read a session from a file; see `Session.load`."""
+    data, tensors = _read(path)
+    if data is None:
+        fail(
+            GraphError,
+            f"{path}: there are weights in this file, but no graph",
+            do="build the graph in code, and use session.load_params(path)",
+        )
+    return checked(path, lambda: restore(data, tensors, threads))
+
+
+def restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int | None) -> Session:
+    """A session from what `describe` gave."""
+    from staticflow.session import Session
+
+    graph = data["graph"]
+    decoder = Decoder(graph["nodes"], graph["updates"], tensors)
+    loss, outputs, metrics = (decoder.structure(graph[k]) for k in ("loss", "outputs", "metrics"))
+    optimizer = decoder.value(graph["optimizer"])
+    stored = _Stored(data, tensors)
+    stored.check(loss, outputs, metrics, optimizer)
+    given = data["threads"]
+    require(fits(given, int) and given > 0, f"no number of threads: {given!r}")
+    session = Session(
+        loss=loss,
+        outputs=outputs,
+        metrics=metrics,
+        optimizer=optimizer,
+        seed=data["seed"],
+        threads=min(given, os.cpu_count() or 1) if threads is None else threads,
+        check_numerics=data["check_numerics"],
+    )
+    for name, node in session.params.nodes.items():
+        session.params[name][...] = stored.param(node)
+    for name, node in session.states.nodes.items():
+        session.states[name][...] = stored.state(node)
+    for slot, flat, values in slots_of(session):
+        for part in flat.slots:
+            flat.view(part, values)[...] = stored.slot(slot, part.node)
+    session.step_count, session.epoch_count = data["step_count"], data["epoch_count"]
+    session._rng.bit_generator.state = _random_state(data["rng"])
+    session.extra = data["extra"]
+    return session
+
+
+class _Stored:
+    """The values in the tensors of a file, by what they belong to."""
+
+    def __init__(self, data: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+        self.data, self.tensors = data, tensors
+
+    def param(self, node: Node) -> Array:
+        return self._of(node, node.name)
+
+    def state(self, node: Node) -> Array:
+        return self._of(node, self.data["states"][node.name])
+
+    def slot(self, slot: str, node: Node) -> Array:
+        return self._of(node, self.data["slots"][slot][node.name])
+
+    def _of(self, node: Node, key: str) -> Array:
+        """The tensor of a node, which must be of its type."""
+        values = self.tensors[key]
+        if node.ndim == 0 and values.shape == (1,):
+            values = values.reshape(())  # as version 0.1.0 wrote scalars
+        if node.shape != values.shape or node.dtype != values.dtype.name:
+            fail(
+                GraphError,
+                f"{node.name!r} is {node.type} in the graph",
+                got=f"{values.dtype}{list(values.shape)} among the tensors",
+            )
+        return values
+
+    def check(self, loss: Any, outputs: Any, metrics: Any, optimizer: Any) -> None:
+        """Refuse a graph whose values are not there, or do not belong together."""
+        require(loss is None or isinstance(loss, Node), "the loss is no node")
+        require(metrics is None or isinstance(metrics, dict), "the metrics have no names")
+        require(isinstance(optimizer, Optimizer | None), "the optimizer is none")
+        scalars = [*flatten([] if loss is None else loss), *flatten(metrics or {})]
+        roots = [*scalars, *flatten(outputs)]
+        states = states_of(roots, scalars)
+        roots += updates_of(states)
+        check_sizes(roots)
+        params = leaves(roots, Param)
+        require({p.name for p in params} == {*self.data["params"]}, "parameters have other names")
+        for node in params:
+            self.param(node)
+        for node in states:
+            self.state(node)
+        for slot in () if optimizer is None else optimizer.slots:
+            for node in params:
+                if isinstance(node.op, Param) and node.op.trainable:
+                    self.slot(slot, node)
+        for name in ("step_count", "epoch_count"):
+            count = self.data[name]
+            require(fits(count, int) and count >= 0, f"no number of steps: {count!r}")
+        require(type(self.data["check_numerics"]) is bool, "check_numerics is true or false")
+        require(isinstance(self.data["extra"], dict), "extra is no dict")
+
+
+def _random_state(data: Any) -> dict[str, Any]:
+    """The state of NumPy's generator, whose numbers are of so many bits."""
+    state = data["state"]
+    bits = {"state": (state["state"], 128), "inc": (state["inc"], 128),
+            "has_uint32": (data["has_uint32"], 1), "uinteger": (data["uinteger"], 32)}  # fmt: skip
+    for name, (value, count) in bits.items():
+        whole = type(value) is int and 0 <= value < 1 << count
+        require(whole, f"the random generator has no {name} {value!r}"[:200])
+    require(data["bit_generator"] == "PCG64", "the random generator is another")
+    numbers = {name: value for name, (value, _) in bits.items()}
+    inner = {name: numbers.pop(name) for name in ("state", "inc")}
+    return {"bit_generator": "PCG64", "state": inner, **numbers}
+
+
+def read_params(path: Any) -> dict[str, Array]:
+    """The parameters and states in a file; all tensors of one that another tool wrote."""
+    data, tensors = _read(path)
+    if data is None:
+        return tensors
+
+    def named() -> dict[str, Array]:
+        states = {name: tensors[key] for name, key in data["states"].items()}
+        return {**{name: tensors[name] for name in data["params"]}, **states}
+
+    return checked(path, named)
+
+
+def _read(path: Any) -> tuple[dict[str, Any] | None, dict[str, Array]]:
+    """The data and tensors of a file; no data for a file that staticflow did not write."""
+    name = os.fspath(path)
+    metadata, tensors = read_tensors(name)
+    if DATA not in metadata:
+        return None, tensors
+    text = metadata[DATA]
+    if metadata.get(DIGEST) != digest_of(text, tensors):
+        _damaged(name, "its content is not what was saved")
+    data = checked(name, lambda: json.loads(text))
+    check_version(name, data)
+    return data, tensors
+
+
+def check_version(name: str, data: Any) -> None:
+    """Refuse data that another staticflow described in another way."""
+    version = data.get("version") if isinstance(data, dict) else None
+    if version != VERSION:
+        writer = data.get("written_by") if isinstance(data, dict) else None
+        fail(
+            GraphError,
+            f"{name}: version {version} of the file format is not known",
+            got=f"a file of staticflow {writer}; this one reads version {VERSION}",
+            do="load it with the version of staticflow that saved it",
+        )
+
+
+def checked(path: Any, read: Callable[[], T]) -> T:
+    """What `read` gives; its errors name the file."""
+    name = os.fspath(path)
+    try:
+        return read()
+    except (GraphError, ShapeError, DTypeError) as error:
+        raise GraphError(f"{name}: {error}") from error
+    except _WRONG as error:
+        _damaged(name, f"{type(error).__name__}: {error}"[:1000])
+    except RecursionError:
+        _damaged(name, "nested too deeply")
+
+
+def _damaged(name: str, why: str) -> NoReturn:
+    fail(
+        GraphError,
+        f"{name}: the file is damaged, or not one of staticflow's",
+        got=why,
+        do="save it again, or take a copy",
+    )
