@@ -1,4 +1,7 @@
-"""The progress bar of a fit: a thin layer over tqdm that costs nothing when it is off."""
+"""The progress bar of a fit: a thin layer over tqdm that costs nothing when it is off.
+
+A process need not have a standard error to draw on, and a fit does not fail for a bar.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
+
+from staticflow.streams import Stream
 
 _REDRAW = 0.1  # seconds between two drawings on a terminal
 _REDRAW_IN_FILE = 10.0  # and where every drawing stays as a line
@@ -25,7 +30,7 @@ class Progress:
         self._bar: Any = None
 
     def __enter__(self) -> Self:
-        if self._enabled:
+        if self._enabled and sys.stderr is not None:
             total = self._epochs * self._steps if self._steps is not None else None
             self._bar = _open(total, self._description())
         return self
@@ -68,10 +73,13 @@ def _open(total: int | None, description: str) -> Any:
         from tqdm.auto import tqdm  # a widget in a notebook
     else:
         from tqdm.std import tqdm
+    stream = Stream(sys.stderr)
     return tqdm(
         total=total,
         desc=description,
-        mininterval=_REDRAW if sys.stderr.isatty() else _REDRAW_IN_FILE,
+        file=stream,
+        ascii=None if (stream.encoding or "").lower().startswith("utf") else True,
+        mininterval=_REDRAW if stream.isatty() else _REDRAW_IN_FILE,
         miniters=1,
         bar_format=_FORMAT if total is not None else _FORMAT_OPEN,
         unit=" steps",

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticflow.cli.errors import CommandError
+from staticflow.cli.fields import read_fields
 from staticflow.cli.series import lagged, split_in_time
 from staticflow.data import DataError, Split, Table, split_rows
-from staticflow.data.table import is_number
+from staticflow.data.opening import check_file
+from staticflow.data.table import is_number, listed
 
 if TYPE_CHECKING:
     from staticflow.cli.source import Floats
@@ -62,7 +64,7 @@ class Card:
             if label not in number:
                 raise DataError(
                     f"{table.source}: column {self.target!r} at {table.line(row)} is {label!r}; "
-                    f"the model knows the classes {', '.join(self.classes)}"
+                    f"the model knows the classes {listed(self.classes)}"
                 )
         return np.array([number[label] for label in labels])
 
@@ -86,27 +88,87 @@ def class_names(labels: np.ndarray[Any, Any]) -> list[str]:
     return sorted(names, key=float) if all(is_number(name) for name in names) else names
 
 
+@dataclass(frozen=True)
+class TextCard:
+    """Of a model of a text. Saved with it as plain data."""
+
+    model: str  # a line for people: "gru 96-128-96"
+    alphabet: str
+    states: list[list[int]]  # the shape of each state, for one text
+    characters: str  # the fingerprint of the text
+    test_fraction: float
+
+    def extra(self) -> dict[str, Any]:
+        """As plain data."""
+        return write_card("text", asdict(self))
+
+
+_KINDS: dict[str, type[Card] | type[TextCard]] = {"table": Card, "text": TextCard}
+
+
 def write_card(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Plain data that `read_card` knows again."""
+    """Plain data that `load_model` knows again."""
     return {"staticflow-card": _FORMAT, "kind": kind, "fields": fields}
 
 
-def load_model(path: Path) -> tuple[Session, str, dict[str, Any]]:
-    """A model file that `train` has written: the session, and its card's kind and fields."""
+def load_model(path: Path) -> tuple[Session, Card | TextCard]:
+    """A model file that `train` has written: the session, and its card."""
     from staticflow.session import Session
 
-    if not path.exists():
-        raise CommandError(f"there is no model file {path}; `staticflow train` writes one")
+    check_file(path, "model file", "; `staticflow train` writes one")
     session = Session.load(path)
-    extra = session.extra or {}
-    if extra.get("staticflow-card") not in (_FORMAT, _FORMER):
+    return session, read_card(path, session)
+
+
+def read_card(path: Path, session: Session) -> Card | TextCard:
+    """The card of a session that was loaded from a file, for which it was made."""
+    extra = session.extra
+    if not isinstance(extra, dict) or extra.get("staticflow-card") not in (_FORMAT, _FORMER):
         raise CommandError(f"{path} was not written by this version's `staticflow train`")
-    return session, extra["kind"], extra["fields"]
+    try:
+        card = read_fields(_KINDS[str(extra.get("kind"))], extra.get("fields"))
+        _check(card, session)
+    except (KeyError, ValueError) as error:
+        raise CommandError(
+            f"{path} is damaged: its card is not as `staticflow train` writes it ({error}); "
+            "train it again, or take a copy"
+        ) from error
+    return card
+
+
+def _check(card: Card | TextCard, session: Session) -> None:
+    """Refuse a card of another network: a ValueError says where they differ."""
+    if not 0 <= card.test_fraction < 1:
+        raise ValueError(f"'test_fraction' is {card.test_fraction}")
+    inputs = {name: node.shape[1:] for name, node in session.inputs.items()}
+    outputs = {name: node.shape[1:] for name, node in dict(session.outputs).items()}
+    if isinstance(card, TextCard):
+        shapes = {f"state{k}": tuple(shape[1:]) for k, shape in enumerate(card.states)}
+        if not shapes.items() <= inputs.items():
+            raise ValueError("'states' are another network's")
+        if "next" not in outputs or dict(session.outputs)["next"].shape != (len(card.alphabet),):
+            raise ValueError("'alphabet' is another network's")
+        return
+    count = len(card.features)
+    steps = card.steps
+    if steps is not None and (steps < 1 or count % steps):
+        raise ValueError(f"'steps' is {steps}")
+    if inputs.get("x") != ((count,) if steps is None else (steps, count // steps)):
+        raise ValueError("'features' are another network's")
+    if card.window is not None and card.window != count:
+        raise ValueError(f"'window' is {card.window}")
+    if card.classes is None and "prediction" not in outputs:
+        raise ValueError("'classes' are missing")
+    if card.classes is not None and outputs.get("probabilities") != (len(card.classes),):
+        raise ValueError("'classes' are another network's")
+    for name, scale in (("mean", card.mean), ("std", card.std)):
+        if scale is not None and (len(scale) != count or not np.isfinite(scale).all()):
+            raise ValueError(f"{name!r} is another network's")
 
 
 def load_rows_model(path: Path) -> tuple[Session, Card]:
     """A model of a table's rows."""
-    session, kind, fields = load_model(path)
-    if kind != "table":
+    session, card = load_model(path)
+    if isinstance(card, TextCard):
         raise CommandError(f"{path} is a model of a text; use it with `staticflow generate`")
-    return session, Card(**fields)
+    return session, card

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from staticflow.cli.card import Card, load_model
-from staticflow.cli.measure import scores, shown
+from staticflow.cli.card import Card, TextCard, load_model
+from staticflow.cli.errors import CommandError
+from staticflow.cli.measure import check_answers, outputs, scores, shown
 from staticflow.cli.report import table
 from staticflow.cli.source import fingerprint, open_source
 
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> int:
     """Score the model on a source; on the one it was trained on, on what was held out."""
-    session, kind, fields = load_model(options.model)
-    lines = (_text if kind == "text" else _rows)(options, session, fields)
+    session, card = load_model(options.model)
+    if isinstance(card, Card):
+        lines = _rows(options, session, card)
+    else:
+        lines = _text(options, session, card)
     print(table(lines))
     return 0
 
 
-def _rows(
-    options: argparse.Namespace, session: Session, fields: dict[str, Any]
-) -> list[tuple[str, str]]:
-    card = Card(**fields)
+def _rows(options: argparse.Namespace, session: Session, card: Card) -> list[tuple[str, str]]:
     source = open_source(options.source)
     known = card.table(source.table)
     x = known.matrix(card.features)
@@ -35,24 +36,26 @@ def _rows(
     rows, note = np.arange(len(x)), "all rows"
     if not options.all and card.test_fraction > 0 and fingerprint(x) == card.rows:
         rows, note = card.split(y).test, "the rows held out from training"
+    values = outputs(session, card, card.inputs(x[rows]))
+    check_answers(values, known, rows)
     return [
         ("model", card.model),
         ("data", f"{source.table.source}: {len(rows):,} rows, {note}"),
-        ("result", shown(scores(session, card, card.inputs(x[rows]), y[rows]))),
+        ("result", shown(scores(card, values, y[rows]))),
     ]
 
 
-def _text(
-    options: argparse.Namespace, session: Session, fields: dict[str, Any]
-) -> list[tuple[str, str]]:
-    from staticflow.cli.text import TextCard, bits, held_out
+def _text(options: argparse.Namespace, session: Session, card: TextCard) -> list[tuple[str, str]]:
+    from staticflow.cli.text import bits, held_out
     from staticflow.data.text import encode, read_text
 
-    card, text = TextCard(**fields), read_text(options.source)
+    text = read_text(options.source)
     if options.all:
         codes, note = encode(text.characters, card.alphabet, text.source), "all characters"
     else:
         codes, note = held_out(card, text)
+    if len(codes) < 2:
+        raise CommandError(f"{text.source} is too short to evaluate on: {len(codes)} characters")
     return [
         ("model", card.model),
         ("data", f"{text.source}: {len(codes):,} characters, {note}"),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticflow.cli.text import TextCard, load_text_model
+from staticflow.cli.card import TextCard
+from staticflow.cli.text import load_text_model
 from staticflow.data.text import Codes, encode
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Writer:
 
     def draw(self, logits: np.ndarray[Any, Any], temperature: float) -> int:
         """A character by its probability."""
-        scaled = logits.astype(np.float64).ravel() / temperature
-        weights = np.exp(scaled - np.max(scaled))
+        above = logits.astype(np.float64).ravel()
+        with np.errstate(over="ignore"):  # at a low temperature, all but the likeliest have -inf
+            weights = np.exp((above - np.max(above)) / temperature)
         return int(self._rng.choice(len(weights), p=weights / weights.sum()))

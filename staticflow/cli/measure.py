@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from staticflow.cli.errors import CommandError
+from staticflow.data import Table
+
 if TYPE_CHECKING:
     from staticflow.cli.card import Card
     from staticflow.session import Session
@@ -23,9 +26,19 @@ def outputs(session: Session, card: Card, x: Array) -> Array:
     return values if card.classes else values * card.target_std + card.target_mean
 
 
-def scores(session: Session, card: Card, x: Array, y: Array) -> dict[str, float]:
+def check_answers(values: Array, table: Table, rows: Array) -> None:
+    """Refuse answers that are no numbers; names the first of the table's rows that has such."""
+    finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    if not finite.all():
+        row = table.line(int(rows[np.argmin(finite)]))
+        raise CommandError(
+            f"{table.source}: the model has no answer at {row}; "
+            "the values there are far from those that it was trained on"
+        )
+
+
+def scores(card: Card, values: Array, y: Array) -> dict[str, float]:
     """Accuracy and log loss of a classifier; RMSE and R2 of a regressor, in the target's unit."""
-    values = outputs(session, card, x)
     if card.classes is not None:
         chosen = values[np.arange(len(y)), y]
         return {

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 Number = TypeVar("Number", int, float)
+_MOST = 2**31 - 1  # of whatever is counted
+_LARGEST = 1e30  # so that float32 holds its products with what it is multiplied by
 
 MODELS = ("fnn", "rnn", "lstm", "gru")
 OPTIMIZERS = ("sgd", "rmsprop", "adagrad", "adam", "adamw", "lion")
@@ -43,7 +45,7 @@ def _version() -> str:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help=_SOURCE)
+    parser.add_argument("source", metavar="SOURCE", type=_source, help=_SOURCE)
     data = parser.add_argument_group("data")
     data.add_argument("--target", metavar="COLUMN", help="the column to predict")
     data.add_argument("--drop", metavar="COLUMNS", type=_names, default=(), help="left out")
@@ -77,20 +79,21 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     training.add_argument(
         "--schedule", choices=("cosine", "constant"), default="cosine", help="of the learning rate"
     )
-    training.add_argument("--weight-decay", metavar="X", type=float, default=0.0)
+    training.add_argument("--weight-decay", metavar="X", type=_no_less_than_0, default=0.0)
     training.add_argument("--seed", metavar="N", type=_seed, default=0)
     training.add_argument("--threads", metavar="N", type=_positive)
     output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="FILE", type=Path, help="default: SOURCE.sf")
-    output.add_argument("--plot", metavar="FILE", type=Path, help="default: SOURCE-loss.svg")
-    output.add_argument("--no-plot", action="store_true", help="draw no loss curve")
+    output.add_argument("--out", metavar="FILE", type=_path, help="default: SOURCE.sf")
+    curve = output.add_mutually_exclusive_group()
+    curve.add_argument("--plot", metavar="FILE", type=_path, help="default: SOURCE-loss.svg")
+    curve.add_argument("--no-plot", action="store_true", help="draw no loss curve")
     output.add_argument("--no-progress", action="store_true", help="show no progress bar")
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=Path, help="a file saved by train")
-    parser.add_argument("source", metavar="SOURCE", help=_TABLE)
-    parser.add_argument("--out", metavar="FILE", type=Path, help="a CSV file; default: print")
+    parser.add_argument("model", metavar="MODEL", type=_path, help="a file saved by train")
+    parser.add_argument("source", metavar="SOURCE", type=_source, help=_TABLE)
+    parser.add_argument("--out", metavar="FILE", type=_path, help="a CSV file; default: print")
     parser.add_argument(
         "--ahead", metavar="N", type=_positive, help="of a series: how many values; default: 1"
     )
@@ -100,7 +103,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=Path, help="trained on a .txt file")
+    parser.add_argument("model", metavar="MODEL", type=_path, help="trained on a .txt file")
     parser.add_argument("--prompt", metavar="TEXT", default="", help="how the text begins")
     parser.add_argument("--length", metavar="N", type=_positive, default=500, help="characters")
     parser.add_argument(
@@ -110,25 +113,39 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=Path, help="a file saved by train")
-    parser.add_argument("source", metavar="SOURCE", help=_SOURCE)
+    parser.add_argument("model", metavar="MODEL", type=_path, help="a file saved by train")
+    parser.add_argument("source", metavar="SOURCE", type=_source, help=_SOURCE)
     parser.add_argument(
         "--all", action="store_true", help="the rows it was trained on as well, of the same source"
     )
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=Path, help="a file saved by train")
+    parser.add_argument("model", metavar="MODEL", type=_path, help="a file saved by train")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--graph", action="store_true", help="the graph")
     what.add_argument("--source", action="store_true", help="the generated loops")
     what.add_argument("--memory", action="store_true", help="its kernels and their buffers")
 
 
+def _source(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("name a data set or a file")
+    return text
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("name a file")
+    return Path(text)
+
+
 def _positive(text: str) -> int:
     value = _as(int, text, "a whole number")
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    if value > _MOST:
+        raise argparse.ArgumentTypeError(f"{text} is more than {_MOST:,}")
     return value
 
 
@@ -140,9 +157,18 @@ def _seed(text: str) -> int:
 
 
 def _positive_float(text: str) -> float:
-    value = _as(float, text, "a number")
-    if not 0 < value < float("inf"):
+    value = _no_less_than_0(text)
+    if value == 0:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _no_less_than_0(text: str) -> float:
+    value = _as(float, text, "a number")
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    if value > _LARGEST:
+        raise argparse.ArgumentTypeError(f"{text} is more than {_LARGEST:g}")
     return value
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from staticflow.cli.card import Card, load_rows_model
 from staticflow.cli.errors import CommandError
-from staticflow.cli.measure import outputs
+from staticflow.cli.measure import check_answers, outputs
 from staticflow.cli.series import forecast
 from staticflow.cli.source import open_source
 
@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
         values = forecast(session, card, table.numbers(card.target), options.ahead or 1)
     else:
         values = outputs(session, card, card.inputs(table.matrix(card.features)))
+        check_answers(values, table, np.arange(len(values)))
     if options.out is None:
         _write(sys.stdout, card, values, options.probabilities)
         return 0

@@ -10,7 +10,7 @@ import numpy as np
 from staticflow.cli import network
 from staticflow.cli.card import Card, class_names
 from staticflow.cli.errors import CommandError
-from staticflow.cli.measure import scores, shown
+from staticflow.cli.measure import outputs, scores, shown
 from staticflow.cli.series import as_series, opponents, split_in_time
 from staticflow.cli.source import (
     Floats,
@@ -39,7 +39,7 @@ class RowsProblem:
         source = open_source(options.source)
         self.name = source.name
         self.epochs: int = options.epochs or _EPOCHS
-        target = target_of(source, options.target)
+        target = target_of(source, options.target, options.drop)
         if options.window is not None:
             _check_series(options)
             source = as_series(source, target, options.window)
@@ -86,7 +86,8 @@ class RowsProblem:
         ]
         for name, part in (("train", split.train), ("test", split.test)):
             if len(part):
-                rows.append((name, shown(scores(session, card, self.x[part], self.y[part]))))
+                values = outputs(session, card, self.x[part])
+                rows.append((name, shown(scores(card, values, self.y[part]))))
         if self._options.window and len(split.test):
             known = self._source.table
             found = opponents(known.matrix(card.features), known.numbers(card.target), split)

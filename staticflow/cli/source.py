@@ -12,6 +12,8 @@ import numpy as np
 
 from staticflow.cli.errors import CommandError
 from staticflow.data import Table, load_digits, read_table
+from staticflow.data.opening import shown
+from staticflow.data.table import listed
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -33,8 +35,9 @@ def open_source(text: str) -> Source:
     if text == "digits" and not Path(text).exists():
         return Source("digits", _digits(), target="digit", steps=8)
     path = Path(text)
-    if not path.suffix and not path.exists():
-        raise CommandError(f"there is no data set {text!r}; 'digits' is bundled, or name a file")
+    if not path.suffix and len(path.parts) == 1 and not path.exists():
+        known = "'digits' is bundled, or name a file"
+        raise CommandError(f"there is no data set {str(shown(path))!r}; {known}")
     return Source(path.stem, read_table(path))
 
 
@@ -45,13 +48,15 @@ def _digits() -> Table:
     return Table("digits", columns, lambda row: f"image {row}")
 
 
-def target_of(source: Source, given: str | None) -> str:
+def target_of(source: Source, given: str | None, drop: Sequence[str]) -> str:
     """The column to predict."""
     name = given or source.target
     if name is None:
-        columns = ", ".join(source.table.names)
+        columns = listed(source.table.names)
         raise CommandError(f"say which column to predict with --target; there are {columns}")
     source.table.column(name)
+    if name in drop:
+        raise CommandError(f"--drop leaves out {name!r}, which is the column to predict")
     return name
 
 

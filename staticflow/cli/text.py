@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.cli import network
-from staticflow.cli.card import load_model, write_card
+from staticflow.cli.card import Card, TextCard, load_model
 from staticflow.cli.errors import CommandError
 from staticflow.cli.source import fingerprint
 from staticflow.data.text import Codes, Text, encode, read_text, windows
@@ -29,17 +28,6 @@ _EPOCHS, _TEST_FRACTION, _STEPS = 10, 0.1, 64
 _LONG = 512  # characters of a window in a test, so that few of them lack what came before
 _SMALLEST = 1000  # characters of a text that is worth learning
 _EMBEDDING = 32
-
-
-@dataclass(frozen=True)
-class TextCard:
-    """Saved with the model as plain data."""
-
-    model: str  # a line for people: "gru 96-128-96"
-    alphabet: str
-    states: list[list[int]]  # the shape of each state, for one text
-    characters: str  # the fingerprint of the text
-    test_fraction: float
 
 
 class TextProblem:
@@ -54,6 +42,8 @@ class TextProblem:
         self._steps: int = options.steps or _STEPS
         fraction = _TEST_FRACTION if options.test_fraction is None else options.test_fraction
         alphabet = self._text.alphabet()
+        if len(alphabet) == 1:
+            raise CommandError(f"{options.source} holds one character only, {alphabet!r}")
         codes = encode(self._text.characters, alphabet, self._text.source)
         self.train, self.test = split_text(codes, fraction)
         if len(self.train) < max(_SMALLEST, 2 * self._steps):
@@ -80,7 +70,7 @@ class TextProblem:
         return _feeds(self.test, _LONG) if len(self.test) > 1 else None
 
     def extra(self) -> dict[str, Any]:
-        return write_card("text", asdict(self.card))
+        return self.card.extra()
 
     def results(self, session: Session) -> list[tuple[str, str]]:
         numbers = sum(array.size for array in session.params.values())
@@ -153,10 +143,10 @@ def build(options: argparse.Namespace, card: TextCard, total_steps: int) -> Sess
 
 def load_text_model(path: Path) -> tuple[Session, TextCard]:
     """A model of a text."""
-    session, kind, fields = load_model(path)
-    if kind != "text":
+    session, card = load_model(path)
+    if isinstance(card, Card):
         raise CommandError(f"{path} is a model of a table's rows; use it with `staticflow predict`")
-    return session, TextCard(**fields)
+    return session, card
 
 
 def held_out(card: TextCard, text: Text) -> tuple[Codes, str]:

@@ -12,6 +12,7 @@ from staticflow.data.errors import DataError
 
 Column = np.ndarray[Any, Any]  # one dimension; float64, or str where it came as text
 
+_LARGEST = 1e150  # so that squares are numbers too
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 
 
@@ -37,7 +38,7 @@ class Table:
     def column(self, name: str) -> Column:
         """A column as stored."""
         if name not in self.columns:
-            known = ", ".join(self.names)
+            known = listed(self.names)
             raise DataError(f"{self.source}: there is no column {name!r}; the columns are {known}")
         return self.columns[name]
 
@@ -50,6 +51,9 @@ class Table:
         if not finite.all():
             row = int(np.argmin(finite))
             self._refuse(name, row, "missing" if np.isnan(values[row]) else "infinite")
+        if (np.abs(values) > _LARGEST).any():
+            row = int(np.argmax(np.abs(values) > _LARGEST))
+            self._refuse(name, row, f"too large ({values[row]:g})")
         return values
 
     def matrix(self, names: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -83,12 +87,18 @@ class Table:
             self._refuse(name, row, f"text ({texts[row]!r}) where a number is needed")
 
     def _refuse(self, name: str, row: int, what: str) -> NoReturn:
-        remedy = (
-            f"encode the column as numbers, or leave it out with --drop {name}"
-            if what.startswith("text")
-            else "fill the cell in or remove the row"
-        )
+        remedy = {
+            "text": f"encode the column as numbers, or leave it out with --drop {name}",
+            "too": "measure the column in a larger unit",
+        }.get(what.split()[0], "fill the cell in or remove the row")
         raise DataError(f"{self.source}: column {name!r} at {self.line(row)} is {what}; {remedy}")
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names for a message; of many, the first and the last."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most // 2])}, ... {names[-1]} ({len(names)})"
 
 
 def format_number(value: float) -> str:

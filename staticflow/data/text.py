@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.data.errors import DataError
+from staticflow.data.opening import check_file, line_not_utf8, unreadable
 
 Codes = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -28,15 +29,13 @@ class Text:
 def read_text(path: str | Path) -> Text:
     """Read a UTF-8 file."""
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"there is no file {path}")
+    check_file(path)
     try:
         characters = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        at = error.start
-        raise DataError(f"{path} is not UTF-8 text (byte {at}); save it as UTF-8") from None
+    except UnicodeDecodeError:
+        raise line_not_utf8(path) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     return Text(str(path), characters)
 
 
