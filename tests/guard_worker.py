@@ -1,0 +1,130 @@
+"""Cases between guard pages, in processes of their own: a crash is reported with its seed.
+
+    python guard_worker.py FIRST LAST [CASE ...]     runs seeds in this process, and tells of each
+    check(range(10), tick)                           runs them in other processes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest import mock
+
+HERE = Path(__file__).resolve().parent
+TIMEOUT = 900  # seconds for the seeds of one process
+FAMILIES = (
+    "trained", "trained", "trained", "elsewhere", "runs", "products", "algebra", "tabled",
+    "graphs", "graphs", "graphs", "jitted",
+)  # fmt: skip
+
+
+def check(seeds: Sequence[int], families: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Run seeds, one after the other; yields what each has done, or raises AssertionError."""
+    command = [sys.executable, "-X", "faulthandler", str(HERE / "guard_worker.py")]
+    command += [str(seeds[0]), str(seeds[-1] + 1), *families]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    assert process.stdout is not None
+    began, said, done = None, [], 0
+    try:
+        for line in process.stdout:
+            if not line.startswith("{"):
+                said.append(line)
+                continue
+            told = json.loads(line)
+            if "case" in told:
+                began, said = told, []
+            else:
+                done += 1
+                yield {**(began or {}), **told}
+        code = process.wait(TIMEOUT)
+    finally:
+        process.kill()
+        process.wait()
+    if code or done != len(seeds):
+        raise AssertionError(f"exit status {code} in {began}\n{''.join(said[-60:])}")
+
+
+def family_of(seed: int, families: Sequence[str]) -> str:
+    return (families or FAMILIES)[seed % len(families or FAMILIES)]
+
+
+def main(first: int, last: int, families: Sequence[str]) -> None:
+    """Run seeds in this process."""
+    faulthandler.enable()
+    sys.path.append(str(HERE.parent))
+    import numpy as np
+
+    from staticflow.native import product_crew
+
+    with mock.patch("os.cpu_count", return_value=4):
+        product_crew.crew()
+    np.seterr(all="ignore")
+    for seed in range(first, last):
+        run_seed(seed, family_of(seed, families))
+
+
+def run_seed(seed: int, family: str) -> None:
+    """Make a case, and run it with pages at both ends and without any."""
+    import guard_calls
+    import guard_training
+    from guard_case import Count
+    from guard_pages import Entry, guarded
+
+    random = Random(seed)
+    make = getattr(guard_training, family, None) or getattr(guard_calls, family)
+    case = make(random)
+    tell(case={"seed": seed, "family": family, "about": case.about})
+    faulthandler.dump_traceback_later(TIMEOUT // 2, exit=True)
+    count, results, regions = Count(), {}, 0
+    with contextlib.ExitStack() as stack:
+        for owner, name, value in case.settings:
+            stack.enter_context(mock.patch.object(owner, name, value))
+        for place in ("end", "begin"):
+            with guarded(place) as pages:
+                results[place] = case.work(count)
+                regions += pages.made
+                Entry.all.clear()
+                gc.collect()
+        results["without pages"] = case.work(Count())
+    if case.expected is not None and results["end"]:
+        results["by NumPy"] = case.expected()
+    for name, arrays in results.items():
+        close = case.close if name == "by NumPy" else case.equal
+        compare(results["end"], arrays, name, close)
+    faulthandler.cancel_dump_traceback_later()
+    tell(training=count.training, calls=count.calls, regions=regions)
+
+
+def compare(found: Any, expected: Any, name: str, tolerance: float) -> None:
+    """Arrays relative to their largest finite element."""
+    import numpy as np
+
+    assert len(found) == len(expected), f"{len(found)} arrays, and {len(expected)} {name}"
+    for k, (a, b) in enumerate(zip(found, expected, strict=True)):
+        a, b = np.asarray(a), np.asarray(b)
+        finite = b[np.isfinite(b)] if b.dtype.kind == "f" else np.zeros(0)
+        scale = max(1.0, float(np.abs(finite).max(initial=0.0)))
+        close = tolerance * scale
+        np.testing.assert_allclose(
+            a, b, rtol=close, atol=close, err_msg=f"array {k} at the end, and {name}"
+        )
+
+
+def tell(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
