@@ -18,7 +18,7 @@ from staticflow.structure import flatten
 from tests.derivatives import leaves_for
 from tests.op_cases import CASES
 
-REPEATED = 12  # calls of few rows: helpers have to wake up before they come
+REPEATED = 30  # calls of few rows: helpers have to wake up before they come
 BEYOND = (0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 33)  # sizes of random graphs
 
 
@@ -51,16 +51,14 @@ def runs(random: Random) -> Case:
     counts = [extent(random, most) for _ in range(random.randint(3, 20))]
 
     def work(count: Count) -> list[Array]:
-        session = sf.Session(
-            outputs={"y": y, "sum": ops.sum(y, axis=-1)}, threads=threads, seed=2
-        )
+        session = sf.Session(outputs={"y": y, "sum": ops.sum(y, axis=-1)}, threads=threads, seed=2)
         found = []
         for k, rows in enumerate(counts):
             array = fed(normal(k, (rows, sizes[0]), dtype))
-            for _ in range(REPEATED if rows < 40 else 2):
-                found.append(session.run("y", {"x": array}))
+            times = REPEATED if rows < 40 else 2
+            found += [np.array(session.run("y", {"x": array})) for _ in range(times)]
             found += session.run(["sum", "y"], {"x": array})
-            count.calls += 1 + (REPEATED if rows < 40 else 2)
+            count.calls += 1 + times
         return found
 
     about = f"runs of {sizes} {dtype}, {threads} threads, rows {counts}"
@@ -237,3 +235,72 @@ def graphs(random: Random) -> Case:
     close = max(max(absolute, relative) for relative, absolute in limits)
     about = f"graph {[str(y) for y in outputs]} of {sizes}, {threads} threads"
     return Case(about, work, expected, close, settings=settings(random))
+
+
+def indexed(random: Random) -> Case:
+    """Arrays by arrays of indices, of shapes that may not fit: NumPy's value, or a refusal."""
+    rank = random.randint(1, 3)
+    axis = random.randrange(rank)
+    here = [random.choice((1, 2, 3, 5, 8, 17)) for _ in range(rank)]
+    there = [n if random.random() < 0.6 else random.choice((1, 2, 3, 6)) for n in here]
+    name = random.choice(("take_along_axis", "take_along_axis", "take", "scatter_add", "getitem"))
+    x = sf.input("x", declared(random, "x", here), "float64")
+    k = sf.input("k", declared(random, "k", there), "int64")
+    numbers = np.random.default_rng(random.randrange(99))
+    data = [
+        numbers.standard_normal(here),
+        numbers.integers(-here[axis], here[axis], there),
+        numbers.standard_normal([*here[:axis], *there, *here[axis + 1 :]]),
+    ]
+    v = sf.input("v", declared(random, "v", list(data[2].shape)), "float64")
+    forms: dict[str, Callable[[], sf.Node]] = {
+        "take_along_axis": lambda: ops.take_along_axis(x, k, axis=axis),
+        "take": lambda: ops.take(x, k, axis=axis),
+        "scatter_add": lambda: ops.scatter_add(x, k, v, axis=axis),
+        "getitem": lambda: x[k],
+    }
+
+    def numpys() -> Array:
+        x, k, v = data
+        if name == "scatter_add":
+            x = x.copy()
+            np.add.at(x, (slice(None),) * axis + (k,), v)
+            return x
+        if name == "getitem":
+            return np.asarray(x[k])
+        return np.asarray(getattr(np, name)(x, k, axis=axis))
+
+    def work(count: Count) -> list[Array]:
+        try:
+            y = forms[name]()
+            function = sf.function([x, k, v], [y, *sf.grad(ops.sum(y * y), [x])])
+            return called(function, data, count)
+        except (sf.ShapeError, sf.GraphError):
+            return []
+
+    def expected() -> list[Array]:
+        try:
+            return [numpys(), slope(numpys, data[0])]
+        except (IndexError, ValueError) as error:
+            raise AssertionError(f"not refused, as by NumPy: {error}") from error
+
+    about = f"{name} of {x.type} by {k.type}, axis {axis}, fed {here} by {there}"
+    return Case(about, work, expected, 1e-6, settings=settings(random))
+
+
+def declared(random: Random, name: str, shape: list[int]) -> tuple[Any, ...]:
+    """Some of the sizes as names."""
+    return tuple(f"{name}{axis}" if random.random() < 0.4 else n for axis, n in enumerate(shape))
+
+
+def slope(function: Callable[[], Array], x: Array) -> Array:
+    """The derivatives of the sum of squares by x, which the function reads, by differences."""
+    found = np.zeros_like(x)
+    for place in np.ndindex(*x.shape):
+        old, sums = x[place], []
+        for step in (1e-4, -1e-4):
+            x[place] = old + step
+            sums.append(float((function() ** 2).sum()))
+        x[place] = old
+        found[place] = (sums[0] - sums[1]) / 2e-4
+    return found

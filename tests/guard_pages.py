@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import llvmlite.binding as llvm
@@ -238,7 +238,7 @@ def _symbol(name: str) -> str:
 class Entry(reentrant.Reentrant):
     """A jitted entry whose temporary buffers can be put between pages one by one."""
 
-    all: list[Entry] = []
+    all: ClassVar[list[Entry]] = []
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -211,9 +211,7 @@ def keyed(random: Random) -> Net:
     x, t = sf.input("x", ("batch", width), dtype), sf.input("t", ("batch", 1), dtype)
     k, w = sf.input("k", ("keys", width), dtype), sf.param("w", (width, 1), dtype=dtype)
     y = ops.softmax(x @ k.T) @ (k @ w)
-    return Net(
-        ops.mse(y, t), y, lambda n: {**rows(x, t)(n), "k": normal(9, (keys, width), dtype)}
-    )
+    return Net(ops.mse(y, t), y, lambda n: {**rows(x, t)(n), "k": normal(9, (keys, width), dtype)})
 
 
 def counted(random: Random) -> Net:
@@ -240,7 +238,7 @@ def paired(random: Random) -> Net:
 
 
 def elsewhere(random: Random) -> Case:
-    """Batches of data whose rows stand on another axis too: refused, or as the interpreter has it."""
+    """Batches of data whose rows stand on other axes: refused, or as the interpreter has it."""
     make = random.choice((time_major, square, square_cube))
     net = make(random)
     batch = random.choice((1, 2, 3, 4, 5))
@@ -265,9 +263,7 @@ def time_major(random: Random) -> Net:
     steps, width = random.choice((1, 2, 5)), extent(random, 9)
     x, t = sf.input("x", (steps, "batch", width)), sf.input("t", ("batch", 1))
     w, u = sf.param("w", (width, 3)), sf.param("u", (3, 1))
-    last, _ = sf.scan(
-        lambda h, row: (ops.tanh(row @ w + h), None), ops.zeros(("batch", 3)), x
-    )
+    last, _ = sf.scan(lambda h, row: (ops.tanh(row @ w + h), None), ops.zeros(("batch", 3)), x)
 
     def data(count: int) -> dict[str, Array]:
         return {"x": normal(1, (steps, count, width), "float32"), **rows(t)(count)}
@@ -278,9 +274,7 @@ def time_major(random: Random) -> Net:
 def square(random: Random) -> Net:
     a = sf.input("a", ("batch", "batch"))
     w = sf.param("w", (), np.float32(1))
-    return Net(
-        ops.mean(a * w), a, lambda count: {"a": normal(2, (count, count), "float32")}
-    )
+    return Net(ops.mean(a * w), a, lambda count: {"a": normal(2, (count, count), "float32")})
 
 
 def square_cube(random: Random) -> Net:

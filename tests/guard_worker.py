@@ -1,7 +1,7 @@
 """Cases between guard pages, in processes of their own: a crash is reported with its seed.
 
-    python guard_worker.py FIRST LAST [CASE ...]     runs seeds in this process, and tells of each
-    check(range(10), tick)                           runs them in other processes
+python guard_worker.py FIRST LAST [CASE ...]     runs seeds in this process, and tells of each
+check(range(10), tick)                           runs them in other processes
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 TIMEOUT = 900  # seconds for the seeds of one process
 FAMILIES = (
     "trained", "trained", "trained", "elsewhere", "runs", "products", "algebra", "tabled",
-    "graphs", "graphs", "graphs", "jitted",
+    "graphs", "graphs", "indexed", "jitted",
 )  # fmt: skip
 
 
@@ -52,8 +52,11 @@ def check(seeds: Sequence[int], families: Sequence[str] = ()) -> Iterator[dict[s
     finally:
         process.kill()
         process.wait()
+        process.stdout.close()
     if code or done != len(seeds):
-        raise AssertionError(f"exit status {code} in {began}\n{''.join(said[-60:])}")
+        fatal = [k for k, line in enumerate(said) if line.startswith("Fatal")]
+        told = said[fatal[0] :] if fatal else said[-60:]
+        raise AssertionError(f"exit status {code} in {began}\n{''.join(told)}")
 
 
 def family_of(seed: int, families: Sequence[str]) -> str:
