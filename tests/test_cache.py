@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -134,9 +135,11 @@ def test_every_part_of_a_source_is_in_the_key() -> None:
 def test_a_directory_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
-    shared.chmod(0o777)
-    assert cache.Store(shared).directory is None
-    toolchain = Toolchain(shared)
+    shared.chmod(0o775)
+    with pytest.warns(RuntimeWarning, match="shared.*others may write"):
+        assert cache.Store(shared).directory is None
+    with pytest.warns(RuntimeWarning, match="shared"):
+        toolchain = Toolchain(shared)
     assert toolchain.kernel(constant(5)).bind()() == 5
     assert list(shared.iterdir()) == []
 
@@ -147,7 +150,45 @@ def test_a_directory_of_another_user_is_not_used(
 ) -> None:
     stranger = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: stranger)
-    assert cache.Store(tmp_path).directory is None
+    with pytest.warns(RuntimeWarning, match="others may write"):
+        assert cache.Store(tmp_path).directory is None
+
+
+def folder(place: Path) -> None:
+    place.mkdir()
+    (place / "more").write_text("x")
+
+
+def enormous(place: Path) -> None:
+    with place.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def pipe(place: Path) -> None:
+    os.mkfifo(place)
+
+
+def link_to_itself(place: Path) -> None:
+    place.symlink_to(place)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and sparse files")
+@pytest.mark.parametrize("obstacle", [folder, enormous, pipe, link_to_itself])
+@pytest.mark.parametrize("above", [0, 1], ids=["entry", "its folder"])
+def test_whatever_is_in_an_entrys_place_gives_way(
+    obstacle: Callable[[Path], None], above: int, tmp_path: Path
+) -> None:
+    """It is a miss, at once, and the entry is written over it."""
+    store = cache.Store(tmp_path / "cache")
+    path = store.path(KEY)
+    assert path is not None
+    place = [path, path.parent][above]
+    place.parent.mkdir(exist_ok=True)
+    obstacle(place)
+    assert store.read(KEY) is None
+    store.write(KEY, ENTRY)
+    assert store.read(KEY) == ENTRY
+    assert [p.name for p in path.parent.iterdir() if p.suffix != ".sfo"] in ([], ["more"])
 
 
 def test_a_directory_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:

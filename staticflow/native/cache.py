@@ -1,9 +1,10 @@
 """The disk cache of object code.
 
 One file per object: a magic, the SHA-256 of the payload, and the payload (a JSON header and the
-object's bytes). Nothing is unpickled. A file that is missing, cut short, altered or not ours counts
-as absent and is written again; a directory that cannot be used is done without. Since the files
-hold machine code that will run, a directory that others may write to is never used.
+object's bytes). Nothing is unpickled. Whatever else is in an entry's place (a file that is cut
+short, altered or not ours, a folder, a pipe) counts as absent, and gives way when the entry is
+written; a directory that cannot be used is done without. Since the files hold machine code that
+will run, a directory that others may write to is never used, and named in a warning.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import stat
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from staticflow.native.target import host_features
 
 MAGIC = b"SFOBJ\x01\r\n"
 _CHECKSUM = 32
+LARGEST = 1 << 28  # bytes of an entry; a thousand times what the longest programs take
 _CODE_SHAPERS = (
     "intrinsics.py", "llvm_compile.py", "numba_compile.py", "numba_types.py",
     "source_expressions.py", "source_translate.py", "source_values.py", "target.py",
@@ -105,8 +109,8 @@ class Store:
         if path is None:
             return None
         try:
-            return _decode(path.read_bytes(), key)
-        except (OSError, ValueError, KeyError, TypeError):
+            return _decode(_read_file(path), key)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def write(self, key: str, entry: ObjectCode) -> None:
@@ -115,7 +119,11 @@ class Store:
         if path is None:
             return
         try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            if not path.parent.is_dir():
+                _remove(path.parent)
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+            if path.is_dir():
+                _remove(path)
             _write_atomically(path, _encode(key, entry))
         except OSError:  # disk full, directory gone or read-only: the object is still in memory
             return
@@ -131,8 +139,33 @@ def _usable(directory: Path) -> Path | None:
     if os.name == "posix":
         writable_by_others = stat.S_IMODE(status.st_mode) & 0o022
         if status.st_uid != os.geteuid() or writable_by_others:
+            warnings.warn(
+                f"staticflow keeps no compiled code in {directory}, for others may write to it: "
+                "make it your own, with mode 0700, or set STATICFLOW_CACHE_DIR to one that is",
+                RuntimeWarning,
+                stacklevel=2,
+            )
             return None
     return directory
+
+
+def _read_file(path: Path) -> bytes:
+    """The content of a plain file of bounded size; raises ValueError for anything else."""
+    flags = [getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY")]
+    descriptor = os.open(path, os.O_RDONLY | flags[0] | flags[1])
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+            raise ValueError("not an object of ours")
+        return file.read(LARGEST)
+
+
+def _remove(path: Path) -> None:
+    """Remove what is in the place of something of ours, in a directory that is ours alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _encode(key: str, entry: ObjectCode) -> bytes:
@@ -151,7 +184,10 @@ def _decode(data: bytes, key: str) -> ObjectCode:
     header = json.loads(payload[4 : 4 + size])
     if header["key"] != key:
         raise ValueError("an object of ours under another's name")
-    return ObjectCode(tuple(header["symbols"]), tuple(header["requires"]), payload[4 + size :])
+    symbols, requires = header["symbols"], header["requires"]
+    if not all(isinstance(name, str) for name in [*symbols, *requires]):
+        raise ValueError("an object with a symbol that is no name")
+    return ObjectCode(tuple(symbols), tuple(requires), payload[4 + size :])
 
 
 def _write_atomically(path: Path, data: bytes) -> None:
