@@ -15,7 +15,8 @@ from staticflow.errors import DTypeError, fail
 from staticflow.graph import Const, Node
 from staticflow.op import Array, Kind, MapRow
 from staticflow.ops.coerce import as_nodes, is_scalar_const, operands
-from staticflow.ops.compare import equal, greater, where
+from staticflow.ops.compare import equal, greater, logical_and, logical_not, where
+from staticflow.ops.elementwise import abs as magnitude
 from staticflow.ops.elementwise import exp, floor, log, reciprocal, sqrt, square, upwards
 from staticflow.ops.public import declare_row, mapped, public
 
@@ -189,11 +190,12 @@ def _by_dtype(floats: MapRow, integers: MapRow, nodes: tuple[Node, ...]) -> Node
 
 
 def _power_slope(x: Node, y: Node) -> Any:
-    """y x^(y-1), also where y is 0 and x^(y-1) infinite."""
+    """y x^(y-1), also where y is 0 and x^(y-1) infinite or NaN; elsewhere it goes on with y."""
     if isinstance(y.op, Const) and is_scalar_const(y):
         exponent = float(y.op.value)
         return exponent * power(x, exponent - 1.0) if exponent else 0.0
-    return where(equal(y, 0), 0.0, y * power(x, where(equal(y, 0), 1.0, y - 1.0)))
+    corner = logical_and(equal(y, 0), logical_not(greater(magnitude(x), 0)))
+    return where(corner, 0.0, y * power(where(corner, 1.0, x), y - 1.0))
 
 
 def _leg(g: Node, x: Node, z: Node) -> Node:

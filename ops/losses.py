@@ -1,21 +1,50 @@
-"""Losses. Those over classes give one loss for each row; the others are means over all elements."""
+"""Losses. Those over classes give one loss for each row; the others are means over all elements.
+
+Those of a prediction and a target take them in equal shapes, or one of them as a scalar: that
+(n, 1) beside (n,) makes a table of n by n is a trap that nobody means.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node
-from staticflow.ops.alias import bounded
-from staticflow.ops.arithmetic import maximum
-from staticflow.ops.coerce import floating, integral, operands, spread_along
-from staticflow.ops.compare import equal, less, where
+from staticflow.op import Array, Kind, MapRow
+from staticflow.ops.alias import bounded, sized
+from staticflow.ops.coerce import as_nodes, floating, integral, operands, spread_along
+from staticflow.ops.compare import equal, greater_equal, less, where
 from staticflow.ops.counting import iota_like
 from staticflow.ops.elementwise import abs as magnitude
-from staticflow.ops.elementwise import exp, log, log1p, square
-from staticflow.ops.public import public
+from staticflow.ops.elementwise import exp, log, sigmoid, square
+from staticflow.ops.public import mapped, public
 from staticflow.ops.reductions import SUM, reduce
 from staticflow.ops.statistics import mean, peak
+
+
+def _binary(x: Array, t: Array) -> Array:
+    ahead = (x > 0).astype(x.dtype)
+    return np.asarray(x * (ahead - t) + np.log1p(np.exp(-np.abs(x))))
+
+
+def _binary_slopes(g: Any, z: Node, x: Node, t: Node) -> tuple[Node, Node]:
+    """sigmoid(x) - t and -x; above 0 from the other side, where it is small at a target of 1.
+
+    Both sides are smooth, and meet at 0 in all derivatives.
+    """
+    ahead = greater_equal(x, 0)
+    rest = sigmoid(where(ahead, -x, x))
+    return g * where(ahead, (1.0 - t) - rest, rest - t), -(g * x)
+
+
+BINARY = MapRow(
+    "sigmoid_binary_cross_entropy", "xy",
+    "({x} * (({t}(1) if {x} > {t}(0) else {t}(0)) - {y}) + softplus_{t}(-abs({x})))",
+    _binary, _binary_slopes, "The binary cross entropy of the logit x and the target y.", "float",
+    points=((0.0, 0.0), (0.0, 1.0), (-0.0, 0.5), (40.0, 1.0), (-40.0, 0.0), (np.nan, 1.0)), cost=20,
+    formula="sigmoid(x) - y, -x")  # fmt: skip
 
 
 @public()
@@ -34,7 +63,10 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Node:
             do="give logits (..., classes) and integer labels (...)",
         )
     last = logits.ndim - 1
-    labels = bounded(labels, logits.shape[last])
+    classes = logits.shape[last]
+    if classes == 0 and 0 not in labels.shape:
+        fail(ShapeError, "softmax_cross_entropy: there is no class", str(logits.type))
+    logits, labels = sized(logits, classes - 1), bounded(labels, classes)
     position = iota_like(logits.shape, last, labels.dtype)
     chosen = equal(position, spread_along(labels, logits.shape, (last,)))
     shifted = logits - spread_along(peak(logits, (last,)), logits.shape, (last,))
@@ -42,11 +74,10 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Node:
     return log(total) - reduce(SUM, where(chosen, shifted, 0.0), (last,))
 
 
-@public()
+@public(Kind.MAP, row=BINARY)
 def sigmoid_binary_cross_entropy(logits: Any, labels: Any) -> Node:
     """-t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)) for each element, without overflow."""
-    x, t = _pair("sigmoid_binary_cross_entropy", logits, labels)
-    return maximum(x, 0.0) - x * t + log1p(exp(-magnitude(x)))
+    return mapped(BINARY, _pair("sigmoid_binary_cross_entropy", logits, labels))
 
 
 @public()
@@ -75,6 +106,22 @@ def _difference(what: str, y: Any, t: Any) -> Node:
 
 
 def _pair(what: str, y: Any, t: Any) -> tuple[Node, Node]:
-    """Prediction and target of equal shapes: a loss that broadcasts by accident is a trap."""
+    """Prediction and target, of equal shapes unless one is a scalar, as floats of one dtype."""
+    first, second = as_nodes([y, t])
+    if first.ndim and second.ndim and first.shape != second.shape:
+        fail(
+            ShapeError,
+            f"{what}: prediction and target have different shapes",
+            got=f"{first.type} and {second.type}",
+            do=_remedy(first, second),
+        )
     x, target = operands(what, "xy", (y, t), "float")
     return x, target
+
+
+def _remedy(y: Node, t: Node) -> str:
+    """How to bring two shapes together, where one has an axis of size 1 at its end."""
+    for node, other, who in ((y, t, "prediction"), (t, y, "target")):
+        if node.shape == (*other.shape, 1):
+            return f"write [..., 0] behind the {who}, or [..., None] behind the other"
+    return "reshape one of them, or ops.broadcast_to it if it is to be repeated"

@@ -23,7 +23,6 @@ FORMULAS: Mapping[str, tuple[str, ...]] = {
     "softsign": ("G / (1 + abs(x)) ** 2",),
     "hard_sigmoid": ("G * where(abs(x) < 3, 1 / 6, 0)",),
     "hard_tanh": ("G * where(abs(x) < 1, 1, 0)",),
-    "sigmoid_binary_cross_entropy": ("G * (sigmoid(x) - t)", "-G * x"),
     "softmax_cross_entropy": ("G[:, None] * (softmax(x) - one_hot(labels))",),
     "huber": ("G * clip(y - t, -delta, delta) / y.size", "G * clip(t - y, -delta, delta) / y.size"),
     "cumsum": ("cumsum(G[::-1])[::-1]",),
