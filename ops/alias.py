@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim
-from staticflow.errors import GraphError, fail
+from staticflow.dims import AnyDim, Dim
+from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Node, apply
 from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
 from staticflow.ops.coerce import as_nodes, stretch
@@ -59,6 +59,43 @@ class BoundedLabel(Alias):
 
     def attributes(self) -> str:
         return f"limit={self.limit}"
+
+
+@dataclass(frozen=True)
+class Sized(Alias):
+    """The input, where `least` are not negative, which is checked once the data's sizes are known.
+
+    Its derivative is the identity: a cotangent asks for no sizes of its own.
+    """
+
+    least: tuple[AnyDim, ...]
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        require(all(isinstance(n, int | Dim) for n in self.least), "demands that are no sizes")
+
+    def reference(self, *xs: Array) -> Any:
+        if any(n < 0 for n in self.least if isinstance(n, int)):
+            fail(ShapeError, "there are too few elements", self.attributes())
+        return xs[0]
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return (g,)
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        return tangents[0]
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return self.least
+
+    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
+        return self.least
+
+    def lifted(self, length: AnyDim) -> Sized:
+        return self
+
+    def attributes(self) -> str:
+        return ", ".join(f"{n} >= 0" for n in self.least)
 
 
 @dataclass(frozen=True)
@@ -115,3 +152,9 @@ def by_mode(training: Any, inference: Any) -> Node:
 def bounded(x: Node, limit: AnyDim) -> Node:
     """The integers `x`, which must lie in 0 ... limit - 1."""
     return apply(BoundedLabel(limit), x)
+
+
+def sized(x: Node, *least: AnyDim) -> Node:
+    """x with the demand that sizes are not negative, if any of them is known at run time only."""
+    open_ = tuple(n for n in least if not isinstance(n, int))
+    return apply(Sized(open_), x) if open_ else x

@@ -15,16 +15,18 @@ from typing import Any
 import numpy as np
 
 from staticflow.access import Access
-from staticflow.dims import AnyDim
+from staticflow.dims import AnyDim, floor_divide
 from staticflow.errors import DTypeError, ShapeError, fail
 from staticflow.graph import Node, apply
 from staticflow.op import Array, Axes, Classes, OutType, View
+from staticflow.ops.alias import sized
 from staticflow.ops.assemble import pad_edges
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.native_call import Rule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
+from staticflow.ops.shape import reshape
 from staticflow.ops.slices import flip_axis, slice_axis
 from staticflow.require import is_size, require, require_operands
 from staticflow.types import Shape, TensorType, promote
@@ -94,8 +96,10 @@ _SLIDE = Rule(_slide_cotangents, _slide_tangent)
 @public(formula="dy correlated with the other vector")
 def convolve(a: Any, v: Any, mode: str = "full") -> Node:
     """The convolution of two vectors: all of it, "same" as long as the longer, or "valid", where
-    they overlap wholly.
+    they overlap wholly. A number is a vector of one. For "same" and "valid", the first must be the
+    longer one if sizes are known at run time only.
     """
+    a, v = (reshape(x, (1,)) if x.ndim == 0 else x for x in as_nodes([a, v]))
     a, v = _vectors("convolve", a, v)
     if _is_shorter(a, v):
         a, v = v, a
@@ -110,20 +114,19 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Node:
 
 
 def _correlated(what: str, a: Node, v: Node, mode: str) -> Node:
+    if mode not in ("full", "same", "valid"):
+        fail(ShapeError, f"{what}: mode is 'full', 'same' or 'valid'", repr(mode))
     if _is_shorter(a, v):
         # The shorter slides along the longer; from the other side, the result runs backwards.
         return flip_axis(_correlated(what, v, a, mode), 0)
     n, m = a.shape[0], v.shape[0]
-    if mode == "valid":
-        return _slide(a, v)
-    full = _slide(_edges(a, m - 1), v)
     if mode == "full":
-        return full
-    if mode != "same" or not isinstance(m, int):
-        fail(ShapeError, f"{what}: mode is 'full', 'same' or 'valid'", f"{mode!r}, {v.type}",
-             "for 'same', declare the shorter size as an integer")  # fmt: skip
-    first = (m - 1) // 2
-    return slice_axis(full, 0, first, first + n)
+        return _slide(_edges(sized(a, n - 1), m - 1), sized(v, m - 1))
+    a = sized(a, n - m)  # at run time it is too late for the other order, which has other sizes
+    if mode == "valid":
+        return _slide(a, sized(v, m - 1))
+    first = floor_divide(m - 1, 2)
+    return slice_axis(_slide(_edges(a, m - 1), sized(v, m - 1)), 0, first, first + n)
 
 
 def _is_shorter(a: Node, v: Node) -> bool:

@@ -60,44 +60,61 @@ def average(x: Any, axis: Any = None, weights: Any = None, keepdims: bool = Fals
     node = floating("average", x)
     if weights is None:
         return mean(node, axis, keepdims)
-    weight = node_of(weights)
-    if weight.ndim < node.ndim and axis is not None:
-        entries = axis if isinstance(axis, tuple | list) else (axis,)
-        axes = [normalise_axis(k, node.ndim, "average") for k in entries]
-        if weight.ndim == len(axes):
-            weight = transpose(weight, sorted(range(len(axes)), key=axes.__getitem__))
-            weight = expand_dims(weight, tuple(k for k in range(node.ndim) if k not in axes))
+    weight = _along(node, node_of(weights), axis)
     node, weight = broadcast("average", as_nodes([node, weight]))
     return total(node * weight, axis, keepdims) / total(weight, axis, keepdims)
+
+
+def _along(x: Node, weight: Node, axis: Any) -> Node:
+    """Weights of x's sizes along the axes that are given, as an array that broadcasts to x."""
+    if weight.shape == x.shape:
+        return weight
+    entries = axis if isinstance(axis, tuple | list) else () if axis is None else (axis,)
+    axes = [normalise_axis(k, x.ndim, "average") for k in entries]
+    if not axes or weight.shape != tuple(x.shape[k] for k in axes):
+        fail(
+            ShapeError,
+            "average: the weights have neither x's shape nor its sizes along the axes",
+            got=f"{weight.type} for {x.type} along {axis}",
+            do="give axis=, and a weight for each element along it",
+        )
+    weight = transpose(weight, sorted(range(len(axes)), key=axes.__getitem__))
+    return expand_dims(weight, tuple(k for k in range(x.ndim) if k not in axes))
 
 
 @public()
 def cross(a: Any, b: Any, axis: int = -1) -> Node:
     """The vector product of vectors of three numbers, along an axis."""
-    if axis != -1:
-        a, b = (moveaxis(x, axis, -1) for x in (a, b))
-        return moveaxis(cross(a, b), -1, axis)
-    a, b = broadcast("cross", as_nodes([a, b]))
-    if not a.ndim or a.shape[-1] != 3:
-        fail(ShapeError, "cross: the last axis has three numbers", got=str(a.type))
-    u, v = ([x[..., k] for k in range(3)] for x in (a, b))
+    first, second = (_vectors(x, axis) for x in as_nodes([a, b]))
+    first, second = broadcast("cross", [first, second])
+    u, v = ([x[..., k] for k in range(3)] for x in (first, second))
     turns = ((1, 2), (2, 0), (0, 1))
-    return stack([u[i] * v[j] - u[j] * v[i] for i, j in turns], -1)
+    return moveaxis(stack([u[i] * v[j] - u[j] * v[i] for i, j in turns], -1), -1, axis)
+
+
+def _vectors(x: Node, axis: int) -> Node:
+    """x with its axis of three numbers last."""
+    axis = normalise_axis(axis, x.ndim, "cross")
+    if x.shape[axis] != 3:
+        fail(ShapeError, f"cross: axis {axis} must have three numbers", str(x.type))
+    return moveaxis(x, axis, -1)
 
 
 @public()
 def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Node:
     """The integral along an axis by the trapezoidal rule, at points x or at distances dx."""
     node = floating("trapezoid", y)
-    node = moveaxis(node, normalise_axis(axis, node.ndim, "trapezoid"), -1)
-    means = 0.5 * (node[..., 1:] + node[..., :-1])
+    along = normalise_axis(axis, node.ndim, "trapezoid")
+    ahead = (slice(None),) * along
+    means = 0.5 * (node[(*ahead, slice(1, None))] + node[(*ahead, slice(None, -1))])
     if x is None:
-        return total(means, -1) * dx
+        return total(means, along) * dx
     points = node_of(x)
-    if points.ndim > 1:  # which may have more axes than y
-        points = moveaxis(points, normalise_axis(axis, points.ndim, "trapezoid"), -1)
-    steps = diff(points)
-    return total(means * steps, -1)
+    if points.ndim == 1:
+        steps = expand_dims(diff(points), tuple(k for k in range(node.ndim) if k != along))
+    else:  # they may have more axes than y
+        steps = diff(points, axis=axis)
+    return total(means * steps, axis)
 
 
 @public()

@@ -13,7 +13,7 @@ from staticflow.ops.contraction import matmul
 from staticflow.ops.linalg_diagonal import diagonal
 from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
-from staticflow.ops.shape import expand_dims, reshape, transpose
+from staticflow.ops.shape import expand_dims, reshape, squeeze, transpose
 from staticflow.types import promote
 
 SPARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -36,8 +36,9 @@ def einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Node:
     if dtype == "bool":
         fail(DTypeError, "einsum: takes numbers, not booleans", str(nodes[0].type))
     inputs, output = _parse(subscripts, nodes)
-    _check_sizes(subscripts, nodes, inputs, output)
+    sizes = _sizes(subscripts, nodes, inputs)
     terms = [_own(cast(x, dtype), letters) for x, letters in zip(nodes, inputs, strict=True)]
+    terms = [_without_ones(x, letters, sizes) for x, letters in terms]
     while len(terms) > 1:
         first, second, *terms = terms
         needed = set(output).union(*(letters for _, letters in terms))
@@ -93,17 +94,31 @@ def _parse(subscripts: str, nodes: list[Node]) -> tuple[list[str], str]:
     return filled, output
 
 
-def _check_sizes(subscripts: str, nodes: list[Node], inputs: list[str], output: str) -> None:
+def _sizes(subscripts: str, nodes: list[Node], inputs: list[str]) -> dict[str, AnyDim]:
+    """The size of each letter: that of all its axes but those of size 1, which broadcast; several
+    axes of one operand are equal.
+    """
     sizes: dict[str, AnyDim] = {}
     for x, letters in zip(nodes, inputs, strict=True):
+        own: dict[str, AnyDim] = {}
         for letter, n in zip(letters, x.shape, strict=True):
-            if sizes.setdefault(letter, n) != n:
+            known = sizes.get(letter, 1)
+            if own.setdefault(letter, n) != n or (1 not in (known, n) and known != n):
                 fail(
                     ShapeError,
                     f"einsum: axes with the letter {letter!r} differ in size",
-                    got=f"{sizes[letter]} and {n} in {subscripts!r}",
+                    got=f"{own[letter] if own[letter] != n else known} and {n} in {subscripts!r}",
                     do="give equal letters to equal sizes only",
                 )
+            sizes[letter] = n if known == 1 else known
+    return sizes
+
+
+def _without_ones(x: Node, letters: str, sizes: dict[str, AnyDim]) -> Labelled:
+    """The operand without its axes of size 1 that broadcast: all others have their letters."""
+    ones = tuple(k for k, c in enumerate(letters) if x.shape[k] == 1 and sizes[c] != 1)
+    kept = "".join(c for k, c in enumerate(letters) if k not in ones)
+    return squeeze(x, ones) if ones else x, kept
 
 
 def _own(x: Node, letters: str) -> Labelled:

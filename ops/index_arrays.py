@@ -30,7 +30,9 @@ def without_masks(index: tuple[Any, ...], x: Node) -> tuple[Any, ...]:
     for place, entry in enumerate(index):
         value = None
         if is_index_array(entry) and not isinstance(entry, Node):
-            value = np.asarray(entry) if np.size(entry) else np.asarray(entry, np.int64)
+            value = np.asarray(entry)
+            if not value.size and value.dtype != bool:  # [] would be of floats
+                value = value.astype(np.int64)
         if isinstance(entry, Node) and entry.dtype == "bool":
             fail(
                 GraphError,

@@ -30,7 +30,7 @@ from staticflow.ops.index_modes import by_mode_of_take
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, moveaxis, node_of, reshape, transpose
 from staticflow.require import require, require_axis, require_operands
-from staticflow.types import TensorType, as_shape, normalise_axis
+from staticflow.types import Shape, TensorType, as_shape, broadcast_shapes, normalise_axis
 
 
 def _within(index: Array, size: int) -> Array:
@@ -274,7 +274,7 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str | None = None)
     refused if it is known at declaration, else moved into the axis. "raise" takes known ones only.
     """
     node = node_of(x)
-    if axis is None:
+    if axis is None or (node.ndim == 0 and axis in (0, -1)):
         return take(reshape(node, (-1,)), indices, 0, mode)
     axis = normalise_axis(axis, node.ndim, "take")
     index = by_mode_of_take(integral("take: the indices", indices), node.shape[axis], mode)
@@ -311,7 +311,7 @@ def embedding(table: Any, indices: Any) -> Node:
 @public(Kind.GATHER)
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Node:
     """For each row along `axis`, the elements at that row's own indices; among all elements in
-    order if axis is None.
+    order if axis is None. The other axes broadcast.
     """
     x, index = node_of(x), integral("take_along_axis: the indices", indices)
     if axis is None:
@@ -325,10 +325,18 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Node:
             do="insert axes with [..., None]",
         )
     check_known("take_along_axis", index, x, axis)
-    if x.shape[axis] == 0 and index.shape[axis] != 0:
+    beside = broadcast_shapes([_with_one(x.shape, axis), _with_one(index.shape, axis)],
+                              "take_along_axis: beside its axis")  # fmt: skip
+    to = (*beside[:axis], index.shape[axis], *beside[axis + 1 :])
+    if x.shape[axis] == 0 and 0 not in to:
         fail(ShapeError, f"take_along_axis: axis {axis} has no element to take", str(x.type))
-    rows = stretch(index, (*x.shape[:axis], index.shape[axis], *x.shape[axis + 1 :]))
-    return apply(TakeAlong(axis), x, rows)
+    table = stretch(x, (*beside[:axis], x.shape[axis], *beside[axis + 1 :]))
+    return apply(TakeAlong(axis), table, stretch(index, to))
+
+
+def _with_one(shape: Shape, axis: int) -> Shape:
+    """The shape with size 1 along `axis`."""
+    return (*shape[:axis], 1, *shape[axis + 1 :])
 
 
 @public()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticflow.errors import GraphError, fail
+from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Node
 from staticflow.ops.alias import by_mode
-from staticflow.ops.coerce import floating, spread_along
+from staticflow.ops.coerce import as_nodes, floating, spread_along
 from staticflow.ops.compare import less, where
 from staticflow.ops.elementwise import sqrt, square
 from staticflow.ops.public import public
 from staticflow.ops.random import uniform
 from staticflow.ops.statistics import centre, mean_along
-from staticflow.types import normalise_axes
+from staticflow.types import broadcast_shapes, normalise_axes
 
 
 @public()
@@ -26,8 +26,16 @@ def layer_norm(
     distance = centre(node, axes)
     spread = 1.0 / sqrt(mean_along(square(distance), axes) + epsilon)
     y = distance * spread_along(spread, node.shape, axes)
-    y = y if scale is None else y * scale
-    return y if shift is None else y + shift
+    y = y if scale is None else y * _within(node, "scale", scale)
+    return y if shift is None else y + _within(node, "shift", shift)
+
+
+def _within(x: Node, what: str, value: Any) -> Node:
+    """A scale or shift, which must not give the result further axes or sizes than x has."""
+    part = as_nodes([x, value])[1]
+    if broadcast_shapes([x.shape, part.shape], f"layer_norm: the {what}") != x.shape:
+        fail(ShapeError, f"layer_norm: the {what} must broadcast to x", f"{part.type} for {x.type}")
+    return part
 
 
 @public()

@@ -14,7 +14,8 @@ import numpy as np
 
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply
-from staticflow.op import Kind, Reduce, ReduceRow
+from staticflow.op import Array, Kind, Reduce, ReduceRow
+from staticflow.ops.alias import sized
 from staticflow.ops.arithmetic import maximum, minimum
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape, spread_along
@@ -56,6 +57,21 @@ def _product_cotangent(g: Node, y: Node, x: Node, axes: Axes) -> Sequence[Node |
     return (spread_along(g, x.shape, (axis,)) * others,)
 
 
+def _largest(x: Array, axis: Axes) -> Any:
+    """As compiled: of no element, the lowest number of the dtype."""
+    return np.max(x, axis=axis, initial=_bound(x, -1))
+
+
+def _smallest(x: Array, axis: Axes) -> Any:
+    return np.min(x, axis=axis, initial=_bound(x, 1))
+
+
+def _bound(x: Array, sign: int) -> Any:
+    if x.dtype.kind == "f":
+        return sign * np.inf
+    return np.iinfo(x.dtype).min if sign < 0 else np.iinfo(x.dtype).max
+
+
 SUM = ReduceRow(
     "sum", "({acc} + {x})", "{t}(0)", np.sum, _sum_cotangent,
     "The sum along axes.", linear=True, formula="1")  # fmt: skip
@@ -67,13 +83,13 @@ PROD = ReduceRow(
 
 MAX = ReduceRow(
     "max", "({x} if ({x} > {acc} or {x} != {x}) else {acc})", "lowest_{t}",
-    np.max, _extreme_cotangent,
+    _largest, _extreme_cotangent,
     "The largest element along axes; NaN if any is.", empty=False,
     points=(1.0, np.nan, 3.0), formula="x = y, shared by ties")  # fmt: skip
 
 MIN = ReduceRow(
     "min", "({x} if ({x} < {acc} or {x} != {x}) else {acc})", "highest_{t}",
-    np.min, _extreme_cotangent,
+    _smallest, _extreme_cotangent,
     "The smallest element along axes; NaN if any is.", empty=False,
     points=(1.0, np.nan, -3.0), formula="x = y, shared by ties")  # fmt: skip
 
@@ -211,7 +227,8 @@ def _extreme(row: ReduceRow, x: Any, axis: Any, keepdims: bool, first: Any, wher
                 f"{row.name}: where= leaves no element to choose from if it is false throughout",
                 do="give initial=, the result for that case",
             )
-        return _reduce(row, node, axis, keepdims)
+        axes = normalise_axes(axis, node.ndim, row.name)
+        return _reduce(row, sized(node, *(node.shape[k] - 1 for k in axes)), axis, keepdims)
     node = chosen(node, where, first)
     axes = normalise_axes(axis, node.ndim, row.name)
     if 0 in [node.shape[k] for k in axes]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply
 from staticflow.op import Kind
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape, common_dtype, integral
-from staticflow.ops.indexing import ScatterAdd
+from staticflow.ops.indexing import ScatterAdd, check_known
 from staticflow.ops.public import public
 from staticflow.ops.shape import moveaxis, transpose
 from staticflow.types import normalise_axis
@@ -24,6 +25,9 @@ def scatter_add(x: Any, indices: Any, values: Any, axis: int = 0) -> Node:
     base, added = (cast(node, dtype) for node in nodes)
     axis = normalise_axis(axis, base.ndim, "scatter_add")
     index = integral("scatter_add: the indices", indices)
+    check_known("scatter_add", index, base, axis)
+    if base.shape[axis] == 0 and 0 not in index.shape:
+        fail(ShapeError, f"scatter_add: axis {axis} has no element to add to", str(base.type))
     shape = (*base.shape[:axis], *index.shape, *base.shape[axis + 1 :])
     rows = broadcast_to_shape(added, shape, "scatter_add: the values")
     first = range(axis, axis + index.ndim)

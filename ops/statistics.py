@@ -8,7 +8,7 @@ import numpy as np
 
 from staticflow.errors import DTypeError, ShapeError, fail
 from staticflow.graph import Node
-from staticflow.ops.alias import stop_gradient
+from staticflow.ops.alias import sized, stop_gradient
 from staticflow.ops.arithmetic import divide
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape, floating, spread_along
@@ -116,7 +116,12 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
 
 
 def peak(x: Node, axes: Axes) -> Node:
-    """The largest element along axes, to be subtracted before exp; 0 where it is infinite."""
+    """The largest element along axes, to be subtracted before exp; 0 where it is infinite, or of
+    no element.
+    """
+    if 0 in [x.shape[axis] for axis in axes]:
+        rest = tuple(n for axis, n in enumerate(x.shape) if axis not in axes)
+        return broadcast_to_shape(as_nodes([x, 0.0])[1], rest, "peak")
     largest = stop_gradient(reduce(MAX, x, axes))
     return where(isfinite(largest), largest, 0.0)
 
@@ -142,6 +147,7 @@ def _first(what: str, x: Any, axis: int | None, keepdims: bool) -> Node:
     axis = normalise_axis(axis, node.ndim, what)
     if node.shape[axis] == 0:
         fail(ShapeError, f"{what}: there is no element to choose", str(node.type))
+    node = sized(node, node.shape[axis] - 1)
     extreme = reduce(MAX if what == "argmax" else MIN, node, (axis,))
     chosen = equal(node, spread_along(extreme, node.shape, (axis,))) | isnan(node)
     none = np.iinfo(np.int64).max

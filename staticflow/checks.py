@@ -119,6 +119,8 @@ def _bounds(node: Node) -> list[tuple[Node, AnyDim, AnyDim]]:
     if node.op.kind is Kind.GATHER:
         size = node.inputs[0].shape[op.axis]
         return [(node.inputs[1], -size, size)]
+    if node.op.kind is Kind.SCATTER:
+        return [(node.inputs[1], -op.size, op.size)]
     return []
 
 
@@ -154,10 +156,11 @@ def check_indices(
 
 
 def _check_table(node: Node, size: int, env: Mapping[str, int]) -> None:
-    if size == 0 and all(evaluate(n, env) > 0 for n in node.shape):
+    moved = node if node.op.kind is Kind.GATHER else node.inputs[0]
+    if size == 0 and all(evaluate(n, env) > 0 for n in moved.shape):
         fail(
             GraphError,
-            f"{node.op.name}: there is no element to take",
+            f"{node.op.name}: there is no element that an index could mean",
             got=f"an axis of size 0 at {node.where}",
             do="feed an array with at least one element along the axis",
         )
