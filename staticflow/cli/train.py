@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from staticflow.cli.errors import CommandError
 from staticflow.cli.report import seconds, table
 from staticflow.errors import NumericsError
+from staticflow.files import check_target
 
 if TYPE_CHECKING:
     from staticflow.session import Session
@@ -94,3 +95,7 @@ def _check_writable(path: Path) -> None:
         raise CommandError(f"{path} is a folder; name a file to write")
     if not path.absolute().parent.is_dir():
         raise CommandError(f"there is no folder {path.parent} to write {path.name} into")
+    try:
+        check_target(path)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror or error}") from error

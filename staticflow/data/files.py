@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,8 +44,8 @@ def _read_csv(path: Path) -> Table:
             names, lines, rows = _records(path, _lines(path, file), delimiter)
     except UnicodeDecodeError:
         raise line_not_utf8(path) from None
-    cells = np.array(rows, dtype=np.str_).reshape(len(rows), len(names))
-    columns = dict(zip(names, cells.T, strict=True)) if rows else {}
+    cells = zip(*rows, strict=True)  # a cell of its own length, however long another is
+    columns = {n: np.array(c, dtype=object) for n, c in zip(names, cells, strict=False)}
     return Table(str(path), columns, lambda row: f"line {lines[row]}")
 
 
@@ -97,7 +98,7 @@ def _check_length(path: Path, begin: int, end: int, row: list[str], names: list[
 def _check_header(path: Path, names: list[str]) -> None:
     if not names:
         raise DataError(f"{path} is empty")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one")
     if all(is_number(name) for name in names):

@@ -45,7 +45,7 @@ def _column(path: Path, name: str, column: Any) -> Column:
     try:
         if types.is_string(kind) or types.is_large_string(kind):
             texts = column.cast(pyarrow.large_string()).fill_null("")
-            return np.array(texts.to_pylist(), dtype=np.str_)
+            return np.array(texts.to_pylist(), dtype=object)
         numbers: Column = column.cast(pyarrow.float64(), safe=False).to_numpy()
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
         raise DataError(

@@ -10,7 +10,8 @@ import numpy as np
 
 from staticflow.data.errors import DataError
 
-Column = np.ndarray[Any, Any]  # one dimension; float64, or str where it came as text
+Column = np.ndarray[Any, Any]  # one dimension; float64, or strings where it came as text
+_TEXT = "OU"  # kinds of dtypes: strings of any length, or of one, as NPZ files have them
 
 _LARGEST = 1e150  # so that squares are numbers too
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
@@ -45,7 +46,7 @@ class Table:
     def numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """A column as numbers; a missing cell or text in it is an error that names the cell."""
         values = self.column(name)
-        if values.dtype.kind in "US":
+        if values.dtype.kind in _TEXT:
             values = self._parse(name, values)
         finite = np.isfinite(values)
         if not finite.all():
@@ -63,18 +64,19 @@ class Table:
     def is_text(self, name: str) -> bool:
         """Whether no cell of the column is a number, as in a column of class names."""
         values = self.column(name)
-        return values.dtype.kind in "US" and not any(is_number(cell) for cell in values.tolist())
+        return values.dtype.kind in _TEXT and not any(is_number(cell) for cell in values.tolist())
 
     def labels(self, name: str) -> Column:
         """A column as text, where no cell may be missing."""
         values = self.column(name)
-        if values.dtype.kind not in "US":
-            return np.array([format_number(v) for v in self.numbers(name).tolist()])
-        cells = np.char.strip(values)
-        for row, cell in enumerate(cells.tolist()):
+        if values.dtype.kind not in _TEXT:
+            numbers = self.numbers(name).tolist()
+            return np.array([format_number(v) for v in numbers], dtype=object)
+        cells = [cell.strip() for cell in values.tolist()]
+        for row, cell in enumerate(cells):
             if cell.lower() in _MISSING:
                 self._refuse(name, row, "missing")
-        return cells
+        return np.array(cells, dtype=object)
 
     def _parse(self, name: str, cells: Column) -> np.ndarray[Any, np.dtype[np.float64]]:
         try:
@@ -84,7 +86,7 @@ class Table:
             row = next(row for row, cell in enumerate(texts) if not is_number(cell))
             if texts[row].strip().lower() in _MISSING:
                 self._refuse(name, row, "missing")
-            self._refuse(name, row, f"text ({texts[row]!r}) where a number is needed")
+            self._refuse(name, row, f"text ({texts[row][:80]!r}) where a number is needed")
 
     def _refuse(self, name: str, row: int, what: str) -> NoReturn:
         remedy = {
