@@ -1,7 +1,7 @@
 """NaN in labels, which is refused where it reaches the loss or a gradient.
 
-A graph may leave such labels out: then nothing comes of them. Whether it does is not to be seen
-from its form; so a batch that has some is tried without changing anything.
+A graph may leave such labels out: then nothing comes of them. Its form does not show whether it
+does; so a batch that has some is tried without changing anything.
 """
 
 from __future__ import annotations

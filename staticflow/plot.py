@@ -25,11 +25,23 @@ def save(curves: Curves, path: Path) -> None:
     if path.suffix.lower() == ".svg":
         path.write_text(svg(curves), encoding="utf-8")
         return
+    check_format(path)
     figure(curves).savefig(path, dpi=120)
 
 
-def figure(curves: Curves) -> Any:
-    """A matplotlib figure of the curves."""
+def check_format(path: Path) -> None:
+    """Refuse a file that `save` cannot draw: ValueError, or ImportError without matplotlib."""
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix == "svg":
+        return
+    known = sorted(_figure_class()().canvas.get_supported_filetypes())
+    if suffix not in known:
+        raise ValueError(
+            f"the file's ending says how it is drawn, and must be one of {', '.join(known)}"
+        )
+
+
+def _figure_class() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -37,8 +49,13 @@ def figure(curves: Curves) -> Any:
             "this plot needs matplotlib: pip install 'staticflow[plot]', "
             "or write an .svg file, which needs nothing"
         ) from error
+    return Figure
+
+
+def figure(curves: Curves) -> Any:
+    """A matplotlib figure of the curves."""
     panels = _panels(curves)
-    drawing = Figure(figsize=(7, 3 * len(panels)), layout="constrained")
+    drawing = _figure_class()(figsize=(7, 3 * len(panels)), layout="constrained")
     for axes, panel in zip(drawing.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         for name, values in panel.curves.items():
             axes.plot(range(1, len(values) + 1), values, label=name, marker=_marker(values))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import shlex
+import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from broken_models import broken_models
+from broken_options import CHOICES, FILES, MISSING_ARGUMENTS, NUMBERS
 from broken_tables import CSV, GOOD, NO_FILES, NPZ, SUFFIXES, TEXTS, Broken, parquets
 
 from staticflow.cli.main import main
@@ -40,7 +44,7 @@ def call(*arguments: str) -> tuple[int, str, str]:
 def refused(arguments: tuple[str, ...], says: str) -> str:
     """What is wrong with how a command was refused; "" for nothing."""
     code, out, err = call(*arguments)
-    message = err[err.find("staticflow") :]
+    message = err[max(0, err.find("staticflow")) :]
     if (code, out) != (2, ""):
         return f"{arguments}: exit code {code}, printed {out[:200]!r} and {err[-500:]!r}"
     if says not in message:
@@ -130,3 +134,54 @@ def test_broken_models(models: dict[str, bytes]) -> None:
         broken.write(Path())
     uses = (("predict", "good.csv"), ("evaluate", "good.csv"), ("inspect",), ("generate",))
     assert_all_refused([((use[0], f.name, *use[1:]), f.says) for f in files for use in uses])
+
+
+def prepare_options(models: dict[str, bytes]) -> None:
+    """What the command lines of broken_options.py name."""
+    for name in ("sub", "sub.svg"):
+        Path(name).mkdir()
+    for name in ("pipe", "pipe.svg"):
+        os.mkfifo(name)
+    Path("link.csv").symlink_to("good.csv")
+    for name, text in {
+        "one": "a,b,side\n1,2,left\n",
+        "two": "a,b,side\n1,2,left\n2,3,right\n",
+        "same": "a,b,side\n1,2,left\n2,3,left\n",
+        "far": "a,b,side\n1e140,1e140,up\n",
+    }.items():
+        Path(f"{name}.csv").write_text(text)
+    options = ("--target", "side", "--checkpoint", "run.sf", "--out", "other.sf")
+    assert call("train", "good.csv", *options, *QUICK)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "table",
+    [MISSING_ARGUMENTS, NUMBERS, CHOICES, FILES],
+    ids=["missing", "numbers", "choices", "files"],
+)
+def test_broken_options(models: dict[str, bytes], table: dict[str, str]) -> None:
+    prepare_options(models)
+    cases = []
+    for command, says in table.items():
+        words = [{"LONG": "x" * 300}.get(word, word) for word in shlex.split(command)]
+        if words[:1] == ["TRAIN"]:
+            words = ["train", "good.csv", "--target", "side", "--no-progress", *words[1:]]
+        cases.append((tuple(words), says))
+    assert_all_refused(cases)
+
+
+def test_a_plot_without_matplotlib_is_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    command = ("train", "good.csv", "--target", "side", "--plot", "x.png")
+    assert refused(command, "this plot needs matplotlib: pip install 'staticflow[plot]'") == ""
+    assert not Path("good.sf").exists()
+
+
+def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("staticflow.cli.predict.outputs", full)
+    assert refused(("predict", "side.sf", "good.csv"), "there is not enough memory for this") == ""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from staticflow.cli.console import usable_streams
 from staticflow.cli.errors import CommandError, Interrupted
 from staticflow.cli.parser import build_parser
+from staticflow.data.opening import shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +59,8 @@ def _words(error: Exception) -> str:
     The library's errors name the line that declared the graph, which here is not the user's.
     """
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        name = f"{shown(error.filename)}: " if error.filename else ""
+        return f"{name}{error.strerror}"
     return "\n".join(line for line in str(error).split("\n") if not line.startswith("  at "))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import staticflow as sf
@@ -13,6 +14,7 @@ from staticflow.models.scaling import Scaler, Standard
 if TYPE_CHECKING:
     from staticflow.graph import Node
 
+_MOST_PARAMETERS = 2**31 - 1
 _HIDDEN = {"fnn": (128, 64), "rnn": (128,), "lstm": (128,), "gru": (128,)}
 _LEARNING_RATE = {"sgd": 0.05, "lion": 3e-4}
 _DROPOUT = 0.2  # the digits gain a per cent of accuracy by it
@@ -23,6 +25,21 @@ def widths(options: argparse.Namespace) -> tuple[int, ...]:
     """The hidden layers' widths."""
     given: tuple[int, ...] | None = options.hidden
     return _HIDDEN[options.model] if given is None else given
+
+
+def check_size(options: argparse.Namespace, inputs: int, outputs: int) -> None:
+    """Refuse networks that no machine has the memory for."""
+    layers = [inputs, *widths(options), outputs]
+    gates = {"lstm": 4, "gru": 3}.get(options.model, 1)
+    count = gates * sum(n * m for n, m in pairwise(layers))
+    if options.model != "fnn":
+        count += gates * sum(n * n for n in widths(options))
+    if count > _MOST_PARAMETERS:
+        given = ",".join(map(str, widths(options)))
+        raise CommandError(
+            f"--hidden {given} makes {count:,} parameters; more than {_MOST_PARAMETERS:,} "
+            "are no small network"
+        )
 
 
 def describe(options: argparse.Namespace, inputs: int | str, outputs: int) -> str:
@@ -42,6 +59,7 @@ def build(
 
     Both are float64: what differs between rows may be small beside what they have in common.
     """
+    check_size(options, features if steps is None else features // steps, max(1, classes))
     shape = (features,) if steps is None else (steps, features // steps)
     x_scale, y_scale = Standard("x", shape), Standard("y", ())
     x = sf.input("x", ("batch", *shape), "float64")

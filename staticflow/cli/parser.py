@@ -64,7 +64,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     net = parser.add_argument_group("network")
     net.add_argument("--model", choices=MODELS, help="default: fnn; gru for a text or a series")
     net.add_argument("--hidden", metavar="N,N", type=_widths, help="widths of the hidden layers")
-    net.add_argument("--activation", default="relu", help="of an fnn: relu, tanh, gelu, ...")
+    net.add_argument(
+        "--activation", type=_activation, default="relu", help="of an fnn: relu, tanh, gelu, ..."
+    )
     net.add_argument(
         "--dropout", metavar="P", type=_probability, help="default: 0.2 in an fnn of classes, or 0"
     )
@@ -87,6 +89,15 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     curve = output.add_mutually_exclusive_group()
     curve.add_argument("--plot", metavar="FILE", type=_path, help="default: SOURCE-loss.svg")
     curve.add_argument("--no-plot", action="store_true", help="draw no loss curve")
+    output.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        type=_path,
+        help="keep the state after the last epochs there, for --resume, and the best beside it",
+    )
+    output.add_argument(
+        "--resume", metavar="FILE", type=_path, help="go on from a checkpoint, as if without a stop"
+    )
     output.add_argument("--no-progress", action="store_true", help="show no progress bar")
 
 
@@ -131,6 +142,12 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 def _source(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("name a data set or a file")
+    return text
+
+
+def _activation(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("name one, or leave it out")
     return text
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import sys
-from typing import Any, TextIO
+from pathlib import Path
+from typing import IO, Any, TextIO
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from staticflow.cli.errors import CommandError
 from staticflow.cli.measure import check_answers, outputs
 from staticflow.cli.series import forecast
 from staticflow.cli.source import open_source
+from staticflow.cli.targets import check_targets
+from staticflow.files import write_whole
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(f"{options.model} predicts numbers; it has no --probabilities")
     if options.ahead is not None and card.window is None:
         raise CommandError(f"{options.model} is no model of a series; it has no --ahead")
+    if options.out is not None:
+        check_targets([options.out], [options.model, Path(options.source)])
     table = open_source(options.source).table
     if card.window is not None:
         values = forecast(session, card, table.numbers(card.target), options.ahead or 1)
@@ -32,10 +38,17 @@ def run(options: argparse.Namespace) -> int:
     if options.out is None:
         _write(sys.stdout, card, values, options.probabilities)
         return 0
-    with options.out.open("w", newline="", encoding="utf-8") as file:
-        _write(file, card, values, options.probabilities)
+    write_whole(options.out, lambda file: _write_table(file, card, values, options.probabilities))
     print(f"{len(values):,} predictions written to {options.out}")
     return 0
+
+
+def _write_table(
+    file: IO[bytes], card: Card, values: np.ndarray[Any, Any], probabilities: bool
+) -> None:
+    text = io.StringIO()
+    _write(text, card, values, probabilities)
+    file.write(text.getvalue().encode())
 
 
 def _write(file: TextIO, card: Card, values: np.ndarray[Any, Any], probabilities: bool) -> None:

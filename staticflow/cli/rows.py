@@ -71,9 +71,6 @@ class RowsProblem:
     def test_data(self) -> dict[str, Array] | None:
         return self._part(self.split.test) if len(self.split.test) else None
 
-    def extra(self) -> dict[str, Any]:
-        return self.card.extra()
-
     def results(self, session: Session) -> list[tuple[str, str]]:
         card, split = self.card, self.split
         numbers = sum(array.size for array in session.params.values())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import staticflow as sf
 from staticflow import models, ops
@@ -69,9 +69,6 @@ class TextProblem:
     def test_data(self) -> dict[str, Codes] | None:
         return _feeds(self.test, _LONG) if len(self.test) > 1 else None
 
-    def extra(self) -> dict[str, Any]:
-        return self.card.extra()
-
     def results(self, session: Session) -> list[tuple[str, str]]:
         numbers = sum(array.size for array in session.params.values())
         count = f"{len(self.train):,} characters to train on, {len(self.test):,} to test on"
@@ -118,6 +115,7 @@ def _state_shapes(options: argparse.Namespace) -> list[list[int]]:
 def build(options: argparse.Namespace, card: TextCard, total_steps: int) -> Session:
     """A session that trains on `x` and `y`, and goes on from `text` and `state0`, `state1`."""
     symbols = len(card.alphabet)
+    network.check_size(options, _EMBEDDING, symbols)
     table = sf.param("embedding", (symbols, _EMBEDDING), init="normal")
     rnn = network.recurrent(options, options.dropout or 0.0, sequences=True)
     head = models.FNN([network.widths(options)[0], symbols], name="head")

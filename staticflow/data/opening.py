@@ -32,7 +32,7 @@ def reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or "it is no name of a file"
 
 
-def shown(path: Path, most: int = 80) -> str:
+def shown(path: Path | str, most: int = 80) -> str:
     """A path for a message: the end of a long one, and `?` for what no text has."""
     text = str(path).encode("utf-8", "replace").decode().replace("\0", "?")
     return text if len(text) <= most else f"...{text[-most:]}"
