@@ -33,6 +33,8 @@ from staticflow.dims import evaluate
 from staticflow.driver_tables import HEADER
 from staticflow.memory import MemoryPlan
 from staticflow.native import memory, python_call
+from staticflow.parameters import FlatArray
+from staticflow.session import Session
 
 Array = NDArray[Any]
 PAGE = mmap.PAGESIZE
@@ -149,6 +151,21 @@ def fed(value: Any, writable: bool = False) -> Array:
     """An array to be passed: within `guarded` between pages and read-only, elsewhere as it is."""
     array = np.asarray(value)
     return _current[-1].copy(array, writable) if _current else array
+
+
+def between(flat: FlatArray) -> Array:
+    """Which items of a flat array lie between its parameters."""
+    free = np.ones(flat.size, bool)
+    for slot in flat.slots:
+        free[slot.start : slot.start + slot.count] = False
+    return free
+
+
+def spoil(session: Session) -> None:
+    """Put NaN between the parameters, where within `guarded`; nothing may come of it."""
+    for store in (session.params, session.states) if _current else ():
+        for flat in store.flats.values():
+            flat.data[between(flat)] = np.nan
 
 
 @contextlib.contextmanager

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import numpy as np
-from guard_case import THREADS, Array, Case, Count, extent, extents, normal, settings
-from guard_pages import fed
+from guard_case import THREADS, Array, Case, Count, extent, normal, settings
+from guard_nets import LOOPS, NETS, Net, rows
+from guard_pages import between, fed, spoil
 
 import staticflow as sf
-from staticflow import models, ops
+from staticflow import ops
 from staticflow.graph import Param, leaves
 from staticflow.interpret import interpret
-
-
-@dataclass(frozen=True)
-class Net:
-    """A loss and an output of a net, and how to make so many rows of its inputs."""
-
-    loss: sf.Node
-    output: sf.Node
-    data: Callable[[int], dict[str, Array]]
-    batch_axis: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,7 +28,10 @@ class Plan:
     epochs: int
     shuffle: bool
     optimizer: Any
-    metric: bool
+    metric: bool = False
+    checked: bool = False  # for NaN and infinity, step by step
+    streamed: bool = False
+    profiled: bool = False
 
 
 def plan_of(random: Random, most_rows: int) -> Plan:
@@ -45,8 +39,9 @@ def plan_of(random: Random, most_rows: int) -> Plan:
     batch = extent(random, most_rows)
     last = random.choice((batch, max(1, batch - 1), random.randint(1, batch)))
     return Plan(
-        random.choice(THREADS), batch, batch * random.randint(0, 4) + last,
-        random.randint(1, 3), random.random() < 0.7, optimizer(random), random.random() < 0.5,
+        random.choice(THREADS), batch, batch * random.randint(0, 9) + last,
+        random.randint(1, 4), random.random() < 0.7, optimizer(random),
+        *(random.random() < share for share in (0.5, 0.1, 0.15, 0.15)),
     )  # fmt: skip
 
 
@@ -66,20 +61,32 @@ def optimizer(random: Random) -> Any:
 def train(net: Net, plan: Plan, count: Count) -> list[Array]:
     """Fit, single steps, gradients, evaluation and a run; all that they leave."""
     data = {name: fed(array) for name, array in net.data(plan.rows).items()}
+    few = {name: fed(array) for name, array in net.data(min(plan.rows, plan.batch)).items()}
     session = sf.Session(
         loss=net.loss,
         outputs={"y": net.output},
         metrics={"again": ops.mean(ops.square(net.output))} if plan.metric else {},
         optimizer=plan.optimizer,
         threads=plan.threads,
+        check_numerics=plan.checked,
         seed=5,
     )
+
+    def batches() -> Iterator[dict[str, Array]]:
+        yield data
+        yield few
+
     log = session.fit(
-        data, plan.epochs, plan.batch, plan.shuffle, progress=False, batch_axis="batch"
-    )
+        batches if plan.streamed else data, plan.epochs, plan.batch, plan.shuffle,
+        progress=False, batch_axis="batch",
+    )  # fmt: skip
     left = [np.array([list(epoch.values()) for epoch in log.epochs])]
-    few = {name: fed(array) for name, array in net.data(min(plan.rows, plan.batch)).items()}
     left.append(np.array([session.step(few, batch_axis="batch")]))
+    if plan.profiled:
+        session.profile(few, repeat=2)
+    kept_apart(session)
+    if not plan.checked:  # who looks for NaN looks there too
+        spoil(session)
     left += session.gradients(few, batch_axis="batch").values()
     left.append(np.array(list(session.evaluate(data, batch_axis="batch").values())))
     inputs = {x.name for x in leaves([net.output], sf.graph.Input)}
@@ -91,147 +98,25 @@ def train(net: Net, plan: Plan, count: Count) -> list[Array]:
     return left
 
 
+def kept_apart(session: sf.Session) -> None:
+    """Nothing was written between parameters, or what belongs to them."""
+    arrays = list(session._slots.values())
+    for trainer in session._trainers.values():
+        arrays += [shard.gradient for shard in trainer.shards]
+    for store in (session.params, session.states):
+        for (_, trainable), flat in store.flats.items():
+            for array in (flat.data, *(arrays if trainable else ())):
+                assert not array[between(flat)].any(), "written between parameters"
+
+
 def trained(random: Random) -> Case:
     """Any of the nets, trained in any way."""
-    make = random.choice((
-        feed_forward, feed_forward, feed_forward, classes, recurrent, recurrent, embedded, masked,
-        keyed, counted, scanned, paired,
-    ))  # fmt: skip
+    make = random.choice(NETS)
     net = make(random)
-    most = 17 if make in (recurrent, scanned) else 129
+    most = 17 if make in LOOPS else 129
     plan = plan_of(random, most)
     about = f"{make.__name__} {net.loss.dtype}, {plan}"
     return Case(about, lambda count: train(net, plan, count), settings=settings(random))
-
-
-def dtype_of(random: Random) -> str:
-    return random.choice(("float32", "float64"))
-
-
-def feed_forward(random: Random) -> Net:
-    dtype = dtype_of(random)
-    sizes = extents(random, random.randint(2, 4), 513, 1 << 15)
-    x, t = sf.input("x", ("batch", sizes[0]), dtype), sf.input("t", ("batch", sizes[-1]), dtype)
-    y = models.FNN(
-        sizes,
-        activation=random.choice(("relu", "tanh", "gelu", "sigmoid")),
-        dropout=random.choice((0.0, 0.0, 0.2)),
-        norm=random.choice((None, None, "batch", "layer")),
-    )(x)
-    loss = ops.mse(y, t)
-    if random.random() < 0.3:
-        loss = loss + 0.01 * sum(ops.sum(ops.square(p)) for p in leaves([y], Param))
-    return Net(loss, y, rows(x, t))
-
-
-def rows(*inputs: sf.Node) -> Callable[[int], dict[str, Array]]:
-    """Random rows for float inputs of shapes ("batch", numbers ...)."""
-
-    def make(count: int) -> dict[str, Array]:
-        return {
-            x.name: normal(k, (count, *(int(str(n)) for n in x.shape[1:])), x.dtype)
-            for k, x in enumerate(inputs)
-        }
-
-    return make
-
-
-def classes(random: Random) -> Net:
-    dtype = dtype_of(random)
-    width, hidden, out = extents(random, 3, 129, 1 << 13)
-    x, label = sf.input("x", ("batch", width), dtype), sf.input("l", ("batch",), "int64")
-    y = models.FNN([width, hidden, out])(x)
-
-    def data(count: int) -> dict[str, Array]:
-        labels = np.random.default_rng(1).integers(0, out, count)
-        return {**rows(x)(count), "l": labels}
-
-    return Net(ops.softmax_cross_entropy(y, label).mean(), y, data)
-
-
-def recurrent(random: Random) -> Net:
-    dtype = dtype_of(random)
-    steps, width = random.choice((1, 2, 3, 5, 9)), extent(random, 33)
-    hidden = extent(random, 65)
-    x, t = sf.input("x", ("batch", steps, width), dtype), sf.input("t", ("batch", 2), dtype)
-    rnn = models.RNN(
-        hidden,
-        random.choice(("tanh", "relu", "lstm", "gru")),
-        layers=random.choice((1, 1, 2)),
-        bidirectional=random.random() < 0.3,
-    )
-    h = rnn(x)
-    y = h @ sf.param("head", (h.shape[-1], 2), dtype=dtype)
-    return Net(ops.mse(y, t), y, rows(x, t))
-
-
-def scanned(random: Random) -> Net:
-    """A cell of the user's own, over time that comes first in the scan."""
-    dtype = dtype_of(random)
-    steps, width, hidden = random.choice((1, 2, 4, 7)), extent(random, 17), extent(random, 49)
-    x, t = sf.input("x", ("batch", steps, width), dtype), sf.input("t", ("batch", hidden), dtype)
-    w, u = sf.param("w", (width, hidden), dtype=dtype), sf.param("u", (hidden, hidden), dtype=dtype)
-    start = ops.zeros_like(t)
-
-    def step(h: Any, row: Any) -> Any:
-        gate = ops.sigmoid(row @ w)
-        new = gate * ops.tanh(h @ u) + (1.0 - gate) * h
-        return new, ops.sum(new, axis=-1)
-
-    last, sums = sf.scan(step, start, ops.swapaxes(x, 0, 1))
-    return Net(ops.mse(last, t) + 0.1 * ops.mean(ops.square(sums)), last, rows(x, t))
-
-
-def embedded(random: Random) -> Net:
-    dtype = dtype_of(random)
-    words, width, per_row = extent(random, 65), extent(random, 33), random.choice((1, 2, 5))
-    k, t = sf.input("k", ("batch", per_row), "int64"), sf.input("t", ("batch", 1), dtype)
-    found = ops.embedding(sf.param("table", (words, width), dtype=dtype), k)
-    y = ops.sum(found, axis=1) @ sf.param("w", (width, 1), dtype=dtype)
-
-    def data(count: int) -> dict[str, Array]:
-        numbers = np.random.default_rng(2).integers(0, words, (count, per_row))
-        return {"k": numbers, **rows(t)(count)}
-
-    return Net(ops.mse(y, t), y, data)
-
-
-def masked(random: Random) -> Net:
-    dtype, width = dtype_of(random), extent(random, 65)
-    x, t, m = (sf.input(n, ("batch", k), dtype) for n, k in (("x", width), ("t", 1), ("m", 1)))
-    y = x @ sf.param("w", (width, 1), dtype=dtype)
-    error = ops.square(y - t) * m * m
-    return Net(ops.sum(error) / (ops.sum(m * m) + 1e-3), y, rows(x, t, m))
-
-
-def keyed(random: Random) -> Net:
-    """An input without rows."""
-    dtype = dtype_of(random)
-    width, keys = extents(random, 2, 65, 1 << 11)
-    x, t = sf.input("x", ("batch", width), dtype), sf.input("t", ("batch", 1), dtype)
-    k, w = sf.input("k", ("keys", width), dtype), sf.param("w", (width, 1), dtype=dtype)
-    y = ops.softmax(x @ k.T) @ (k @ w)
-    return Net(ops.mse(y, t), y, lambda n: {**rows(x, t)(n), "k": normal(9, (keys, width), dtype)})
-
-
-def counted(random: Random) -> Net:
-    """States that sum up rows."""
-    dtype, width = dtype_of(random), extent(random, 65)
-    x, t = sf.input("x", ("batch", width), dtype), sf.input("t", ("batch", 1), dtype)
-    s, n = sf.state("s", (width,), dtype=dtype), sf.state("count", (), dtype=dtype)
-    sf.update(s, 0.5 * s + ops.sum(x, axis=0))
-    sf.update(n, n + 1.0)
-    y = x @ sf.param("w", (width, 1), dtype=dtype) + 0.01 * ops.sum(s)
-    return Net(ops.mse(y, t), y, rows(x, t))
-
-
-def paired(random: Random) -> Net:
-    """Rows split into pairs, and put together again."""
-    dtype, width = dtype_of(random), 2 * extent(random, 33)
-    x, t = sf.input("x", ("batch", width), dtype), sf.input("t", ("batch", 1), dtype)
-    parts = ops.tanh(ops.reshape(x, (-1, 2)) @ sf.param("w", (2, 1), dtype=dtype))
-    y = ops.sum(ops.reshape(parts, ("batch", width // 2)), axis=1, keepdims=True)
-    return Net(ops.mse(y, t), y, rows(x, t))
 
 
 # -- the batch on other axes, against the interpreter ----------------------------------------------
@@ -243,7 +128,7 @@ def elsewhere(random: Random) -> Case:
     net = make(random)
     batch = random.choice((1, 2, 3, 4, 5))
     count = batch * random.randint(1, 3) + random.choice((0, 1))
-    plan = Plan(random.choice(THREADS), batch, count, 2, False, sf.optim.SGD(0.1), False)
+    plan = Plan(random.choice(THREADS), batch, count, 2, False, sf.optim.SGD(0.1))
 
     def work(done: Count) -> list[Array]:
         session = sf.Session(loss=net.loss, optimizer=plan.optimizer, threads=plan.threads, seed=5)
