@@ -5,18 +5,18 @@ x (batch, 784) -> [dense -> norm -> activation -> dropout] for each hidden layer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import staticflow as sf
 from staticflow import ops
 from staticflow.models.activations import Activation, activation_function, weight_init
 from staticflow.models.checks import check_rate, check_sizes
-from staticflow.models.layers import Dense
+from staticflow.models.layers import Dense, Model, Weights
 from staticflow.models.norms import Norm, make_norm
 
 
-class FNN:
+class FNN(Model):
     """A feed-forward network of dense layers; call it on a node of shape (..., sizes[0]).
 
     `sizes` are the width of the input, of each hidden layer, and of the output. `activation` and
@@ -57,6 +57,10 @@ class FNN:
                 x = self.norms[k](x)
             x = ops.dropout(self._activation(x), self.dropout)
         return self._output_activation(output(x))
+
+    def weights(self) -> Iterator[Weights]:
+        yield from (layer.weights for layer in self.layers)
+        yield from (norm.weights for norm in self.norms)
 
     def __repr__(self) -> str:
         return f"FNN({' -> '.join(map(str, self.sizes))}, name={self.name!r})"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import staticflow as sf
 from staticflow import ops
+from staticflow.declare import freeze
 from staticflow.errors import fail
+from staticflow.graph import Param
 from staticflow.models.checks import check_width, float_dtype
 
 
@@ -17,10 +19,25 @@ class Weights:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self._declared: dict[str, sf.Node] = {}
+        self._frozen = False
+
+    @property
+    def parameters(self) -> dict[str, sf.Node]:
+        """The parameters declared so far, by name."""
+        return {x.name: x for x in self._declared.values() if isinstance(x.op, Param)}
+
+    def freeze(self) -> None:
+        """Train none of the parameters, in sessions that are made from now on."""
+        self._frozen = True
+        for node in self.parameters.values():
+            freeze(node)
 
     def param(self, name: str, shape: tuple[int, ...], init: Any, dtype: str) -> sf.Node:
         """The parameter `prefix.name`."""
-        return self._declare(sf.param, name, shape, init, dtype)
+        node = self._declare(sf.param, name, shape, init, dtype)
+        if self._frozen:
+            freeze(node)
+        return node
 
     def state(self, name: str, shape: tuple[int, ...], init: Any, dtype: str) -> sf.Node:
         """The state `prefix.name`."""
@@ -47,18 +64,36 @@ class Weights:
         return node
 
 
+class Model:
+    """What networks can be asked about their weights."""
+
+    def weights(self) -> Iterator[Weights]:
+        """All of them, in order."""
+        raise NotImplementedError
+
+    @property
+    def parameters(self) -> dict[str, sf.Node]:
+        """The parameters declared so far, by name: for `Session(train=...)` or `freeze=`."""
+        return {name: x for weights in self.weights() for name, x in weights.parameters.items()}
+
+    def freeze(self) -> None:
+        """Train none of the parameters, in sessions that are made from now on."""
+        for weights in self.weights():
+            weights.freeze()
+
+
 class Dense:
     """x @ weight + bias."""
 
     def __init__(self, width: int, out: int, prefix: str, init: Any) -> None:
         self.width, self.out, self.prefix = width, out, prefix
         self._init = init
-        self._weights = Weights(prefix)
+        self.weights = Weights(prefix)
 
     def __call__(self, x: sf.Node) -> sf.Node:
         """(..., width) -> (..., out)."""
         dtype = float_dtype(x, self.prefix)
         check_width(x, self.width, self.prefix)
-        weight = self._weights.param("weight", (self.width, self.out), self._init, dtype)
-        bias = self._weights.param("bias", (self.out,), "zeros", dtype)
+        weight = self.weights.param("weight", (self.width, self.out), self._init, dtype)
+        bias = self.weights.param("bias", (self.out,), "zeros", dtype)
         return ops.matmul(x, weight) + bias

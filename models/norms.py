@@ -18,15 +18,15 @@ class Norm:
 
     def __init__(self, width: int, prefix: str) -> None:
         self.width, self.prefix = width, prefix
-        self._weights = Weights(prefix)
+        self.weights = Weights(prefix)
 
     def __call__(self, x: sf.Node) -> sf.Node:
         """(..., width) -> (..., width)."""
         raise NotImplementedError
 
     def _affine(self, dtype: str) -> tuple[sf.Node, sf.Node]:
-        weight = self._weights.param("weight", (self.width,), "ones", dtype)
-        return weight, self._weights.param("bias", (self.width,), "zeros", dtype)
+        weight = self.weights.param("weight", (self.width,), "ones", dtype)
+        return weight, self.weights.param("bias", (self.width,), "zeros", dtype)
 
 
 class LayerNorm(Norm):
@@ -43,8 +43,8 @@ class BatchNorm(Norm):
 
     def __call__(self, x: sf.Node) -> sf.Node:
         axes = tuple(range(x.ndim - 1))
-        running_mean = self._weights.state("running_mean", (self.width,), "zeros", x.dtype)
-        running_var = self._weights.state("running_var", (self.width,), "ones", x.dtype)
+        running_mean = self.weights.state("running_mean", (self.width,), "zeros", x.dtype)
+        running_var = self.weights.state("running_var", (self.width,), "ones", x.dtype)
         mean, var = ops.mean(x, axes), ops.var(x, axes)
         # Of a single row, the unbiased variance is 0/0; there too, no spread is no spread.
         unbiased = ops.where(ops.equal(var, 0.0), 0.0, ops.var(x, axes, ddof=1))

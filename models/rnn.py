@@ -10,7 +10,7 @@ holds there makes no difference, NaN neither.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import staticflow as sf
@@ -18,7 +18,7 @@ from staticflow import init, ops
 from staticflow.errors import fail
 from staticflow.models.cells import CELLS, State
 from staticflow.models.checks import check_count, check_name, check_rate, check_width, float_dtype
-from staticflow.models.layers import Weights
+from staticflow.models.layers import Model, Weights
 
 
 class Direction:
@@ -30,7 +30,7 @@ class Direction:
         self.hidden, self.prefix, self.reverse = hidden, prefix, reverse
         self._options = options  # of the scan
         self.cell = CELLS[cell]
-        self._weights = Weights(prefix)
+        self.weights = Weights(prefix)
         self._width: int | None = None
 
     def __call__(self, x: sf.Node, valid: sf.Node | None, state: State) -> tuple[State, sf.Node]:
@@ -65,14 +65,14 @@ class Direction:
         bound = 1.0 / math.sqrt(self.hidden)
         drawn = init.uniform(-bound, bound)
         return (
-            self._weights.param("weight_ih", (width, gates), drawn, dtype),
-            self._weights.param("weight_hh", (self.hidden, gates), drawn, dtype),
-            self._weights.param("bias_ih", (gates,), drawn, dtype),
-            self._weights.param("bias_hh", (gates,), drawn, dtype),
+            self.weights.param("weight_ih", (width, gates), drawn, dtype),
+            self.weights.param("weight_hh", (self.hidden, gates), drawn, dtype),
+            self.weights.param("bias_ih", (gates,), drawn, dtype),
+            self.weights.param("bias_hh", (gates,), drawn, dtype),
         )
 
 
-class RNN:
+class RNN(Model):
     """A recurrent network; call it on a node of shape (batch, time, features).
 
     `cell` is "tanh", "relu", "lstm" or "gru"; `dropout` is the rate between layers. Layer k has the
@@ -205,6 +205,11 @@ class RNN:
             for parts in zip(*finals, strict=True)
         ]
         return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+    def weights(self) -> Iterator[Weights]:
+        for layer in self.layers:
+            for direction in layer:
+                yield direction.weights
 
     def __repr__(self) -> str:
         return f"RNN({self.hidden}, {self.cell!r}, layers={len(self.layers)}, name={self.name!r})"

@@ -37,6 +37,8 @@ class Alias(Op):
 class StopGradient(Alias):
     """Nothing is differentiated through it."""
 
+    stops_derivatives = True
+
     def check(self, *xs: TensorType) -> None:
         require_operands(self.name, xs, 1)
 

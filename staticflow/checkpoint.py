@@ -70,6 +70,7 @@ def describe(session: Session, extra: Mapping[str, Any]) -> tuple[dict[str, Any]
         "written_by": installed_version(),
         "graph": graph,
         "params": list(session.params),
+        "trained": [node.name for node in session._trained],
         "states": states,
         "slots": slots,
         "seed": session.seed,
@@ -92,9 +93,8 @@ def _unused(name: str, tensors: Mapping[str, Array]) -> str:
 
 def slots_of(session: Session) -> Iterator[tuple[str, FlatArray, Array]]:
     """The optimizer's arrays, with the layout that they share with the parameters."""
-    trainable = session._trainable()
     for name, values in session._slots.items():
-        yield name, session._params.flats[(trainable[0].dtype, True)], values
+        yield name, session._params.flats[(session._trained[0].dtype, True)], values
 
 
 def digest_of(text: str, tensors: Mapping[str, Array]) -> str:

@@ -63,6 +63,11 @@ def param(
     return apply(op)
 
 
+def freeze(node: Node) -> None:
+    """Let the sessions that are made from now on leave a parameter as it is."""
+    object.__setattr__(node.op, "trainable", False)
+
+
 def state(name: str, shape: Any, init: Any = "zeros", dtype: Any = "float32") -> Node:
     """Declare a value that training steps carry along, such as a running average."""
     type_ = TensorType(as_shape(shape), as_dtype(dtype))

@@ -19,7 +19,7 @@ import numpy as np
 
 from staticflow.dims import product
 from staticflow.errors import DTypeError, GraphError, ShapeError, attributed, fail
-from staticflow.graph import Input, Node, Part, apply, const, toposort
+from staticflow.graph import Const, Input, Node, Part, apply, const, through_views, toposort
 from staticflow.op import Kind
 from staticflow.ops import broadcast_to, eye, moveaxis, reshape, stack, zeros
 from staticflow.types import TensorType
@@ -94,8 +94,27 @@ def hvp(y: Node, wrt: Any, vector: Any) -> Any:
     return _like(wrt, _along("hvp", "vector", rows, wrt, vector)) if rows else []
 
 
+def reaching(y: Node, wrt: Sequence[Node]) -> list[Node | None]:
+    """The derivatives of a scalar by nodes; None where it does not depend on one."""
+    found = _cotangents([y], [_direction("grad", "cotangent", 1.0, y)], wrt)
+    return [None if g is None or is_zero(g) else g for g in found]
+
+
 def pull_back(ys: Sequence[Node], gs: Sequence[Node], wrt: Sequence[Node]) -> list[Node]:
     """Cotangents of `wrt`, given those of `ys`: zeros where a node does not reach."""
+    found = _cotangents(ys, gs, wrt)
+    return [zeros(x.shape, x.dtype) if g is None else g for x, g in zip(wrt, found, strict=True)]
+
+
+def is_zero(node: Node) -> bool:
+    """Whether a node is an array of zeros, by its form."""
+    root, _ = through_views(node)
+    return isinstance(root.op, Const) and not np.any(root.op.value)
+
+
+def _cotangents(
+    ys: Sequence[Node], gs: Sequence[Node], wrt: Sequence[Node]
+) -> list[Node | None]:
     order = toposort(ys)
     active = _reached_from(wrt, order)
     cotangents: dict[Node, Any] = {}
@@ -105,7 +124,7 @@ def pull_back(ys: Sequence[Node], gs: Sequence[Node], wrt: Sequence[Node]) -> li
         if node in active and node in cotangents and node.inputs:
             with attributed(node.where):
                 _pull_through(node, active, cotangents)
-    return [cotangents[x] if x in cotangents else zeros(x.shape, x.dtype) for x in wrt]
+    return [cotangents.get(x) for x in wrt]
 
 
 def _pull_through(node: Node, active: set[Node], cotangents: dict[Node, Any]) -> None:

@@ -129,6 +129,7 @@ class Fit:
         self.history = History()
         self.names = ("loss", *session.metrics)
         self.stopped = self.nan = False  # by a callback or by NaN; by NaN
+        self.trainer: Trainer | None = None
 
     def _try(self, labels: Mapping[str, Array]) -> dict[str, Array]:
         """A batch with labels that hold NaN."""
@@ -147,17 +148,25 @@ class Fit:
         rows = self.rows
         size = min(self.batch_size, rows.count)
         batches = -(-rows.count // size)
-        env = {**rows.env, rows.batch: size}
-        session = self.session
-        trainer = session.trainer(rows.batch, env, session.threads)
-        assert session.optimizer is not None
-        session._lr[0] = session.optimizer.base_lr
+        last = rows.count - (batches - 1) * size
         try:
             with Progress(self.epochs, batches, self.show) as bar:
-                self._epochs(trainer, bar, batches, rows.count - (batches - 1) * size)
+                self._epochs({**rows.env, rows.batch: size}, bar, batches, last)
         finally:
-            trainer.release()
+            if self.trainer is not None:
+                self.trainer.release()
         return self.history
+
+    def _current_trainer(self, env: Mapping[str, int]) -> Trainer:
+        """The trainer for the session's optimizer and threads as they are now."""
+        assert self.rows is not None
+        session = self.session
+        session._lr[0] = session.require_optimizer("fit").base_lr
+        trainer = session.trainer(self.rows.batch, env, session.threads)
+        if self.trainer not in (None, trainer):
+            self.trainer.release()
+        self.trainer = trainer
+        return trainer
 
     def _bind(self, trainer: Trainer, last: int) -> None:
         """Point the trainer at this fit's data, if a call in between has not left it so."""
@@ -168,10 +177,10 @@ class Fit:
             trainer.bind_data(self.rows.sliced, self.rows.whole)
             trainer.user = self
 
-    def _epochs(self, trainer: Trainer, bar: Progress, batches: int, last: int) -> None:
-        assert self.rows is not None
+    def _epochs(self, env: Mapping[str, int], bar: Progress, batches: int, last: int) -> None:
         done = 0
         while done < self.epochs and not self.stopped:
+            trainer = self._current_trainer(env)
             together = self._epochs_per_call(trainer, batches, self.epochs - done)
             self._bind(trainer, last)
             for log in self._train(trainer, bar, batches, last != trainer.rows, together, done):

@@ -148,7 +148,7 @@ def _join(
 ) -> list[Node]:
     """Make one product of those of one value with several weights that no step changes."""
     inside = dependents(slots, outputs)
-    recurrent = set(toposort(following))
+    recurrent, learning = set(toposort(following)), _differentiated(outputs)
     families: dict[Any, _Family] = {}
     home: dict[Node, _Family] = {}
     for node in toposort(outputs):
@@ -158,7 +158,8 @@ def _join(
             shared, weight = node.inputs[side], node.inputs[1 - side]
             if shared in inside and weight not in inside:
                 # What the next carries do not need may be computed behind the loop.
-                key = (side, _place(shared), node in recurrent)
+                # What has no derivative stays apart: its weights shall not seem to be learnt.
+                key = (side, _place(shared), node in recurrent, node in learning)
                 family = families.setdefault(key, _Family(side, []))
                 home[node] = family
                 if weight not in family.weights:
@@ -172,6 +173,15 @@ def _join(
         return family.member(weight, new[shared], node)
 
     return _rebuild_inside(outputs, inside, change)
+
+
+def _differentiated(outputs: Sequence[Node]) -> set[Node]:
+    """The nodes that a derivative of the outputs may pass through."""
+    found = {node for node in outputs if node.type.is_float}
+    for node in reversed(toposort(outputs)):
+        if node in found and not node.op.stops_derivatives:
+            found.update(x for x in node.inputs if isinstance(x.type, tuple) or x.type.is_float)
+    return found
 
 
 def _place(x: Node) -> Any:

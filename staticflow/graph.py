@@ -253,7 +253,10 @@ class Input(Leaf):
 
 @dataclass(frozen=True, eq=False)
 class Param(Leaf):
-    """A value that a session owns and, if trainable, trains."""
+    """A value that a session owns and, if trainable, trains.
+
+    `declare.freeze` may make it untrainable for the sessions that are made afterwards.
+    """
 
     init: Any
     trainable: bool

@@ -46,6 +46,7 @@ class NanGuard:
             )
         self._session, self._mode = session, mode
         self.active = mode != "ignore" and not session.check_numerics
+        self._slots = session._slots
         self._live = list(_changing(session))
         self._copies: list[Array] = []  # memory that the session keeps: new memory is slow
         self._step = 0
@@ -70,11 +71,17 @@ class NanGuard:
     def keep(self) -> None:
         """Copy all values, unless the last copy is recent enough, or values have become bad."""
         now = time.monotonic()
-        if not self.active or (self._copies and now - self._time < self._interval):
+        if not self.active:
+            return
+        if self._slots is not self._session._slots:  # of another optimizer
+            self._slots, self._copies = self._session._slots, []
+            self._live = list(_changing(self._session))
+        if self._copies and now - self._time < self._interval:
             return
         if not self._copies:
             spare, self._session._spare = self._session._spare, []
-            self._copies = spare or [np.empty_like(array) for array in self._live]
+            fits = len(spare) == len(self._live)
+            self._copies = spare if fits else [np.empty_like(array) for array in self._live]
         elif self._has_worsened():
             return
         for copy, array in zip(self._copies, self._live, strict=True):

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -80,6 +80,7 @@ class Op:
     """
 
     kind: Kind
+    stops_derivatives: ClassVar[bool] = False  # whatever it is applied to
 
     @property
     def name(self) -> str:

@@ -1,12 +1,12 @@
 """The values that a session owns: parameters and states, as views into flat arrays.
 
-All trainable parameters of a dtype lie in one flat array, in order of declaration, each starting at
+All trained parameters of a dtype lie in one flat array, in order of declaration, each starting at
 a cache line. The optimizer updates that array as a whole; `session.params[name]` is a live view.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Leaf, Node, Param
+from staticflow.graph import Leaf, Node
 from staticflow.init import initialise
 from staticflow.native import memory
 
@@ -59,7 +59,7 @@ class FlatArray:
 class Store(Mapping[str, Array]):
     """A mapping from name to live array, for the leaves of one class, in order of declaration."""
 
-    def __init__(self, nodes: Sequence[Node], what: str) -> None:
+    def __init__(self, nodes: Sequence[Node], what: str, trained: Container[Node] = ()) -> None:
         self.what = what
         self.nodes: dict[str, Node] = {}
         for node in nodes:
@@ -74,7 +74,7 @@ class Store(Mapping[str, Array]):
         self.flats: dict[tuple[str, bool], FlatArray] = {}
         groups: dict[tuple[str, bool], list[Node]] = {}
         for node in nodes:
-            groups.setdefault((node.dtype, _is_trainable(node)), []).append(node)
+            groups.setdefault((node.dtype, node in trained), []).append(node)
         self._views: dict[str, Array] = {}
         for key, members in groups.items():
             flat = self.flats[key] = FlatArray(members, key[0])
@@ -127,10 +127,6 @@ class Store(Mapping[str, Array]):
         if array.dtype.kind not in "fiub":
             fail(GraphError, f"{self.what} {name!r} takes numbers", got=f"dtype {array.dtype}")
         return array
-
-
-def _is_trainable(node: Node) -> bool:
-    return isinstance(node.op, Param) and node.op.trainable
 
 
 def declared_order(nodes: Sequence[Node]) -> list[Node]:

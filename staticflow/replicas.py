@@ -31,7 +31,7 @@ def copy_session(session: Session, memo: dict[int, Any]) -> Session:
     with session._lock:
         new = Session(
             session.loss, session.outputs, session.metrics, session.optimizer, None, session.seed,
-            session.threads, session.check_numerics,
+            session.threads, session.check_numerics, session._trained,
         )  # fmt: skip
         for mine, theirs in ((new._params, session._params), (new._states, session._states)):
             for key, flat in theirs.flats.items():

@@ -38,7 +38,7 @@ def _programs(session: Session) -> list[Program]:
 
 def explain_session(session: Session) -> str:
     """The graph, the kernels, the memory plan and the cost model's choices."""
-    parts = ["GRAPH", format_graph(session._roots())]
+    parts = ["GRAPH", format_graph(session._roots()), *_left_alone(session)]
     for program in _programs(session):
         compiled = program.compiled
         parts += ["", f"PROGRAM {program.function.symbol}", "", "SIZES"]
@@ -52,6 +52,18 @@ def explain_session(session: Session) -> str:
     for trainer in session._trainers.values():
         parts += _chosen(trainer)
     return "\n".join([*parts, *_runs(session)])
+
+
+def _left_alone(session: Session) -> Iterator[str]:
+    """The parameters that training does not move, and why."""
+    if session.loss is None:
+        return
+    unreached = [n.name for n in session._step_programs(session.batch_name()).unreached]
+    frozen = [name for name, n in session.params.nodes.items() if n not in session._trained]
+    if frozen:
+        yield f"\nNOT TRAINED  {', '.join(frozen)}"
+    if unreached:
+        yield f"\nLEFT ALONE  {', '.join(unreached)}: the loss does not depend on them"
 
 
 def _chosen(trainer: Trainer) -> Iterator[str]:

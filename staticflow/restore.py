@@ -23,6 +23,7 @@ from staticflow.require import require
 from staticflow.states import states_of, updates_of
 from staticflow.structure import flatten
 from staticflow.tensor_file import read_tensors
+from staticflow.trained import chosen
 
 if TYPE_CHECKING:
     from staticflow.session import Session
@@ -56,7 +57,7 @@ def restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int 
     loss, outputs, metrics = (decoder.structure(graph[k]) for k in ("loss", "outputs", "metrics"))
     optimizer = decoder.value(graph["optimizer"])
     stored = _Stored(data, tensors)
-    stored.check(loss, outputs, metrics, optimizer)
+    trained = stored.check(loss, outputs, metrics, optimizer)
     given = data["threads"]
     require(fits(given, int) and given > 0, f"no number of threads: {given!r}")
     session = Session(
@@ -67,6 +68,7 @@ def restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int 
         seed=data["seed"],
         threads=min(given, os.cpu_count() or 1) if threads is None else threads,
         check_numerics=data["check_numerics"],
+        train=trained,
     )
     for name, node in session.params.nodes.items():
         session.params[name][...] = stored.param(node)
@@ -109,8 +111,10 @@ class _Stored:
             )
         return values
 
-    def check(self, loss: Any, outputs: Any, metrics: Any, optimizer: Any) -> None:
-        """Refuse a graph whose values are not there, or do not belong together."""
+    def check(self, loss: Any, outputs: Any, metrics: Any, optimizer: Any) -> list[Node]:
+        """Refuse a graph whose values are not there, or do not belong together; gives the
+        parameters that are trained.
+        """
         require(loss is None or isinstance(loss, Node), "the loss is no node")
         require(metrics is None or isinstance(metrics, dict), "the metrics have no names")
         require(isinstance(optimizer, Optimizer | None), "the optimizer is none")
@@ -125,15 +129,26 @@ class _Stored:
             self.param(node)
         for node in states:
             self.state(node)
+        trained = self._trained({node.name: node for node in params})
         for slot in () if optimizer is None else optimizer.slots:
-            for node in params:
-                if isinstance(node.op, Param) and node.op.trainable:
-                    self.slot(slot, node)
+            for node in trained:
+                self.slot(slot, node)
         for name in ("step_count", "epoch_count"):
             count = self.data[name]
             require(fits(count, int) and count >= 0, f"no number of steps: {count!r}")
         require(type(self.data["check_numerics"]) is bool, "check_numerics is true or false")
         require(isinstance(self.data["extra"], dict), "extra is no dict")
+        return trained
+
+    def _trained(self, params: Mapping[str, Node]) -> list[Node]:
+        """The parameters that are trained; version 0.1.0 had those declared so."""
+        if "trained" not in self.data:
+            return chosen(params, None, None)
+        names = self.data["trained"]
+        require(isinstance(names, list), "what is trained is no list")
+        nodes = [params[name] for name in names]
+        require(all(node.type.is_float for node in nodes), "integers are not trained")
+        return nodes
 
 
 def _random_state(data: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,7 @@ from staticflow.fetching import Fetches, structure_key
 from staticflow.fitting import Callbacks, Fit
 from staticflow.graph import Node, Param, dims_of, leaves, toposort
 from staticflow.history import History
+from staticflow.live import FixedDict, LiveAttributes, check_optimizer
 from staticflow.nan_labels import label_names, refuse_labels
 from staticflow.native import memory
 from staticflow.native.threads import ShardPool
@@ -51,13 +52,14 @@ from staticflow.slots import make_slots
 from staticflow.states import states_of, updates_of
 from staticflow.step_programs import StepPrograms, build_programs
 from staticflow.structure import flatten
+from staticflow.trained import chosen, leave_alone
 from staticflow.training import Trainer
 
 Array = NDArray[Any]
 MAX_TRAINERS = 8
 
 
-class Session:
+class Session(LiveAttributes):
     """A network with its values.
 
     `loss` is a scalar node to train on. `outputs` is a node or a dict of nodes to fetch by name,
@@ -66,6 +68,10 @@ class Session:
     With `check_numerics`, a step or run in which NaN or Inf appears raises NumericsError, which
     names the node where it first did, and leaves all values as they were; it is for finding faults:
     steps are checked one by one, on one thread.
+
+    `train` and `freeze` say which parameters are trained: lists of parameters, dicts of them, or
+    names with `*`. Without `train` it is those declared so. What the loss does not depend on is
+    left alone; `explain` names it. Attributes that are assigned count from the next step on.
 
     `copy.deepcopy(session)` gives one with the same graph and values of its own; a pickled session
     holds the graph as data, as a saved one does, and is fetched from by the names of its outputs.
@@ -81,20 +87,15 @@ class Session:
         seed: int = 0,
         threads: int | None = None,
         check_numerics: bool = False,
+        train: Any = None,
+        freeze: Any = None,
     ) -> None:
         if loss is not None:
             check_loss(loss)
         self.loss = loss
         self.outputs = _named_outputs(outputs)
-        self.metrics = check_metrics(metrics)
-        if optimizer is not None and not isinstance(optimizer, Optimizer):
-            fail(
-                GraphError,
-                "the optimizer must be one of sf.optim",
-                got=repr(optimizer)[:80],
-                do="pass optimizer=sf.optim.Adam(1e-3), for example",
-            )
-        self.optimizer = optimizer
+        self.metrics = FixedDict(check_metrics(metrics))
+        self.optimizer = check_optimizer(optimizer)
         self.seed = check_integer("the seed", seed, 0, "pass seed=0, for example")
         threads = (os.cpu_count() or 1) if threads is None else threads
         self.threads = check_integer("threads", threads, 1, "leave it out to use all cores")
@@ -106,11 +107,14 @@ class Session:
         states = states_of(roots, self._scalars())
         roots += updates_of(states)
         self.inputs = input_nodes(roots)
-        self._params = Store(declared_order(leaves(roots, Param)), "parameter")
+        nodes = declared_order(leaves(roots, Param))
+        self._trained = chosen({node.name: node for node in nodes}, train, freeze)
+        self._params = Store(nodes, "parameter", self._trained)
         self._states = Store(declared_order(states), "state")
         self._reset()
         if params is not None:
             self.load_params(params)
+        self._made = True
 
     def _roots(self) -> list[Node]:
         return [*self._scalars(), *flatten(self.outputs)]
@@ -140,7 +144,7 @@ class Session:
         self._spare: list[Array] = []  # memory for a copy of what training changes
         self.extra: dict[str, Any] = {}
         if self.optimizer is not None:
-            self._slots, self._extras = make_slots(self._params, self._trainable(), self.optimizer)
+            self._slots, self._extras = make_slots(self._params, self._trained, self.optimizer)
 
     @property
     def params(self) -> Store:
@@ -174,10 +178,13 @@ class Session:
         for name, array in checked.items():
             known[name][...] = array
 
-    def _trainable(self) -> list[Node]:
-        return [
-            n for n in self._params.nodes.values() if isinstance(n.op, Param) and n.op.trainable
-        ]
+    def forget_programs(self) -> None:
+        """Compile the training step again when it is next needed."""
+        self._programs, self._trainers = {}, {}
+
+    def forget_fetches(self) -> None:
+        """Compile what is fetched again when it is next asked for."""
+        self._fetches = Fetches(self)
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -214,32 +221,22 @@ class Session:
         if batch not in self._programs:
             if self.loss is None:
                 fail(GraphError, "this session has no loss to train on", do="pass loss=")
-            trainable = self._trainable()
-            self._check_reached(trainable)
             check_outside_loops(self._training_roots())
             self._programs[batch] = build_programs(
                 self.loss,
                 self.metrics,
-                trainable,
+                self._trained,
                 list(self._states.nodes.values()),
                 self.inputs,
                 batch,
                 self.optimizer,
                 self._toolchain,
             )
+            programs = self._programs[batch]
+            if programs.params:
+                flat = self._params.flats[(programs.params[0].dtype, True)]
+                leave_alone(flat, self._extras, programs.unreached)
         return self._programs[batch]
-
-    def _check_reached(self, trainable: Sequence[Node]) -> None:
-        assert self.loss is not None
-        reached = set(leaves([self.loss], Param))
-        lost = [p for p in trainable if p not in reached]
-        if lost:
-            fail(
-                GraphError,
-                f"the loss does not depend on parameter {lost[0].name!r}",
-                got=f"declared at {lost[0].where}",
-                do="use it in the loss, or declare it with trainable=False",
-            )
 
     def trainer(self, batch: str, env: Mapping[str, int], threads: int) -> Trainer:
         """The training step for one set of sizes, from the last few used."""
@@ -277,7 +274,7 @@ class Session:
         NumericsError, or "ignore" it. The parameters are those before that step, or of a copy up to
         0.1 s old if they had become NaN themselves; step_count says of which step.
         """
-        self._require_optimizer("fit")
+        self.require_optimizer("fit")
         with self._lock:
             fit = Fit(
                 self, data, epochs, batch_size, shuffle, validation_data, callbacks, progress,
@@ -285,7 +282,7 @@ class Session:
             )  # fmt: skip
             return fit.run()
 
-    def _require_optimizer(self, what: str) -> Optimizer:
+    def require_optimizer(self, what: str) -> Optimizer:
         if self.loss is None:
             fail(GraphError, "this session has no loss to train on", do="pass loss=")
         if self.optimizer is None:
@@ -298,7 +295,7 @@ class Session:
 
     def step(self, feeds: Mapping[Any, Any], batch_axis: str | None = None) -> float:
         """One training step on one batch; returns its loss (before the update)."""
-        self._require_optimizer("step")
+        self.require_optimizer("step")
         with self._lock:
             trainer, (loss, *_) = self._run_batch(feeds, batch_axis, train=True)
             trainer.release()
@@ -428,6 +425,6 @@ class Session:
 
 def _named_outputs(outputs: Any) -> Any:
     if outputs is None:
-        return {}
+        return FixedDict()
     flatten(outputs)
-    return dict(outputs) if isinstance(outputs, Mapping) else outputs
+    return FixedDict(outputs) if isinstance(outputs, Mapping) else outputs

@@ -16,13 +16,16 @@ from typing import Any
 from staticflow import ops
 from staticflow.compile import compile_graph
 from staticflow.declare import input
-from staticflow.differentiate import grad
+from staticflow.differentiate import reaching
 from staticflow.dims import Dim
+from staticflow.errors import GraphError, fail
 from staticflow.graph import Hyper, Node, State, apply
 from staticflow.native.toolchain import Toolchain
+from staticflow.ops import zeros
 from staticflow.ops.counting import count
 from staticflow.optim import Optimizer
 from staticflow.program import Program
+from staticflow.simplify import resolve_mode
 from staticflow.types import TensorType
 
 ELEMENTS = "elements"  # the dimension of the flat parameter array
@@ -37,7 +40,8 @@ class StepPrograms:
     inputs: Mapping[str, Node]
     batch: str
     metrics: tuple[str, ...]
-    params: tuple[Node, ...]  # trainable, in order of declaration
+    params: tuple[Node, ...]  # trained, in order of declaration
+    unreached: tuple[Node, ...]  # those of them that the loss does not depend on
     states: tuple[Node, ...]
     update_leaves: Mapping[str, Node]
     slots: tuple[str, ...]
@@ -48,14 +52,26 @@ def hyper(label: str, dtype: str) -> Node:
     return apply(Hyper(label, TensorType((), dtype)))
 
 
-def forward_outputs(
-    loss: Node, metrics: Mapping[str, Node], params: Sequence[Node], batch: str
-) -> list[Node]:
-    """Loss and metrics as float64, weighted by the rows of the batch, then the gradients."""
-    scalars = [node.astype("float64") for node in (loss, *metrics.values())]
+def _weighted(nodes: Sequence[Node], batch: str) -> list[Node]:
+    """Loss and metrics as float64, weighted by the rows of the batch."""
     rows = count((Dim.named(batch),), (0,), "float64") if batch else 1.0
-    weighted = [node * rows for node in scalars]
-    return [*weighted, *grad(loss, list(params))]
+    return [node.astype("float64") * rows for node in nodes]
+
+
+def _gradients(loss: Node, params: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    """The gradients by the parameters, and those that it does not depend on."""
+    found = reaching(loss, params)
+    unreached = [p for p, g in zip(params, found, strict=True) if g is None]
+    if params and len(unreached) == len(params):
+        fail(
+            GraphError,
+            "the loss does not depend on any parameter that is trained",
+            got=f"{', '.join(repr(p.name) for p in params)[:200]}",
+            do="use one in the loss, outside of ops.stop_gradient, or name others in train=",
+            where=loss.where,
+        )
+    pairs = zip(params, found, strict=True)
+    return [zeros(p.shape, p.dtype) if g is None else g for p, g in pairs], unreached
 
 
 def build_programs(
@@ -71,7 +87,11 @@ def build_programs(
     """Differentiate and compile the training step."""
     updated = [s for s in states if isinstance(s.op, State) and s.op.updates]
     next_states = [s.op.updates[-1] for s in updated if isinstance(s.op, State)]
-    outputs = [*forward_outputs(loss, metrics, params, batch), *next_states]
+    scalars = [loss, *metrics.values()]
+    resolved = resolve_mode([*scalars, *next_states], training=True)
+    loss, next_states = resolved[0], resolved[len(scalars) :]
+    gradients, unreached = _gradients(loss, params)
+    outputs = [*_weighted(resolved[: len(scalars)], batch), *gradients, *next_states]
     compiled = compile_graph(
         outputs,
         training=True,
@@ -84,7 +104,7 @@ def build_programs(
     leaves: Mapping[str, Node] = {}
     slots: tuple[str, ...] = ()
     if optimizer is not None and params:
-        graph = _update_graph(optimizer, params, updated)
+        graph = _update_graph(optimizer, params, updated, bool(unreached))
         leaves, slots = graph.leaves, optimizer.slots
         update = Program(
             compile_graph(
@@ -97,8 +117,9 @@ def build_programs(
             toolchain,
         )
     return StepPrograms(
-        forward, update, inputs, batch, tuple(metrics), tuple(params), tuple(updated), leaves, slots
-    )
+        forward, update, inputs, batch, tuple(metrics), tuple(params), tuple(unreached),
+        tuple(updated), leaves, slots,
+    )  # fmt: skip
 
 
 @dataclass
@@ -109,9 +130,12 @@ class _UpdateGraph:
 
 
 def _update_graph(
-    optimizer: Optimizer, params: Sequence[Node], states: Sequence[Node]
+    optimizer: Optimizer, params: Sequence[Node], states: Sequence[Node], masked: bool
 ) -> _UpdateGraph:
-    """The optimizer's update over the flat arrays, and the states' new values put in place."""
+    """The optimizer's update over the flat arrays, and the states' new values put in place.
+
+    If `masked`, some parameters do not decay even if all were declared to.
+    """
     (dtype,) = {p.dtype for p in params}
 
     def flat(name: str) -> Node:
@@ -125,7 +149,7 @@ def _update_graph(
         wide = g.astype("float64")
         norm = ops.sqrt(ops.sum(wide * wide))
     groups: dict[str, Node] = {}
-    if any(not _leaf(n).decay for n in params):
+    if masked or any(not _leaf(n).decay for n in params):
         groups["decay_mask"] = leaves["decay_mask"] = flat("decay_mask")
     if any(_leaf(n).lr_scale != 1.0 for n in params):
         groups["lr_scale"] = leaves["lr_scale"] = flat("lr_scale")

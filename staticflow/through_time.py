@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from staticflow.bodies import Slot, slot, substitute
-from staticflow.differentiate import pull_back, push_forward
+from staticflow.differentiate import is_zero, pull_back, push_forward
 from staticflow.dims import Dim, product
-from staticflow.graph import Const, Node, Part, apply, is_implicit, parts, through_views, toposort
+from staticflow.graph import Node, Part, apply, is_implicit, parts, through_views, toposort
 from staticflow.op import Kind
 from staticflow.ops.creation import zeros
 from staticflow.ops.slices import Slice
@@ -26,11 +24,6 @@ from staticflow.recurrence import Scan
 
 def _is_float(node: Node) -> bool:
     return bool(node.type.is_float)
-
-
-def _is_zero(node: Node) -> bool:
-    root, _ = through_views(node)
-    return isinstance(root.op, Const) and not np.any(root.op.value)
 
 
 @dataclass(frozen=True)
@@ -55,9 +48,9 @@ def transpose(op: Scan) -> Transposed:
     wrt = [s for s in op.slots if _is_float(s)]
     grads = dict(zip(wrt, pull_back(outs, cotangents, wrt), strict=True))
     carried = [i for i, c in enumerate(op.carries) if _is_float(c)]
-    summed = [s for s in op.consts if s in grads and not _is_zero(grads[s])]
+    summed = [s for s in op.consts if s in grads and not is_zero(grads[s])]
     sums = [slot(f"sum for {s.name}", s.type) for s in summed]
-    spread = [s for s in op.xs if s in grads and not _is_zero(grads[s])]
+    spread = [s for s in op.xs if s in grads and not is_zero(grads[s])]
     following = [grads[op.carries[i]] for i in carried]
     following += [total + grads[s] for total, s in zip(sums, summed, strict=True)]
     body = [*following, *(grads[s] for s in spread)]

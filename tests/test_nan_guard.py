@@ -250,7 +250,7 @@ def test_the_command_line_exits_with_1_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     lines = [f"{x},{t}" for (x, *_), (t,) in zip(X.tolist(), T.tolist(), strict=True)]
     Path("data.csv").write_text("\n".join(["x,t", *lines]))
-    options = ["--target", "t", "--lr", "1e38", "--optimizer", "sgd", "--no-progress"]
+    options = ["--target", "t", "--lr", "1e30", "--optimizer", "sgd", "--no-progress"]
     assert main(["train", "data.csv", *options]) == 1
     assert re.match(r"staticflow: the loss is NaN in step .*; lower --lr", capsys.readouterr().err)
     assert not Path("data.sf").exists()
