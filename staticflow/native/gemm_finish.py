@@ -30,6 +30,7 @@ from staticflow.native.gemm_pack import pack
 from staticflow.native.gemm_panels import SPARE_ROWS, WIDEST, panel_width
 from staticflow.native.gemm_scratch import HALF_BYTES
 from staticflow.native.gemm_tile import columns, tile_heights
+from staticflow.native.syntax import parsed_expression
 from staticflow.native.tile_text import LINE, MATRIX, SINGLE, SUM, Tile
 
 DEPTH = 1024  # of k: beyond it, the general product takes it in slabs
@@ -46,7 +47,7 @@ class Finish:
         self.code = code
         self.tile = tile
         self.words = " ".join(tile.others)
-        self._lets = [(name, ast.parse(text, mode="eval").body) for name, text in tile.lets]
+        self._lets = [(name, parsed_expression(text)) for name, text in tile.lets]
 
     def right(self, x: Values, distance: Value) -> Values:
         """The pointers `distance` bytes of columns further."""

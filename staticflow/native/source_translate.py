@@ -33,6 +33,7 @@ from staticflow.native.source_values import (
     plain,
     store,
 )
+from staticflow.native.syntax import parsed_statements
 from staticflow.native.target import vector_bytes
 
 # A function of some twenty operations that wait for each other leaves a processor idle unless
@@ -43,7 +44,7 @@ VECTORS_ABREAST, WIDE = 8, 64
 
 def translate(kernel: KernelSource, symbol: str, names: Mapping[str, Any]) -> str:
     """The LLVM IR of a module that defines `symbol`; `names` are the source's globals."""
-    (tree,) = ast.parse(kernel.source).body
+    (tree,) = parsed_statements(kernel.source)
     assert isinstance(tree, ast.FunctionDef)
     module = ir.Module("staticflow")
     _Function(kernel, symbol, names, module).run(tree)

@@ -14,6 +14,8 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from staticflow.native.syntax import parsed_expression
+
 MATRIX, LINE, SINGLE, SUM = "matrix", "line", "single", "sum"
 FLOAT, TRUTH = "float", "truth"
 CALLS = {"abs": 1, "min": 2, "max": 2}
@@ -64,7 +66,7 @@ def vector_kind(text: str, kinds: Mapping[str, str], suffix: str) -> str | None:
     None where it is not a few instructions on vectors of `suffix`, as `gemm_finish.evaluate` makes
     them.
     """
-    return _kind(ast.parse(text, mode="eval").body, kinds, suffix)
+    return _kind(parsed_expression(text), kinds, suffix)
 
 
 def _kind(node: ast.expr, kinds: Mapping[str, str], suffix: str) -> str | None:
