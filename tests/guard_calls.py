@@ -85,11 +85,11 @@ def products(random: Random) -> Case:
         "batch": lambda: ops.stack([a, 2.0 * a]) @ ops.stack([b, b + 1.0]),
     }
     names = random.sample(sorted(forms), 3)
-    function = sf.function([a, b, c], [forms[name]() for name in names])
+    outputs = [forms[name]() for name in names]
     sizes = [extents(random, 3, 1025, 1 << 21) for _ in range(6)]
 
     def work(count: Count) -> list[Array]:
-        found = []
+        function, found = sf.function([a, b, c], outputs), []
         for m, n, k in sizes:
             arrays = [normal(m + n, s, dtype) for s in ((m, k), (k, n), (n, m))]
             found += called(function, arrays, count)
@@ -123,11 +123,10 @@ def algebra(random: Random) -> Case:
     outputs = [y]
     if name not in ("svdvals", "eigvalsh", "pinv", "expm"):
         outputs += sf.grad(ops.sum(y), [a])
-    function = sf.function([a, b], outputs)
     sizes = [extents(random, 2, 65, 1 << 11) for _ in range(6)]
 
     def work(count: Count) -> list[Array]:
-        found = []
+        function, found = sf.function([a, b], outputs), []
         for n, m in sizes:
             regular = normal(n, (n, n), dtype) / n**0.5 + 3.0 * np.eye(n, dtype=dtype)
             found += called(function, [regular, normal(m, (n, m), dtype)], count)
@@ -180,9 +179,9 @@ def tabled(random: Random) -> Case:
             outputs += sf.grad(ops.sum(ys[0]), floats)
     inputs = [x for xs in given for x in xs]
     arrays = [np.asarray(a) for case in chosen for a in case.inputs]
-    function = sf.function(inputs, outputs)
 
     def work(count: Count) -> list[Array]:
+        function = sf.function(inputs, outputs)
         return called(function, arrays, count) + called(function, arrays, count)
 
     def expected() -> list[Array]:

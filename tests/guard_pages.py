@@ -85,6 +85,11 @@ class Pages:
             made.flags.writeable = False
         return made
 
+    def hold(self, address: int) -> bool:
+        """Whether an address is of an array's memory, or of memory that an array had lately."""
+        live = [(region.address, region.size) for region in list(self._live)]
+        return any(0 <= address - start <= size for start, size in (*live, *_gone))
+
     def check(self) -> None:
         """Raise if anything was written beside an array so far."""
         for region in list(self._live):
@@ -104,7 +109,7 @@ class Region:
     """Some bytes between two pages."""
 
     def __init__(self, pages: Pages, size: int) -> None:
-        self._pages, self._size = pages, size
+        self._pages, self.size = pages, size
         inner = -(-size // PAGE) * PAGE
         self._start, self._length = _map(inner + 2 * PAGE), inner + 2 * PAGE
         begin = self._start + PAGE
@@ -123,14 +128,14 @@ class Region:
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """The bytes as an array that keeps the region."""
         self.__array_interface__ = {
-            "shape": (self._size,), "typestr": "|u1", "data": (self.address, False), "version": 3,
+            "shape": (self.size,), "typestr": "|u1", "data": (self.address, False), "version": 3,
         }  # fmt: skip
         return np.asarray(self).view(dtype).reshape(shape)
 
     def check(self) -> None:
         """Look at what is left of the pages."""
         if ctypes.string_at(*self._spare) != bytes([SPARE]) * self._spare[1]:
-            self._pages.damage.append(f"written beside an array of {self._size} bytes")
+            self._pages.damage.append(f"written beside an array of {self.size} bytes")
 
     def __del__(self) -> None:
         self.check()

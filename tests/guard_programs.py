@@ -27,9 +27,9 @@ def several(
     close: float,
 ) -> Case:
     """A function called twice with each of several arrays, against NumPy."""
-    function = sf.function(inputs, outputs)
 
     def work(count: Count) -> list[Array]:
+        function = sf.function(inputs, outputs)
         return [y for arrays in fed for _ in range(2) for y in called(function, arrays, count)]
 
     def expected() -> list[Array]:
