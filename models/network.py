@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 import staticflow as sf
 from staticflow import ops
+from staticflow.checkpoint import VERSION, written
 from staticflow.models.fnn import FNN
 from staticflow.models.rnn import RNN
 from staticflow.models.scaling import Scaler, Standard
+from staticflow.restore import check_version
 
 Array = NDArray[Any]
 ROWS_AT_ONCE = 4096
@@ -123,7 +125,11 @@ class Network:
         return Network(design, self.seed, self.threads, values, extra)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_values": self.values(), "_session": None}
+        return {**vars(self), **written(), "_values": self.values(), "_session": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        check_version("a pickled estimator", {"version": VERSION, **state})  # 0.1.0 wrote none
+        vars(self).update({name: state[name] for name in state.keys() - written().keys()})
 
     def output(self, feeds: Mapping[str, Array]) -> Array:
         """The session's only output for all rows, some thousands at a time."""

@@ -66,8 +66,7 @@ def describe(session: Session, extra: Mapping[str, Any]) -> tuple[dict[str, Any]
             slots[slot][part.node.name] = key
             tensors[key] = flat.view(part, values)
     data = {
-        "version": VERSION,
-        "written_by": installed_version(),
+        **written(),
         "graph": graph,
         "params": list(session.params),
         "trained": [node.name for node in session._trained],
@@ -106,9 +105,10 @@ def digest_of(text: str, tensors: Mapping[str, Array]) -> str:
     return state.hexdigest()
 
 
-def installed_version() -> str:
-    """The version of this staticflow, as a file tells it."""
+def written() -> dict[str, Any]:
+    """What every file and pickle says of who wrote it: versions of the format and of staticflow."""
     try:
-        return importlib.metadata.version("staticflow")
+        version = importlib.metadata.version("staticflow")
     except importlib.metadata.PackageNotFoundError:
-        return "a checkout"
+        version = "a checkout"
+    return {"version": VERSION, "written_by": version}

@@ -10,15 +10,18 @@ Each is a leaf of the graph, declared at the user's line.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from staticflow.dims import Dim
+from staticflow.dims import LONGEST_NAME, Dim
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Input, Node, Param, State, apply, as_node
 from staticflow.init import resolve
+from staticflow.require import as_float
 from staticflow.states import add_update
+from staticflow.tensor_file import METADATA
 from staticflow.types import Shape, TensorType, as_dtype, as_shape
 
 
@@ -57,9 +60,11 @@ def param(
     type_ = TensorType(as_shape(shape), as_dtype(dtype))
     _fixed(type_.shape, name, "param")
     _check_init(init, type_, name)
-    op = Param(
-        _leaf_name(name, "param"), type_, init, trainable and type_.is_float, lr_scale, decay
-    )
+    scale = as_float(lr_scale)
+    if scale is None or not 0 <= scale < math.inf:
+        fail(GraphError, f"{name!r}: lr_scale is a number from 0 on", got=repr(lr_scale)[:80])
+    moves = bool(trainable) and type_.is_float
+    op = Param(_leaf_name(name, "param"), type_, init, moves, scale, bool(decay))
     return apply(op)
 
 
@@ -98,7 +103,15 @@ def update(target: Node, value: Any) -> Node:
 
 def _leaf_name(name: Any, what: str) -> str:
     if not isinstance(name, str) or not name:
-        fail(GraphError, f"{what}: a name is a non-empty string", got=repr(name))
+        fail(GraphError, f"{what}: a name is a non-empty string", got=repr(name)[:80])
+    whole = not any("\ud800" <= c <= "\udfff" for c in name)  # halves of characters
+    if len(name) > LONGEST_NAME or not whole or name == METADATA:
+        fail(
+            GraphError,
+            f"{what}: this name cannot be that of a tensor in a file",
+            got=f"{name[:40]!r} of {len(name)} characters",
+            do=f"choose one of at most {LONGEST_NAME} characters",
+        )
     return name
 
 

@@ -9,8 +9,10 @@ checked here. Without this, compiled code would read outside its arrays.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from staticflow.dims import AnyDim, Dim, evaluate
 from staticflow.errors import ShapeError, fail
@@ -53,3 +55,29 @@ def check_demands(demands: Sequence[Demand], sizes: Mapping[str, int]) -> None:
                 got=f"{given}; {demand.size} must not be negative at {demand.node.where}",
                 do="feed more elements along the axis, or take fewer",
             )
+
+
+MOST_BYTES = 1 << 46  # that native code counts with: no machine has as much
+
+
+@cache
+def memory_of_the_machine() -> int:
+    """How many bytes of memory there are; MOST_BYTES where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return MOST_BYTES
+
+
+def check_room(sizes: Sequence[int], count: int, given: Mapping[str, int]) -> None:
+    """Refuse sizes with which a program takes more memory than there is, before it is asked for."""
+    most = memory_of_the_machine()
+    if count > most or max(sizes, default=0) > MOST_BYTES:
+        named = ", ".join(f"{name} = {n}" for name, n in given.items()) or "fixed sizes"
+        need = max(count, *sizes, 0) / 1e9
+        fail(
+            ShapeError,
+            "the values between inputs and outputs do not fit into memory",
+            got=f"{need:.4g} GB with {named}; the machine has {most / 1e9:.4g} GB",
+            do="feed fewer elements at a time",
+        )

@@ -100,6 +100,11 @@ class Dim:
         return None
 
     @property
+    def is_derived(self) -> bool:
+        """Whether a quotient or a root stands in it, so that it is no polynomial."""
+        return any(isinstance(name, Derived) for monomial, _ in self.terms for name in monomial)
+
+    @property
     def names(self) -> frozenset[str]:
         """Every name that occurs."""
         found: frozenset[str] = frozenset()

@@ -15,6 +15,7 @@ from typing import Any
 from staticflow import ops
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph import Node, as_node
+from staticflow.require import as_float
 
 
 class Schedule:
@@ -32,6 +33,9 @@ class Constant(Schedule):
 
     base: float
 
+    def __post_init__(self) -> None:
+        _rate("lr", self.base)
+
     def __call__(self, done: Node, lr: Node) -> Node:
         return lr
 
@@ -43,6 +47,11 @@ class Cosine(Schedule):
     base: float
     steps: int
     final: float
+
+    def __post_init__(self) -> None:
+        _rate("lr", self.base)
+        _count("steps", self.steps)
+        _rate("final", self.final)
 
     def __call__(self, done: Node, lr: Node) -> Node:
         part = ops.minimum(done / float(self.steps), 1.0)
@@ -57,6 +66,11 @@ class Step(Schedule):
     every: int
     factor: float
 
+    def __post_init__(self) -> None:
+        _rate("lr", self.base)
+        _count("every", self.every)
+        _rate("factor", self.factor)
+
     def __call__(self, done: Node, lr: Node) -> Node:
         return lr * ops.power(self.factor, ops.floor(done / float(self.every)))
 
@@ -68,6 +82,10 @@ class Exponential(Schedule):
     base: float
     rate: float
 
+    def __post_init__(self) -> None:
+        _rate("lr", self.base)
+        _rate("rate", self.rate)
+
     def __call__(self, done: Node, lr: Node) -> Node:
         return lr * ops.power(self.rate, done)
 
@@ -78,6 +96,9 @@ class Warmup(Schedule):
 
     steps: int
     then: Schedule
+
+    def __post_init__(self) -> None:
+        _count("steps", self.steps)
 
     @property
     def base(self) -> float:  # type: ignore[override]
@@ -137,16 +158,15 @@ def warmup(steps: int, then: Any) -> Schedule:
 
 
 def _rate(name: str, value: Any) -> float:
-    try:
-        rate = float(value)
-    except (TypeError, ValueError):
+    rate = as_float(value)
+    if rate is None:
         fail(GraphError, f"{name} must be a number", got=repr(value)[:80])
     if not 0 <= rate < math.inf:
-        fail(GraphError, f"{name} must be finite and not negative", got=repr(value))
+        fail(GraphError, f"{name} must be finite and not negative", got=repr(value)[:80])
     return rate
 
 
 def _count(name: str, value: Any) -> int:
     if not hasattr(value, "__index__") or value < 1:
-        fail(GraphError, f"{name} must be a positive integer", got=repr(value))
+        fail(GraphError, f"{name} must be a positive integer", got=repr(value)[:80])
     return int(value)

@@ -23,6 +23,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self, "momentum", low=0.0)
+        object.__setattr__(self, "nesterov", bool(self.nesterov))
         if self.nesterov and not self.momentum:
             fail(GraphError, "SGD: nesterov needs a momentum", do="set momentum, 0.9 for example")
 
@@ -53,6 +54,7 @@ class RMSProp(Optimizer):
         check(self, "alpha", low=0.0, high=1.0)
         check(self, "eps", low=0.0)
         check(self, "momentum", low=0.0)
+        object.__setattr__(self, "centered", bool(self.centered))
 
     @property
     def slots(self) -> tuple[str, ...]:

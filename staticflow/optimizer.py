@@ -17,6 +17,7 @@ from staticflow import ops
 from staticflow.errors import GraphError, fail
 from staticflow.graph import Node
 from staticflow.learning_rates import Schedule, as_schedule
+from staticflow.require import as_float
 
 Slots = dict[str, Node]
 
@@ -141,8 +142,9 @@ def check(
 ) -> None:
     """Refuse a setting outside [low, high), or (low, high) if it must be above; make it a float."""
     given = getattr(optimizer, name)
-    value = float(given) if hasattr(given, "__float__") else math.nan
-    if not low <= value < high or (above and value == low):
+    value = as_float(given)
+    if value is None or not low <= value < high or (above and value == low):
         interval = f"{'(' if above else '['}{low:g}, {high:g})"
-        fail(GraphError, f"{type(optimizer).__name__}: {name} must lie in {interval}", repr(given))
+        what = f"{type(optimizer).__name__}: {name} must lie in {interval}"
+        fail(GraphError, what, repr(given)[:80])
     object.__setattr__(optimizer, name, value)

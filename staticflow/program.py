@@ -6,6 +6,7 @@ program serves any number of frames, at the same time from any number of threads
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.compile import Compiled
-from staticflow.demands import Demand, check_demands, demands_of
-from staticflow.dims import names_of
+from staticflow.demands import Demand, check_demands, check_room, demands_of
+from staticflow.dims import evaluate, names_of
 from staticflow.driver_tables import (
     FIRST_ROW_ENTRY,
     HEADER,
@@ -197,13 +198,15 @@ class Program:
         compiled = self.compiled
         check_demands(self.demands, whole_env or env)
         sizes = compiled.g.evaluate(env, whole_env or env)
+        plan = compiled.late_memory if late else compiled.memory
+        table = {f"n{i}": n for i, n in enumerate(sizes)}
+        check_room(sizes, plan.offsets(table)[1] + self._result_bytes(env), env)
         S = memory.zeros((SIZE_HEADER + len(sizes),), np.int64)
         S[FIRST_ROW_ENTRY] = first_row
         S[SIZE_HEADER:] = sizes
         count = HEADER + len(compiled.layout.buffers) + self._tail_length
         T = memory.zeros((count,), np.int64)
-        plan = compiled.late_memory if late else compiled.memory
-        arena, places = plan.allocate({f"n{i}": n for i, n in enumerate(sizes)})
+        arena, places = plan.allocate(table)
         for buffer, address in places.items():
             T[HEADER + buffer] = address
         T[LATE] = late
@@ -216,6 +219,12 @@ class Program:
             T[-self._tail_length :] = [*frame.addresses, 1, *self._block_addresses]
         self._bind_constants(frame)
         return frame
+
+    def _result_bytes(self, env: Mapping[str, int]) -> int:
+        """The memory that the outputs take, where the sizes tell."""
+        known = [x for x in self.compiled.outputs if names_of(x.shape) <= env.keys()]
+        counts = [math.prod(evaluate(n, env) for n in node.shape) for node in known]
+        return sum(n * np.dtype(x.dtype).itemsize for n, x in zip(counts, known, strict=True))
 
     @property
     def _tail_length(self) -> int:

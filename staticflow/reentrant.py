@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from staticflow.demands import MOST_BYTES
 from staticflow.dims import AnyDim, Dim, names_of
 from staticflow.driver_tables import HEADER, SHARDS, SIZE_HEADER, STOP, WORK
 from staticflow.driver_text import size_text
@@ -171,6 +172,7 @@ def prepare_source(program: Program, sizes: Sequence[str]) -> str:
         if isinstance(size, Dim):
             value = _text(size.substitute(renamed))
         lines.append(f"    n{i} = {value}")
+    lines += _room_lines(program, sizes)
     lines.append(f"    end = {-(-8 * (t_words + s_words) // LINE) * LINE}")
     for i, slot in enumerate(compiled.memory.slots):
         lines.append(f"    slot{i} = end")
@@ -191,6 +193,22 @@ def prepare_source(program: Program, sizes: Sequence[str]) -> str:
     lines.append(f"    T[{WORK}] = block + work")
     lines += [f"    record[{SIZES + i}] = size_{name}" for i, name in enumerate(sizes)]
     return "\n".join([*lines, "    return 0"])
+
+
+def _room_lines(program: Program, sizes: Sequence[str]) -> list[str]:
+    """Refuse what takes more memory than there can be: in floats, which do not overflow."""
+    names = {name: Dim.named(f"float_{name}") for name in sizes}
+    lines = [f"    float_{name} = size_{name} * 1.0" for name in sizes]
+    known = program.compiled.g.sizes
+    for i, size in enumerate(known):
+        value = size.substitute(names) if isinstance(size, Dim) and not size.is_derived else None
+        lines.append(f"    f{i} = {f'n{i} * 1.0' if value is None else _text(value)}")
+    counts = {f"n{i}": Dim.named(f"f{i}") for i in range(len(known))}
+    room = [
+        n.substitute(counts) for s in program.compiled.memory.slots for n in s if isinstance(n, Dim)
+    ]
+    lines += ["    room = 0.0", *(f"    room = room + {_text(n)}" for n in room)]
+    return [*lines, f"    if room > {float(MOST_BYTES)}:", "        return 1"]
 
 
 _ALLOCATE = f"""\

@@ -61,13 +61,12 @@ def _session(data: dict[str, Any], tensors: Tensors) -> Session:
 
 
 def _reduce_function(function: Function) -> Reduced:
-    from staticflow.checkpoint import VERSION, installed_version
+    from staticflow.checkpoint import written
     from staticflow.serialise import Encoder
 
     encoder = Encoder()
     data = {
-        "version": VERSION,
-        "written_by": installed_version(),
+        **written(),
         "inputs": encoder.structure(list(function.inputs)),
         "outputs": encoder.structure(function.outputs),
         "nodes": encoder.nodes,

@@ -6,6 +6,7 @@ says the same of the op itself, for graphs that no function has made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,3 +60,15 @@ def require_matrices(name: str, xs: Sequence[TensorType], square: bool) -> None:
 def is_size(n: AnyDim) -> bool:
     """Whether a size is named, or an integer that is no less than nothing."""
     return not isinstance(n, int) or n >= 0
+
+
+def as_float(value: Any) -> float | None:
+    """A number as a float, infinite if it is too large for one; None for text and what is none."""
+    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return None

@@ -392,3 +392,65 @@ def test_scalars_are_saved_as_scalars(tmp_path: Path) -> None:
     loaded = sf.Session.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(loaded.run("y", {"x": [1.0, 2.0]}), [4.0, 5.0])
     assert load_file(tmp_path / "model.safetensors")["w"].shape == ()
+
+
+def test_every_file_says_who_wrote_it(tmp_path: Path) -> None:
+    """The version of the format, which is checked, and that of staticflow, which is told."""
+    network().save(tmp_path / "m")
+    found: dict[str, Any] = {}
+    rewritten(tmp_path / "m", lambda content, tensors: found.update(content))
+    assert found["version"] == 1 and found["written_by"]
+    rewritten(tmp_path / "m", lambda content, tensors: content.update(version=2, written_by="9.1"))
+    with pytest.raises(sf.GraphError, match=r"(?s)version 2 .*staticflow 9\.1"):
+        sf.Session.load(tmp_path / "m")
+    rows = np.random.default_rng(0).standard_normal((20, 3))
+    state = models.FNNRegressor(hidden=4, epochs=1).fit(rows, rows[:, 0])._network.__getstate__()
+    assert state["version"] == 1 and state["written_by"]
+    fresh = object.__new__(type(models.FNNRegressor().fit(rows, rows[:, 0])._network))
+    with pytest.raises(sf.GraphError, match="a pickled estimator: version 2"):
+        fresh.__setstate__({**state, "version": 2})
+
+
+NAMES = ["\ud800", "__metadata__", "n" * 1001, ""]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_a_name_that_no_file_holds_is_refused_at_its_declaration(name: str) -> None:
+    for declare in (sf.input, sf.param, sf.state):
+        with pytest.raises(sf.GraphError, match="name"):
+            declare(name, (3,))
+    if name != "__metadata__":  # which a size may have
+        with pytest.raises(sf.ShapeError, match="dimension"):
+            sf.input("x", (name,))
+
+
+@pytest.mark.parametrize("name", ["staticflow.const.0", "optimizer:m:w", "n" * 1000, "a\0b", "\n"])
+def test_any_other_name_is_saved(name: str, tmp_path: Path) -> None:
+    x, w = sf.input("x", ("batch", 3)), sf.param("w", (3,), init="ones")
+    y = (x * w + sf.param(name, (3,), init="ones") + np.arange(3, dtype=np.float32)).sum(axis=1)
+    session = sf.Session(loss=y.mean(), outputs=y, optimizer=optim.Adam(0.1))
+    rows = np.ones((2, 3), np.float32)
+    session.step({"x": rows})
+    session.save(tmp_path / "m")
+    loaded = sf.Session.load(tmp_path / "m")
+    np.testing.assert_array_equal(loaded(x=rows), session(x=rows))
+
+
+@pytest.mark.parametrize("value", ["1", b"1", None, [1], float("nan"), float("inf"), 10**400, -1])
+def test_a_setting_that_is_no_number_is_refused_where_it_is_given(value: Any) -> None:
+    with pytest.raises(sf.GraphError, match=r"number|finite|function"):
+        optim.Adam(value)
+    with pytest.raises(sf.GraphError, match="weight_decay"):
+        optim.Adam(weight_decay=value)
+    with pytest.raises(sf.GraphError, match="lr_scale"):
+        sf.param("w", (3,), lr_scale=value)
+    with pytest.raises(sf.GraphError, match=r"lr|steps"):
+        optim.cosine(value, steps=3)
+
+
+def test_numbers_beyond_those_of_json_are_saved(tmp_path: Path) -> None:
+    extra = {"best": float("inf"), "worst": [-float("inf"), 5e-324, 1.7e308]}
+    session = network(optim.Adam(5e-324, eps=1e-300, weight_decay=1.7e308))
+    session.save(tmp_path / "m", extra=extra)
+    loaded = sf.Session.load(tmp_path / "m")
+    assert loaded.extra == extra and loaded.optimizer == session.optimizer

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 from graph_maker import make_graph, outputs_of, with_gradients
 
@@ -132,3 +133,19 @@ def test_offsets_hold_for_every_size() -> None:
     compiled = compile_graph(deep(4), training=True, shard="batch")
     for batch in (0, 1, 17, 1000):
         check_plan(compiled, {"batch": batch})
+
+
+@pytest.mark.parametrize("rows", [30_000, 3_000_000], ids=["more than there is", "beyond int64"])
+def test_sizes_that_fit_into_no_memory_are_refused(rows: int) -> None:
+    """Before anything is asked for, and without the overflow of the product of three sizes."""
+    x = sf.input("x", ("n",))
+    cube = x[:, None, None] * x[:, None] * x
+    y = sf.ops.sort(cube, axis=0).sum()
+    session, data = sf.Session(outputs={"y": y}), np.ones(rows, np.float32)
+    assert session.run("y", {"x": data[:3]}) == session.jit("y")(data[:3]) == 27
+    with pytest.raises(sf.ShapeError, match=f"(?s)do not fit into memory.*n = {rows}"):
+        session.run("y", {"x": data})
+    with pytest.raises(sf.ShapeError, match="do not fit into memory"):
+        sf.function([x], y)(data)
+    with pytest.raises(MemoryError):
+        session.jit("y")(data)
