@@ -1,10 +1,12 @@
 """Random values, as functions of (seed, node, step, position): the same for any number of threads.
 
-    mask = ops.random.uniform(x.shape) < 0.9       # drawn anew in every training step
+    mask = ops.random.uniform(x.shape) < 0.9       # drawn anew in every training step and run
 
 Each call makes a node of its own, told apart by a token; the same node has one value in a step,
 however often it is used. No derivative passes through a draw. What the step of an `sf.scan` draws
 is drawn anew in each of its steps; a `while_loop`, which has no number of steps, repeats one draw.
+A session counts its runs, so that each draws anew; `run(..., seed=k)`, `sf.function` and
+`session.jit` draw by their seed alone.
 """
 
 from __future__ import annotations

@@ -77,6 +77,7 @@ def describe(session: Session, extra: Mapping[str, Any]) -> tuple[dict[str, Any]
         "check_numerics": session.check_numerics,
         "step_count": session.step_count,
         "epoch_count": session.epoch_count,
+        "run_count": session.run_count,
         "rng": session._rng.bit_generator.state,
         "extra": extra,
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.checks import check_indices, check_outside_loops, index_limits
@@ -31,6 +32,7 @@ class Fetch(NamedTuple):
     runner: Runner
     names: list[str]  # of its inputs
     structure: Any  # the fetch with its names replaced by nodes
+    numbers: list[str]  # of a run that draws: which of seed and step are the last inputs
 
 
 class Fetches:
@@ -41,15 +43,15 @@ class Fetches:
         self.known: dict[Any, Fetch] = {}
         self._direct: dict[Any, Callable[[Any], Any]] = {}
 
-    def run(self, fetches: Any, feeds: Mapping[Any, Any] | None) -> Any:
-        """The values, in the structure of the fetches."""
+    def run(self, fetches: Any, feeds: Mapping[Any, Any] | None, seed: int | None = None) -> Any:
+        """The values, in the structure of the fetches; a `seed` says what is drawn."""
         if isinstance(fetches, str | Node):
             direct = self._direct.get(fetches)
             found = None if direct is None else direct(feeds)
             if found is not None:
                 return found
         fetch = self.fetch(fetches)
-        arrays = self.feed(fetch, feeds or {})
+        arrays = [*self.feed(fetch, feeds or {}), *self.numbers(fetch, seed)]
         values = fetch.runner(arrays)
         if self.session.check_numerics:
             check_run(fetch.runner, arrays, values)
@@ -62,26 +64,41 @@ class Fetches:
             if key not in self.known:
                 structure = self.resolve(fetches)
                 runner = self._runner(flatten(structure))
-                self.known[key] = Fetch(runner, [x.name for x in runner.inputs], structure)
-                if runner.direct and not runner.limits and isinstance(structure, Node):
+                numbers = [x.name for x in runner.inputs if isinstance(x.op, Hyper)]
+                names = [x.name for x in runner.inputs if not isinstance(x.op, Hyper)]
+                self.known[key] = Fetch(runner, names, structure, numbers)
+                plain = not runner.limits and not numbers and isinstance(structure, Node)
+                if runner.direct and plain:
                     self._direct[key] = runner.direct.function
             return self.known[key]
 
     def feed(self, fetch: Fetch, feeds: Mapping[Any, Any]) -> list[Array]:
         """What is fed, checked and in order."""
-        runner, names, _ = fetch
-        if len(feeds) == len(names) == 1:
+        runner, names = fetch.runner, fetch.names
+        if len(feeds) == len(runner.inputs) == 1:
             (key,), (name,) = feeds, names
             value = feeds[key]
             node = runner.inputs[0]
             known = key == name or key is node
             if known and runner.accepts((value,)):
                 return [value]
-        inputs = dict(zip(names, runner.inputs, strict=True))
+        inputs = dict(zip(names, runner.inputs, strict=False))
         named = match_feeds(inputs, feeds, self.session.inputs)
         arrays = {name: as_array(inputs[name], named[name]) for name in names}
         check_indices(runner.limits, arrays, bind_sizes(inputs, arrays))
         return list(arrays.values())
+
+    def numbers(self, fetch: Fetch, seed: int | None = None) -> list[Array]:
+        """The last inputs of a run that draws: the session's seed and the number of the run, which
+        is counted, or a seed alone.
+        """
+        if not fetch.numbers:
+            return []
+        session = self.session
+        # Training steps are numbered from 1; runs downwards from 0 draw other numbers than they.
+        run = 0 if seed is not None else -session.count_run()
+        values = {"seed": session.seed if seed is None else seed, "step": run}
+        return [np.array(values[name], np.int64) for name in fetch.numbers]
 
     def _runner(self, nodes: Sequence[Node]) -> Runner:
         session = self.session
@@ -89,7 +106,9 @@ class Fetches:
         compiled, batch = compile_rows(nodes, inputs)
         program = Program(compiled, session._toolchain)
         inputs += measured(program.dimensions, inputs, session.inputs)
-        fixed = self.fixed(program)
+        drawn = [n for n in program.leaves if isinstance(n.op, Hyper)]
+        inputs += drawn
+        fixed = {n: a for n, a in self.fixed(program).items() if n not in drawn}
         runner = Runner(program, inputs, fixed)
         runner.limits = index_limits(nodes)
         if not session.check_numerics and Direct.fits(inputs):

@@ -124,7 +124,7 @@ def _check_numerics(session: Session, value: Any) -> bool:
 
 
 def _count(session: Session, value: Any) -> int:
-    return check_integer("a number of steps or epochs", value, 0, "set it to 0 or more")
+    return check_integer("a number of steps, epochs or runs", value, 0, "set it to 0 or more")
 
 
 def _extra(session: Session, value: Any) -> dict[str, Any]:
@@ -140,5 +140,6 @@ _CHANGES: dict[str, Callable[[Session, Any], Any]] = {
     "check_numerics": _check_numerics,
     "step_count": _count,
     "epoch_count": _count,
+    "run_count": _count,
     "extra": _extra,
 }

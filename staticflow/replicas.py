@@ -39,6 +39,7 @@ def copy_session(session: Session, memo: dict[int, Any]) -> Session:
         for name, values in session._slots.items():
             new._slots[name][:] = values
         new.step_count, new.epoch_count = session.step_count, session.epoch_count
+        new.run_count = session.run_count
         new._rng.bit_generator.state = session._rng.bit_generator.state
         new.extra = copy.deepcopy(session.extra, memo)
         return new
@@ -69,6 +70,7 @@ def _reduce_function(function: Function) -> Reduced:
         **written(),
         "inputs": encoder.structure(list(function.inputs)),
         "outputs": encoder.structure(function.outputs),
+        "seed": function.seed,
         "nodes": encoder.nodes,
     }
     return _function, (data, encoder.tensors)
@@ -82,7 +84,7 @@ def _function(data: dict[str, Any], tensors: Tensors) -> Function:
         decoder = Decoder(data["nodes"], [], tensors)
         inputs, outputs = (decoder.structure(data[key]) for key in ("inputs", "outputs"))
         check_sizes(flatten(outputs))
-        return Function(inputs, outputs)
+        return Function(inputs, outputs, data.get("seed", 0))
 
     check_version("a pickled function", data)
     return checked("a pickled function", made)

@@ -88,7 +88,8 @@ def _chosen(trainer: Trainer) -> Iterator[str]:
 
 def _runs(session: Session) -> Iterator[str]:
     """How runs were cut, for the sizes seen so far."""
-    for runner, names, _ in session._fetches.known.values():
+    for fetch in session._fetches.known.values():
+        runner, names = fetch.runner, [x.name for x in fetch.runner.inputs]
         for shapes, pieces in runner.direct.pieces() if runner.direct else []:
             fed = ", ".join(f"{n} {s}" for n, s in zip(names, shapes, strict=True))
             yield (
@@ -192,7 +193,9 @@ def profile_session(session: Session, feeds: Mapping[Any, Any], repeat: int) -> 
 
 def _profile_outputs(session: Session, feeds: Mapping[Any, Any], repeat: int) -> Profile:
     fetch = session._fetches.fetch(session.outputs)
-    frame, kept = fetch.runner.filled_frame(session._fetches.feed(fetch, feeds))
+    fetches = session._fetches
+    arrays = [*fetches.feed(fetch, feeds), *fetches.numbers(fetch, session.seed)]
+    frame, kept = fetch.runner.filled_frame(arrays)
     rows = profile_program(fetch.runner.program, frame, repeat)
     del kept
     return _profile(rows)

@@ -78,6 +78,7 @@ def restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int 
         for part in flat.slots:
             flat.view(part, values)[...] = stored.slot(slot, part.node)
     session.step_count, session.epoch_count = data["step_count"], data["epoch_count"]
+    session.run_count = data.get("run_count", 0)  # which version 0.1.0 did not count
     session._rng.bit_generator.state = _random_state(data["rng"])
     session.extra = data["extra"]
     return session

@@ -132,6 +132,8 @@ class Session(LiveAttributes):
         self._seed_cell = memory.filled([self.seed], np.int64)
         self._inference_step = memory.zeros((1,), np.int64)
         self._lr = memory.zeros((1,), np.float64)
+        self._run_lock = threading.Lock()
+        self.run_count = 0  # runs that have drawn numbers
         self.step_count = 0
         self.epoch_count = 0
         self._fetches = Fetches(self)
@@ -188,12 +190,24 @@ class Session(LiveAttributes):
 
     # -- running ---------------------------------------------------------------------------------
 
-    def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
+    def run(
+        self, fetches: Any, feeds: Mapping[Any, Any] | None = None, seed: int | None = None
+    ) -> Any:
         """Compute a fetch (an output's name, a node, or a list, tuple or dict of them).
 
         `feeds` maps input names or nodes to arrays. Runs in inference mode; returns new arrays.
+        What a run draws is new each time, as `run_count` counts runs that draw; with a `seed` it is
+        that seed's, and the run is not counted.
         """
-        return self._fetches.run(fetches, feeds)
+        if seed is not None:
+            seed = check_integer("the seed", seed, 0, "pass seed=0, for example")
+        return self._fetches.run(fetches, feeds, seed)
+
+    def count_run(self) -> int:
+        """The number of a run that draws, counted from 0: each has its own."""
+        with self._run_lock:  # and not the session's, which a fit holds
+            vars(self)["run_count"] += 1
+            return self.run_count - 1
 
     def __call__(self, **feeds: Any) -> Any:
         """Every output, for inputs given by keyword."""
@@ -205,7 +219,8 @@ class Session(LiveAttributes):
         `f(*arrays)` returns a new array (a tuple of them for a tuple of fetches), `f(*arrays, out)`
         fills `out` and allocates nothing. The arrays are the inputs that the fetch needs, in the
         order in which they were declared. Parameters are those of the session at the time of the
-        call. Indices out of range are clamped.
+        call. It draws by the session's seed alone: the same at each call. Indices out of range are
+        clamped.
         """
         from staticflow.embed import jit_session
 

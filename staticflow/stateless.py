@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from staticflow.checks import check_indices, check_outside_loops, index_limits
+import numpy as np
+
+from staticflow.checks import check_indices, check_integer, check_outside_loops, index_limits
 from staticflow.compile import compile_graph
 from staticflow.direct import Direct
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import as_array, bind_sizes
 from staticflow.graph import Const, Hyper, Input, Leaf, Node, leaves
+from staticflow.native import memory
 from staticflow.native.toolchain import toolchain
 from staticflow.program import Program
 from staticflow.runner import Runner
@@ -22,9 +25,10 @@ from staticflow.structure import flatten, rebuild_like
 class Function:
     """A compiled function of its inputs; see `function`."""
 
-    def __init__(self, inputs: Sequence[Node], outputs: Any) -> None:
+    def __init__(self, inputs: Sequence[Node], outputs: Any, seed: int = 0) -> None:
         self.inputs = tuple(inputs)
         self.outputs = outputs
+        self.seed = check_integer("the seed", seed, 0, "pass seed=0, for example")
         self._structured = _structurer(outputs)
         nodes = resolve_mode(flatten(outputs), training=False)
         if not nodes:
@@ -34,7 +38,16 @@ class Function:
         check_outside_loops(nodes)
         self._check_leaves(nodes)
         program = Program(compile_graph(nodes, standalone=True, name="function"), toolchain())
-        self.runner = Runner(program, self.inputs, {})
+        self._cells = {
+            "seed": memory.filled([self.seed], np.int64),
+            "step": memory.zeros((1,), np.int64),
+        }
+        fixed = {
+            node: self._cells[node.op.label].ctypes.data
+            for node in program.leaves
+            if isinstance(node.op, Hyper)
+        }
+        self.runner = Runner(program, self.inputs, fixed)
         self.runner.limits = index_limits(nodes)
         self._short = self._short_way(program)
 
@@ -50,20 +63,13 @@ class Function:
             compiled = program.compiled
             return not has_large_products(compiled.steps, compiled.g.sizes_by_name(env))
 
-        self.runner.direct = Direct(program, self.inputs, {}, suits=suits)
+        self.runner.direct = Direct(program, self.inputs, self.runner.fixed, suits=suits)
         return self.runner.direct.function
 
     def _check_leaves(self, nodes: Sequence[Node]) -> None:
         for leaf in leaves(nodes, Leaf):
-            if leaf in self.inputs or isinstance(leaf.op, Const):
+            if leaf in self.inputs or isinstance(leaf.op, Const | Hyper):
                 continue
-            if isinstance(leaf.op, Hyper):
-                fail(
-                    GraphError,
-                    "a function has no random values: it has no seed and counts no steps",
-                    got=f"a value drawn at {leaf.where}",
-                    do="fetch it from an sf.Session(outputs=..., seed=...), or feed random arrays",
-                )
             fail(
                 GraphError,
                 f"the outputs depend on {type(leaf.op).__name__.lower()} {leaf.name!r}, "
@@ -141,14 +147,14 @@ def _names(inputs: Sequence[Node]) -> list[str]:
     return names
 
 
-def function(inputs: Any, outputs: Any) -> Function:
+def function(inputs: Any, outputs: Any, seed: int = 0) -> Function:
     """Compile a stateless function of `inputs` (a node or a list of them).
 
     Call it with arrays in their order or by name; it returns new arrays in the structure of
     `outputs`. Inputs may be `sf.input`s and `sf.param`s; every one that the outputs reach must be
-    given.
+    given. Random values are those of the `seed`, the same at each call.
     """
     nodes = [inputs] if isinstance(inputs, Node) else list(inputs)
     if not all(isinstance(node.op, Input | Leaf) for node in nodes if isinstance(node, Node)):
         fail(GraphError, "the inputs of a function are inputs and params")
-    return Function(nodes, outputs)
+    return Function(nodes, outputs, seed)

@@ -234,8 +234,8 @@ DECLARED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a function of too little": (
         lambda: sf.function([], sf.input("x", (2,))), sf.GraphError, "depend on input 'x'"
     ),
-    "a function of random values": (
-        lambda: sf.function([], ops.uniform((2,))), sf.GraphError, "no random values"
+    "a function of random values without a seed": (
+        lambda: sf.function([], ops.uniform((2,)), seed=-1), sf.GraphError, "the seed must be"
     ),
     "a function of an expression": (
         lambda: sf.function([sf.input("x", (2,)) * 2], sf.const(1.0)), sf.GraphError, "inputs"
