@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER
 from staticflow.native.blocks import Blocks
 from staticflow.native.worker_tables import records, words, words_of
-from staticflow.program import Frame, Program
+from staticflow.program import Frame, Program, Scratch
 
 Array = NDArray[Any]
 CACHE_BYTES = 1 << 20  # of a core, for intermediate values
@@ -104,14 +104,14 @@ def blocked_frame(
     batch: str,
     first_row: int,
     size: int,
-    work: NDArray[np.uint8],
+    scratch: Scratch,
 ) -> BlockedFrame:
     """Tables for the rows of `env`, in blocks of `size`."""
     rows = env[batch]
     starts = list(range(0, rows, size)) or [0]
     last = rows - starts[-1]
-    whole = program.frame({**env, batch: size}, whole_env, first_row, work)
-    rest = whole if last == size else program.frame({**env, batch: last}, whole_env, 0, work)
+    whole = program.frame({**env, batch: size}, whole_env, first_row, scratch)
+    rest = whole if last == size else program.frame({**env, batch: last}, whole_env, 0, scratch)
     table = words(Blocks.WORDS)
     slots = words(whole.T.size)
     frame = BlockedFrame(table, slots, [whole] if rest is whole else [whole, rest])

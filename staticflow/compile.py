@@ -132,7 +132,7 @@ def compile_graph(
     late_memory = (
         plan_memory(layout.buffers, steps, deferred=True, known=g.sizes) if waits else memory
     )
-    driver = driver_source(name, steps, layout.buffers, crew=standalone)
+    driver = driver_source(name, steps, layout.buffers, crew=standalone, polls=not training)
     buffers = tuple(layout.of(root).buffer for root in roots)
     return Compiled(
         tuple(roots), g, layout, tuple(steps), memory, late_memory, driver, placement, buffers,

@@ -15,6 +15,7 @@ from staticflow.dims import evaluate, product
 from staticflow.native.target import vector_bytes
 from staticflow.schedule import (
     BranchStep,
+    CallStep,
     CollectiveStep,
     HalvesStep,
     KernelStep,
@@ -79,6 +80,21 @@ def estimate(steps: Sequence[Step], sizes: Mapping[str, int]) -> float:
         elif isinstance(step, KernelStep):
             total += NS_PER_ELEMENT * (64 / width) * evaluate(step.work, sizes)
     return total
+
+
+def unbounded(steps: Sequence[Step]) -> bool:
+    """Whether there are steps whose time no estimate knows: loops until something is so, calls."""
+    for step in steps:
+        if isinstance(step, CallStep) or (isinstance(step, LoopStep) and step.flag is not None):
+            return True
+        inner: Sequence[Step] = ()
+        if isinstance(step, LoopStep | BranchStep):
+            inner = step.body
+        elif isinstance(step, HalvesStep):
+            inner = step.steps
+        if unbounded(inner):
+            return True
+    return False
 
 
 def barriers(steps: Sequence[Step], sizes: Mapping[str, int]) -> int:

@@ -12,29 +12,46 @@ are cut depends on sizes and thread count alone, so results are the same from ru
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.compile import Compiled, compile_graph
-from staticflow.cost import estimate
+from staticflow.cost import estimate, unbounded
 from staticflow.dims import Dim, evaluate, names_of
-from staticflow.driver_tables import CREW, HEADER
+from staticflow.driver_tables import CREW, HEADER, STOP
+from staticflow.failures import check_call
 from staticflow.feeds import bind_sizes
 from staticflow.graph import Hyper, Node, leaves
 from staticflow.native import array_call, python_call
-from staticflow.native.array_layout import MAX_INPUTS, Bound, Input, Output, Owner, Worker
+from staticflow.native.array_layout import (
+    MAX_INPUTS,
+    Bound,
+    Input,
+    Output,
+    Owner,
+    Worker,
+    bounds_table,
+)
 from staticflow.native.crew import SPIN_NS, SPINS, Helpers
+from staticflow.native.forks import ForkAware
 from staticflow.native.product_crew import crew
+from staticflow.native.watch import watcher
 from staticflow.native.worker_tables import Words, words, words_of
-from staticflow.program import Frame, Program
+from staticflow.program import Frame, Program, Scratch
 from staticflow.sharing import has_chains
 
 Array = NDArray[Any]
-MAX_BOUNDS = 16
+_Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+MAX_SHAPES = 512  # with more of them, tables are made again
+MAX_CONTEXTS = 64  # more calls at a time wait for each other
+CONTEXT_SECONDS = 50e-6  # until the next look whether one is free
+MAX_NANOSECONDS = 1 << 62
 KEEP_GIL_NS = 5e3  # giving it back and taking it again takes some 0.1 us, and waits for others
 SHARED_NS = 8e3  # a run this long is worth a helper's attention: 7.9 us become 5.2, 16 become 9
 PIECE_NS = 40e3
@@ -97,16 +114,41 @@ def choose_pieces(program: Program, batch: str, env: Mapping[str, int], threads:
     return Pieces(rows, piece, min(threads, -(-rows // piece)), cost)
 
 
+class _Context:
+    """The memory of one call at a time: what frames of all sizes use in turn, by thread."""
+
+    def __init__(self) -> None:
+        self.busy = words(1)
+        self._scratch: list[Scratch] = []
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is under way in it."""
+        return bool(self.busy[0])
+
+    def scratch(self, worker: int) -> Scratch:
+        """The working memory of one of the threads of a call."""
+        while len(self._scratch) <= worker:
+            self._scratch.append(Scratch())
+        return self._scratch[worker]
+
+
+@dataclass(frozen=True)
 class _Tables:
     """The memory behind one `Bound`."""
 
-    def __init__(self, table: Words, kept: list[Any], pieces: Pieces) -> None:
-        self.table, self.kept, self.pieces = table, kept, pieces
-        self.address = int(table.ctypes.data)
+    table: Words
+    kept: tuple[Any, ...]
+    pieces: Pieces
+    context: _Context
 
 
-class Direct:
-    """A program, its inputs in order, the addresses of its other leaves, and who may help."""
+class Direct(ForkAware):
+    """A program, its inputs in order, the addresses of its other leaves, and who may help.
+
+    Calls may come from any number of threads: each takes the tables of a context that is free. More
+    contexts are made when calls find none, up to MAX_CONTEXTS.
+    """
 
     def __init__(
         self,
@@ -116,21 +158,26 @@ class Direct:
         batch: str = "",
         helpers: Helpers | None = None,
         suits: Callable[[Mapping[str, int]], bool] = lambda env: True,
+        gate: int = 0,
     ) -> None:
+        super().__init__()
         self.program = program
         self._suits = suits  # whether values of the named dimensions should go the short way
         self.inputs = tuple(inputs)
         self.fixed = {n: a for n, a in fixed.items() if n in program.leaves}
         self.batch, self.helpers = batch, helpers
         self.outputs = program.compiled.outputs
-        self._known: dict[Any, _Tables] = {}
-        self._declined: set[Any] = set()
+        self._patient = not unbounded(program.compiled.steps)
+        self._lock = threading.Lock()  # around all that follows
+        self._known: dict[_Shapes, list[_Tables]] = {}
+        self._declined: set[_Shapes] = set()
+        self._contexts: list[_Context] = []
         self._retired: list[_Tables] = []
         self._owner = words(Owner.WORDS)
         self._dtypes = {n: np.dtype(n.dtype) for n in [*self.inputs, *self.outputs]}
         self._names = [node.name for node in self.inputs]
         self._work = array_call.work(program.toolchain)
-        self._records = self._fill_owner()
+        self._records = self._fill_owner(gate)
         address = array_call.call(program.toolchain).address
         self._call = python_call.PythonCall(address, self._owner)
         self.function: Callable[[Any], Any] = self._call.function
@@ -140,12 +187,14 @@ class Direct:
         """Whether calls with these inputs can go the short way at all."""
         return len(inputs) <= MAX_INPUTS and python_call.supported()
 
-    def _fill_owner(self) -> Words:
+    def _fill_owner(self, gate: int) -> Words:
         owner = self._owner
         owner[Owner.NONE], owner[Owner.ARRAY] = id(None), id(np.ndarray)
         owner[Owner.DICT], owner[Owner.TUPLE] = id(dict), id(tuple)
         owner[Owner.EMPTY] = python_call.empty_address()
         owner[Owner.WORK] = self._work.address
+        owner[Owner.FAILED] = id(check_call)
+        owner[Owner.WATCH], owner[Owner.GATE] = watcher().address, gate
         owner[Owner.INPUT_COUNT], owner[Owner.OUTPUT_COUNT] = len(self.inputs), len(self.outputs)
         records = words(max(1, Input.WORDS * len(self.inputs)))
         for k, (node, name) in enumerate(zip(self.inputs, self._names, strict=True)):
@@ -155,75 +204,104 @@ class Direct:
         self._list_bounds()
         return records
 
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
+
     def _list_bounds(self) -> None:
-        """Tell the native side of the tables there are, in one write, the latest first."""
-        addresses = [tables.address for tables in reversed(self._known.values())]
-        listed = words_of([len(addresses), *addresses])
+        """Tell the native side of the tables there are, in one write."""
+        entries = [
+            ([n for shape in shapes for n in shape], int(tables.table.ctypes.data))
+            for shapes, own in self._known.items()
+            for tables in own
+        ]
+        listed = words_of(bounds_table(entries))
         self._owner[Owner.BOUNDS] = listed.ctypes.data
-        self._listed = listed
+        self._listed = listed  # the former one goes: whoever looks things up in it has the GIL
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array] | None:
         """The outputs for checked arrays in order; None if they must go the long way."""
-        plain = [np.asarray(a) for a in arrays]
-        feeds = tuple(plain)
-        found = self.function(feeds)
-        if found is None and self._is_new(self._key(plain)):
-            self._learn(plain)
-            found = self.function(feeds)
-        if found is None:
-            return None
+        feeds = tuple([self._plain(n, a) for n, a in zip(self.inputs, arrays, strict=True)])
+        shapes = tuple([a.shape for a in feeds])
+        while (found := self.function(feeds)) is None:
+            if not self._prepare(shapes, feeds):
+                return None
         return [found] if len(self.outputs) == 1 else list(found)
 
-    def _is_new(self, key: Any) -> bool:
-        return key not in self._known and key not in self._declined
+    def _plain(self, node: Node, array: Array) -> Array:
+        """As the native side takes it: an aligned array of no other class, of NumPy's own dtype."""
+        plain = np.require(np.asarray(array), None, ("C", "A"))
+        dtype = self._dtypes[node]
+        return plain if plain.dtype is dtype else plain.view(dtype)
 
     def pieces(self) -> list[tuple[Any, Pieces]]:
         """What was chosen for the shapes seen so far."""
-        return [(key, tables.pieces) for key, tables in self._known.items()]
+        return [(shapes, own[0].pieces) for shapes, own in list(self._known.items())]
 
-    @staticmethod
-    def _key(arrays: Sequence[Array]) -> tuple[tuple[int, ...], ...]:
-        return tuple([a.shape for a in arrays])
+    def _prepare(self, shapes: _Shapes, arrays: Sequence[Array]) -> bool:
+        """See that there are tables for the shapes in a context that is free, unless one becomes
+        free in between; whether to look again.
+        """
+        with self._lock:
+            if shapes in self._declined:
+                return False
+            own = self._known.get(shapes, [])
+            if any(not tables.context.is_busy for tables in own):
+                return True
+            mine = {id(tables.context) for tables in own}
+            others = [c for c in self._contexts if id(c) not in mine]
+            free = [c for c in others if not c.is_busy]
+            if free or len(self._contexts) < MAX_CONTEXTS:
+                return self._learn(shapes, arrays, free[0] if free else _Context())
+        time.sleep(CONTEXT_SECONDS)
+        return True
 
-    def _learn(self, arrays: Sequence[Array]) -> None:
-        """Make tables for the shapes of these arrays, if they suit."""
-        named = dict(zip(self._names, arrays, strict=True))
-        env = bind_sizes(dict(zip(self._names, self.inputs, strict=True)), named)
+    def _learn(self, shapes: _Shapes, arrays: Sequence[Array], context: _Context) -> bool:
+        """Make tables for these shapes in a context, if they suit."""
+        places = [str(i) for i in range(len(arrays))]  # names may stand twice: that of a seed, say
+        named = dict(zip(places, arrays, strict=True))
+        env = bind_sizes(dict(zip(places, self.inputs, strict=True)), named)
         if not self.program.dimensions <= env.keys() or not self._suits(env):
-            self._declined.add(self._key(arrays))
-            return
-        tables = self._tables(arrays, env)
-        dropped = None
-        if len(self._known) >= MAX_BOUNDS:
-            dropped = self._known.pop(next(iter(self._known)))
-        self._known[self._key(arrays)] = tables
+            self._declined.add(shapes)
+            return False
+        tables = self._tables(arrays, env, context)
+        if context not in self._contexts:
+            self._contexts.append(context)
+        if shapes not in self._known and len(self._known) >= MAX_SHAPES:
+            self._retired += self._known.pop(next(iter(self._known)))
+        self._known.setdefault(shapes, []).append(tables)
         self._list_bounds()
-        self._retired = [t for t in [*self._retired, dropped] if t and t.table[Bound.BUSY]]
+        # What is not listed any more stays for the call that may be under way in it.
+        self._retired = [tables for tables in self._retired if tables.context.is_busy]
+        return True
 
-    def _tables(self, arrays: Sequence[Array], env: Mapping[str, int]) -> _Tables:
+    def _tables(
+        self, arrays: Sequence[Array], env: Mapping[str, int], context: _Context
+    ) -> _Tables:
         threads = 1 + (self.helpers.count if self.helpers else 0)
         pieces = choose_pieces(self.program, self.batch, env, threads)
         table = words(Bound.HELD + len(arrays) + len(self.outputs))
         dims = words_of(n for a in arrays for n in a.shape)
         shapes, shape_memory = self._shapes(env)
         slots = self._slots(env)
-        workers, frames = self._workers(pieces, env)
+        workers, frames = self._workers(pieces, env, context)
         for entry, array in (
-            (Bound.DIMS, dims), (Bound.SHAPES, shapes), (Bound.SLOTS, slots),
-            (Bound.WORKERS, workers),
+            (Bound.CONTEXT, context.busy), (Bound.DIMS, dims), (Bound.SHAPES, shapes),
+            (Bound.SLOTS, slots), (Bound.WORKERS, workers),
         ):  # fmt: skip
             table[entry] = array.ctypes.data
         table[Bound.STEP] = self.program.function.address
         table[Bound.ROWS], table[Bound.PIECE] = pieces.rows, pieces.piece
-        table[Bound.NANOSECONDS] = int(pieces.nanoseconds)
-        table[Bound.KEEP_GIL] = int(pieces.nanoseconds < KEEP_GIL_NS)
+        table[Bound.NANOSECONDS] = int(min(pieces.nanoseconds, MAX_NANOSECONDS))
+        table[Bound.KEEP_GIL] = int(self._patient and pieces.nanoseconds < KEEP_GIL_NS)
         table[Bound.INPUT_COUNT] = len(arrays)
         table[Bound.ARRAY_COUNT] = len(arrays) + len(self.outputs)
+        table[Bound.WORKER_COUNT], table[Bound.STOP_ENTRY] = pieces.threads, STOP
         if pieces.threads > 1 and self.helpers is not None:
             table[Bound.CREW] = self.helpers.address
             piece_ns = pieces.nanoseconds * pieces.piece / pieces.rows
             table[Bound.PATIENCE] = SPINS + int(2 * piece_ns / SPIN_NS)
-        return _Tables(table, [dims, shapes, shape_memory, slots, workers, frames], pieces)
+        kept = (dims, shapes, shape_memory, slots, workers, frames)
+        return _Tables(table, kept, pieces, context)
 
     def _shapes(self, env: Mapping[str, int]) -> tuple[Words, list[Array]]:
         shapes = words(Output.WORDS * len(self.outputs))
@@ -248,21 +326,24 @@ class Direct:
                 slots[2 * k + 1] = count * self._dtypes[node].itemsize
         return slots
 
-    def _workers(self, pieces: Pieces, env: Mapping[str, int]) -> tuple[Words, list[Frame]]:
+    def _workers(
+        self, pieces: Pieces, env: Mapping[str, int], context: _Context
+    ) -> tuple[Words, list[Frame]]:
         """Each thread has tables, an arena and working memory of its own."""
         records = words(Worker.WORDS * pieces.threads)
         frames: list[Frame] = []
         left = pieces.rows % pieces.piece if self.batch else 0
         for k in range(pieces.threads):
-            first = self._frame(pieces.piece, env)
-            last = self._frame(left, env, first.work) if left else first
+            scratch = context.scratch(k)
+            first = self._frame(pieces.piece, env, scratch)
+            last = self._frame(left, env, scratch) if left else first
             frames += [first, last]
             records[Worker.WORDS * k : Worker.WORDS * (k + 1)] = [*first.addresses, *last.addresses]
         return records, frames
 
-    def _frame(self, rows: int, env: Mapping[str, int], work: Any = None) -> Frame:
+    def _frame(self, rows: int, env: Mapping[str, int], scratch: Scratch) -> Frame:
         own = {**env, self.batch: min(rows, env[self.batch])} if self.batch else env
-        frame = self.program.frame(own, env, work=work)
+        frame = self.program.frame(own, env, scratch=scratch)
         for node, address in self.fixed.items():
             frame.bind(self.program.leaves[node], address)
         compiled = self.program.compiled

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from staticflow.buffers import ITEMSIZE, Buffer
 from staticflow.dims import AnyDim, Dim
-from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER, PROFILE, SIZE_HEADER
+from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER, PROFILE, SIZE_HEADER, STOP
 from staticflow.kernel_text import Writer, identifier
 from staticflow.loops import Kernel
 from staticflow.native.tile_text import Tile
@@ -39,6 +39,7 @@ class DriverText:
     calls: frozenset[str]
     blocks: tuple[DriverText, ...] = ()  # functions of their own: the rows of one thread
     finished: Mapping[str, Finishing] = field(default_factory=dict)  # products that do more
+    polls: bool = False  # it asks `stopped` whether to give up
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Driver:
     emitters: Mapping[type, Emitter]  # what writes each kind of step
     crew: bool = False
     clocks: int | None = None  # how many steps have a clock, if they have
+    polls: bool = False  # it runs in a thread that may have signals to handle
     blocks: list[DriverText] = field(default_factory=list)
     write: Writer = field(default_factory=Writer)
     used_sizes: set[str] = field(default_factory=set)
@@ -116,7 +118,15 @@ class Driver:
             frozenset(self.calls),
             tuple(self.blocks),
             self.finished,
+            self.polls,
         )
+
+    def poll(self) -> None:
+        """Write the lines that give up when the stop flag says so."""
+        self.write(f"if load_acquire(T[{STOP}]) != 0:")
+        if self.polls:
+            self.write(f"    if stopped(T[{STOP}]) != 0:")
+        self.write("        return 1" if self.polls else "    return 1")
 
 
 def buffer_name(buffer: Buffer) -> str:

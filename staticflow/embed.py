@@ -29,6 +29,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.feeds import input_nodes
 from staticflow.graph import Node
 from staticflow.kernel_text import Writer, identifier
+from staticflow.native.numba_import import import_numba
 from staticflow.op import Kind
 from staticflow.parameters import declared_order
 from staticflow.program import Program
@@ -88,6 +89,7 @@ def _function(
     entry: Reentrant,
     demands: Sequence[Demand],
 ) -> Any:
+    import_numba()
     import numba
     import numpy as np
 

@@ -49,21 +49,28 @@ def driver_source(
     *,
     timed: bool = False,
     crew: bool = False,
+    polls: bool = False,
 ) -> DriverText:
     """The driver that runs the steps of a program in order.
 
     With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE]; a loop
     or a branch comes before its own steps. With `crew`, helpers may take part in large products.
+    With `polls`, it looks at the stop flag between steps, and asks `stopped` what that means.
     """
-    driver = Driver(buffers, name, EMITTERS, crew, 0 if timed else None)
+    driver = Driver(buffers, name, EMITTERS, crew, 0 if timed else None, polls)
     driver.write.depth = 1
-    for step in steps:
+    for number, step in enumerate(steps):
+        if polls and number:
+            driver.poll()
         driver.step(step)
     head = Writer()
     with head.block(f"def {name}(T, S):"):
         driver.read_tables(head)
-    stopped = f"1 if load_acquire(T[{STOP}]) != 0 else 0"  # a product may be unfinished
-    driver.write(f"return {stopped if driver.products or driver.blocks else 0}")
+    unfinished = bool(driver.products or driver.blocks)  # a product may be
+    if unfinished and polls:
+        driver.poll()
+    stopped = f"1 if load_acquire(T[{STOP}]) != 0 else 0"
+    driver.write(f"return {stopped if unfinished and not polls else 0}")
     return driver.text(head)
 
 
@@ -74,8 +81,7 @@ def _emit_loop(driver: Driver, step: LoopStep) -> None:
     if step.flag:
         write(f"{k} = 0")
     with write.block("while True:" if step.flag else f"for {k} in range({length}):"):
-        write(f"if load_acquire(T[{STOP}]) != 0:")
-        write("    return 1")
+        driver.poll()
         write(f"{t} = {length} - 1 - {k}" if step.reverse else f"{t} = {k}")
         for buffer in step.moving:
             driver.move(buffer, k, t, length)

@@ -155,7 +155,7 @@ def _lead(driver: Driver, step: HalvesStep) -> str:
 
 def _part_driver(name: str, caller: Driver) -> tuple[Driver, Writer]:
     """What writes the body of a function of its own."""
-    driver = Driver(caller.buffers, name, caller.emitters)
+    driver = Driver(caller.buffers, name, caller.emitters, polls=caller.polls)
     driver.write.depth = 1
     return driver, driver.write
 
@@ -171,4 +171,6 @@ def _block_text(driver: Driver, name: str, start: Sequence[str] = ()) -> DriverT
             head(line)
     text = (head.text + driver.write.text).replace(f"T[{WORK}]", "work")
     products, calls = frozenset(driver.products), frozenset(driver.calls)
-    return DriverText(text, driver.kernels, products, calls, finished=driver.finished)
+    return DriverText(
+        text, driver.kernels, products, calls, finished=driver.finished, polls=driver.polls
+    )

@@ -15,7 +15,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.feeds import as_array, bind_sizes, input_nodes, match_feeds, measured
 from staticflow.graph import Hyper, Node, Param, State, leaves
 from staticflow.native.crew import Helpers
-from staticflow.numerics import check_run
+from staticflow.numerics import checked_run
 from staticflow.program import Program
 from staticflow.runner import Runner
 from staticflow.structure import flatten, rebuild_like
@@ -52,9 +52,10 @@ class Fetches:
                 return found
         fetch = self.fetch(fetches)
         arrays = [*self.feed(fetch, feeds or {}), *self.numbers(fetch, seed)]
-        values = fetch.runner(arrays)
         if self.session.check_numerics:
-            check_run(fetch.runner, arrays, values)
+            values = checked_run(fetch.runner, arrays)
+        else:
+            values = fetch.runner(arrays)
         return rebuild_like(fetch.structure, iter(values))
 
     def fetch(self, fetches: Any) -> Fetch:
@@ -109,11 +110,12 @@ class Fetches:
         drawn = [n for n in program.leaves if isinstance(n.op, Hyper)]
         inputs += drawn
         fixed = {n: a for n, a in self.fixed(program).items() if n not in drawn}
-        runner = Runner(program, inputs, fixed)
+        runner = Runner(program, inputs, fixed, session._gate)
         runner.limits = index_limits(nodes)
         if not session.check_numerics and Direct.fits(inputs):
             helpers = self.crew if batch else None
-            runner.direct = Direct(program, inputs, fixed, batch, helpers)
+            gate = session._gate.address
+            runner.direct = Direct(program, inputs, fixed, batch, helpers, gate=gate)
         return runner
 
     @cached_property

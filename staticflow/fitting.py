@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from staticflow.checks import check_indices
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import leading_dimension, match_feeds, row_dimension
 from staticflow.graph import Node
@@ -37,9 +38,13 @@ NS_PER_CALL = 200e6  # the cost model may be off by some; Ctrl-C does not depend
 
 @dataclass(frozen=True)
 class Rows:
-    """Checked data: arrays sliced along the batch dimension, others whole."""
+    """Checked data: arrays sliced along the batch dimension, on the axis that has it, others whole.
+
+    An array with that dimension on several axes is among those that are whole.
+    """
 
     sliced: dict[str, Array]
+    axes: dict[str, int]
     whole: dict[str, Array]
     env: dict[str, int]
     batch: str
@@ -59,14 +64,39 @@ def read_rows(
     arrays, env = session.checked(inputs, match_feeds(inputs, data))
     batch = row_dimension(inputs, batch_axis)
     if not batch:
-        return Rows({}, arrays, env, "", 1)
+        return Rows({}, {}, arrays, env, "", 1)
     count = env[batch]
     if count == 0:
         fail(GraphError, "the data has no rows", got=f"{batch} = 0", do="feed at least one row")
-    leads = {n for n, node in inputs.items() if node.shape and node.shape[0] == batch}
-    sliced = {n: a for n, a in arrays.items() if n in leads}
-    whole = {n: a for n, a in arrays.items() if n not in leads}
-    return Rows(sliced, whole, env, batch, count)
+    found = {n: [k for k, dim in enumerate(x.shape) if dim == batch] for n, x in inputs.items()}
+    axes = {n: own[0] for n, own in found.items() if len(own) == 1}
+    sliced = {n: a for n, a in arrays.items() if n in axes}
+    whole = {n: a for n, a in arrays.items() if n not in axes}
+    return Rows(sliced, axes, whole, env, batch, count)
+
+
+def check_slices(
+    session: Session, inputs: Mapping[str, Node], rows: Rows, sizes: Iterable[int]
+) -> None:
+    """Refuse data that cannot be cut into batches of these sizes, or whose indices are too large
+    for one of them.
+    """
+    for size in sizes:
+        if size == rows.count:
+            continue
+        for name in rows.whole:
+            if rows.batch in map(str, inputs[name].shape):
+                fail(
+                    GraphError,
+                    f"input {name!r} has {rows.batch!r} on several axes: it cannot be cut into "
+                    "batches",
+                    got=f"shape {inputs[name].type}, batches of {size} of {rows.count} rows",
+                    do=f"pass batch_size={rows.count} to take all rows at once, name the other "
+                    "axes differently, or give batch_axis= another dimension",
+                    where=inputs[name].where,
+                )
+        arrays = {**rows.sliced, **rows.whole}
+        check_indices(session.training_limits, arrays, {**rows.env, rows.batch: size})
 
 
 def _callables(callbacks: Callbacks | None) -> Sequence[Callback]:
@@ -122,6 +152,9 @@ class Fit:
         self.rows = None if callable(data) else read_rows(session, self.inputs, data, batch_axis)
         self.guard = NanGuard(session, on_nan)
         if self.rows is not None:
+            size = min(self.batch_size, self.rows.count)
+            sizes = {size, self.rows.count % size or size} if self.rows.batch else {}
+            check_slices(session, self.inputs, self.rows, sizes)
             data = {**self.rows.sliced, **self.rows.whole}
             refuse_labels(session, data, batch_axis, self._try)
         if isinstance(validation_data, Mapping):
@@ -163,6 +196,10 @@ class Fit:
         session = self.session
         session._lr[0] = session.require_optimizer("fit").base_lr
         trainer = session.trainer(self.rows.batch, env, session.threads)
+        shards = len(trainer.shards)
+        there = session._pool.start(shards) if shards > 1 else 1
+        if there < shards:  # no more threads can be started
+            trainer = session.trainer(self.rows.batch, env, max(1, there))
         if self.trainer not in (None, trainer):
             self.trainer.release()
         self.trainer = trainer
@@ -174,7 +211,7 @@ class Fit:
         if trainer.user is not self:
             if last != trainer.rows:
                 trainer.prepare_ragged(last)
-            trainer.bind_data(self.rows.sliced, self.rows.whole)
+            trainer.bind_data(self.rows.sliced, self.rows.whole, self.rows.axes)
             trainer.user = self
 
     def _epochs(self, env: Mapping[str, int], bar: Progress, batches: int, last: int) -> None:
@@ -320,7 +357,15 @@ def _batches(
             yield read_rows(session, inputs, feeds, batch_axis)
         return
     rows = read_rows(session, inputs, data, batch_axis)
+    if rows.batch:
+        most = min(size, rows.count)
+        check_slices(session, inputs, rows, {most, rows.count % most or most})
     for first in range(0, rows.count, size):
         end = min(first + size, rows.count)
-        sliced = {n: a[first:end] for n, a in rows.sliced.items()}
-        yield Rows(sliced, rows.whole, rows.env, rows.batch, end - first)
+        sliced = {n: a[_along(rows.axes[n], first, end)] for n, a in rows.sliced.items()}
+        yield Rows(sliced, rows.axes, rows.whole, rows.env, rows.batch, end - first)
+
+
+def _along(axis: int, first: int, end: int) -> tuple[slice, ...]:
+    """The index of a slice along one axis."""
+    return (*[slice(None)] * axis, slice(first, end))

@@ -16,7 +16,7 @@ kernel's arguments must not overlap.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,10 +46,12 @@ class MemoryPlan:
             total += -(-size // LINE) * LINE
         return offsets, total
 
-    def allocate(self, sizes: Mapping[str, int]) -> tuple[NDArray[np.uint8], dict[int, int]]:
-        """An arena, and the address of every temporary buffer in it."""
+    def allocate(
+        self, sizes: Mapping[str, int], take: Callable[[int], NDArray[np.uint8]] = aligned
+    ) -> tuple[NDArray[np.uint8], dict[int, int]]:
+        """An arena, which is taken by its size, and the address of every temporary buffer in it."""
         offsets, total = self.offsets(sizes)
-        arena = aligned(total)
+        arena = take(total)
         base = arena.ctypes.data
         return arena, {buffer: base + offsets[slot] for buffer, slot in self.slot_of.items()}
 

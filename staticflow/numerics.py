@@ -107,11 +107,14 @@ class CheckedTrainer(Trainer):
         )
 
 
-def check_run(runner: Runner, arrays: Sequence[Array], values: Sequence[Array]) -> None:
-    """Raise NumericsError if a run made NaN or Inf of finite inputs."""
-    if not all(map(_finite, values)):
-        frame = runner.frame_of(arrays)
-        find_fault(runner.program, frame, runner.sizes(arrays), "in a run")
+def checked_run(runner: Runner, arrays: Sequence[Array]) -> list[Array]:
+    """Run; raise NumericsError if that made NaN or Inf of finite inputs."""
+
+    def check(frame: Frame, values: Sequence[Array]) -> None:
+        if not all(map(_finite, values)):
+            find_fault(runner.program, frame, runner.sizes(arrays), "in a run")
+
+    return runner.long_way(arrays, None, check)
 
 
 def find_fault(program: Program, frame: Frame, env: Mapping[str, int], what: str) -> None:

@@ -7,7 +7,7 @@ program serves any number of frames, at the same time from any number of threads
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,6 +51,7 @@ from staticflow.native.products import (
 from staticflow.native.routines import routine as native_routine
 from staticflow.native.tile_text import Tile
 from staticflow.native.toolchain import Toolchain
+from staticflow.native.watch import run_supervised, stopped
 
 DRIVER_SIGNATURE = Signature("i8", ("i8*", "i8*"))  # T and S
 BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch for products
@@ -59,6 +60,24 @@ BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch 
 _PRODUCTS = {
     "gemm": product, "shared_gemm": shared_product, "packed_gemm": packed_gemm, "pack": pack,
 }  # fmt: skip
+
+
+class Scratch:
+    """Working memory of one thread, for frames that are used one at a time.
+
+    It grows to what the largest of them takes, at least twofold; frames made before that keep what
+    they have.
+    """
+
+    def __init__(self, work: NDArray[np.uint8] | None = None) -> None:
+        self.work = memory.aligned(GEMM_WORK_BYTES) if work is None else work  # of matrix products
+        self._arena = memory.aligned(0)
+
+    def arena(self, count: int) -> NDArray[np.uint8]:
+        """Uninitialised bytes that start at a cache line."""
+        if count > self._arena.size:
+            self._arena = memory.aligned(max(count, 2 * self._arena.size))
+        return self._arena[:count]
 
 
 @dataclass
@@ -94,10 +113,9 @@ class Program:
         self.function = self._load(compiled.driver)
         self._running = memory.zeros((1,), np.int64)  # a stop flag that nobody sets
 
-    @cached_property
-    def call(self) -> Callable[[int, int], int]:
-        """The driver as a Python callable of the addresses of T and S; it releases the GIL."""
-        return self.function.bind()
+    def call(self, T: int, S: int) -> int:
+        """Run the driver on the tables at these addresses, without the GIL; signals are heard."""
+        return run_supervised(self.function.address, T, S, STOP)
 
     @property
     def leaves(self) -> dict[Node, int]:
@@ -128,7 +146,8 @@ class Program:
         compiled = self.compiled
         name = f"{_driver_name(compiled.driver)}_timed"
         steps, buffers = compiled.steps, compiled.layout.buffers
-        return self._load(driver_source(name, steps, buffers, timed=True, crew=compiled.standalone))
+        crew, polls = compiled.standalone, compiled.driver.polls
+        return self._load(driver_source(name, steps, buffers, timed=True, crew=crew, polls=polls))
 
     def _load(self, driver: DriverText, signature: Signature = DRIVER_SIGNATURE) -> NativeFunction:
         externals: dict[str, External] = {}
@@ -142,6 +161,8 @@ class Program:
             externals[name] = finished_product(self.toolchain, finishing.tile, beside)
         for call in driver.calls:
             externals[call] = self._call(call)
+        if driver.polls:
+            externals["stopped"] = stopped(self.toolchain)
         if driver.blocks:
             externals |= parts_functions(self.toolchain)
             blocks = [self._load(block, BLOCK_SIGNATURE) for block in driver.blocks]
@@ -187,13 +208,14 @@ class Program:
         env: Mapping[str, int],
         whole_env: Mapping[str, int] | None = None,
         first_row: int = 0,
-        work: NDArray[np.uint8] | None = None,
+        scratch: Scratch | None = None,
         late: int = 0,
     ) -> Frame:
         """Memory for the given values of the named dimensions.
 
-        `env` holds the sizes of this shard, `whole_env` those of the whole batch. The frame leaves
-        the products with the bits `late` to the caller, and keeps what they read.
+        `env` holds the sizes of this shard, `whole_env` those of the whole batch. The frame shares
+        `scratch` with other frames, if it is given. It leaves the products with the bits `late` to
+        the caller, and keeps what they read.
         """
         compiled = self.compiled
         check_demands(self.demands, whole_env or env)
@@ -206,15 +228,15 @@ class Program:
         S[SIZE_HEADER:] = sizes
         count = HEADER + len(compiled.layout.buffers) + self._tail_length
         T = memory.zeros((count,), np.int64)
-        arena, places = plan.allocate(table)
+        scratch = Scratch() if scratch is None else scratch
+        arena, places = plan.allocate(table, scratch.arena)
         for buffer, address in places.items():
             T[HEADER + buffer] = address
         T[LATE] = late
-        scratch = memory.aligned(GEMM_WORK_BYTES) if work is None else work
-        T[WORK] = scratch.ctypes.data
+        T[WORK] = scratch.work.ctypes.data
         T[SHARDS] = 1
         T[STOP] = self._running.ctypes.data
-        frame = Frame(T, S, arena, scratch, (T.ctypes.data, S.ctypes.data))
+        frame = Frame(T, S, arena, scratch.work, (T.ctypes.data, S.ctypes.data))
         if self._tail_length:
             T[-self._tail_length :] = [*frame.addresses, 1, *self._block_addresses]
         self._bind_constants(frame)

@@ -7,10 +7,10 @@ they lie; large ones are read and written where they are.
 from __future__ import annotations
 
 import ctypes
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,18 @@ from staticflow.dims import evaluate
 from staticflow.direct import Direct
 from staticflow.driver_tables import CREW, HEADER
 from staticflow.errors import GraphError, fail
+from staticflow.failures import check_call
 from staticflow.graph import Node
 from staticflow.native import memory
+from staticflow.native.gate import ReadGate
 from staticflow.native.product_crew import Helpers, crew
-from staticflow.native.routines import FAILURES
-from staticflow.program import Frame, Program
+from staticflow.program import Frame, Program, Scratch
 from staticflow.sharing import has_large_products
 
 Array = NDArray[Any]
 STAGED_BYTES = 1 << 12
-MAX_FRAMES = 16
+MAX_FRAMES = 512  # with more shapes than this, tables are made again
+_Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 _from_buffer: Any = ctypes.c_char.from_buffer
 
 
@@ -69,30 +71,35 @@ def address_of(array: Array) -> int:
         return int(array.ctypes.data)
 
 
-def check_call(code: int) -> None:
-    """Raise if a program ended with the code of a custom op that failed."""
-    if code in FAILURES:
-        fail(
-            GraphError,
-            f"{FAILURES[code]} raised an error, or returned other shapes than `infer` gives",
-            do="call the jitted function itself on the same arrays to see what is wrong",
-        )
+class _Memory:
+    """What one call at a time uses: working memory, and the frames in it, by the inputs' shapes."""
+
+    def __init__(self) -> None:
+        self.scratch = Scratch()
+        self.bounds: dict[_Shapes, _Bound] = {}
 
 
 class Runner:
     """A program with its inputs in order; `fixed` are the addresses of all other leaves."""
 
-    def __init__(self, program: Program, inputs: Sequence[Node], fixed: Mapping[Node, int]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        inputs: Sequence[Node],
+        fixed: Mapping[Node, int],
+        gate: ReadGate | None = None,
+    ) -> None:
         self.program = program
         self.inputs = tuple(inputs)
         self.fixed = dict(fixed)
+        self.gate = gate  # of the session whose parameters the program reads
         self.buffers = [program.leaves.get(node) for node in self.inputs]
         self.dtypes = [np.dtype(node.dtype) for node in self.inputs]
         self.outputs = program.compiled.outputs
         self.limits: list[IndexLimit] = []
         self.direct: Direct | None = None
-        self._bound: dict[tuple[tuple[int, ...], ...], _Bound] = {}
-        self._lock = threading.Lock()
+        self._idle: list[_Memory] = []  # as many as there have been calls at a time
+        self._seen: dict[_Shapes, None] = {}
 
     def __call__(
         self, arrays: Sequence[Array], env: Mapping[str, int] | None = None
@@ -102,22 +109,53 @@ class Runner:
         return self.long_way(arrays, env) if found is None else found
 
     def long_way(
-        self, arrays: Sequence[Array], env: Mapping[str, int] | None = None
+        self,
+        arrays: Sequence[Array],
+        env: Mapping[str, int] | None = None,
+        check: Callable[[Frame, Sequence[Array]], None] | None = None,
     ) -> list[Array]:
-        """The same in Python's steps, with helpers for large products."""
-        with self._lock:
-            key = tuple([a.shape for a in arrays])
-            bound = self._bound.get(key)
-            if bound is None:
-                bound = self._bound[key] = self._bind(arrays, env)
+        """The same in Python's steps, with helpers for large products.
+
+        `check` looks at the frame and the results, before others can use the frame.
+        """
+        with self._bound(arrays, env) as bound:
             bound.feed(arrays)
             results = bound.allocate()
             if bound.helpers is not None:
                 bound.helpers.wake()
-            check_call(self.program.call(*bound.frame.addresses))
-            for position, own in bound.kept:
-                results[position] = own.copy()
+            with nullcontext() if self.gate is None else self.gate.reading():
+                check_call(self.program.call(*bound.frame.addresses))
+                for position, own in bound.kept:
+                    results[position] = own.copy()
+                if check is not None:
+                    check(bound.frame, results)
             return results
+
+    @contextmanager
+    def _bound(
+        self, arrays: Sequence[Array], env: Mapping[str, int] | None = None
+    ) -> Iterator[_Bound]:
+        """A frame for these arrays that nobody else uses meanwhile."""
+        try:
+            mine = self._idle.pop()
+        except IndexError:  # all are in use by other threads
+            mine = _Memory()
+        try:
+            key = tuple([a.shape for a in arrays])
+            bound = mine.bounds.get(key)
+            if bound is None:
+                if len(mine.bounds) >= MAX_FRAMES:
+                    mine.bounds.pop(next(iter(mine.bounds)))
+                bound = mine.bounds[key] = self._bind(arrays, env, mine.scratch)
+                self._remember(key)
+            yield bound
+        finally:
+            self._idle.append(mine)
+
+    def _remember(self, shapes: _Shapes) -> None:
+        if len(self._seen) >= MAX_FRAMES:
+            self._seen.clear()
+        self._seen[shapes] = None
 
     def accepts(self, arrays: Sequence[Any]) -> bool:
         """Whether these inputs can be passed as they are, without another look."""
@@ -126,14 +164,14 @@ class Runner:
                 return False
             if not array.flags.c_contiguous:
                 return False
-        return not self.limits and tuple([a.shape for a in arrays]) in self._bound
+        return not self.limits and tuple([a.shape for a in arrays]) in self._seen
 
-    def _bind(self, arrays: Sequence[Array], env: Mapping[str, int] | None) -> _Bound:
-        if len(self._bound) >= MAX_FRAMES:
-            self._bound.pop(next(iter(self._bound)))
+    def _bind(
+        self, arrays: Sequence[Array], env: Mapping[str, int] | None, scratch: Scratch | None = None
+    ) -> _Bound:
         sizes = dict(env) if env is not None else self.sizes(arrays)
         self._check_known(sizes)
-        frame = self.program.frame(sizes)
+        frame = self.program.frame(sizes, scratch=scratch)
         for node, address in self.fixed.items():
             if node in self.program.leaves:
                 frame.bind(self.program.leaves[node], address)
@@ -165,10 +203,6 @@ class Runner:
         helpers = crew()
         frame.T[CREW] = helpers.address
         return helpers
-
-    def frame_of(self, arrays: Sequence[Array]) -> Frame:
-        """The frame that the last call with arrays of these shapes used."""
-        return self._bound[tuple([a.shape for a in arrays])].frame
 
     def filled_frame(self, arrays: Sequence[Array]) -> tuple[Frame, object]:
         """A frame that holds these inputs and room for the outputs, and what must live as long."""

@@ -42,12 +42,15 @@ from staticflow.history import History
 from staticflow.live import FixedDict, LiveAttributes, check_optimizer
 from staticflow.nan_labels import label_names, refuse_labels
 from staticflow.native import memory
+from staticflow.native.forks import ForkAware
+from staticflow.native.gate import ReadGate
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
 from staticflow.numerics import CheckedTrainer
 from staticflow.optim import Optimizer
 from staticflow.parameters import Store, declared_order
 from staticflow.replicas import copy_session, reduce_session
+from staticflow.shard_memory import TrainingMemory
 from staticflow.slots import make_slots
 from staticflow.states import states_of, updates_of
 from staticflow.step_programs import StepPrograms, build_programs
@@ -56,10 +59,10 @@ from staticflow.trained import chosen, leave_alone
 from staticflow.training import Trainer
 
 Array = NDArray[Any]
-MAX_TRAINERS = 8
+MAX_TRAINERS = 512  # with more sets of sizes than this, tables are made again
 
 
-class Session(LiveAttributes):
+class Session(LiveAttributes, ForkAware):
     """A network with its values.
 
     `loss` is a scalar node to train on. `outputs` is a node or a dict of nodes to fetch by name,
@@ -90,6 +93,7 @@ class Session(LiveAttributes):
         train: Any = None,
         freeze: Any = None,
     ) -> None:
+        super().__init__()
         if loss is not None:
             check_loss(loss)
         self.loss = loss
@@ -129,6 +133,7 @@ class Session(LiveAttributes):
         self._toolchain: Toolchain = toolchain()
         self._pool = ShardPool()
         self._lock = threading.RLock()
+        self._gate = ReadGate()
         self._seed_cell = memory.filled([self.seed], np.int64)
         self._inference_step = memory.zeros((1,), np.int64)
         self._lr = memory.zeros((1,), np.float64)
@@ -139,6 +144,7 @@ class Session(LiveAttributes):
         self._fetches = Fetches(self)
         self._trainers: dict[Any, Trainer] = {}
         self._programs: dict[str, StepPrograms] = {}
+        self._memories: dict[str, TrainingMemory] = {}
         self._slots: dict[str, Array] = {}
         self._extras: dict[str, Array] = {}  # of each element of the parameters
         self._jitted: dict[Any, Any] = {}
@@ -182,11 +188,17 @@ class Session(LiveAttributes):
 
     def forget_programs(self) -> None:
         """Compile the training step again when it is next needed."""
-        self._programs, self._trainers = {}, {}
+        self._programs, self._memories, self._trainers = {}, {}, {}
 
     def forget_fetches(self) -> None:
         """Compile what is fetched again when it is next asked for."""
         self._fetches = Fetches(self)
+
+    def after_fork_in_child(self) -> None:
+        """Nobody holds the lock; what another thread's fit has done so far counts."""
+        self._lock, self._run_lock = threading.RLock(), threading.Lock()
+        self.step_count += sum(trainer.steps_under_way for trainer in self._trainers.values())
+        self._trainers = {}
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -255,14 +267,18 @@ class Session(LiveAttributes):
 
     def trainer(self, batch: str, env: Mapping[str, int], threads: int) -> Trainer:
         """The training step for one set of sizes, from the last few used."""
-        programs = self._step_programs(batch)
+        if batch not in self._memories:
+            programs = self._step_programs(batch)
+            trainable = programs.params
+            flat = self._params.flats[(trainable[0].dtype, True)] if trainable else None
+            self._memories[batch] = TrainingMemory(programs, flat, self._gate)
         key = (batch, tuple(sorted(env.items())), threads)
         if key not in self._trainers:
             while len(self._trainers) >= MAX_TRAINERS:
                 self._trainers.pop(next(iter(self._trainers)))
             make = CheckedTrainer if self.check_numerics else Trainer
             self._trainers[key] = make(
-                programs, self._params, self._states, self._slots, self._extras, env,
+                self._memories[batch], self._params, self._states, self._slots, self._extras, env,
                 1 if self.check_numerics else threads, self._toolchain, self._lr, self._seed_cell,
             )  # fmt: skip
         return self._trainers[key]
@@ -362,7 +378,8 @@ class Session(LiveAttributes):
         return label_names(self.outputs, self.training_inputs)
 
     @cached_property
-    def _training_limits(self) -> list[IndexLimit]:
+    def training_limits(self) -> list[IndexLimit]:
+        """What indices must keep to in a training step."""
         return index_limits(self._training_roots())
 
     def _training_roots(self) -> list[Node]:
@@ -374,7 +391,7 @@ class Session(LiveAttributes):
         """Fed values as arrays, and the sizes of the named dimensions."""
         arrays = {name: as_array(inputs[name], named[name]) for name in inputs}
         env = bind_sizes(inputs, arrays)
-        check_indices(self._training_limits, arrays, env)
+        check_indices(self.training_limits, arrays, env)
         return arrays, env
 
     # -- evaluating ------------------------------------------------------------------------------

@@ -21,13 +21,13 @@ from staticflow.blocking import BlockedFrame, blocked_frame
 from staticflow.driver_tables import PEERS, SHARDS, STOP, SYNC
 from staticflow.graph import Hyper, Node
 from staticflow.native import memory
-from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
+from staticflow.native.gate import ReadGate
 from staticflow.native.worker_layout import Input as InputEntry
 from staticflow.native.worker_layout import Shard, Sync, Variant
 from staticflow.native.worker_tables import ShardTable, SyncBlock, words
 from staticflow.parameters import FlatArray, Store
 from staticflow.placement import SHARE
-from staticflow.program import Frame
+from staticflow.program import Frame, Scratch
 from staticflow.shard_rules import WHOLE
 from staticflow.step_programs import ELEMENTS, StepPrograms
 
@@ -58,39 +58,73 @@ class Common:
         return self.env[self.programs.batch] if self.programs.batch else 1
 
     def split(self, rows: int, shard: int) -> tuple[int, int]:
-        """The rows of a batch that a shard has: first and end."""
-        return rows * shard // self.shards, rows * (shard + 1) // self.shards
+        """The rows of a batch that a shard has: first and end; the last shards get those left over.
+
+        No shard has more rows of a smaller batch than of a larger one: memory made for whole
+        batches is enough for the smaller last one.
+        """
+        each, over = divmod(rows, self.shards)
+        first, end = (each * i + max(0, i + over - self.shards) for i in (shard, shard + 1))
+        return first, end
 
     def sizes(self, rows: int) -> Mapping[str, int]:
         """The sizes of the named dimensions in a batch of `rows`."""
         return {**self.env, self.programs.batch: rows} if self.programs.batch else self.env
 
 
-class ShardMemory:
-    """The memory of one shard, and the table that the worker gets of it."""
+class ShardBuffers:
+    """The memory of one shard that steps of all sizes use in turn.
 
-    def __init__(self, common: Common, index: int) -> None:
-        programs, flat = common.programs, common.flat
-        self.common, self.index = common, index
-        self.table = ShardTable(index, common.shards, common.sync)
+    The update has working memory of its own: while it runs, other shards may still read what this
+    one's forward and backward run has left.
+    """
+
+    def __init__(self, programs: StepPrograms, flat: FlatArray | None) -> None:
         self.gradient: Array = flat.like() if flat is not None else memory.zeros((0,), np.float32)
         self.step_cell = words(1)
         self.metrics = words(1 + len(programs.metrics)).view(np.float64)
-        self.work = memory.aligned(GEMM_WORK_BYTES)
-        self.frames: dict[str, Frame | BlockedFrame] = {}
+        self.forward = Scratch()
+        self.update = Scratch(self.forward.work)
         self.next_states: dict[str, Array] = {
             s.name: memory.zeros(tuple(int(str(n)) for n in s.shape), s.dtype)
             for s in programs.states
         }
+
+
+class TrainingMemory:
+    """The memory of a session's training steps: a run of steps uses it, one run at a time."""
+
+    def __init__(self, programs: StepPrograms, flat: FlatArray | None, gate: ReadGate) -> None:
+        self.programs, self.flat, self.gate = programs, flat, gate
+        self._buffers: list[ShardBuffers] = []
+
+    def buffers(self, shard: int) -> ShardBuffers:
+        """Those of one shard, made when it is first there."""
+        while len(self._buffers) <= shard:
+            self._buffers.append(ShardBuffers(self.programs, self.flat))
+        return self._buffers[shard]
+
+
+class ShardMemory:
+    """The memory of one shard, and the table that the worker gets of it."""
+
+    def __init__(self, common: Common, index: int, buffers: ShardBuffers) -> None:
+        self.common, self.index, self.buffers = common, index, buffers
+        self.table = ShardTable(index, common.shards, common.sync)
+        self.gradient, self.metrics = buffers.gradient, buffers.metrics
+        self.step_cell, self.next_states = buffers.step_cell, buffers.next_states
+        self.work = buffers.forward.work
+        self.frames: dict[str, Frame | BlockedFrame] = {}
         self._shares: dict[tuple[str, int], Array] = {}
         self._unused: list[Array] = []  # where results go that another shard has as well
         self._rows: list[Array] = []
+        self._row_count = 0  # the most that this shard has of any batch
         self.table.point(Shard.STEP_CELL, self.step_cell)
         self.table.point(Shard.METRICS, self.metrics)
         self.table[Shard.METRIC_COUNT] = self.metrics.size
         self.table[Shard.STEP] = common.run_blocks
         if not common.block:
-            self.table[Shard.STEP] = programs.forward.function.address
+            self.table[Shard.STEP] = common.programs.forward.function.address
         self.add_variant("whole", Shard.WHOLE, common.rows)
 
     def add_variant(self, name: str, entry: int, rows: int) -> None:
@@ -100,6 +134,7 @@ class ShardMemory:
         self.table[entry + Variant.T], self.table[entry + Variant.S] = frame.addresses
         self.table[entry + Variant.BEGIN] = first
         self.table[entry + Variant.ROWS] = end - first
+        self._row_count = max(self._row_count, end - first)
 
     def _forward_frame(self, rows: int) -> Frame | BlockedFrame:
         common = self.common
@@ -109,9 +144,11 @@ class ShardMemory:
         frame: Frame | BlockedFrame
         if common.block:
             size = max(1, min(common.block, end - first))
-            frame = blocked_frame(program, env, whole_env, batch, first, size, self.work)
+            frame = blocked_frame(
+                program, env, whole_env, batch, first, size, self.buffers.forward
+            )
         else:
-            frame = program.frame(env, whole_env, first, self.work, common.late)
+            frame = program.frame(env, whole_env, first, self.buffers.forward, common.late)
         leaves = program.leaves
         for owner in (common.store, common.states):
             for node in owner.nodes.values():
@@ -169,7 +206,8 @@ class ShardMemory:
         common, flat = self.common, self.common.flat
         programs, update = common.programs, common.programs.update
         assert update is not None and flat is not None
-        frame = update.frame({ELEMENTS: end - first}, {ELEMENTS: flat.size}, first, self.work)
+        sizes, whole = {ELEMENTS: end - first}, {ELEMENTS: flat.size}
+        frame = update.frame(sizes, whole, first, self.buffers.update)
         for node, buffer in update.leaves.items():
             if isinstance(node.op, Hyper) and node.op.label == SHARE:
                 frame.bind(buffer, self._hyper(node, common.shards).ctypes.data)
@@ -210,28 +248,33 @@ class ShardMemory:
                 for _, frame in self._variants():
                     frame.bind(leaves[inputs[name]], array.ctypes.data)
 
-    def bind_rows(self, data: Mapping[str, Array]) -> None:
-        """Say where the rows of the inputs lie; those that are gathered get memory here."""
+    def bind_rows(self, data: Mapping[str, Array], axes: Mapping[str, int]) -> None:
+        """Say where the rows of the inputs lie, each along one axis (by default the leading one);
+        those that are gathered get memory here.
+        """
         leaves, inputs = self.common.programs.forward.leaves, self.common.programs.inputs
-        first, end = self.common.split(self.common.rows, self.index)
         self._rows = []
         entries = []
         for name, array in data.items():
             if inputs[name] not in leaves:
                 continue
-            row_bytes = array.nbytes // max(1, array.shape[0])
-            own = memory.aligned(max(end - first, 1) * row_bytes)
+            axis = axes.get(name, 0)
+            outer = int(np.prod(array.shape[:axis], dtype=np.int64))
+            row_bytes = array.itemsize * int(np.prod(array.shape[axis + 1 :], dtype=np.int64))
+            own = memory.aligned(outer * max(self._row_count, 1) * row_bytes)
             self._rows.append(own)
             entry = [0] * len(InputEntry)
             entry[InputEntry.SOURCE] = array.ctypes.data
             entry[InputEntry.ROW_BYTES] = row_bytes
             entry[InputEntry.TARGET] = own.ctypes.data
+            entry[InputEntry.OUTER] = outer
+            entry[InputEntry.SOURCE_STRIDE] = array.shape[axis] * row_bytes
             for slot, frame in self._variants():
                 buffer = leaves[inputs[name]]
                 frame.bind(buffer, own.ctypes.data)
                 if isinstance(frame, BlockedFrame):
                     frame.bind_rows(buffer, row_bytes)
-                entry[slot] = frame.slot_address(buffer)
+                entry[slot] = frame.slot_address(buffer) if axis == 0 else 0
             entries.append(entry)
         self.table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, entries)
 

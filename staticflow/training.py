@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from staticflow.blocking import block_rows
 from staticflow.buffers import SUFFIX
 from staticflow.cost import Choice, Work, barriers, choose_shards, estimate
+from staticflow.failures import check_call
 from staticflow.native.blocks import run_blocks
 from staticflow.native.memory import zeros
 from staticflow.native.products import own_products
@@ -26,13 +27,12 @@ from staticflow.native.worker import worker
 from staticflow.native.worker_layout import Reason, Shard, Variant
 from staticflow.native.worker_tables import SyncBlock, words_of
 from staticflow.owned import OwnedProduct, owned_products, records, slices, summed
-from staticflow.parameters import FlatArray, Store
+from staticflow.parameters import Store
 from staticflow.partials import PartialProduct, partial_product, parts_of
 from staticflow.program import Frame
-from staticflow.runner import check_call
-from staticflow.shard_memory import Common, ShardMemory
+from staticflow.shard_memory import Common, ShardMemory, TrainingMemory
 from staticflow.shard_rules import PARTIAL
-from staticflow.step_programs import ELEMENTS, StepPrograms
+from staticflow.step_programs import ELEMENTS
 
 Array = NDArray[Any]
 INLINE_NS = 20e6  # a native call this short is made by the calling thread itself
@@ -43,7 +43,7 @@ class Trainer:
 
     def __init__(
         self,
-        programs: StepPrograms,
+        memory: TrainingMemory,
         store: Store,
         states: Store,
         slots: Mapping[str, Array],
@@ -54,11 +54,12 @@ class Trainer:
         lr: NDArray[np.float64],
         seed: NDArray[np.int64],
     ) -> None:
-        self.programs = programs
+        self.programs = programs = memory.programs
+        self.gate = memory.gate
         self.states, self.slots = states, slots
         self.env = dict(env)
         self.rows = self.env[programs.batch] if programs.batch else 1
-        self.flat = self._flat(store)
+        self.flat = memory.flat
         self.choice = self._choose(threads)
         self.sync = SyncBlock()
         self.call = worker(toolchain).train.bind()
@@ -72,16 +73,14 @@ class Trainer:
             self.choice.shards, self.block, blocks.address,
             self._late(), self.sync,
         )  # fmt: skip
-        self.shards = [ShardMemory(common, i) for i in range(self.choice.shards)]
+        shards = range(self.choice.shards)
+        self.shards = [ShardMemory(common, i, memory.buffers(i)) for i in shards]
+        self.shards[0].table[Shard.GATE] = self.gate.address
         self.user: object = None  # the fit whose data the tables point at
+        self._under_way = False
         self.ragged = 0  # the rows of the smaller batch that there are tables for
         self._peers: list[Array] = []
         self._connect()
-
-    def _flat(self, store: Store) -> FlatArray | None:
-        if not self.programs.params:
-            return None
-        return store.flats[(self.programs.params[0].dtype, True)]
 
     def _choose(self, threads: int) -> Choice:
         compiled = self.programs.forward.compiled
@@ -186,12 +185,19 @@ class Trainer:
         self._introduce("ragged")
         self._hand_out("ragged", Shard.LAST_BATCH)
 
-    def bind_data(self, data: Mapping[str, Array], whole: Mapping[str, Array]) -> None:
-        """Say where the rows of the inputs lie, and those without rows."""
+    def bind_data(
+        self,
+        data: Mapping[str, Array],
+        whole: Mapping[str, Array],
+        axes: Mapping[str, int] | None = None,
+    ) -> None:
+        """Say where the rows of the inputs lie, along `axes` (by default the leading one), and
+        those without rows.
+        """
         self.kept = [*data.values(), *whole.values()]
         for memory in self.shards:
             memory.bind_whole(whole)
-            memory.bind_rows(data)
+            memory.bind_rows(data, axes or {})
 
     def release(self) -> None:
         """Forget the data of the last run, which only its user keeps alive from now on."""
@@ -228,7 +234,12 @@ class Trainer:
             table.point(Shard.PERMUTATION, permutation)
             table.point(Shard.METRIC_SUMS, own_sums)
         tables = [memory.table for memory in self.shards]
-        done = pool.run(self.call, tables, poll, inline)
+        self._under_way = True
+        try:
+            with self.gate.fitting():
+                done = pool.run(self.call, tables, poll, inline)
+        finally:
+            self._under_way = False
         check_call(self.sync.reason)
         return min(done)
 
@@ -272,6 +283,12 @@ class Trainer:
         if self.found_nan:
             sums[:] = math.nan
         return [float(value) / self.rows for value in sums[0, 0]]
+
+    @property
+    def steps_under_way(self) -> int:
+        """The finished steps of a run that is not over yet."""
+        trains = self.shards[0].table[Shard.UPDATE] != 0
+        return self.sync.done if self._under_way and trains else 0
 
     def gradients(self) -> dict[str, Array]:
         """The gradients that the last forward and backward run left, summed over shards."""

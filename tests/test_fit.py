@@ -12,7 +12,7 @@ import pytest
 from small_nets import Array, assert_same, data, regression, values
 
 import staticflow as sf
-from staticflow import ops
+from staticflow import models, ops
 
 FED = data(50)
 
@@ -316,3 +316,51 @@ def test_what_is_fed_whole_may_change_from_fit_to_fit() -> None:
     both.fit({"x": data, "scale": two}, batch_size=24, progress=False)
     apart.fit({"x": 2 * data, "scale": one}, batch_size=24, progress=False)
     np.testing.assert_allclose(both.params["w"], apart.params["w"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("batch", [1, 3, 4, 10])
+def test_rows_along_an_inner_axis(shuffle: bool, batch: int) -> None:
+    """Series with time first beside labels with the batch first: each batch has its own rows."""
+    rng = np.random.default_rng(0)
+    series = rng.normal(size=(5, 10, 3)).astype(np.float32)
+    targets = rng.normal(size=(10, 1)).astype(np.float32)
+    x, t = sf.input("x", ("time", "batch", 3)), sf.input("t", ("batch", 1))
+    y = models.FNN([4, 1])(models.RNN(4, "gru")(ops.transpose(x, (1, 0, 2))))
+    data = {"x": series, "t": targets}
+    found = []
+    for threads in (1, 3):
+        net = sf.Session(
+            loss=ops.mse(y, t), outputs={"y": y}, optimizer=sf.optim.SGD(0.0), threads=threads
+        )
+        right = float(((net.run("y", {"x": series}) - targets) ** 2).mean())
+        fit = net.fit(
+            data, epochs=2, batch_size=batch, shuffle=shuffle, progress=False, batch_axis="batch"
+        )
+        evaluated = net.evaluate(data, batch_size=batch, batch_axis="batch")["loss"]
+        found += [*(epoch["loss"] for epoch in fit.epochs), evaluated]
+        np.testing.assert_allclose(found, right, rtol=1e-5)
+
+
+def test_one_name_on_several_axes_is_taken_whole_or_refused() -> None:
+    a = sf.input("a", ("n", "n"))
+    net = sf.Session(loss=ops.mean(a) * sf.param("w", (), 1.0), optimizer=sf.optim.SGD(0.0))
+    data = {"a": np.arange(16, dtype=np.float32).reshape(4, 4)}
+    for size in (4, 100):
+        fit = net.fit(data, epochs=1, batch_size=size, progress=False)
+        assert fit.epochs[0]["loss"] == 7.5
+    for call in (net.fit, net.evaluate):
+        with pytest.raises(sf.GraphError, match="several axes") as info:
+            call(data, batch_size=2)
+        assert "batch_size=4" in str(info.value)
+
+
+def test_indices_are_checked_for_the_batch_that_runs() -> None:
+    """An index that all rows together have room for, but a batch has not."""
+    x, i = sf.input("x", ("batch", 2)), sf.input("i", ("batch",), "int64")
+    loss = ops.mean(ops.take(x, i, axis=0)) * sf.param("w", (), 1.0)
+    net = sf.Session(loss=loss, optimizer=sf.optim.SGD(0.0))
+    data = {"x": np.ones((6, 2), np.float32), "i": np.array([0, 1, 2, 3, 4, 5])}
+    net.fit(data, epochs=1, batch_size=6, progress=False)
+    with pytest.raises(sf.GraphError, match="out of range"):
+        net.fit(data, epochs=1, batch_size=3, progress=False)

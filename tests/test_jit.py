@@ -199,7 +199,10 @@ def test_large_products_get_their_scratch() -> None:
     for fetch in ("y", "slope"):
         for count in (200, 3, 200):
             found = session.jit(fetch)(data[:count])
-            np.testing.assert_array_equal(found, session.run(fetch, {"x": data[:count]}))
+            wanted = session.run(fetch, {"x": data[:count]})
+            # a run may be cut into pieces of rows: then sums are taken in other orders
+            error = 700 * np.finfo(np.float32).eps * np.abs(wanted).max()
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=error)
 
 
 def test_loops_over_a_time_that_the_call_brings() -> None:

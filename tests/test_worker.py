@@ -84,7 +84,7 @@ def test_rows_of_any_size_are_gathered(toolchain: Toolchain, native: Worker, siz
     table[Shard.LAST] = table[Shard.BATCHES] = 1
     table[Shard.BATCH_ROWS] = table[Shard.DATA_ROWS] = table[Shard.WHOLE + Variant.ROWS] = 30
     table[Shard.STEP] = nothing.address
-    rows = [(source.ctypes.data, size, target.ctypes.data, 0, 0)]
+    rows = [(source.ctypes.data, size, target.ctypes.data, 0, 0, 1, 0)]
     table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, rows)
     assert ShardPool().run(native.train.bind(), [table], inline=True) == [1]
     np.testing.assert_array_equal(target, source[order])

@@ -115,8 +115,8 @@ def build(
         table.point_records(
             Shard.INPUTS, Shard.INPUT_COUNT,
             [
-                (x.ctypes.data, 8 * FEATURES, buffers[0].ctypes.data, *slots),
-                (y.ctypes.data, 8, buffers[1].ctypes.data, *(s and s + 8 for s in slots)),
+                (x.ctypes.data, 8 * FEATURES, buffers[0].ctypes.data, *slots, 1, 0),
+                (y.ctypes.data, 8, buffers[1].ctypes.data, *(s and s + 8 for s in slots), 1, 0),
             ],
         )  # fmt: skip
         lo, hi = split(FEATURES, shards)[index]

@@ -15,16 +15,27 @@ functions, where `python_call` finds them to be as expected.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from staticflow.native.array_layout import Bound, Input, Output, Owner, Worker
+from staticflow.native.array_layout import (
+    HASH_FACTOR,
+    MAX_INPUTS,
+    Bound,
+    Input,
+    Output,
+    Owner,
+    Worker,
+)
 from staticflow.native.crew import Crew, finish, offer, wake
+from staticflow.native.gate import await_admission, enter_gate, leave_gate
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.python_call import PLAIN_FLAGS
 from staticflow.native.toolchain import Toolchain
+from staticflow.native.watch import Watch, enter_call, is_main, leave_call, stopped
 
 GIVEN = '''
-def given(owner, feeds):
-    """Whether the feeds are plain arrays, one for each input; leaves them in GIVEN."""
+def given(owner, feeds, arrays):
+    """Take the feeds into `arrays`, a plain array for each input; 0 if they are anything else."""
     o = i8ptr(owner)
     ordered = i8ptr(feeds)[1] == o[OWNER_TUPLE]
     if ordered:
@@ -43,45 +54,77 @@ def given(owner, feeds):
             array = PyDict_GetItem(feeds, x[INPUT_NAME])
             if array == 0:
                 array = PyDict_GetItem(feeds, x[INPUT_NODE])
-        if array == 0:
+        plain = 0
+        if array != 0:
+            a = i8ptr(array)
+            if a[1] == o[OWNER_ARRAY] and a[7] == x[INPUT_DTYPE]:
+                if i4ptr(array + 24)[0] == x[INPUT_RANK]:
+                    if (i4ptr(array + 64)[0] & PLAIN_FLAGS) == PLAIN_FLAGS:
+                        plain = 1
+        if plain == 0:
+            release(arrays, k)
             return 0
-        a = i8ptr(array)
-        if a[1] != o[OWNER_ARRAY] or a[7] != x[INPUT_DTYPE]:
-            return 0
-        if i4ptr(array + 24)[0] != x[INPUT_RANK]:
-            return 0
-        if (i4ptr(array + 64)[0] & PLAIN_FLAGS) != PLAIN_FLAGS:
-            return 0
-        o[OWNER_GIVEN + k] = array
+        Py_IncRef(array)  # at once: to look up the next one may run Python code
+        i8ptr(arrays)[k] = array
     return 1
 '''
 
+RELEASE = '''
+def release(arrays, count):
+    """Give up references to arrays."""
+    for k in range(count):
+        Py_DecRef(i8ptr(arrays)[k])
+    return 0
+'''
+
 FIND = '''
-def find(owner):
-    """The tables for the sizes of the given arrays, or 0."""
+def find(owner, arrays):
+    """Tables for the sizes of the given arrays whose memory is free, which is taken; or 0.
+
+    Nothing in here gives the GIL back, so nobody else can change the tables, or take them.
+    """
     o = i8ptr(owner)
-    bounds = i8ptr(o[OWNER_BOUNDS])
-    for b in range(bounds[0]):
-        bound = bounds[1 + b]
+    table = i8ptr(o[OWNER_BOUNDS])
+    mask = table[0]
+    place = 0
+    for k in range(o[OWNER_INPUT_COUNT]):
+        rank = i8ptr(o[OWNER_INPUTS] + 8 * INPUT_WORDS * k)[INPUT_RANK]
+        dims = i8ptr(i8ptr(i8ptr(arrays)[k])[4])
+        for axis in range(rank):
+            place = place * HASH_FACTOR + dims[axis]
+    while True:
+        place = place & mask
+        bound = table[1 + place]
+        if bound == 0:
+            return 0
         wanted = i8ptr(i8ptr(bound)[BOUND_DIMS])
-        place = 0
-        same = True
+        at = 0
+        same = i8ptr(i8ptr(bound)[BOUND_CONTEXT])[0] == 0
         for k in range(o[OWNER_INPUT_COUNT]):
             rank = i8ptr(o[OWNER_INPUTS] + 8 * INPUT_WORDS * k)[INPUT_RANK]
-            dims = i8ptr(i8ptr(o[OWNER_GIVEN + k])[4])
+            dims = i8ptr(i8ptr(i8ptr(arrays)[k])[4])
             for axis in range(rank):
-                same = same and dims[axis] == wanted[place + axis]
-            place += rank
+                same = same and dims[axis] == wanted[at + axis]
+            at += rank
         if same:
+            i8ptr(i8ptr(bound)[BOUND_CONTEXT])[0] = 1
             return bound
-    return 0
+        place += 1
 '''
 
 WORK = '''
 def work(table, worker):
-    """Take pieces of the rows until none is left; gives how many it took."""
+    """Take pieces of the rows until none is left; gives how many it took.
+
+    There may be more threads than records of tables; those who come too late for one leave.
+    """
     b = i8ptr(table)
-    own = i8ptr(b[BOUND_WORKERS] + 8 * WORKER_WORDS * worker)
+    number = atomic_add(table + 8 * BOUND_COME, 1)
+    if number >= b[BOUND_WORKER_COUNT]:
+        return 0
+    own = i8ptr(b[BOUND_WORKERS] + 8 * WORKER_WORDS * number)
+    stop = b[BOUND_STOP]
+    entry = b[BOUND_STOP_ENTRY]
     taken = 0
     while True:
         first = atomic_add(table + 8 * BOUND_NEXT, b[BOUND_PIECE])
@@ -91,6 +134,8 @@ def work(table, worker):
         last = first + b[BOUND_PIECE] > b[BOUND_ROWS]
         T = own[WORKER_LAST_T] if last else own[WORKER_T]
         S = own[WORKER_LAST_S] if last else own[WORKER_S]
+        if i8ptr(T)[entry] != stop:
+            i8ptr(T)[entry] = stop
         for k in range(b[BOUND_ARRAY_COUNT]):
             slot = i8ptr(b[BOUND_SLOTS] + 16 * k)
             if slot[0] >= 0:
@@ -98,8 +143,11 @@ def work(table, worker):
                 if i8ptr(T)[slot[0]] != place:  # else helpers keep their copy of the table
                     i8ptr(T)[slot[0]] = place
         failed = call2(b[BOUND_STEP], T, S)
+        if failed == 0 and load_acquire(stop) != 0:
+            failed = stopped(stop)
         if failed != 0:
             swap_if_zero(table + 8 * BOUND_RESULT, failed)
+            return taken
 '''
 
 RESULTS = '''
@@ -120,27 +168,65 @@ def results(owner, bound):
 '''
 
 RUN = '''
-def run(bound, work):
+def run(owner, bound):
     """Run the program, with helpers where there are any and they are free; -1: an exception."""
+    o = i8ptr(owner)
     b = i8ptr(bound)
+    work = o[OWNER_WORK]
+    gate = o[OWNER_GATE]
+    watch = o[OWNER_WATCH]
     b[BOUND_RESULT] = 0
     b[BOUND_NEXT] = 0
+    b[BOUND_COME] = 0
+    b[BOUND_STOP] = watch + 8 * WATCH_NEVER
     if b[BOUND_KEEP_GIL] != 0:
-        call2(work, bound, 0)
-        return b[BOUND_RESULT]
+        # with the GIL kept, no fit can begin meanwhile
+        if gate == 0 or load_acquire(gate) == 0:
+            call2(work, bound, 0)
+            return b[BOUND_RESULT]
+    main = is_main(watch)
+    if main < 0:
+        return -1
+    if main != 0:
+        b[BOUND_STOP] = watch
+    ticket = enter_gate(gate) if gate != 0 else 0
+    return run_released(owner, bound, main, ticket)
+'''
+
+RUN_RELEASED = '''
+def run_released(owner, bound, main, ticket):
+    """The same without the GIL: where a fit is under way, with a ticket between two of its steps.
+
+    Then it stays alone, and holds the fit up for no longer than the work takes.
+    """
+    b = i8ptr(bound)
+    work = i8ptr(owner)[OWNER_WORK]
+    gate = i8ptr(owner)[OWNER_GATE]
+    watch = i8ptr(owner)[OWNER_WATCH]
     crew = b[BOUND_CREW]
     offered = 0
-    awake = 1
-    if crew != 0:
+    raised = 0
+    if crew != 0 and ticket == 0:
         offered = offer(crew, work, bound, b[BOUND_NANOSECONDS])
         if offered != 0:
-            awake = wake(crew, b[BOUND_NANOSECONDS])
-    state = PyEval_SaveThread()
+            raised = 1 - wake(crew, b[BOUND_NANOSECONDS])
+    state = 0
+    if main != 0:
+        enter_call(watch)
+    else:
+        state = PyEval_SaveThread()
+    if ticket != 0:
+        await_admission(gate, ticket)
     call2(work, bound, 0)
     if offered != 0:
-        finish(crew, b[BOUND_PATIENCE])
-    PyEval_RestoreThread(state)
-    return b[BOUND_RESULT] if awake != 0 else -1
+        finish(crew, b[BOUND_PATIENCE], b[BOUND_STOP])
+    if gate != 0:
+        leave_gate(gate)
+    if main != 0:
+        raised += leave_call(watch)
+    else:
+        PyEval_RestoreThread(state)
+    return -1 if raised != 0 else b[BOUND_RESULT]
 '''
 
 CALL = '''
@@ -148,26 +234,28 @@ def call(self, feeds):
     """See above; `self` is the array of the owner's table."""
     owner = i8ptr(self)[2]
     o = i8ptr(owner)
-    bound = find(owner) if given(owner, feeds) != 0 else 0
-    if bound == 0 or i8ptr(bound)[BOUND_BUSY] != 0:
+    inputs = o[OWNER_INPUT_COUNT]
+    arrays = room_for_arrays()
+    bound = 0
+    if given(owner, feeds, arrays) != 0:
+        bound = find(owner, arrays)
+        if bound == 0:
+            release(arrays, inputs)
+    if bound == 0:
         Py_IncRef(o[OWNER_NONE])
         return o[OWNER_NONE]
     b = i8ptr(bound)
-    b[BOUND_BUSY] = 1
-    inputs = o[OWNER_INPUT_COUNT]
     for k in range(inputs):
-        b[BOUND_HELD + k] = o[OWNER_GIVEN + k]
-        Py_IncRef(b[BOUND_HELD + k])
+        b[BOUND_HELD + k] = i8ptr(arrays)[k]
+    held = bound + 8 * BOUND_HELD
     answer = 0
     if results(owner, bound) != 0:
-        failed = run(bound, o[OWNER_WORK])
+        failed = run(owner, bound)
         count = o[OWNER_OUTPUT_COUNT]
         if failed != 0:
-            for k in range(count):
-                Py_DecRef(b[BOUND_HELD + inputs + k])
+            release(held + 8 * inputs, count)
             if failed != -1:
-                answer = o[OWNER_NONE]
-                Py_IncRef(answer)
+                answer = explain(o[OWNER_FAILED], failed)
         elif count == 1:
             answer = b[BOUND_HELD + inputs]
         else:
@@ -177,13 +265,25 @@ def call(self, feeds):
                     PyTuple_SetItem(answer, k, b[BOUND_HELD + inputs + k])
                 else:
                     Py_DecRef(b[BOUND_HELD + inputs + k])
-    for k in range(inputs):
-        Py_DecRef(b[BOUND_HELD + k])
-    b[BOUND_BUSY] = 0
+    i8ptr(b[BOUND_CONTEXT])[0] = 0
+    release(arrays, inputs)
+    return answer
+'''
+
+EXPLAIN = '''
+def explain(function, code):
+    """Let Python raise the exception for the code of a custom op that failed."""
+    number = PyLong_FromLongLong(code)
+    if number == 0:
+        return 0
+    answer = PyObject_CallOneArg(function, number)
+    Py_DecRef(number)
     return answer
 '''
 
 _PYTHON = {
+    "PyLong_FromLongLong": Signature("i8", ("i8",)),
+    "PyObject_CallOneArg": Signature("i8", ("i8", "i8")),
     "PyDict_Size": Signature("i8", ("i8",)),
     "PyDict_GetItem": Signature("i8", ("i8", "i8")),
     "Py_IncRef": Signature("", ("i8",)),
@@ -200,10 +300,25 @@ _PYTHON = {
 def _names() -> Mapping[str, object]:
     layouts = {
         "OWNER": Owner, "INPUT": Input, "BOUND": Bound, "OUTPUT": Output, "WORKER": Worker,
-        "CREW": Crew,
+        "CREW": Crew, "WATCH": Watch,
     }  # fmt: skip
     named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
-    return {**named, "PLAIN_FLAGS": PLAIN_FLAGS}
+    return {**named, "PLAIN_FLAGS": PLAIN_FLAGS, "HASH_FACTOR": HASH_FACTOR}
+
+
+def _namespace() -> Mapping[str, object]:
+    from llvmlite import ir
+
+    from staticflow.native.intrinsics import declare
+
+    def emit(builder: Any) -> Any:
+        """The address of room on the stack for the addresses of the inputs."""
+        word = ir.IntType(64)
+        with builder.goto_entry_block():
+            place = builder.alloca(ir.ArrayType(word, MAX_INPUTS))
+        return builder.ptrtoint(place, word)
+
+    return {**_names(), "room_for_arrays": declare("room_for_arrays", "i8", (), emit)}
 
 
 def _kernel(
@@ -216,7 +331,7 @@ def _kernel(
             source=source,
             signature=Signature("i8", ("i8",) * arguments),
             externals={**python, **externals},
-            namespace=_names,
+            namespace=_namespace,
             namespace_key=(str(sorted(_names().items())),),
             noalias=False,
         )
@@ -225,18 +340,27 @@ def _kernel(
 
 def work(toolchain: Toolchain) -> NativeFunction:
     """What every thread of a call runs."""
-    return _kernel(toolchain, "work", WORK, 2)
+    return _kernel(toolchain, "work", WORK, 2, stopped=stopped(toolchain))
 
 
 def call(toolchain: Toolchain) -> NativeFunction:
     """The C function behind a `PythonCall`."""
-    run = _kernel(
-        toolchain, "run", RUN, 2, offer=offer(toolchain).external,
+    released = _kernel(
+        toolchain, "run_released", RUN_RELEASED, 4, offer=offer(toolchain).external,
         wake=wake(toolchain).external, finish=finish(toolchain).external,
+        enter_call=enter_call(toolchain), leave_call=leave_call(toolchain),
+        leave_gate=leave_gate(toolchain).external,
+        await_admission=await_admission(toolchain).external,
     )  # fmt: skip
+    run = _kernel(
+        toolchain, "run", RUN, 2, run_released=released.external, is_main=is_main(toolchain),
+        enter_gate=enter_gate(toolchain).external,
+    )  # fmt: skip
+    release = _kernel(toolchain, "release", RELEASE, 2).external
     return _kernel(
-        toolchain, "call", CALL, 2, run=run.external,
-        given=_kernel(toolchain, "given", GIVEN, 2).external,
-        find=_kernel(toolchain, "find", FIND, 1).external,
+        toolchain, "call", CALL, 2, run=run.external, release=release,
+        given=_kernel(toolchain, "given", GIVEN, 3, release=release).external,
+        find=_kernel(toolchain, "find", FIND, 2).external,
         results=_kernel(toolchain, "results", RESULTS, 2).external,
+        explain=_kernel(toolchain, "explain", EXPLAIN, 2).external,
     )  # fmt: skip

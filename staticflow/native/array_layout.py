@@ -3,9 +3,29 @@
 Every entry is a word of 8 bytes.
 """
 
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 MAX_INPUTS = 16
+HASH_FACTOR = 1_000_003
+
+
+def bounds_table(entries: Iterable[tuple[Sequence[int], int]]) -> list[int]:
+    """A mask, and the addresses of `Bound` tables, each in the first free place from that of the
+    hash of its sizes on; 0 ends a row of such places. Sizes that differ by one lie side by side.
+    """
+    listed = list(entries)
+    mask = (1 << (2 * len(listed)).bit_length()) - 1
+    table = [mask, *[0] * (mask + 1)]
+    for sizes, address in listed:
+        place = 0
+        for size in sizes:
+            place = place * HASH_FACTOR + size
+        place &= mask
+        while table[1 + place]:
+            place = (place + 1) & mask
+        table[1 + place] = address
+    return table
 
 
 class Owner(IntEnum):
@@ -18,11 +38,13 @@ class Owner(IntEnum):
     INPUT_COUNT = 4
     INPUTS = 5  # address of an `Input` for each
     OUTPUT_COUNT = 6
-    BOUNDS = 7  # address of the number of `Bound` tables and their addresses, the latest first
+    BOUNDS = 7  # address of a hash table of `Bound` tables, see `bounds_table`
     WORK = 8  # i64 work(i64 bound, i64 worker)
     TUPLE = 9  # address of the type tuple
-    GIVEN = 10  # the arrays of this call, MAX_INPUTS words
-    WORDS = 26
+    FAILED = 10  # address of a Python callable of the code of a custom op that failed; it raises
+    WATCH = 11  # address of the `watch.Watch` of the process
+    GATE = 12  # address of the session's `gate.Gate`, or 0
+    WORDS = 16
 
 
 class Input(IntEnum):
@@ -38,7 +60,7 @@ class Input(IntEnum):
 class Bound(IntEnum):
     """The tables for one set of sizes."""
 
-    BUSY = 0
+    CONTEXT = 0  # address of the word that says that its memory is in use
     DIMS = 1  # address of the shapes of all inputs, one after the other
     SHAPES = 2  # address of an `Output` for each
     STEP = 3  # i64 step(i64 T, i64 S)
@@ -53,7 +75,11 @@ class Bound(IntEnum):
     INPUT_COUNT = 12
     ARRAY_COUNT = 13  # inputs and outputs
     PATIENCE = 14  # how often to look whether helpers are done before giving way
+    WORKER_COUNT = 15
+    STOP = 16  # address of the stop flag of the call under way
+    STOP_ENTRY = 17  # of T, where programs look for it
     NEXT = 32  # the first row that nobody has taken, on a line of its own
+    COME = 33  # how many threads have come to work
     HELD = 48  # the arrays of the call under way, as many as there are
 
 

@@ -12,7 +12,6 @@ that loses its core in the middle of a piece makes its caller wait; after that t
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from enum import IntEnum
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
+from staticflow.native.forks import ForkAware
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.waiting import leave, wait_until_left
@@ -92,11 +92,11 @@ def offer(crew, job, table, nanoseconds):
 '''
 
 FINISH = '''
-def finish(crew, patience):
+def finish(crew, patience, stop):
     """Let nobody in any more, and wait for the helpers inside."""
     c = i8ptr(crew)
     atomic_add(crew + 8 * STATE, -OPEN)
-    if wait_until_left(crew + 8 * STATE, crew + 8 * CALLER_SLEEPS, patience) > patience:
+    if wait_until_left(crew + 8 * STATE, crew + 8 * CALLER_SLEEPS, patience, stop) > patience:
         c[REST] = min(max(2 * c[REST], FIRST_REST_NS), REST_MOST_NS)
         c[RESTING_NS] = c[REST]
     elif c[HELPED] != c[HELPED_BEFORE]:
@@ -155,9 +155,9 @@ def offer(toolchain: Toolchain) -> NativeFunction:
 
 
 def finish(toolchain: Toolchain) -> NativeFunction:
-    """The caller's part, after `offer` and its own work: i64 finish(crew, patience)."""
+    """The caller's part, after `offer` and its own work: i64 finish(crew, patience, stop)."""
     return _kernel(
-        toolchain, "finish", FINISH, 2, wait_until_left=wait_until_left(toolchain)
+        toolchain, "finish", FINISH, 3, wait_until_left=wait_until_left(toolchain)
     )
 
 
@@ -176,10 +176,11 @@ def wake(toolchain: Toolchain) -> NativeFunction:
 _Bell: TypeAlias = "SimpleQueue[bool]"
 
 
-class Helpers:
+class Helpers(ForkAware):
     """The threads of a session's crew; they start when they are woken for the first time."""
 
     def __init__(self, count: int, toolchain: Toolchain) -> None:
+        super().__init__()
         self.count = count
         self._words = words(Crew.WORDS)
         self.address = int(self._words.ctypes.data)
@@ -189,9 +190,9 @@ class Helpers:
         self._words[Crew.WAKE] = id(self.wake)
         self._reset()
         weakref.finalize(self, _dismiss, self._bells)
-        if hasattr(os, "register_at_fork"):
-            reset = weakref.WeakMethod(self._reset)
-            os.register_at_fork(after_in_child=lambda: _call(reset()))
+
+    def after_fork_in_child(self) -> None:
+        self._reset()
 
     def _reset(self) -> None:
         """Nobody is awake: at the start, and in a child process, which has no such threads."""
@@ -199,11 +200,6 @@ class Helpers:
         self._words[[Crew.BUSY, Crew.STATE, Crew.CALLER_SLEEPS]] = 0
         self._words[Crew.SLEEPING] = self.count
         self._words[Crew.WAKE_AFTER] = WAKE_AFTER_NS
-
-
-def _call(function: Callable[[], None] | None) -> None:
-    if function is not None:
-        function()
 
 
 def _waker(

@@ -16,6 +16,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from staticflow.native.numba_import import import_numba
 from staticflow.native.objects import ObjectCode
 from staticflow.native.target import target_machine
 
@@ -80,6 +81,7 @@ def _require(symbols: tuple[str, ...]) -> None:
 
 def _register_numba_runtime() -> None:
     """Objects that hold jitted functions of the user may call Numba's own C functions."""
+    import_numba()
     from numba.core.registry import cpu_target
 
     cpu_target.target_context.refresh()

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from enum import IntEnum, auto
 
 from staticflow.native import memory
+from staticflow.native.forks import ForkAware
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.products import PRODUCT_SIGNATURE, product
@@ -163,7 +164,7 @@ def close(crew, work):
     taken = call2(words[TAKE], crew, work)
     atomic_add(crew + 8 * STATE, -OPENED)
     ended = cycles()
-    wait_until_left(crew + 8 * STATE, crew + 8 * OWNER_SLEEPS, PATIENCE)
+    wait_until_left(crew + 8 * STATE, crew + 8 * OWNER_SLEEPS, PATIENCE, words[ARGUMENTS + 12])
     words[NEXT] = 0
     now = cycles()
     if now - ended > ended - began:
@@ -214,6 +215,7 @@ def begin_parts(table, function, parts, crew):
     words = i8ptr(crew)
     words[ARGUMENTS] = function
     words[ARGUMENTS + 1] = table
+    words[ARGUMENTS + 12] = 0
     words[PIECES] = parts
     words[TAKE] = words[PARTS_TAKER]
     open(crew)
@@ -343,18 +345,20 @@ def _rouse(tools: Toolchain) -> NativeFunction:
     return tools.kernel(_kernel("rouse", ROUSE_SOURCE, _ONE, "f8"))
 
 
-class Helpers:
+class Helpers(ForkAware):
     """The crew of a process: its table, and the threads, which start when first called."""
 
     def __init__(self, count: int) -> None:
+        super().__init__()
         self.table = words(Crew.WORDS)
         self.address = int(self.table.ctypes.data)
         self._count = count
         self._starting = threading.Lock()
         self._forget()
         atexit.register(self._dismiss)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
+
+    def after_fork_in_child(self) -> None:
+        self._forget()
 
     def _forget(self) -> None:
         """Nobody is there, and nobody owns the crew."""
@@ -385,9 +389,13 @@ class Helpers:
             function = toolchain().kernel(source).bind()
             for number in range(self._count):
                 name = f"staticflow-helper-{number}"
-                threading.Thread(
+                thread = threading.Thread(
                     target=self._serve, args=(function,), name=name, daemon=True
-                ).start()
+                )
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads: those there are do it
+                    break
             self._rouse = _rouse(toolchain()).bind()
 
     def _serve(self, function: Callable[[int, int], int]) -> None:

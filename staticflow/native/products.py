@@ -10,6 +10,7 @@ from staticflow.native.objects import External, KernelSource, NativeFunction, Si
 from staticflow.native.target import vector_bytes
 from staticflow.native.tile_text import Tile
 from staticflow.native.toolchain import Toolchain, symbol_suffix
+from staticflow.native.watch import stopped
 from staticflow.native.worker import worker
 from staticflow.native.worker_layout import OWNED_WORDS, Owned
 
@@ -34,7 +35,8 @@ def product(m, n, k, a, a_row, a_column, b, b_row, b_column, c, c_row, add, work
     for i in range(0, m, rows):
         for p in range(0, k, depth):
             if load_acquire(stop) != 0:
-                return
+                if stopped(stop) != 0:
+                    return
             left = a + ITEM * (i * a_row + p * a_column)
             right = b + ITEM * p * b_row
             gemm(
@@ -128,7 +130,7 @@ def product(toolchain: Toolchain, suffix: str) -> External:
         name="product",
         source=PRODUCT,
         signature=PRODUCT_SIGNATURE,
-        externals={"gemm": gemm(toolchain, suffix)},
+        externals={"gemm": gemm(toolchain, suffix), "stopped": stopped(toolchain)},
         namespace=lambda: names,
         namespace_key=(str(names),),
         noalias=False,

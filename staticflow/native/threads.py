@@ -92,10 +92,11 @@ class ShardPool:
             for table in tables:
                 table[Shard.PHASE] = 0
             job = _Job(function, tables)
-            if inline and len(tables) == 1:
+            if len(tables) == 1 and (inline or self.start(1) == 0):
                 job.perform(0)
+            elif self.start(len(tables)) < len(tables):
+                raise RuntimeError(f"cannot start {len(tables)} threads")
             else:
-                self._start(len(tables))
                 self._complete(job, sync, poll)
         return _results(job)
 
@@ -117,12 +118,19 @@ class ShardPool:
             self._lock = threading.Lock()
             self._queues.clear()
 
-    def _start(self, count: int) -> None:
+    def start(self, count: int) -> int:
+        """See that there are threads for so many shards; how many of them there are."""
+        self._forget_threads_of_parent()
         while len(self._queues) < count:
             tasks: _Tasks = SimpleQueue()
             name = f"staticflow-shard-{len(self._queues)}"
-            threading.Thread(target=_serve, args=(tasks,), name=name, daemon=True).start()
+            thread = threading.Thread(target=_serve, args=(tasks,), name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more
+                break
             self._queues.append(tasks)
+        return min(count, len(self._queues))
 
     def _submit(self, job: _Job) -> None:
         while job.submitted < len(job.results):

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from staticflow.native import cache
 from staticflow.native.loader import Loader, process_lock
+from staticflow.native.numba_import import import_numba
 from staticflow.native.objects import KernelSource, NativeFunction, ObjectCode
 
 _Build: TypeAlias = Callable[[], ObjectCode]
@@ -98,6 +99,7 @@ def symbol_suffix(key: Sequence[str]) -> str:
 @contextlib.contextmanager
 def _numba_lock() -> Iterator[None]:
     """Numba's lock, then ours. Always in this order: Numba may hold its own when it calls us."""
+    import_numba()
     from numba.core.compiler_lock import global_compiler_lock
 
     with global_compiler_lock, process_lock():

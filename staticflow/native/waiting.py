@@ -11,11 +11,12 @@ from collections.abc import Mapping
 
 from staticflow.native.objects import External, KernelSource, Signature
 from staticflow.native.toolchain import Toolchain
+from staticflow.native.watch import stopped
 
 MOST_SLEEP = 1000  # us until the next look
 
 WAIT_UNTIL_LEFT = '''
-def wait_until_left(state, sleeps, patience):
+def wait_until_left(state, sleeps, patience, stop):
     """Return when nobody is inside; gives the looks it took, more than `patience` if it slept."""
     looks = 0
     while True:
@@ -29,6 +30,9 @@ def wait_until_left(state, sleeps, patience):
             atomic_add(sleeps, 1)
             wait_while(state, inside, MOST_SLEEP)
             atomic_add(sleeps, -1)
+            if stop != 0:
+                if load_acquire(stop) != 0:
+                    stopped(stop)
 '''
 
 LEAVE = '''
@@ -40,8 +44,13 @@ def leave(state, sleeps):
 
 
 def wait_until_left(toolchain: Toolchain) -> External:
-    """The caller's part: i64 wait_until_left(state, sleeps, patience)."""
-    return _function(toolchain, "wait_until_left", WAIT_UNTIL_LEFT, Signature("i8", ("i8",) * 3))
+    """The caller's part: i64 wait_until_left(state, sleeps, patience, stop).
+
+    Who waits for long looks at the stop flag, if there is one, and handles signals when it asks to.
+    """
+    signature = Signature("i8", ("i8",) * 4)
+    asks = {"stopped": stopped(toolchain)}
+    return _function(toolchain, "wait_until_left", WAIT_UNTIL_LEFT, signature, asks)
 
 
 def leave(toolchain: Toolchain) -> External:
@@ -49,12 +58,19 @@ def leave(toolchain: Toolchain) -> External:
     return _function(toolchain, "leave", LEAVE, Signature("", ("i8",) * 2))
 
 
-def _function(toolchain: Toolchain, name: str, source: str, signature: Signature) -> External:
+def _function(
+    toolchain: Toolchain,
+    name: str,
+    source: str,
+    signature: Signature,
+    externals: Mapping[str, External] | None = None,
+) -> External:
     return toolchain.kernel(
         KernelSource(
             name=name,
             source=source,
             signature=signature,
+            externals=externals or {},
             namespace=_names,
             namespace_key=(str(_names()),),
             noalias=False,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from staticflow.native.gate import Gate, admit
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker_layout import (
@@ -105,16 +106,18 @@ def gather(context, variant, batch):
     for k in range(shard[SHARD_INPUT_COUNT]):
         record = i8ptr(shard[SHARD_INPUTS] + 8 * k * INPUT_WORDS)
         size = record[INPUT_ROW_BYTES]
-        if order != 0:
-            gather_rows(record[INPUT_SOURCE], size, record[INPUT_TARGET], order, rows)
+        whole = variant == SHARD_WHOLE
+        slot = record[INPUT_WHOLE_SLOT] if whole else record[INPUT_LAST_BATCH_SLOT]
+        if order == 0 and slot != 0:
+            i8ptr(slot)[0] = record[INPUT_SOURCE] + first * size
         else:
-            begin = record[INPUT_SOURCE] + first * size
-            whole = variant == SHARD_WHOLE
-            slot = record[INPUT_WHOLE_SLOT] if whole else record[INPUT_LAST_BATCH_SLOT]
-            if slot != 0:
-                i8ptr(slot)[0] = begin
-            else:
-                copy_bytes(record[INPUT_TARGET], begin, rows * size)
+            for outer in range(record[INPUT_OUTER]):
+                source = record[INPUT_SOURCE] + outer * record[INPUT_SOURCE_STRIDE]
+                target = record[INPUT_TARGET] + outer * rows * size
+                if order != 0:
+                    gather_rows(source, size, target, order, rows)
+                else:
+                    copy_bytes(target, source + first * size, rows * size)
 '''
 
 GATHER_ROWS = '''
@@ -190,12 +193,21 @@ def train(context):
     sync = shard[SHARD_SYNC]
     several = shard[SHARD_SHARDS] > 1
     batches = shard[SHARD_BATCHES]
+    gate = shard[SHARD_GATE]
     float_state = flush_denormals()
     done = 0
+    if gate != 0:
+        admit(gate, sync + 8 * SYNC_STOP)
     for batch in range(shard[SHARD_FIRST], shard[SHARD_LAST]):
         if load_acquire(sync + 8 * SYNC_STOP) != 0:
             swap_if_zero(sync + 8 * SYNC_REASON, STOPPED)
             break
+        if gate != 0:
+            # Who waits for whole steps comes in here, where nobody changes parameters.
+            if load_acquire(gate + 8 * GATE_TICKETS) != i8ptr(gate)[GATE_ADMITTED]:
+                if admit(gate, sync + 8 * SYNC_STOP) != 0:
+                    swap_if_zero(sync + 8 * SYNC_REASON, STOPPED)
+                    break
         variant = SHARD_WHOLE
         if shard[SHARD_RAGGED] != 0 and batch % batches == batches - 1:
             variant = SHARD_LAST_BATCH
@@ -242,7 +254,7 @@ def _constants() -> dict[str, int]:
     """The layout's names as the sources spell them: SHARD_SYNC, INPUT_SOURCE, ..."""
     layouts = {
         "SHARD": Shard, "VARIANT": Variant, "INPUT": Input, "GRADIENT": Gradient, "SYNC": Sync,
-        "PARTS": Parts,
+        "PARTS": Parts, "GATE": Gate,
     }  # fmt: skip
     named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
     return {
@@ -315,6 +327,6 @@ def worker(toolchain: Toolchain) -> Worker:
     train = kernel(
         "train", TRAIN, one,
         gather=gather.external, sum_gradients=total.external, barrier=barrier.external,
-        make_parts=parts.external,
+        make_parts=parts.external, admit=admit(toolchain),
     )  # fmt: skip
     return Worker(train, barrier)

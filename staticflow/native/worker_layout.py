@@ -46,6 +46,7 @@ class Shard(IntEnum):
     SLEEPS = 25  # at so many barriers to come it sleeps instead of giving way; its own
     REST = 26  # what SLEEPS was last set to
     LOST = 27  # the barrier at which it last lost its core
+    GATE = 28  # address of the session's `gate.Gate`, for the first shard; 0 for the others
     WATCH = 29  # whether a loss that is NaN ends the run before the update
     WHOLE = 32  # the `Variant` for whole batches
     LAST_BATCH = 40  # the `Variant` for the smaller last batch
@@ -73,6 +74,9 @@ class Input(IntEnum):
     # is copied (the words are entries of the program's tables T); 0 means copy all the same.
     WHOLE_SLOT = 3
     LAST_BATCH_SLOT = 4
+    # An array whose rows lie along an inner axis has them once for each element before that axis.
+    OUTER = 5  # how many times; 1 where rows are the leading axis
+    SOURCE_STRIDE = 6  # bytes from one time to the next, in the data
 
 
 class Gradient(IntEnum):
@@ -140,7 +144,7 @@ class Reason(IntEnum):
 
 
 SHARD_WORDS = 48
-INPUT_WORDS = 5
+INPUT_WORDS = 7
 GRADIENT_WORDS = 4
 OWNED_WORDS = 15
 PARTS_WORDS = 5

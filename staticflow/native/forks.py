@@ -1,0 +1,51 @@
+"""What has to be done around a fork, by those who have threads, locks or loops under way.
+
+A child process has one thread, the one that forked. A lock that another thread held is held for
+ever, and what another thread was doing stays half done; so whoever has such things puts them right.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import weakref
+
+
+class ForkAware:
+    """A base for what wants to know of forks; the system has one entry for all of them."""
+
+    def __init__(self) -> None:
+        _everyone().add(self)
+
+    def before_fork(self) -> None:
+        """In the thread that is about to fork."""
+
+    def after_fork_in_parent(self) -> None:
+        """In the same thread, afterwards."""
+
+    def after_fork_in_child(self) -> None:
+        """In the child, whose only thread this is."""
+
+
+@functools.cache
+def _everyone() -> weakref.WeakSet[ForkAware]:
+    known: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+    asked: list[ForkAware] = []
+
+    def before() -> None:
+        for each in list(known):
+            each.before_fork()
+            asked.append(each)
+
+    def in_parent() -> None:
+        while asked:
+            asked.pop().after_fork_in_parent()
+
+    def in_child() -> None:
+        asked.clear()
+        for each in list(known):
+            each.after_fork_in_child()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+    return known
