@@ -181,7 +181,9 @@ def guarded(place: str) -> Iterator[Pages]:
     def allocate(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int) -> Array:
         return pages.array(shape, dtype)
 
-    def plan(self: MemoryPlan, sizes: Mapping[str, int]) -> tuple[Any, dict[int, int]]:
+    def plan(
+        self: MemoryPlan, sizes: Mapping[str, int], take: object = None
+    ) -> tuple[Any, dict[int, int]]:
         parts = buffers(pages, self, sizes)
         return parts, {buffer: part.address for buffer, part in parts.items()}
 
