@@ -44,7 +44,7 @@ def buffers_of_too_few_rows(place: str) -> None:
     """A plan that is wrong by one row."""
     whole = MemoryPlan.allocate
 
-    def short(self: MemoryPlan, sizes: dict[str, int]) -> object:
+    def short(self: MemoryPlan, sizes: dict[str, int], take: object = None) -> object:
         few = {name: n - 1 if n == 6 else n for name, n in sizes.items()}
         return whole(self, few)
 
