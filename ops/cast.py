@@ -45,6 +45,7 @@ def _row(dtype: str) -> MapRow:
         f"astype_{dtype}", "x", "({x} != 0)" if dtype == "bool" else "{r}({x})",
         partial(_convert, dtype=dtype), _cotangent, f"The value as {dtype}.",
         domain="any", result=partial(_target, dtype), linear="joint", formula="1",
+        converts=True,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.graph import Const, Node, apply, as_node, const
+from staticflow.graph import Const, Node, apply, as_node, const, toposort, weak_const
 from staticflow.op import Op
 from staticflow.ops.cast import cast
 from staticflow.ops.views import Broadcast, Squeeze
@@ -26,12 +26,39 @@ _SCALARS = (bool, int, float)
 
 
 def as_nodes(values: Sequence[Any]) -> list[Node]:
-    """Nodes for nodes, arrays and Python scalars; a scalar takes the dtype of its partners."""
+    """Nodes for nodes, arrays and Python scalars; a scalar takes the dtype of its partners, and so
+    does what was made of scalars alone.
+    """
     nodes = [None if isinstance(v, _SCALARS) else as_node(v) for v in values]
-    dtypes = [node.dtype for node in nodes if node is not None]
+    given = [node for node in nodes if node is not None]
+    dtypes = [node.dtype for node in given if node.weak is None] or [node.dtype for node in given]
     partner = promote(dtypes) if dtypes else DEFAULT_FLOAT
     pairs = zip(values, nodes, strict=True)
-    return [as_node(value, partner) if node is None else node for value, node in pairs]
+    return [as_node(v, partner) if node is None else met(node, partner) for v, node in pairs]
+
+
+def met(x: Node, dtype: str) -> Node:
+    """What was made of Python's numbers alone, computed in the float64 that it meets, and not
+    rounded before; any other node as it is.
+    """
+    if x.weak is None or x.dtype != DEFAULT_FLOAT or dtype != "float64":
+        return x
+    new: dict[Node, Node] = {}
+    for node in toposort([x]):
+        if node.weak is None:  # a condition, and what it is made of
+            new[node] = node
+        elif node.inputs:
+            new[node] = apply(node.op, *(new[i] for i in node.inputs), where=node.where)
+        else:
+            new[node] = weak_const(node.weak, dtype)
+    return new[x]
+
+
+def fitted(x: Node, dtype: str) -> Node:
+    """A number of Python's as a node of `dtype`, if it is one of that kind; else as `met` does."""
+    if x.weak is None or x.inputs or x.dtype == dtype:
+        return met(x, dtype)
+    return as_node(x.weak, dtype)
 
 
 def operands(
@@ -125,11 +152,15 @@ def is_scalar_const(x: Node) -> bool:
 
 
 def fold(op: Op, inputs: Sequence[Node]) -> Node:
-    """The constant that an op makes of constants."""
+    """The constant that an op makes of constants; of Python's numbers, such a number."""
     type_ = op.infer(*(x.type for x in inputs))
     assert isinstance(type_, TensorType)
     with np.errstate(all="ignore"):
         value = op.reference(*(x.op.value for x in inputs if isinstance(x.op, Const)))
+        numbers = [x.weak for x in inputs]
+        if op.keeps_weak and type_.is_float and all(n is not None for n in numbers):
+            exact = np.asarray(op.reference(*(np.asarray(n, "float64") for n in numbers)))
+            return weak_const(float(exact), type_.dtype)
     return const(value, type_.dtype)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node
+from staticflow.graph import Node, const
 from staticflow.op import Kind
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape
@@ -20,8 +20,11 @@ from staticflow.types import as_dtype, as_shape
 @public(Kind.VIEW)
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Node:
     """An array of `shape` with every element `fill_value`."""
-    node = as_nodes([fill_value])[0]
-    node = node if dtype is None else cast(node, dtype)
+    if dtype is not None and isinstance(fill_value, bool | int | float):
+        node = const(fill_value, dtype)
+    else:
+        node = as_nodes([fill_value])[0]
+        node = node if dtype is None else cast(node, dtype)
     return broadcast_to_shape(node, as_shape(shape), "full")
 
 

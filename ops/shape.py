@@ -7,12 +7,12 @@ from typing import Any
 from staticflow.dims import AnyDim, divide, product
 from staticflow.errors import ShapeError, fail
 from staticflow.graph import Node, apply
-from staticflow.op import Kind
-from staticflow.ops.cast import cast
+from staticflow.op import Kind, Map
+from staticflow.ops.cast import CASTS, cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape
 from staticflow.ops.public import public
 from staticflow.ops.views import Expand, Reshape, Squeeze, Transpose
-from staticflow.types import Shape, as_shape, normalise_axes, normalise_axis
+from staticflow.types import Shape, as_dtype, as_shape, normalise_axes, normalise_axis
 
 
 def node_of(x: Any) -> Node:
@@ -23,7 +23,10 @@ def node_of(x: Any) -> Node:
 @public(Kind.MAP, "astype")
 def astype(x: Any, dtype: Any) -> Node:
     """x converted to `dtype`: towards zero from float to integer, `x != 0` to bool."""
-    return cast(node_of(x), dtype)
+    node, target = node_of(x), as_dtype(dtype)
+    if node.weak is not None and node.dtype == target:
+        return apply(Map(CASTS[target]), node)  # as it is from now on, whatever it meets
+    return cast(node, target)
 
 
 @public(Kind.VIEW, "transpose")

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node
+from staticflow.graph import Node, as_node, const
 from staticflow.op import Kind
 from staticflow.ops.arithmetic import power
 from staticflow.ops.cast import cast
-from staticflow.ops.coerce import as_nodes, broadcast, broadcast_to_shape, floating
+from staticflow.ops.coerce import broadcast, broadcast_to_shape, met
 from staticflow.ops.compare import equal, where
 from staticflow.ops.counting import iota
 from staticflow.ops.elementwise import abs as absolute
 from staticflow.ops.elementwise import floor, log10, sign
 from staticflow.ops.public import public
-from staticflow.ops.shape import expand_dims, moveaxis, node_of, ravel
-from staticflow.types import INTEGERS, as_dtype
+from staticflow.ops.shape import expand_dims, moveaxis, ravel
+from staticflow.types import INTEGERS, as_dtype, promote
 
 
 @public(Kind.MAP)
@@ -76,20 +76,22 @@ def geomspace(
 
 
 def _ends(what: str, start: Any, stop: Any, num: int, dtype: Any) -> tuple[Node, Node, Any]:
-    """Both ends in the dtype to compute in, that of the operands but float64 for Python's numbers;
-    and the dtype of the result.
+    """Both ends in the dtype to compute in, that of the operands but float64 for integers, for
+    Python's numbers alone and for results of float64 or integers; and the dtype of the result.
     """
     if not isinstance(num, int) or num < 0:
         fail(ShapeError, f"{what}: a number of elements is an integer, and not negative", str(num))
-    if isinstance(start, int | float) and isinstance(stop, int | float):
-        first, last = (cast(node_of(float(x)), "float64") for x in (start, stop))
-        return first, last, dtype or "float32"
-    first, last = broadcast(what, [floating(what, x) for x in as_nodes([start, stop])])
-    if first.dtype != last.dtype:
-        first, last = (cast(x, "float64") for x in (first, last))
+    given = [None if isinstance(v, int | float) else as_node(v) for v in (start, stop)]
+    floats = [node.dtype for node in given if node is not None and node.type.is_float]
+    target = as_dtype(dtype or (promote(floats) if floats else "float32"))
+    exact = not floats or (dtype is not None and target != "float32")
+    compute = "float64" if exact else promote(floats)
+    ends = [const(float(v), compute) if node is None else cast(met(node, compute), compute)
+            for v, node in zip((start, stop), given, strict=True)]  # fmt: skip
+    first, last = broadcast(what, ends)
     shape = first.shape if first.ndim else last.shape
     first, last = (broadcast_to_shape(x, shape, what) for x in (first, last))
-    return first, last, dtype or first.dtype
+    return first, last, target
 
 
 def _places(num: int, like: Node) -> Node:

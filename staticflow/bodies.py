@@ -22,10 +22,14 @@ from staticflow.graph import (
     toposort,
     with_inputs,
 )
-from staticflow.op import Axes, Classes, Kind, Op, OutType
+from staticflow.op import Axes, Classes, Kind, Map, Op, OutType
+from staticflow.ops.cast import CASTS
+from staticflow.ops.coerce import fitted
 from staticflow.require import is_size, require
 from staticflow.structure import flatten, paths
 from staticflow.types import TensorType
+
+WIDENING = Map(CASTS["float64"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +127,10 @@ def check_carries(what: str, init: Any, following: Any) -> list[Node]:
             f"{what}: the step must return a carry of the structure of init",
             got=f"{', '.join(returned) or 'none'} for {', '.join(names) or 'none'}",
         )
-    for name, old, new in zip(names, flatten(init), flatten(following), strict=True):
+    starts = flatten(init)
+    pairs = zip(starts, flatten(following), strict=True)
+    results = [fitted(new, old.dtype) for old, new in pairs]
+    for name, old, new in zip(names, starts, results, strict=True):
         if old.type != new.type:
             fail(
                 DTypeError if old.shape == new.shape else ShapeError,
@@ -131,7 +138,23 @@ def check_carries(what: str, init: Any, following: Any) -> list[Node]:
                 got=f"{old.type} in init, {new.type} from the step",
                 do="make the step return what it takes: reshape or cast the one or the other",
             )
-    return flatten(following)
+    return results
+
+
+def meet(
+    starts: Sequence[Node], slots: Sequence[Node], next_: Sequence[Node], outputs: Sequence[Node]
+) -> list[Node]:
+    """The starts of a loop as they are after its body was declared once, from `slots` to `next_`
+    and `outputs`: a number of Python's has the dtype that it met there.
+    """
+    if all(start.weak is None for start in starts) or len(next_) != len(starts):
+        return list(starts)
+    widened = {x for n in toposort([*next_, *outputs]) if n.op == WIDENING for x in n.inputs}
+    found = []
+    for start, own, new in zip(starts, slots, next_, strict=True):
+        returned = start.dtype if new.weak is not None else new.dtype
+        found.append(fitted(start, "float64" if own in widened else returned))
+    return found
 
 
 def _stays_inside(node: Node) -> bool:

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from staticflow.bodies import capture, check_carries, cut_out, slot
+from staticflow.bodies import capture, check_carries, cut_out, meet, slot
 from staticflow.branching import Branch, While
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph import Node, apply, as_node, parts, toposort
 from staticflow.ops import less, logical_and
+from staticflow.ops.coerce import fitted
 from staticflow.structure import flatten, map_structure, paths, rebuild_like
 
 
@@ -37,7 +38,9 @@ def cond(pred: Any, then: Any, otherwise: Any) -> Any:
             "cond: the branches must return the same structure",
             got=f"{', '.join(names) or 'nothing'} and {', '.join(others) or 'nothing'}",
         )
-    for name, a, b in zip(names, flatten(one), flatten(other), strict=True):
+    pairs = zip(flatten(one), flatten(other), strict=True)
+    results = [(fitted(a, b.dtype), fitted(b, a.dtype)) for a, b in pairs]
+    for name, (a, b) in zip(names, results, strict=True):
         if a.type != b.type:
             fail(
                 DTypeError if a.shape == b.shape else ShapeError,
@@ -47,7 +50,8 @@ def cond(pred: Any, then: Any, otherwise: Any) -> Any:
             )
     if not names:
         return one
-    return rebuild_like(one, iter(_branch(flag, flatten(one), flatten(other), before)))
+    first, second = ([pair[k] for pair in results] for k in (0, 1))
+    return rebuild_like(one, iter(_branch(flag, first, second, before)))
 
 
 def _branch(
@@ -80,15 +84,7 @@ def while_loop(
     init = map_structure(lambda value: as_node(value), init)
     if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 0):
         fail(GraphError, "while_loop: max_steps is a number of steps", got=repr(max_steps))
-    names = zip(paths(init, "carry"), flatten(init), strict=True)
-    carries = [slot(name, n.type) for name, n in names]
-    if not carries:
-        fail(GraphError, "while_loop: needs a carry, without which no step changes anything")
-    carry = rebuild_like(init, iter(carries))
-    test = _flag("while_loop", cond(carry))
-    following = check_carries(
-        "while_loop", init, map_structure(lambda value: as_node(value), body(carry))
-    )
+    init, carries, test, following = _declared(cond, body, init)
     first = flatten(init)
     if max_steps is not None:
         count = slot("steps", as_node(0, "int64").type)
@@ -99,6 +95,25 @@ def while_loop(
     nodes, consts, outer = capture([test, *following], carries)
     op = While(tuple(carries), tuple(consts), nodes[0], tuple(nodes[1:]), max_steps)
     return rebuild_like(init, iter(parts(apply(op, *first, *outer))))
+
+
+def _declared(
+    cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Any
+) -> tuple[Any, list[Node], Node, list[Node]]:
+    """The carry that a loop starts from, where Python's numbers have the dtypes that they meet; its
+    slots; the condition, and the next carry.
+    """
+    names = zip(paths(init, "carry"), flatten(init), strict=True)
+    carries = [slot(name, n.type) for name, n in names]
+    if not carries:
+        fail(GraphError, "while_loop: needs a carry, without which no step changes anything")
+    carry = rebuild_like(init, iter(carries))
+    test = _flag("while_loop", cond(carry))
+    result = map_structure(lambda value: as_node(value), body(carry))
+    starts = meet(flatten(init), carries, flatten(result), [test])
+    if starts != flatten(init):
+        return _declared(cond, body, rebuild_like(init, iter(starts)))
+    return init, carries, test, check_carries("while_loop", init, result)
 
 
 def _structure(branch: Any) -> Any:

@@ -50,9 +50,13 @@ def _method(name: str) -> Callable[..., Node]:
 
 
 class Node:
-    """A value in the graph: an op applied to input nodes, with a type and the line that made it."""
+    """A value in the graph: an op applied to input nodes, with a type and the line that made it.
 
-    __slots__ = ("__weakref__", "inputs", "label", "op", "serial", "type", "where")
+    `weak` is what Python's numbers leave: the number, of a scalar constant; True, of what ops make
+    of such numbers alone. A weak node has yet to meet the dtype that it is computed in.
+    """
+
+    __slots__ = ("__weakref__", "inputs", "label", "op", "serial", "type", "weak", "where")
     __array_ufunc__ = None  # so that `array + node` calls Node.__radd__
     op: Op
     inputs: tuple[Node, ...]
@@ -60,6 +64,7 @@ class Node:
     where: Where
     label: str | None
     serial: int  # grows from node to node; tells what was there before something was declared
+    weak: int | float | None
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class Node:
         type: OutType,
         where: Where,
         label: str | None = None,
+        weak: int | float | None = None,
     ) -> None:
         for slot, value in (
             ("op", op),
@@ -76,6 +82,7 @@ class Node:
             ("where", where),
             ("label", label),
             ("serial", next(OPS.serials)),
+            ("weak", _weakness(op, inputs, type) if inputs else weak),
         ):
             object.__setattr__(self, slot, value)
 
@@ -201,6 +208,14 @@ class Node:
 
     def __round__(self, ndigits: int | None = None) -> Node:
         return self.round(ndigits or 0)
+
+
+def _weakness(op: Op, inputs: tuple[Node, ...], type: OutType) -> int | float | None:
+    """Whether an op makes a number of weak nodes, and of conditions, alone."""
+    if not op.keeps_weak or not any(x.weak is not None for x in inputs):
+        return None
+    given = all(x.weak is not None or x.dtype == "bool" for x in inputs)
+    return True if given and isinstance(type, TensorType) and type.dtype != "bool" else None
 
 
 def apply(op: Op, *inputs: Node, where: Where | None = None) -> Node:
@@ -345,13 +360,24 @@ def parts(node: Node) -> tuple[Node, ...]:
 
 def const(value: Any, dtype: Any = None) -> Node:
     """Make a constant of an array or a scalar."""
+    return _constant(value, dtype)
+
+
+def weak_const(number: int | float, dtype: str) -> Node:
+    """A scalar constant that is a number of Python's, for the time being of `dtype`."""
+    with np.errstate(all="ignore"):  # it may yet meet a dtype that can hold it
+        return _constant(number, dtype, number)
+
+
+def _constant(value: Any, dtype: Any, weak: int | float | None = None) -> Node:
     given = np.asarray(value)
     if given.dtype.kind not in "fiub":
         fail(DTypeError, "a constant must be numeric, and not complex", got=f"dtype {given.dtype}")
     array = np.array(given, dtype=None if dtype is None else as_dtype(dtype))
     array = np.ascontiguousarray(array).astype(as_dtype(array.dtype)).reshape(array.shape)
     array.flags.writeable = False
-    return apply(Const("const", TensorType(array.shape, array.dtype.name), array))
+    type_ = TensorType(array.shape, array.dtype.name)
+    return Node(Const("const", type_, array), (), type_, user_line(), weak=weak)
 
 
 def as_node(value: Any, scalar_dtype: str = "float32") -> Node:
@@ -366,7 +392,9 @@ def as_node(value: Any, scalar_dtype: str = "float32") -> Node:
             scalar_dtype = "float32"
         if not isinstance(value, bool) and scalar_dtype == "bool":
             scalar_dtype = "int64"
-        return const(value, scalar_dtype)
+        if isinstance(value, bool) or scalar_dtype == "bool":
+            return const(value, scalar_dtype)
+        return weak_const(value, scalar_dtype)
     if isinstance(value, complex):
         fail(DTypeError, "complex numbers are not supported", got=repr(value))
     try:

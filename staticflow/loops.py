@@ -124,6 +124,11 @@ class Kernel:
     calls: tuple[str, ...] = ()  # native routines
 
 
+def index_name(level: int) -> str:
+    """The loop variable of a level: i0, i1 ..., but never i4 or i8, which convert to integers."""
+    return f"i{level}_" if level in (4, 8) else f"i{level}"
+
+
 def walk(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
     """Every statement, outer before inner."""
     for statement in body:

@@ -19,7 +19,7 @@ from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, is_row_reduction
 from staticflow.generalise import FIRST_ROW
 from staticflow.graph import Const, Node, is_implicit, through_views
-from staticflow.loops import Assign, Expr, For, Index, Kernel, Let, Load, Stmt, Store
+from staticflow.loops import Assign, Expr, For, Index, Kernel, Let, Load, Stmt, Store, index_name
 from staticflow.nest import (
     Nest,
     flat_strides,
@@ -87,7 +87,7 @@ class _Builder:
 
     def index(self, strides: Sequence[AnyDim]) -> Index:
         terms = [
-            (f"i{level}", self.stride(s, level))
+            (index_name(level), self.stride(s, level))
             for level, s in enumerate(self.nest.strides(strides))
             if s != 0
         ]
@@ -136,7 +136,7 @@ def _nest(build: _Builder) -> tuple[Stmt, ...]:
 
 
 def _loop(build: _Builder, level: int, body: list[Stmt]) -> Stmt:
-    return For(f"i{level}", build.size(build.nest.extents[level]), tuple(body))
+    return For(index_name(level), build.size(build.nest.extents[level]), tuple(body))
 
 
 def _level(
@@ -331,6 +331,6 @@ def _initialise(build: _Builder, node: Node, target: Load, init: str) -> Stmt:
     statement: Stmt = Store(target, init)
     used = {variable for variable, _ in target.index.terms}
     for level in range(len(build.nest.extents) - 1, -1, -1):
-        if f"i{level}" in used:
+        if index_name(level) in used:
             statement = _loop(build, level, [statement])
     return statement

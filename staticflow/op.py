@@ -83,6 +83,11 @@ class Op:
     stops_derivatives: ClassVar[bool] = False  # whatever it is applied to
 
     @property
+    def keeps_weak(self) -> bool:
+        """Whether what it makes of Python's numbers is one, as far as dtypes go."""
+        return False
+
+    @property
     def name(self) -> str:
         return type(self).__name__.lower()
 
@@ -144,6 +149,10 @@ class Map(Op):
 
     row: MapRow
     kind = Kind.MAP
+
+    @property
+    def keeps_weak(self) -> bool:
+        return not self.row.converts
 
     @property
     def name(self) -> str:
@@ -231,6 +240,7 @@ class MapRow:
     cost: int = 1  # in additions; what is cheap is computed again rather than stored
     linear: str = ""  # "joint", "each" or "first": in which inputs, for partial sums
     formula: str = ""  # the derivative as people write it
+    converts: bool = False  # whether the row, not the inputs, says what the result's dtype is
 
 
 @dataclass(frozen=True)
@@ -240,6 +250,10 @@ class Reduce(Op):
     row: ReduceRow
     axes: tuple[int, ...]
     kind = Kind.REDUCE
+
+    @property
+    def keeps_weak(self) -> bool:
+        return True
 
     @property
     def name(self) -> str:
@@ -306,6 +320,10 @@ class View(Op):
     kind = Kind.VIEW
     repeats = False  # whether elements are seen more than once
     keeps_order = False  # whether elements stay neighbours in row-major order
+
+    @property
+    def keeps_weak(self) -> bool:
+        return True
 
     def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
         """The access of the result; None where strides cannot express it and a copy is needed."""

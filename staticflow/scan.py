@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticflow.bodies import capture, check_carries, draw_each_step, slot
+from staticflow.bodies import capture, check_carries, draw_each_step, meet, slot
 from staticflow.dims import AnyDim, as_dim, square_root
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.gates import arrange_products
@@ -56,7 +56,7 @@ def scan(
     size = _length(flatten(xs), length)
     if truncate is not None:
         step, xs = _truncated(step, xs, size, _count("truncate", truncate), reverse)
-    op, draws, outer, y_out = _traced(step, init, xs, size, reverse)
+    op, init, draws, outer, y_out = _traced(step, init, xs, size, reverse)
     operands = flatten(init), [*flatten(xs), *draws], outer
     if remat is None or remat is False:
         found = list(parts(apply(op, *operands[0], *operands[1], *operands[2])))
@@ -75,9 +75,10 @@ def _count(what: str, value: Any) -> int:
 
 def _traced(
     step: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, size: AnyDim, reverse: bool
-) -> tuple[Scan, list[Node], list[Node], Any]:
-    """The op for a step; the nodes that its last xs, the random ones, and its constants stand for;
-    and the structure of its ys.
+) -> tuple[Scan, Any, list[Node], list[Node], Any]:
+    """The op for a step; the carry that it starts from, where Python's numbers have the dtypes that
+    they meet; the nodes that its last xs, the random ones, and its constants stand for; and the
+    structure of its ys.
     """
     start = slot("steps", TensorType((), "int64")).serial
     names = zip(paths(init, "carry"), flatten(init), strict=True)
@@ -88,6 +89,9 @@ def _traced(
         fail(GraphError, "scan: the step must return (carry, y)", got=repr(type(result).__name__))
     carry_out = map_structure(lambda value: as_node(value), result[0])
     y_out = map_structure(lambda value: as_node(value), result[1])
+    starts = meet(flatten(init), carries, flatten(carry_out), flatten(y_out))
+    if starts != flatten(init):
+        return _traced(step, rebuild_like(init, iter(starts)), xs, size, reverse)
     following = check_carries("scan", init, carry_out)
     outputs, draws = draw_each_step([*following, *flatten(y_out)], start, size)
     elements += draws
@@ -103,7 +107,7 @@ def _traced(
         reverse=reverse,
         origin=object(),
     )
-    return op, list(draws.values()), outer, y_out
+    return op, init, list(draws.values()), outer, y_out
 
 
 def _truncated(

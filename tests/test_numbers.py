@@ -1,0 +1,138 @@
+"""Python's numbers take the dtype of what they meet; arrays are made in the dtype asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticflow as sf
+from staticflow import Node, ops
+from staticflow.loops import index_name
+from staticflow.native.kernel_names import kernel_namespace
+
+LARGE = 2**24 + 1  # which float32 does not have
+
+
+def value(node: Node) -> Any:
+    return sf.function([], node)()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "float32", "int32", "bool"])
+def test_full_computes_in_the_dtype_asked_for(dtype: str) -> None:
+    for number in (0.1, LARGE, True, -3):
+        right = np.full((2,), number, dtype)
+        like = ops.full_like(sf.const(np.zeros(2, dtype)), number)
+        for node in (ops.full((2,), number, dtype=dtype), like):
+            found = value(node)
+            assert found.dtype == right.dtype
+            np.testing.assert_array_equal(found, right)
+
+
+@pytest.mark.parametrize("name", ["linspace", "logspace", "geomspace"])
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_spaces_compute_in_float64(name: str, dtype: str) -> None:
+    for start, stop in ((0.1, 0.7), (1, 300), (0.25, 300)):
+        if name == "logspace" and stop == 300:
+            stop = 7
+        found = value(getattr(ops, name)(start, stop, 4, dtype=dtype))
+        right = getattr(np, name)(start, stop, 4, dtype=dtype)
+        assert found.dtype == right.dtype
+        np.testing.assert_allclose(found, right, rtol=1e-14)
+
+
+def test_the_ends_of_a_space_are_wide() -> None:
+    np.testing.assert_array_equal(value(ops.linspace(0.0, 1e300, 3, "float64")),
+                                  np.linspace(0.0, 1e300, 3))  # fmt: skip
+    k = sf.const(np.array([LARGE, 3]))
+    np.testing.assert_array_equal(value(ops.linspace(k, 0.1, 3, "float64")),
+                                  np.linspace(np.array([LARGE, 3]), 0.1, 3))  # fmt: skip
+
+
+def weak(x: Node) -> dict[str, Callable[[], Node]]:
+    """What is made of numbers alone, beside what it meets."""
+    chosen = ops.where(x > 0, 0.1, 0.2)
+    return {
+        "choice": lambda: chosen * x,
+        "arithmetic of a choice": lambda: -(2 * chosen + 0.1) * x,
+        "choice of choices": lambda: x + ops.where(x > 5, 0.1, ops.where(x > 6, 0.2, 0.3)),
+        "function of a number": lambda: ops.sqrt(2.0) * x,
+        "beyond float32": lambda: ops.exp(100.0) * x,
+        "functions of a choice": lambda: ops.clip(ops.exp(chosen), 0.3, 1.7) * x,
+        "views": lambda: ops.reshape(chosen, (-1, 1)) * x,
+        "sum": lambda: ops.sum(chosen) + x,
+        "stack": lambda: ops.stack([chosen, x]),
+        "choice of both": lambda: ops.where(x > 1, chosen, x),
+    }
+
+
+@pytest.mark.parametrize("name", weak(sf.input("x", (3,), "float64")))
+def test_what_is_made_of_numbers_takes_the_dtype_it_meets(name: str) -> None:
+    given = np.array([1.0, -1.0, 2.0])
+    x = sf.input("x", (3,), "float64")
+    node = weak(x)[name]()
+    chosen = np.where(given > 0, 0.1, 0.2)
+    right = {
+        "choice": chosen * given, "arithmetic of a choice": -(2 * chosen + 0.1) * given,
+        "choice of choices": given + 0.3, "function of a number": np.sqrt(2.0) * given,
+        "beyond float32": np.exp(100.0) * given,
+        "functions of a choice": np.clip(np.exp(chosen), 0.3, 1.7) * given,
+        "views": chosen.reshape(-1, 1) * given, "sum": chosen.sum() + given,
+        "stack": np.stack([chosen, given]), "choice of both": np.where(given > 1, chosen, given),
+    }[name]  # fmt: skip
+    assert node.dtype == "float64"
+    np.testing.assert_allclose(sf.function([x], node)(given), right, rtol=1e-15)
+    narrow = sf.input("x", (3,))
+    assert weak(narrow)[name]().dtype == "float32"
+
+
+def test_a_conversion_is_final() -> None:
+    x = sf.input("x", (1,), "float64")
+    rounded = ops.where(x > 0, 0.1, 0.2).astype("float32") * x
+    assert sf.function([x], rounded)(np.ones(1))[0] == np.float32(0.1)
+    assert ops.where(x > 0, 0.1, 0.2).dtype == ops.sqrt(2.0).dtype == "float32"
+
+
+def test_a_loop_starts_in_the_dtype_that_its_step_makes() -> None:
+    x, given = sf.input("x", ("n",), "float64"), np.array([1.0, 2.0])
+    last, ys = sf.scan(lambda c, e: (c, e * c), 0.1, x)
+    assert last.dtype == ys.dtype == "float64"
+    np.testing.assert_array_equal(sf.function([x], ys)(given), 0.1 * given)
+    (count, total), _ = sf.scan(lambda c, e: ((c[0] + 1, c[1] + e), None), (0, 0.1), x)
+    assert (count.dtype, total.dtype) == ("float32", "float64")
+    assert sf.function([x], total)(given) == 0.1 + 1.0 + 2.0
+    narrow = sf.scan(lambda c, e: (c + e, c), 0.1, sf.input("x", ("n",)))
+    assert [node.dtype for node in narrow] == ["float32", "float32"]
+    reset = sf.scan(lambda c, e: (0.0, c + e), 0.1, x)[1]
+    np.testing.assert_array_equal(sf.function([x], reset)(given), [1.1, 2.0])
+
+
+def test_branches_and_while_loops_take_numbers() -> None:
+    y = sf.input("y", (), "float64")
+    node = sf.while_loop(lambda c: c < 1.0, lambda c: c + y, 0.1)
+    assert node.dtype == "float64" and sf.function([y], node)(1.0) == 1.1
+    doubled = sf.while_loop(lambda c: c * y < 1.0, lambda c: 2 * c, 0.1)
+    assert sf.function([y], doubled)(1.0) == 1.6
+    chosen = sf.cond(y > 0, lambda: y, 0.1)
+    assert chosen.dtype == "float64" and sf.function([y], chosen)(-1.0) == 0.1
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool", "float32"])
+@pytest.mark.parametrize("rank", [5, 6, 9, 10])
+def test_many_axes_compile(dtype: str, rank: int) -> None:
+    shape = (2, 3, *(1, 2) * rank)[:rank]
+    x = sf.input("x", shape, dtype)
+    given = (np.arange(np.prod(shape)).reshape(shape) % 3).astype(dtype)
+    turned = ops.transpose(x).astype("int32") + ops.transpose(x).astype("int64")
+    found = sf.function([x], [turned, ops.max(x, axis=(0, rank - 1))])(given)
+    np.testing.assert_array_equal(found[0], 2 * given.T.astype("int64"))
+    np.testing.assert_array_equal(found[1], given.max(axis=(0, rank - 1)))
+
+
+def test_generated_names_are_no_names_that_kernels_use() -> None:
+    used = set(kernel_namespace()) | {"i4", "i8", "f4", "f8", "b1", "u4", "u8"}
+    assert not used & {index_name(level) for level in range(64)}
+    assert not [name for name in used if re.fullmatch(r"[vnp]\d+", name)]
