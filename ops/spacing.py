@@ -15,7 +15,7 @@ from staticflow.ops.counting import iota
 from staticflow.ops.elementwise import abs as absolute
 from staticflow.ops.elementwise import floor, log10, sign
 from staticflow.ops.public import public
-from staticflow.ops.shape import expand_dims, moveaxis, ravel
+from staticflow.ops.shape import expand_dims, moveaxis, node_of
 from staticflow.types import INTEGERS, as_dtype, promote
 
 
@@ -112,11 +112,13 @@ def _even(first: Node, last: Node, num: int, endpoint: bool) -> Node:
 def meshgrid(*xi: Any, indexing: str = "xy", sparse: bool = False) -> tuple[Node, ...]:
     """For each vector, its elements along an axis of the grid that all span: the second for the
     first, the first for the second with indexing "xy", their own with "ij"; not repeated along
-    the other axes if `sparse`. What is no vector is taken as that of its elements in order.
+    the other axes if `sparse`.
     """
-    if indexing not in ("xy", "ij"):
-        fail(ShapeError, "meshgrid: indexing is 'xy' or 'ij'", repr(indexing))
-    vectors = [ravel(x) for x in xi]
+    vectors = [node_of(x) for x in xi]
+    if indexing not in ("xy", "ij") or any(x.ndim > 1 for x in vectors):
+        fail(ShapeError, "meshgrid: takes vectors, and indexing 'xy' or 'ij'",
+             f"{', '.join(str(x.type) for x in vectors)}, indexing={indexing!r}")  # fmt: skip
+    vectors = [expand_dims(x, 0) if x.ndim == 0 else x for x in vectors]
     axes = list(range(len(vectors)))
     if indexing == "xy" and len(vectors) > 1:
         axes[:2] = 1, 0

@@ -147,6 +147,12 @@ def _triangular(x: Array, y: Array) -> Array:
     return np.asarray(np.linalg.solve(np.triu(x), y))
 
 
+def _grid(x: Array, y: Array, **options: Any) -> Any:
+    if x.ndim > 1 or y.ndim > 1:
+        raise ValueError("arrays of more axes, which NumPy takes as vectors here")
+    return np.meshgrid(x, y, **options)
+
+
 def _full(x: Array, y: Array) -> Array:
     if x.ndim > y.ndim:
         raise ValueError("axes of size 1, which NumPy drops here")
@@ -226,9 +232,9 @@ JOINED = (
     *(both("append", str(axis), axis=axis) for axis in (None, 0, -1)),
     *(Pair("diff", lambda x, y, a=a: ops.diff(x, axis=a, prepend=y),
            lambda x, y, a=a: np.diff(x, axis=a, prepend=y), label=f"{a}") for a in (0, -1)),
-    Pair("meshgrid", ops.meshgrid, np.meshgrid),
+    Pair("meshgrid", ops.meshgrid, _grid),
     Pair("meshgrid", lambda x, y: ops.meshgrid(x, y, indexing="ij", sparse=True),
-         lambda x, y: np.meshgrid(x, y, indexing="ij", sparse=True), label="sparse"),
+         partial(_grid, indexing="ij", sparse=True), label="sparse"),
 )  # fmt: skip
 
 PRODUCTS = (

@@ -25,6 +25,20 @@ CONTRACT = ("contract",)
 EXACT = ("arcp",)
 
 
+class NoLiberties(set[str]):
+    """The flags of a call that gets none, whatever its kernel allows.
+
+    A fused operation that may be contracted is split into its parts where the machine has no such
+    instruction, and then its error term is 0.
+    """
+
+    def add(self, name: str) -> None:
+        pass
+
+    def update(self, *names: Any) -> None:
+        pass
+
+
 class Value:
     """A floating-point value of one format while a function is being traced."""
 
@@ -265,7 +279,9 @@ class Format:
 
     def fma(self, x: Value | float, y: Value | float, z: Value | float) -> Value:
         """x y + z rounded once, on any machine (slow without the instruction): for error terms."""
-        return self.call("fma", *(Value(self, self.raw(v)) for v in (x, y, z)))
+        result = self.call("fma", *(Value(self, self.raw(v)) for v in (x, y, z)))
+        result.raw.fastmath = NoLiberties()
+        return result
 
     def wide(self, x: Value) -> Value:
         """x in float64."""
