@@ -22,7 +22,8 @@ def _convert(x: Array, dtype: str) -> Array:
     """As NumPy, but where it gives what the processor does: the nearest integer, and 0 of NaN."""
     array = np.asarray(x)
     if dtype not in INTEGERS or array.dtype.kind != "f":
-        return array.astype(dtype)
+        with np.errstate(all="ignore"):
+            return array.astype(dtype)
     low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
     inside = (array >= low) & (array < -float(low))
     result = np.where(inside, array, 0).astype(dtype)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.errors import DTypeError, ShapeError, fail
+from staticflow.dims import AnyDim, Dim
+from staticflow.errors import DTypeError, ShapeError, fail, user_line
 from staticflow.graph import Const, Node, apply, as_node, const, toposort, weak_const
 from staticflow.op import Op
 from staticflow.ops.cast import cast
@@ -22,19 +23,33 @@ from staticflow.ops.views import Broadcast, Squeeze
 from staticflow.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes, promote
 
 DEFAULT_FLOAT = "float32"
-_SCALARS = (bool, int, float)
+_SCALARS = (bool, int, float, Dim)
 
 
 def as_nodes(values: Sequence[Any]) -> list[Node]:
-    """Nodes for nodes, arrays and Python scalars; a scalar takes the dtype of its partners, and so
-    does what was made of scalars alone.
+    """Nodes for nodes, arrays, Python scalars and sizes; a scalar or size takes the dtype of its
+    partners, and so does what was made of scalars alone.
     """
     nodes = [None if isinstance(v, _SCALARS) else as_node(v) for v in values]
     given = [node for node in nodes if node is not None]
     dtypes = [node.dtype for node in given if node.weak is None] or [node.dtype for node in given]
     partner = promote(dtypes) if dtypes else DEFAULT_FLOAT
     pairs = zip(values, nodes, strict=True)
-    return [as_node(v, partner) if node is None else met(node, partner) for v, node in pairs]
+    return [_scalar(v, partner) if node is None else met(node, partner) for v, node in pairs]
+
+
+def _scalar(value: Any, dtype: str) -> Node:
+    if isinstance(value, Dim):
+        return _size(value, "int64" if dtype == "bool" else dtype)
+    return as_node(value, dtype)
+
+
+def _size(dim: AnyDim, dtype: str) -> Node:
+    """A run-time size as a number, of `dtype` for the time being."""
+    from staticflow.ops.counting import SizeOf  # which needs this module
+
+    op = SizeOf(dim, dtype)
+    return Node(op, (), op.infer(), user_line(), weak=True)
 
 
 def met(x: Node, dtype: str) -> Node:
@@ -49,14 +64,17 @@ def met(x: Node, dtype: str) -> Node:
             new[node] = node
         elif node.inputs:
             new[node] = apply(node.op, *(new[i] for i in node.inputs), where=node.where)
-        else:
+        elif isinstance(node.op, Const):
             new[node] = weak_const(node.weak, dtype)
+        else:
+            (dim,) = node.op.sizes()
+            new[node] = _size(dim, dtype)
     return new[x]
 
 
 def fitted(x: Node, dtype: str) -> Node:
     """A number of Python's as a node of `dtype`, if it is one of that kind; else as `met` does."""
-    if x.weak is None or x.inputs or x.dtype == dtype:
+    if x.weak is None or not isinstance(x.op, Const) or x.dtype == dtype:
         return met(x, dtype)
     return as_node(x.weak, dtype)
 

@@ -29,11 +29,13 @@ def _row(
     name: str, body: str, reference: Callable[..., Any], derivative: Derivative, doc: str,
     formula: str = "0", domain: str = "float", points: tuple[float, ...] = EDGES,
     sample: tuple[float, float] = (-3.0, 3.0), cost: int = 10, symbol: str = "", linear: str = "",
+    whole: bool = False,
 ) -> Function:  # fmt: skip
     rule = None if derivative is None else lambda g, y, x: (derivative(g, y, x),)
     row = MapRow(
         name, "x", body, reference, rule, doc, domain,
         points=points, sample=sample, cost=cost, linear=linear, formula=formula,
+        whole=whole,
     )  # fmt: skip
     return declare_row(row, symbol)
 
@@ -176,16 +178,16 @@ sign = _row("sign",
     "-1, 0 or 1 with the sign of x; NaN for NaN.", domain="number", cost=2)  # fmt: skip
 
 floor = _row("floor", "floor_{t}({x})", np.floor, None,
-    "The largest integer not above x.", points=WHOLE, cost=1)  # fmt: skip
+    "The largest integer not above x.", points=WHOLE, cost=1, whole=True)  # fmt: skip
 
 ceil = _row("ceil", "ceil_{t}({x})", np.ceil, None,
-    "The smallest integer not below x.", points=WHOLE, cost=1)  # fmt: skip
+    "The smallest integer not below x.", points=WHOLE, cost=1, whole=True)  # fmt: skip
 
 trunc = _row("trunc", "trunc_{t}({x})", np.trunc, None,
-    "The integer next to x towards 0.", points=WHOLE, cost=1)  # fmt: skip
+    "The integer next to x towards 0.", points=WHOLE, cost=1, whole=True)  # fmt: skip
 
 rint = _row("rint", "rint_{t}({x})", np.rint, None,
-    "The integer nearest to x, the even one of two.", points=WHOLE, cost=1)  # fmt: skip
+    "The integer nearest to x, the even one of two.", points=WHOLE, cost=1, whole=True)  # fmt: skip
 
 # Activations with a loop body of their own
 

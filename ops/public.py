@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from staticflow.graph import Node, apply
 from staticflow.op import Kind, Map, MapRow, ReduceRow
 from staticflow.op_table import Declaration, bind, declare
-from staticflow.ops.coerce import fold, is_scalar_const, operands
+from staticflow.ops.coerce import as_nodes, fold, is_scalar_const, operands
 from staticflow.ops.guard import guarded
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,11 +43,25 @@ def declare_row(row: MapRow, symbol: str = "") -> Callable[..., Node]:
     """The function of a row of the elementwise table: brings operands together, then maps."""
 
     def function(*values: Any) -> Node:
+        if row.whole and len(values) == 1:
+            node = as_nodes(values)[0]
+            if not node.type.is_float:
+                return node
         return mapped(row, operands(row.name, row.inputs, values, row.domain))
 
     function.__name__ = function.__qualname__ = row.name
     function.__doc__ = row.doc
+    function.__signature__ = signature(row)  # type: ignore[attr-defined]
     return public(Kind.MAP, symbol, row)(function)
+
+
+def signature(row: MapRow) -> inspect.Signature:
+    """What the function of a row takes, by position."""
+    names = ["condition" if letter == "c" else letter for letter in row.inputs]
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    return inspect.Signature(
+        [inspect.Parameter(name, kind, annotation=Any) for name in names], return_annotation=Node
+    )
 
 
 def mapped(row: MapRow, nodes: Sequence[Node]) -> Node:

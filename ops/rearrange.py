@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, Dim
+from staticflow.dims import AnyDim, Dim, floor_divide
 from staticflow.errors import DTypeError, ShapeError, fail
 from staticflow.graph import Node
 from staticflow.op import Kind
@@ -133,10 +133,12 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Node:
         fail(DTypeError, "roll: a shift is an integer", got=repr(shift))
     axis = normalise_axis(axis, node.ndim, "roll")
     size = node.shape[axis]
-    shift = shift % size if isinstance(size, int) and size else shift
     if shift == 0 or size == 0:
         return node
-    cut = size - shift if shift > 0 else -shift
+    shift = shift - size * floor_divide(shift, size)  # as shift % size
+    if shift == 0:
+        return node
+    cut = size - shift
     return concatenate([slice_axis(node, axis, cut, size), slice_axis(node, axis, 0, cut)], axis)
 
 

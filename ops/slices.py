@@ -103,7 +103,7 @@ class Slice(View):
 
 def extent(start: AnyDim, stop: AnyDim, step: int) -> AnyDim:
     """The number of elements of a slice; with a step beyond 1, only of integers."""
-    length = stop - start if step > 0 else start - stop
+    length: AnyDim = stop - start if step > 0 else start - stop
     if isinstance(length, int):
         return max(0, -(-length // abs(step)))
     assert abs(step) == 1, "the length of a strided slice of a named axis is not a polynomial"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import NoReturn, Union
+from typing import Any, NoReturn, Union
 
 from staticflow.errors import ShapeError, fail
 
@@ -56,6 +56,12 @@ def _derive(args: list[int]) -> int:
 
 def floor_divide(dim: AnyDim, divisor: AnyDim) -> AnyDim:
     """`dim // divisor`, also for run-time sizes."""
+    if isinstance(divisor, int) and divisor < 1:
+        fail(ShapeError, "a size is divided by one that is not positive", got=f"{dim} // {divisor}")
+    if isinstance(dim, Dim) and isinstance(divisor, int):
+        exact = divide(dim, divisor)
+        if exact is not None:
+            return exact
     return Derived.of(dim, divisor)
 
 
@@ -140,21 +146,25 @@ class Dim:
             total = total + product
         return total
 
-    def __add__(self, other: AnyDim) -> AnyDim:
+    def __add__(self, other: Any) -> Any:
+        if not is_dim(other):
+            return _as_number("add", self, other)
         return _canonical([*self.terms, *_terms(other)])
 
     __radd__ = __add__
 
     def __neg__(self) -> AnyDim:
-        return self * -1
+        return self * -1  # type: ignore[no-any-return]
 
-    def __sub__(self, other: AnyDim) -> AnyDim:
-        return self + (-other)
+    def __sub__(self, other: Any) -> Any:
+        return self + (-other) if is_dim(other) else _as_number("sub", self, other)
 
-    def __rsub__(self, other: AnyDim) -> AnyDim:
-        return other + (-self)
+    def __rsub__(self, other: Any) -> Any:
+        return other + (-self) if is_dim(other) else _as_number("sub", other, self)
 
-    def __mul__(self, other: AnyDim) -> AnyDim:
+    def __mul__(self, other: Any) -> Any:
+        if not is_dim(other):
+            return _as_number("mul", self, other)
         if isinstance(other, Dim) and len(self.terms) * len(other.terms) > MOST_PRODUCTS:
             _too_long()
         return _canonical(
@@ -162,6 +172,24 @@ class Dim:
         )
 
     __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        return floor_divide(self, other) if is_dim(other) else _as_number("floordiv", self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return floor_divide(other, self) if is_dim(other) else _as_number("floordiv", other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return self - self // other * other if is_dim(other) else _as_number("mod", self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return other - other // self * self if is_dim(other) else _as_number("mod", other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _as_number("truediv", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _as_number("truediv", other, self)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -182,6 +210,22 @@ class Dim:
                 factors.insert(0, str(abs(coefficient)))
             text += f" {sign} {'*'.join(factors)}"
         return text[3:] if text.startswith(" + ") else "-" + text[3:]
+
+
+def _as_number(symbol: str, x: Any, y: Any) -> Any:
+    """The node of an operation on a size that makes no size, as with Python's floats."""
+    if not all(isinstance(v, int | float | Dim) for v in (x, y)):
+        return NotImplemented
+    from staticflow.op_table import OPS  # which needs this module
+
+    return OPS.operator(symbol)(x, y)
+
+
+def is_dim(value: object) -> bool:
+    """Whether a value can stand in a size: an integer of Python or of NumPy, or a Dim."""
+    return isinstance(value, int | Dim) or (
+        hasattr(value, "__index__") and getattr(value, "shape", None) == ()
+    )
 
 
 def _terms(dim: AnyDim) -> Iterable[tuple[Monomial, int]]:

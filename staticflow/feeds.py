@@ -113,7 +113,8 @@ def _made(node: Node, value: Any) -> Array:
 def _convert(node: Node, array: Array) -> Array:
     kind = array.dtype.kind
     if node.dtype in FLOATS or kind == "b":
-        return array.astype(node.dtype)
+        with np.errstate(all="ignore"):  # beyond float32 is infinity, whatever NumPy is set to do
+            return array.astype(node.dtype)
     if kind == "f" or node.dtype == "bool":
         fail(
             DTypeError,

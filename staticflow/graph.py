@@ -365,15 +365,15 @@ def const(value: Any, dtype: Any = None) -> Node:
 
 def weak_const(number: int | float, dtype: str) -> Node:
     """A scalar constant that is a number of Python's, for the time being of `dtype`."""
-    with np.errstate(all="ignore"):  # it may yet meet a dtype that can hold it
-        return _constant(number, dtype, number)
+    return _constant(number, dtype, number)
 
 
 def _constant(value: Any, dtype: Any, weak: int | float | None = None) -> Node:
     given = np.asarray(value)
     if given.dtype.kind not in "fiub":
         fail(DTypeError, "a constant must be numeric, and not complex", got=f"dtype {given.dtype}")
-    array = np.array(given, dtype=None if dtype is None else as_dtype(dtype))
+    with np.errstate(all="ignore"):  # whatever NumPy is set to do at what a dtype cannot hold
+        array = np.array(given, dtype=None if dtype is None else as_dtype(dtype))
     array = np.ascontiguousarray(array).astype(as_dtype(array.dtype)).reshape(array.shape)
     array.flags.writeable = False
     type_ = TensorType(array.shape, array.dtype.name)

@@ -240,6 +240,7 @@ class MapRow:
     cost: int = 1  # in additions; what is cheap is computed again rather than stored
     linear: str = ""  # "joint", "each" or "first": in which inputs, for partial sums
     formula: str = ""  # the derivative as people write it
+    whole: bool = False  # whether integers and booleans are their own results
     converts: bool = False  # whether the row, not the inputs, says what the result's dtype is
 
 
