@@ -20,8 +20,10 @@ from staticflow.native import cache
 from staticflow.native.loader import Loader, process_lock
 from staticflow.native.numba_import import import_numba
 from staticflow.native.objects import KernelSource, NativeFunction, ObjectCode
+from staticflow.native.undisturbed import undisturbed
 
 _Build: TypeAlias = Callable[[], ObjectCode]
+_Lock: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass
@@ -53,9 +55,9 @@ class Toolchain:
         function = self._functions.get(key)
         if function is None:
             symbol = f"{source.name}_{key[:24]}"
-            entry = self._object(key, _numba_lock, lambda: _compile_kernel(source, symbol))
-            address = self._loader.load(entry)[symbol]
-            function = self._functions[key] = NativeFunction(symbol, address, source.signature)
+            addresses = self._load(key, _numba_lock, lambda: _compile_kernel(source, symbol))
+            function = NativeFunction(symbol, addresses[symbol], source.signature)
+            self._functions[key] = function
         return function
 
     def module(self, ir_text: Callable[[], str], key: Sequence[str]) -> Mapping[str, int]:
@@ -67,20 +69,29 @@ class Toolchain:
         entry_key = cache.entry_key(["module", *key])
         addresses = self._modules.get(entry_key)
         if addresses is None:
-            entry = self._object(entry_key, process_lock, lambda: _compile_ir(ir_text()))
-            addresses = self._modules[entry_key] = self._loader.load(entry)
+            addresses = self._load(entry_key, process_lock, lambda: _compile_ir(ir_text()))
+            self._modules[entry_key] = addresses
         return addresses
 
-    def _object(
-        self, key: str, lock: Callable[[], AbstractContextManager[Any]], build: _Build
-    ) -> ObjectCode:
-        """From memory, from disk, or built under `lock` and kept in both."""
+    def _load(self, key: str, lock: _Lock, build: _Build) -> Mapping[str, int]:
+        """The addresses of an object's symbols. Ctrl-C comes before it is made, or after."""
+        if self._known(key) is None and lock is _numba_lock:
+            import_numba()  # which may be interrupted
+        return undisturbed(lambda: self._loader.load(self._object(key, lock, build)))
+
+    def _known(self, key: str) -> ObjectCode | None:
+        """From memory or from disk."""
         entry = self._objects.get(key)
         if entry is None:
             entry = self.store.read(key)
             if entry is not None:
                 self.counts.loaded += 1
                 self._objects[key] = entry
+        return entry
+
+    def _object(self, key: str, lock: _Lock, build: _Build) -> ObjectCode:
+        """What is known, or built under `lock` and kept in memory and on disk."""
+        entry = self._objects.get(key)
         if entry is None:
             with lock():
                 entry = self._objects.get(key)  # another thread may have been faster

@@ -1,0 +1,90 @@
+"""Ctrl-C in the middle of a compilation comes after it; nothing is left half loaded, nor lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import staticflow as sf
+from staticflow.native.loader import Loader
+from staticflow.native.objects import ObjectCode
+from staticflow.native.toolchain import Toolchain
+from staticflow.native.undisturbed import undisturbed
+
+
+def test_the_work_is_done_before_the_exception() -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        done.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        undisturbed(work)
+    assert done == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert undisturbed(lambda: 3) == 3
+
+
+def test_an_error_of_the_work_is_not_lost() -> None:
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("wrong")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        undisturbed(work)
+    assert isinstance(caught.value.__context__, ValueError)
+    with pytest.raises(ValueError, match="wrong"):
+        undisturbed(lambda: (_ for _ in ()).throw(ValueError("wrong")))
+
+
+def test_other_threads_and_other_handlers_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[object] = []
+    thread = threading.Thread(
+        target=lambda: found.append(undisturbed(lambda: signal.getsignal(signal.SIGINT)))
+    )
+    thread.start()
+    thread.join()
+    assert found == [signal.default_int_handler]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert undisturbed(lambda: signal.getsignal(signal.SIGINT)) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def small_session(folder: Path) -> sf.Session:
+    x = sf.input("x", ("n",))
+    session = sf.Session(outputs={"y": x * 2.0 + 1.0})
+    session._toolchain = Toolchain(folder)
+    return session
+
+
+def test_an_object_is_loaded_and_noted_or_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between the two: the object would be loaded, and its symbols defined, twice."""
+    real = Loader._add
+
+    def add(loader: Loader, entry: ObjectCode) -> None:
+        signal.raise_signal(signal.SIGINT)
+        real(loader, entry)
+
+    session, fed = small_session(tmp_path), {"x": np.ones(3, np.float32)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Loader, "_add", add)
+        interrupted = 0
+        while True:
+            try:
+                found = session.run("y", fed)
+                break
+            except KeyboardInterrupt:
+                interrupted += 1
+    np.testing.assert_array_equal(found, [3, 3, 3])
+    counts = session._toolchain.counts
+    assert interrupted == counts.compiled > 1 and counts.loaded == 0
