@@ -110,7 +110,6 @@ def symbol_suffix(key: Sequence[str]) -> str:
 @contextlib.contextmanager
 def _numba_lock() -> Iterator[None]:
     """Numba's lock, then ours. Always in this order: Numba may hold its own when it calls us."""
-    import_numba()
     from numba.core.compiler_lock import global_compiler_lock
 
     with global_compiler_lock, process_lock():
