@@ -15,6 +15,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.feeds import as_array, bind_sizes, input_nodes, match_feeds, measured
 from staticflow.graph import Hyper, Node, Param, State, leaves
 from staticflow.native.crew import Helpers
+from staticflow.native.memory import filled
 from staticflow.numerics import checked_run
 from staticflow.program import Program
 from staticflow.runner import Runner
@@ -99,7 +100,7 @@ class Fetches:
         # Training steps are numbered from 1; runs downwards from 0 draw other numbers than they.
         run = 0 if seed is not None else -session.count_run()
         values = {"seed": session.seed if seed is None else seed, "step": run}
-        return [np.array(values[name], np.int64) for name in fetch.numbers]
+        return [filled(values[name], np.int64) for name in fetch.numbers]
 
     def _runner(self, nodes: Sequence[Node]) -> Runner:
         session = self.session

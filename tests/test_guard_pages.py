@@ -81,7 +81,19 @@ def test_all_memory_of_a_fit_lies_between_pages(pages: Pages) -> None:
     assert all(is_guarded(array, pages) for array in arrays)
 
 
-@pytest.mark.parametrize("make", [trained, products, algebra, tabled, chained])
+def drawing(random: Random) -> Case:
+    """Runs that draw, whose numbers are inputs too."""
+    x = sf.input("x", ("batch", 3))
+    y = ops.tanh(x + ops.random.normal(x.shape))
+
+    def work(count: Count) -> list[Any]:
+        session = sf.Session(outputs={"y": y})
+        return [session.run("y", {"x": fed(rows(n, 3))}) for n in (1, 4, 900)]
+
+    return Case("draws", work)
+
+
+@pytest.mark.parametrize("make", [trained, products, algebra, tabled, chained, drawing])
 def test_every_buffer_of_every_program_lies_between_pages(
     make: Callable[[Random], Case], monkeypatch: pytest.MonkeyPatch, pages: Pages
 ) -> None:
