@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.bodies import Slot
+from staticflow.bodies import Loop, Slot
 from staticflow.dims import AnyDim, evaluate
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph import Input, Node, toposort
 from staticflow.op import Kind
+from staticflow.recurrence import Scan
 
 Array = NDArray[Any]
 
@@ -30,6 +31,14 @@ class IndexLimit:
     low: AnyDim
     high: AnyDim
     used_by: Node
+    steps: tuple[AnyDim, ...] = ()  # of the scans around it
+
+    @property
+    def uses(self) -> tuple[AnyDim, ...]:
+        """Sizes that are all above 0 if anything is looked up."""
+        node = self.used_by
+        moved = node if node.op.kind is Kind.GATHER else node.inputs[0]
+        return (*moved.shape, *self.steps)
 
 
 def check_loss(loss: Any, what: str = "the loss") -> None:
@@ -100,16 +109,28 @@ def index_limits(outputs: Sequence[Node]) -> list[IndexLimit]:
     """The ranges that labels and indices must keep, of inputs that are used as such directly, and
     the axes that computed indices look up.
     """
-    limits: dict[tuple[str | None, AnyDim, AnyDim], IndexLimit] = {}
-    for node in toposort(outputs):
+    limits: dict[Any, IndexLimit] = {}
+    for node, steps in _with_bodies(outputs, ()):
         for x, low, high in _bounds(node):
             source = _source(x)
             name = source.name if isinstance(source.op, Input) else None
             if name is not None or (
                 node.op.kind is not Kind.ALIAS and not (isinstance(high, int) and high)
             ):
-                limits[(name, low, high)] = IndexLimit(name, low, high, node)
+                limit = IndexLimit(name, low, high, node, steps)
+                limits[(name, low, high, () if name else limit.uses)] = limit
     return list(limits.values())
+
+
+def _with_bodies(
+    outputs: Sequence[Node], steps: tuple[AnyDim, ...]
+) -> Iterator[tuple[Node, tuple[AnyDim, ...]]]:
+    """All nodes, those of loops' bodies too, with the numbers of steps of the scans around them."""
+    for node in toposort(outputs):
+        yield node, steps
+        if isinstance(node.op, Loop):
+            own = (node.op.length,) if isinstance(node.op, Scan) else ()
+            yield from _with_bodies(node.op.body, (*steps, *own))
 
 
 def _bounds(node: Node) -> list[tuple[Node, AnyDim, AnyDim]]:
@@ -138,7 +159,7 @@ def check_indices(
     for limit in limits:
         low, high = evaluate(limit.low, env), evaluate(limit.high, env)
         if limit.name is None:
-            _check_table(limit.used_by, high, env)
+            _check_table(limit, high, env)
             continue
         array = arrays.get(limit.name)
         if array is None or array.size == 0:
@@ -155,12 +176,12 @@ def check_indices(
         )
 
 
-def _check_table(node: Node, size: int, env: Mapping[str, int]) -> None:
-    moved = node if node.op.kind is Kind.GATHER else node.inputs[0]
-    if size == 0 and all(evaluate(n, env) > 0 for n in moved.shape):
+def _check_table(limit: IndexLimit, size: int, env: Mapping[str, int]) -> None:
+    node = limit.used_by
+    if size == 0 and all(evaluate(n, env) > 0 for n in limit.uses):
         fail(
             GraphError,
-            f"{node.op.name}: there is no element that an index could mean",
+            f"{node.op.name}: there is no element to take, or to add to",
             got=f"an axis of size 0 at {node.where}",
             do="feed an array with at least one element along the axis",
         )

@@ -171,8 +171,8 @@ def _check_demands(write: Writer, outputs: Sequence[Node], demands: Sequence[Dem
         text = f"too few elements: {demand.size} must not be negative at {demand.node.where}"
         write(f"    raise ValueError({text!r})")
     for limit in index_limits(outputs):
-        if isinstance(limit.high, Dim) and limit.used_by.op.kind is Kind.GATHER:
-            taken = [f"{_size(n)} > 0" for n in limit.used_by.shape]
+        if isinstance(limit.high, Dim) and limit.used_by.op.kind in (Kind.GATHER, Kind.SCATTER):
+            taken = [f"{_size(n)} > 0" for n in limit.uses]
             write(f"if {' and '.join([f'{_size(limit.high)} == 0', *taken])}:")
             text = f"there is no element to take at {limit.used_by.where}"
             write(f"    raise ValueError({text!r})")

@@ -56,8 +56,8 @@ class Mutator:
         data = copy.deepcopy(data)
         for _ in range(count):
             places = list(_places(data))
-            parent, key = self.rng.choice(places)
-            self._change(data, parent, key)
+            if places:
+                self._change(data, *self.rng.choice(places))
         return data
 
     def _change(self, data: Any, parent: Any, key: Any) -> None:

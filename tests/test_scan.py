@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from recurrences import arrays_for, check_program, close
 from scan_programs import PROGRAMS, data, recurrent
@@ -121,3 +122,27 @@ def test_a_length_of_run_time_without_elements() -> None:
         arrays = arrays_for([w, h, x], {"time": n})
         wanted = interpret(outputs, dict(zip([w, h, x], arrays, strict=True)))
         close(f(*arrays), wanted, f"length {n}")
+
+
+def test_a_step_looks_nothing_up_in_a_table_without_rows() -> None:
+    """Where a step is made at all; of other sizes there would be nothing but foreign memory."""
+    table, chosen = sf.input("table", ("rows", 100_000)), sf.input("chosen", ("time",), "int64")
+
+    def step(h: Any, k: Any) -> Any:
+        return h + 1.0, ops.take(table, k, axis=0)
+
+    _, ys = sf.scan(step, sf.const(0.0), chosen + 0)
+    session = sf.Session(outputs={"y": ys})
+
+    def arrays(rows: int, steps: int) -> dict[str, Any]:
+        return {
+            "table": np.ones((rows, 100_000), np.float32),
+            "chosen": np.zeros(steps, np.int64),
+        }
+
+    assert session.run("y", arrays(2, 3)).sum() == 300_000
+    assert session.run("y", arrays(0, 0)).shape == (0, 100_000)
+    with pytest.raises(sf.GraphError, match="no element"):
+        session.run("y", arrays(0, 3))
+    with pytest.raises(ValueError, match="no element"):
+        session.jit("y")(*arrays(0, 3).values())
