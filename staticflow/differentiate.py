@@ -19,7 +19,7 @@ import numpy as np
 
 from staticflow.dims import product
 from staticflow.errors import DTypeError, GraphError, ShapeError, attributed, fail
-from staticflow.graph import Const, Input, Node, Part, apply, const, through_views, toposort
+from staticflow.graph import Input, Node, Part, apply, const, is_zero, toposort
 from staticflow.op import Kind
 from staticflow.ops import broadcast_to, eye, moveaxis, reshape, stack, zeros
 from staticflow.types import TensorType
@@ -104,12 +104,6 @@ def pull_back(ys: Sequence[Node], gs: Sequence[Node], wrt: Sequence[Node]) -> li
     """Cotangents of `wrt`, given those of `ys`: zeros where a node does not reach."""
     found = _cotangents(ys, gs, wrt)
     return [zeros(x.shape, x.dtype) if g is None else g for x, g in zip(wrt, found, strict=True)]
-
-
-def is_zero(node: Node) -> bool:
-    """Whether a node is an array of zeros, by its form."""
-    root, _ = through_views(node)
-    return isinstance(root.op, Const) and not np.any(root.op.value)
 
 
 def _cotangents(

@@ -183,7 +183,7 @@ def _refuse_shape(node: Node, shape: tuple[int, ...]) -> None:
 
 def leading_dimension(inputs: Mapping[str, Node], batch_axis: str | None) -> str:
     """The named dimension that leads the inputs; the one to slice data along."""
-    names = _leading_names(inputs)
+    names = leading_names(inputs)
     if batch_axis is not None:
         if batch_axis not in names:
             fail(
@@ -204,12 +204,12 @@ def leading_dimension(inputs: Mapping[str, Node], batch_axis: str | None) -> str
 
 def row_dimension(inputs: Mapping[str, Node], batch_axis: str | None) -> str:
     """The same; "" where no input leads with a name, so that a batch is taken as it comes."""
-    if batch_axis is None and not _leading_names(inputs):
+    if batch_axis is None and not leading_names(inputs):
         return ""
     return leading_dimension(inputs, batch_axis)
 
 
-def _leading_names(inputs: Mapping[str, Node]) -> dict[str, None]:
+def leading_names(inputs: Mapping[str, Node]) -> dict[str, None]:
     return dict.fromkeys(
         str(node.shape[0]) for node in inputs.values() if node.shape and _is_name(node.shape[0])
     )

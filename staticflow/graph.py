@@ -448,6 +448,12 @@ def is_implicit(node: Node) -> bool:
     return getattr(node.op, "implicit", False)
 
 
+def is_zero(node: Node) -> bool:
+    """Whether a node is an array of zeros, by its form."""
+    root, _ = through_views(node)
+    return isinstance(root.op, Const) and not np.any(root.op.value)
+
+
 def rebuild(roots: Sequence[Node], replace: Callable[[Node, tuple[Node, ...]], Node]) -> list[Node]:
     """Rebuild the graph bottom-up: `replace(node, new_inputs)` gives each node's successor."""
     new: dict[Node, Node] = {}

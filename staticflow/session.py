@@ -31,6 +31,7 @@ from staticflow.feeds import (
     as_array,
     bind_sizes,
     input_nodes,
+    leading_names,
     match_feeds,
     measured,
     row_dimension,
@@ -50,6 +51,7 @@ from staticflow.numerics import CheckedTrainer
 from staticflow.optim import Optimizer
 from staticflow.parameters import Store, declared_order
 from staticflow.replicas import copy_session, reduce_session
+from staticflow.row_means import check_row_means
 from staticflow.shard_memory import TrainingMemory
 from staticflow.slots import make_slots
 from staticflow.states import states_of, updates_of
@@ -111,6 +113,7 @@ class Session(LiveAttributes, ForkAware):
         states = states_of(roots, self._scalars())
         roots += updates_of(states)
         self.inputs = input_nodes(roots)
+        check_row_means(self.metrics, list(leading_names(self.inputs)))
         nodes = declared_order(leaves(roots, Param))
         self._trained = chosen({node.name: node for node in nodes}, train, freeze)
         self._params = Store(nodes, "parameter", self._trained)
@@ -249,6 +252,7 @@ class Session(LiveAttributes, ForkAware):
             if self.loss is None:
                 fail(GraphError, "this session has no loss to train on", do="pass loss=")
             check_outside_loops(self._training_roots())
+            check_row_means(self.metrics, [batch] if batch else [])
             self._programs[batch] = build_programs(
                 self.loss,
                 self.metrics,

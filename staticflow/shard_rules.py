@@ -13,10 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from staticflow.dims import AnyDim, Dim
-from staticflow.graph import Const, Input, Node, Part, dims_of, through_views, toposort
+from staticflow.graph import Input, Node, Part, dims_of, is_zero, toposort
 from staticflow.op import Kind, Map, Reduce, View
 from staticflow.types import TensorType
 
@@ -129,7 +127,7 @@ def _loop(node: Node, at: Sequence[At], shard: str) -> At:
     if any(axis_of(x) == 0 for x in xs):
         raise CannotShardError(f"{op.name} at {node.where} loops over {shard}")
     inner = [_shifted(x, -1) for x in xs]
-    zeros = [i for i, x in enumerate(node.inputs[: len(init)]) if _is_zero(x)]
+    zeros = [i for i, x in enumerate(node.inputs[: len(init)]) if is_zero(x)]
     for _ in range(len(init) + 1):
         known = dict(zip(op.slots, [*init, *inner, *consts], strict=True))
         free = {op.carries[i] for i in zeros if init[i] == WHOLE}
@@ -168,14 +166,9 @@ def _either(node: Node, x: Node, y: Node, a: At, b: At) -> At:
     """Where a branch leaves an output that is `x` at `a`, or `y` at `b`."""
     if a == b:
         return a
-    if (a == PARTIAL and _is_zero(y)) or (b == PARTIAL and _is_zero(x)):
+    if (a == PARTIAL and is_zero(y)) or (b == PARTIAL and is_zero(x)):
         return PARTIAL
     raise CannotShardError(f"{node.op.name} at {node.where} places its branches apart")
-
-
-def _is_zero(x: Node) -> bool:
-    root, _ = through_views(x)
-    return isinstance(root.op, Const) and not np.any(root.op.value)
 
 
 def _body(

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from staticflow.bodies import Slot, slot, substitute
-from staticflow.differentiate import is_zero, pull_back, push_forward
+from staticflow.differentiate import pull_back, push_forward
 from staticflow.dims import Dim, product
-from staticflow.graph import Node, Part, apply, is_implicit, parts, through_views, toposort
+from staticflow.graph import Node, Part, apply, is_implicit, is_zero, parts, through_views, toposort
 from staticflow.op import Kind
 from staticflow.ops.creation import zeros
 from staticflow.ops.slices import Slice

@@ -1,0 +1,131 @@
+"""Metrics that are means over rows, and so can be averaged over batches.
+
+    mean over rows of |y - t|                    its batches' values, weighted by rows, give it
+    1 - sum (y - t)^2 / sum (t - mean t)^2       no such mean: 0.49 by batches of 8, 0.56 of all
+
+A metric is one if it is linear in sums over rows (`shard_rules` says what is linear), and of degree
+0 in the number of rows: a sum has degree 1, and divided by the number of rows it has 0. What cannot
+be told, as of custom ops, is taken for a mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from staticflow.dims import AnyDim, Dim, evaluate
+from staticflow.errors import GraphError, fail
+from staticflow.graph import Input, Node, is_zero, leaves, toposort
+from staticflow.op import Kind, Map, Reduce
+from staticflow.shard_rules import (
+    PARTIAL,
+    WHOLE,
+    CannotShardError,
+    has_dim,
+    keeps_partial,
+    result_at,
+)
+from staticflow.simplify import resolve_mode
+
+Degree = int | None  # None where it cannot be told
+
+
+def check_row_means(metrics: Mapping[str, Node], batches: Sequence[str]) -> None:
+    """Refuse metrics, by name, whose value over all rows does not follow from that of batches.
+
+    `batches` are the names of dimensions that data may be cut along; with several it is not known
+    yet which.
+    """
+    for name, node in metrics.items() if len(batches) == 1 else ():
+        (resolved,) = resolve_mode([node], training=False)
+        fault = _Rows(batches[0]).fault(resolved)
+        if fault:
+            fail(
+                GraphError,
+                f"metric {name!r} is no mean over rows: its value over all of them is no average "
+                "of its values over batches",
+                got=fault,
+                do="take a metric that is the mean of a value for each row, or put this among the "
+                "outputs and run it on all rows at once",
+                where=node.where,
+            )
+
+
+class _Rows:
+    """Where the nodes of a metric lie, and their degrees in the number of rows."""
+
+    def __init__(self, batch: str) -> None:
+        self.batch = batch
+        self.at: dict[Node, Any] = {}
+        self.degree: dict[Node, Degree] = {}
+        self.fed: set[Node] = set()  # what depends on rows that are fed
+
+    def fault(self, metric: Node) -> str:
+        """What makes the metric no mean over rows; "" if nothing does."""
+        rows = [n for n in leaves([metric], Input) if any(has_dim(d, self.batch) for d in n.shape)]
+        self.fed.update(rows)
+        for node in toposort([metric]):
+            if any(x in self.fed for x in node.inputs):
+                self.fed.add(node)
+            places = [self.at[x] for x in node.inputs]
+            if PARTIAL in places and not self._is_linear(node, places):
+                return f"{node.name} of a sum over rows, made at {node.where}"
+            try:
+                place = result_at(node, places, self.batch)
+            except CannotShardError:
+                over_rows = isinstance(node.op, Reduce)
+                return f"{node.name} over rows, made at {node.where}" if over_rows else ""
+            counts = place == PARTIAL and PARTIAL not in places
+            if counts and node not in self.fed:
+                place = WHOLE  # the sum of a constant
+            self.at[node] = place
+            self.degree[node] = self._degree(node, int(counts))
+        if self.at[metric] == PARTIAL and self.degree[metric] not in (0, None):
+            return "a sum over rows, which grows with their number"
+        return ""
+
+    def _is_linear(self, node: Node, places: Sequence[Any]) -> bool:
+        """Whether a node of sums over rows is linear in them, and of one degree."""
+        if isinstance(node.op, Map) and node.op.row.linear == "joint":
+            degrees = {self.degree[x] for x in node.inputs if not is_zero(x)} - {None}
+            return {*places} <= {PARTIAL, WHOLE} and not node.ndim and len(degrees) < 2
+        return keeps_partial(node, places, self.batch)
+
+    def _degree(self, node: Node, more: int) -> Degree:
+        """The degree of a node; `more` if it is a sum over rows."""
+        if not node.inputs:
+            return self._degree_of_size(node)
+        degrees = [self.degree[x] for x in node.inputs]
+        if set(degrees) == {0}:
+            return more
+        known = [d for d in degrees if d is not None]
+        if len(known) < len(degrees):
+            return None
+        first, *others = known
+        linear = node.op.row.linear if isinstance(node.op, Map) else ""
+        if linear == "each" or node.op.kind is Kind.CONTRACT:
+            return sum(known) + more
+        if linear == "first":
+            return first - sum(others)
+        moved = isinstance(node.op, Reduce) and node.op.row.linear
+        moved = moved or node.op.kind in (Kind.VIEW, Kind.ALIAS)
+        if linear == "joint" or moved:
+            kept = {d for x, d in zip(node.inputs, known, strict=True) if not is_zero(x)}
+            return kept.pop() + more if len(kept) == 1 else None
+        return None
+
+    def _degree_of_size(self, node: Node) -> Degree:
+        """The degree of a leaf: 1 of the number of rows, 0 of a constant."""
+        if node.op.kind is not Kind.MAP or node.ndim:
+            return 0
+        sizes: Sequence[AnyDim] = [d for d in node.op.sizes() if has_dim(d, self.batch)]
+        return _power(sizes[0], self.batch) if sizes else 0
+
+
+def _power(size: AnyDim, batch: str) -> Degree:
+    """n if a size is some number times the n-th power of the number of rows."""
+    assert isinstance(size, Dim)
+    env = dict.fromkeys(size.names, 3)
+    one, two = (evaluate(size, {**env, batch: rows}) for rows in (3, 6))
+    ratios = {one * 2**n: n for n in range(1, 4)}
+    return ratios.get(two)
