@@ -129,6 +129,25 @@ class Store(Mapping[str, Array]):
         return array
 
 
+def assign(params: Store, states: Store, values: Mapping[str, Any]) -> None:
+    """Set parameters and states by name: all or, where a name or value is refused, nothing."""
+    known = {**states, **params}
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        fail(
+            GraphError,
+            f"there is no parameter {unknown[0]!r}",
+            got=f"values for {len(values)} names",
+            do=f"the parameters are {', '.join(map(repr, params))}",
+        )
+    checked = {
+        name: (params if name in params else states).check(name, value)
+        for name, value in values.items()
+    }
+    for name, array in checked.items():
+        known[name][...] = array
+
+
 def declared_order(nodes: Sequence[Node]) -> list[Node]:
     """Leaves in the order in which the user declared them."""
     return sorted(nodes, key=lambda node: _serial(node.op))

@@ -49,7 +49,7 @@ from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
 from staticflow.numerics import CheckedTrainer
 from staticflow.optim import Optimizer
-from staticflow.parameters import Store, declared_order
+from staticflow.parameters import Store, assign, declared_order
 from staticflow.replicas import copy_session, reduce_session
 from staticflow.row_means import check_row_means
 from staticflow.shard_memory import TrainingMemory
@@ -173,21 +173,7 @@ class Session(LiveAttributes, ForkAware):
             from staticflow.restore import read_params
 
             values = read_params(values)
-        known = {**self._params, **self._states}
-        unknown = [name for name in values if name not in known]
-        if unknown:
-            fail(
-                GraphError,
-                f"there is no parameter {unknown[0]!r}",
-                got=f"values for {len(values)} names",
-                do=f"the parameters are {', '.join(map(repr, self._params))}",
-            )
-        checked = {
-            name: (self._params if name in self._params else self._states).check(name, value)
-            for name, value in values.items()
-        }
-        for name, array in checked.items():
-            known[name][...] = array
+        assign(self._params, self._states, values)
 
     def forget_programs(self) -> None:
         """Compile the training step again when it is next needed."""
@@ -253,17 +239,10 @@ class Session(LiveAttributes, ForkAware):
                 fail(GraphError, "this session has no loss to train on", do="pass loss=")
             check_outside_loops(self._training_roots())
             check_row_means(self.metrics, [batch] if batch else [])
-            self._programs[batch] = build_programs(
-                self.loss,
-                self.metrics,
-                self._trained,
-                list(self._states.nodes.values()),
-                self.inputs,
-                batch,
-                self.optimizer,
-                self._toolchain,
-            )
-            programs = self._programs[batch]
+            programs = self._programs[batch] = build_programs(
+                self.loss, self.metrics, self._trained, list(self._states.nodes.values()),
+                self.inputs, batch, self.optimizer, self._toolchain,
+            )  # fmt: skip
             if programs.params:
                 flat = self._params.flats[(programs.params[0].dtype, True)]
                 leave_alone(flat, self._extras, programs.unreached)
