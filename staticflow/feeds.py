@@ -36,6 +36,26 @@ def input_nodes(outputs: Sequence[Node]) -> dict[str, Node]:
     return found
 
 
+def checked_feeds(inputs: Iterable[str], feeds: Any) -> Mapping[Any, Any]:
+    """Feeds that are a mapping."""
+    if not isinstance(feeds, Mapping):
+        wanted = ", ".join(f"{name!r}: ..." for name in inputs)
+        fail(
+            GraphError,
+            "what is fed is a dict from input name to array",
+            got=_described(feeds),
+            do=f"pass {{{wanted}}}",
+        )
+    return feeds
+
+
+def _described(value: Any) -> str:
+    """A value in short: an array's type, or what the value looks like."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    return f"{type(value).__name__} {value!r}"[:80]
+
+
 def match_feeds(
     inputs: Mapping[str, Node], feeds: Mapping[Any, Any], others: Mapping[str, Node] | None = None
 ) -> dict[str, Any]:
@@ -43,7 +63,7 @@ def match_feeds(
     over `others`: inputs that are known, but not needed.
     """
     named: dict[str, Any] = {}
-    for key, value in feeds.items():
+    for key, value in checked_feeds(inputs, feeds).items():
         name = key.name if isinstance(key, Node) else key
         if others and name not in inputs and name in others and key in (name, others[name]):
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from staticflow.checks import check_indices, check_outside_loops, index_limits
 from staticflow.direct import Direct, compile_rows
 from staticflow.errors import GraphError, fail
-from staticflow.feeds import as_array, bind_sizes, input_nodes, match_feeds, measured
+from staticflow.feeds import as_array, bind_sizes, checked_feeds, input_nodes, match_feeds, measured
 from staticflow.graph import Hyper, Node, Param, State, leaves
 from staticflow.native.crew import Helpers
 from staticflow.native.memory import filled
@@ -47,12 +47,13 @@ class Fetches:
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None, seed: int | None = None) -> Any:
         """The values, in the structure of the fetches; a `seed` says what is drawn."""
         if isinstance(fetches, str | Node):
-            direct = self._direct.get(fetches)
+            plain = not isinstance(feeds, tuple)
+            direct = self._direct.get(fetches) if plain else None
             found = None if direct is None else direct(feeds)
             if found is not None:
                 return found
         fetch = self.fetch(fetches)
-        arrays = [*self.feed(fetch, feeds or {}), *self.numbers(fetch, seed)]
+        arrays = [*self.feed(fetch, {} if feeds is None else feeds), *self.numbers(fetch, seed)]
         if self.session.check_numerics:
             values = checked_run(fetch.runner, arrays)
         else:
@@ -61,6 +62,7 @@ class Fetches:
 
     def fetch(self, fetches: Any) -> Fetch:
         """The fetch, compiled."""
+        self._check_structure(fetches)
         key = fetches if isinstance(fetches, str | Node) else structure_key(fetches)
         with self.session._lock:
             if key not in self.known:
@@ -77,6 +79,7 @@ class Fetches:
     def feed(self, fetch: Fetch, feeds: Mapping[Any, Any]) -> list[Array]:
         """What is fed, checked and in order."""
         runner, names = fetch.runner, fetch.names
+        feeds = checked_feeds(names, feeds)
         if len(feeds) == len(runner.inputs) == 1:
             (key,), (name,) = feeds, names
             value = feeds[key]
@@ -163,8 +166,31 @@ class Fetches:
             check_outside_loops([fetches])
             self._check_reach(fetches)
             return fetches
+        self._refuse_fetch(fetches)
+
+    def _check_structure(self, fetches: Any) -> None:
+        """Refuse what is no fetch; feeds most likely, if inputs have names in it."""
+        if isinstance(fetches, str | Node):
+            return
+        if isinstance(fetches, dict | list | tuple):
+            for value in fetches.values() if isinstance(fetches, dict) else fetches:
+                if not isinstance(value, str | Node | dict | list | tuple):
+                    self._refuse_fetch(fetches)
+                self._check_structure(value)
+            return
+        self._refuse_fetch(fetches)
+
+    def _refuse_fetch(self, fetches: Any) -> NoReturn:
+        session = self.session
+        named = session.outputs if isinstance(session.outputs, dict) else {}
+        fed = isinstance(fetches, Mapping) and any(key in session.inputs for key in fetches)
+        output = repr(next(iter(named), "loss"))
+        feeds = ", ".join(f"{name!r}: ..." for name in fetches) if fed else "'x': ..."
         fail(
-            GraphError, "a fetch is a name, a node, or a list, tuple or dict of them", repr(fetches)
+            GraphError,
+            "a fetch is a name, a node, or a list, tuple or dict of them",
+            got="what looks like feeds" if fed else f"{type(fetches).__name__} {fetches!r}"[:80],
+            do=f"say what to compute before what is fed: session.run({output}, {{{feeds}}})",
         )
 
     def _check_reach(self, node: Node) -> None:

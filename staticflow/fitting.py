@@ -133,7 +133,16 @@ class Fit:
         batch_axis: str | None,
         on_nan: str,
     ) -> None:
-        whole = all(hasattr(n, "__index__") for n in (epochs, batch_size))
+        if not callable(data) and not isinstance(data, Mapping):
+            wanted = ", ".join(f"{name!r}: ..." for name in session.training_inputs)
+            fail(
+                GraphError,
+                "data must be a dict from input name to array, or a callable that returns batches",
+                got=type(data).__name__,
+                do=f"write fit({{{wanted}}}, epochs=...)",
+            )
+        numbers = (epochs, batch_size)
+        whole = all(hasattr(n, "__index__") and not np.ndim(n) for n in numbers)
         if not whole or epochs < 0 or batch_size < 1:
             fail(
                 GraphError,

@@ -210,8 +210,11 @@ class Session(LiveAttributes, ForkAware):
             vars(self)["run_count"] += 1
             return self.run_count - 1
 
-    def __call__(self, **feeds: Any) -> Any:
+    def __call__(self, *arrays: Any, **feeds: Any) -> Any:
         """Every output, for inputs given by keyword."""
+        if arrays:
+            wanted = ", ".join(f"{name}=..." for name in input_nodes(flatten(self.outputs)))
+            fail(GraphError, "inputs are given by keyword", do=f"write session({wanted})")
         return self.run(self.outputs, feeds)
 
     def jit(self, fetch: Any) -> Any:

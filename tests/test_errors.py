@@ -63,7 +63,38 @@ REFUSED: dict[str, tuple[Call, type[Exception], str, str]] = {
         fit({"x": X, "t": np.where(np.arange(12)[:, None] == 3, np.nan, T)}),
         sf.GraphError, "input 't': a value is NaN", "leave such rows out",
     ),
-    "data that is no dict": (fit([X, T]), sf.GraphError, "data must be a dict", ""),
+    "data that is no dict": (
+        fit([X, T]), sf.GraphError, "data must be a dict", "write fit({'x': ..., 't': ...}, epochs="
+    ),
+    "features and targets": (
+        lambda s: s.fit(X, T), sf.GraphError, "data must be a dict", "write fit({'x': ..., 't': ..."
+    ),
+    "an array of epochs": (fit(FED, epochs=X), sf.GraphError, "epochs must be an integer", ""),
+    "feeds in place of a fetch": (
+        lambda s: s.run({"x": X}), sf.GraphError, "what looks like feeds",
+        "session.run('y', {'x': ...})",
+    ),
+    "an array in place of a fetch": (
+        lambda s: s.run(X), sf.GraphError, "a fetch is a name", "session.run('y', {'x': ...})"
+    ),
+    "an array in a fetch": (lambda s: s.run(["y", X]), sf.GraphError, "a fetch is a name", ""),
+    "an array in place of feeds": (
+        lambda s: s.run("y", X), sf.GraphError, "an array of shape (12, 4)", "pass {'x': ...}"
+    ),
+    "a tuple in place of feeds": (
+        lambda s: (s.run("y", {"x": X}), s.run("y", (X,))),
+        sf.GraphError, "what is fed is a dict from input name to array", "pass {'x': ...}",
+    ),
+    "an array in a step": (
+        lambda s: s.step(X), sf.GraphError, "what is fed is a dict", "pass {'x': ..., 't': ...}"
+    ),
+    "an array for gradients": (
+        lambda s: s.gradients(X), sf.GraphError, "what is fed is a dict", "pass {'x': ..., 't': ..."
+    ),
+    "an array to evaluate": (lambda s: s.evaluate(X), sf.GraphError, "data must be a dict", ""),
+    "an array in a call": (
+        lambda s: s(X), sf.GraphError, "inputs are given by keyword", "write session(x=...)"
+    ),
     "no batch size": (fit(FED, batch_size=0), sf.GraphError, "batch_size one of at least 1", ""),
     "half a batch": (fit(FED, batch_size=2.5), sf.GraphError, "batch_size=2.5", ""),
     "negative epochs": (fit(FED, epochs=-1), sf.GraphError, "epochs=-1", ""),
