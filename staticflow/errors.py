@@ -12,11 +12,11 @@ A message has up to four lines, in this order:
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +27,9 @@ from typing import NoReturn
 _PACKAGE = Path(__file__).resolve().parent
 # The packages `ops` and `models` lie beside `staticflow` in a checkout and below it when installed.
 _OWN_FOLDERS = tuple(str((_PACKAGE / part).resolve()) + os.sep for part in (".", "ops", "models"))
+
+# Context managers of ours are entered from there.
+_CONTEXTS = str(Path(contextlib.__file__).resolve())
 
 # The command line declares graphs as a user does: its lines are worth naming.
 _COMMANDS = str(_PACKAGE / "cli") + os.sep
@@ -67,7 +70,7 @@ class Where:
 _attributed: ContextVar[Where | None] = ContextVar("attributed", default=None)
 
 
-@contextmanager
+@contextlib.contextmanager
 def attributed(where: Where) -> Iterator[None]:
     """Let nodes made inside be of the line `where`: what a pass derives belongs to its origin."""
     token = _attributed.set(where)
@@ -97,7 +100,8 @@ def _file_of(frame: FrameType) -> str:
 @cache
 def _is_own(filename: str) -> bool:
     path = str(Path(filename).resolve())
-    return path.startswith(_OWN_FOLDERS) and not path.startswith(_COMMANDS)
+    ours = path.startswith(_OWN_FOLDERS) and not path.startswith(_COMMANDS)
+    return ours or path == _CONTEXTS
 
 
 def message(what: str, got: str = "", do: str = "", where: Where | None = None) -> str:
