@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -15,6 +16,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.feeds import as_array, bind_sizes, checked_feeds, input_nodes, match_feeds, measured
 from staticflow.graph import Hyper, Node, Param, State, leaves
 from staticflow.native.crew import Helpers
+from staticflow.native.forks import ForkAware
 from staticflow.native.memory import filled
 from staticflow.numerics import checked_run
 from staticflow.program import Program
@@ -36,13 +38,19 @@ class Fetch(NamedTuple):
     numbers: list[str]  # of a run that draws: which of seed and step are the last inputs
 
 
-class Fetches:
-    """The fetches of a session, compiled when they are first asked for."""
+class Fetches(ForkAware):
+    """The fetches of a session, compiled when they are first asked for, also while it trains."""
 
     def __init__(self, session: Session) -> None:
+        super().__init__()
         self.session = session
+        self._lock = threading.RLock()  # the session's own is held by a fit until it ends
         self.known: dict[Any, Fetch] = {}
         self._direct: dict[Any, Callable[[Any], Any]] = {}
+
+    def after_fork_in_child(self) -> None:
+        """Nobody holds the lock."""
+        self._lock = threading.RLock()
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None, seed: int | None = None) -> Any:
         """The values, in the structure of the fetches; a `seed` says what is drawn."""
@@ -64,7 +72,7 @@ class Fetches:
         """The fetch, compiled."""
         self._check_structure(fetches)
         key = fetches if isinstance(fetches, str | Node) else structure_key(fetches)
-        with self.session._lock:
+        with self._lock:
             if key not in self.known:
                 structure = self.resolve(fetches)
                 runner = self._runner(flatten(structure))
