@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import resource
 import signal
@@ -14,11 +13,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 from child_processes import succeeds
 from small_nets import assert_same, data, regression, values
 
 import staticflow as sf
 from staticflow.native.toolchain import Toolchain
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
 
 
 @contextlib.contextmanager
@@ -39,6 +43,9 @@ class Limits:
         self.fed = data(64)
         self.session = regression(sf.optim.Adam(1e-3), hidden=200, threads=2)
         self.session.fit(self.fed, batch_size=16, progress=False)
+        x = sf.input("x", ("n",))
+        self.function = sf.function([x], x * 2.0 + 1.0)
+        self.function(np.zeros(4, np.float32))
         self.large = {name: array for name, array in data(200_000).items()}
 
     def __call__(self, draw: random.Random) -> None:
@@ -60,7 +67,7 @@ class Limits:
                 self.session.save(path)
             except OSError:
                 refused = True
-        assert refused and os.listdir(folder) == ["model.sf"]
+        assert refused and _names(folder) == ["model.sf"]
         assert_same(values(sf.Session.load(path)), before)
         self.session.save(path)
         assert_same(values(sf.Session.load(path)), values(self.session))
@@ -80,7 +87,7 @@ class Limits:
         """No file can be opened: training needs none, a save is refused."""
         path = folder / "model.sf"
         self.session.save(path)
-        held = len(os.listdir("/proc/self/fd"))
+        held = len(_names(Path("/proc/self/fd")))
         with limit(resource.RLIMIT_NOFILE, held - 1 + draw.randrange(2)):
             self.session.fit(self.fed, epochs=3, batch_size=16, progress=False)
             for use in (lambda: self.session.save(path), lambda: sf.Session.load(path)):
@@ -88,20 +95,21 @@ class Limits:
                     use()
                 except OSError:
                     pass
-        assert os.listdir(folder) == ["model.sf"]
+        assert _names(folder) == ["model.sf"]
         self.session.save(path)
         assert_same(values(sf.Session.load(path)), values(self.session))
 
     def memory(self, draw: random.Random, folder: Path) -> None:
-        """MemoryError, or it is enough; the session goes on."""
+        """MemoryError for what does not fit; the function and the session go on."""
+        large = np.zeros(draw.randrange(10, 50) << 20, np.float32)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        batch = draw.choice((10_000, 100_000, 200_000))
-        with limit(resource.RLIMIT_AS, used + draw.randrange(400 << 20)):
+        with limit(resource.RLIMIT_AS, used + draw.randrange(large.nbytes)):
             try:
-                self.session.fit(self.large, batch_size=batch, progress=False)
+                self.function(large)
             except MemoryError:
-                pass
-        self.session.fit(self.fed, batch_size=16, progress=False)
+                found = self.function(large[:2])
+            assert found.tolist() == [1, 1]
+            self.session.fit(self.fed, batch_size=16, progress=False)
 
     def threads(self, draw: random.Random, folder: Path) -> None:
         """No thread can be started: RuntimeError, or it is done without; afterwards it works."""

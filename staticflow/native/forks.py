@@ -9,13 +9,23 @@ from __future__ import annotations
 import functools
 import os
 import weakref
+from typing import Any
 
 
-class ForkAware:
+class _Known(type):
+    """Its classes' objects are known from when they are complete.
+
+    A fork may come while another thread makes one, of which the child has only a part.
+    """
+
+    def __call__(cls, *arguments: Any, **options: Any) -> Any:
+        made = super().__call__(*arguments, **options)
+        _everyone().add(made)
+        return made
+
+
+class ForkAware(metaclass=_Known):
     """A base for what wants to know of forks; the system has one entry for all of them."""
-
-    def __init__(self) -> None:
-        _everyone().add(self)
 
     def before_fork(self) -> None:
         """In the thread that is about to fork."""

@@ -1,9 +1,9 @@
 """Errors from outside end a call with an exception, after whole steps, and nothing else.
 
-Exceptions in callbacks, iterators and validation; full disks; limits of memory, of open files and of
-threads; compile caches that are damaged, foreign or unusable; processes made by fork (while others
-train as well), spawn, forkserver and joblib. Nothing hangs, crashes or is lost; what goes on is the
-same, bit for bit, as if nothing had been.
+Exceptions in callbacks, iterators and validation; full disks; limits of memory, of open files and
+of threads; compile caches that are damaged, foreign or unusable; processes made by fork (while
+others train as well), spawn, forkserver and joblib. Nothing hangs, crashes or is lost; what goes on
+is the same, bit for bit, as if nothing had been.
 """
 
 from __future__ import annotations
