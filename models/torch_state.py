@@ -6,6 +6,7 @@ PyTorch keeps matrices as (out, in), we as (in, out); all else is a matter of na
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,13 +19,15 @@ from staticflow.models.fnn import FNN
 from staticflow.models.rnn import RNN
 
 Array = NDArray[Any]
+_NUMBER = re.compile(r"\d+")
 
 
 def from_torch_state(state_dict: Mapping[str, Any], model: FNN | RNN) -> dict[str, Array]:
     """The parameters of `model` by name, for `session.load_params`.
 
     A network of dense layers takes the state of an nn.Linear or of an nn.Sequential of Linear,
-    BatchNorm1d, LayerNorm and modules without weights; its layers are matched in order.
+    BatchNorm1d, LayerNorm and modules without weights; its layers are matched in order, that of
+    their numbers where a file has sorted them as text.
     """
     arrays = {key: _array(value) for key, value in state_dict.items()}
     arrays = {key: a for key, a in arrays.items() if not key.endswith("num_batches_tracked")}
@@ -62,7 +65,7 @@ def _rnn_names(model: RNN) -> dict[str, str]:
 
 def _fnn_names(model: FNN, arrays: Mapping[str, Array]) -> dict[str, str]:
     """Our names to the keys at hand: modules with a matrix are dense layers, others are norms."""
-    modules = list(dict.fromkeys(key.rpartition(".")[0] for key in arrays))
+    modules = _in_order(list(dict.fromkeys(key.rpartition(".")[0] for key in arrays)))
     dense = [m for m in modules if np.ndim(arrays.get(_key(m, "weight"), 0)) == 2]
     norms = [m for m in modules if m not in dense]
     if (len(dense), len(norms)) != (len(model.layers), len(model.norms)):
@@ -73,6 +76,16 @@ def _fnn_names(model: FNN, arrays: Mapping[str, Array]) -> dict[str, str]:
             do=f"give {len(model.layers)} dense layers and {len(model.norms)} norms",
         )
     return _paired(model, dense, norms)
+
+
+def _in_order(modules: list[str]) -> list[str]:
+    """Modules in the order of their numbers, if they have lost it: files sort keys as text, 10
+    before 2. A state dict that is not sorted so has the order of the module itself.
+    """
+    words = {tuple(_NUMBER.split(name)) for name in modules}
+    if len(words) > 1 or modules != sorted(modules):
+        return modules
+    return sorted(modules, key=lambda name: [int(digits) for digits in _NUMBER.findall(name)])
 
 
 def _sequential_names(model: FNN) -> dict[str, str]:

@@ -235,3 +235,30 @@ def test_importing_models_leaves_scikit_learn_alone() -> None:
         "assert not {'sklearn', 'torch', 'numba'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("prefix", ["", "net."])
+def test_a_state_sorted_as_text_is_in_the_order_of_its_numbers(prefix: str) -> None:
+    """As safetensors files sort keys: 0, 10, 12, 2, ..."""
+    model = models.FNN([3] * 8, activation="tanh")
+    model(sf.input("x", ("batch", 3)))
+    state = {
+        f"{prefix}{2 * k}.{kind}": np.full(shape, k, "float32")
+        for k in range(7)
+        for kind, shape in (("weight", (3, 3)), ("bias", (3,)))
+    }
+    for given in (state, {key: state[key] for key in sorted(state)}):
+        for name, value in models.from_torch_state(given, model).items():
+            assert (value == int(name.split(".")[1])).all(), name
+
+
+def test_a_state_in_an_order_of_its_own_keeps_it() -> None:
+    model = models.FNN([3, 3, 3])
+    model(sf.input("x", ("batch", 3)))
+    state = {
+        f"{name}.{kind}": np.full(shape, k, "float32")
+        for k, name in enumerate(["fc2", "fc1"])
+        for kind, shape in (("weight", (3, 3)), ("bias", (3,)))
+    }
+    for name, value in models.from_torch_state(state, model).items():
+        assert (value == int(name.split(".")[1])).all(), name

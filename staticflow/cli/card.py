@@ -17,7 +17,7 @@ from staticflow.cli.fields import read_fields
 from staticflow.cli.series import lagged, split_in_time
 from staticflow.data import DataError, Split, Table, split_rows
 from staticflow.data.opening import check_file
-from staticflow.data.table import is_number, listed
+from staticflow.data.table import is_number, listed, same_spelling
 
 if TYPE_CHECKING:
     from staticflow.cli.source import Floats
@@ -58,8 +58,9 @@ class Card:
         """The target's column as class numbers, or as it is."""
         if self.classes is None:
             return table.numbers(self.target)
-        number = {label: k for k, label in enumerate(self.classes)}
-        labels = table.labels(self.target).tolist()
+        spelt = same_spelling if all(map(is_number, self.classes)) else str
+        number = {spelt(label): k for k, label in enumerate(self.classes)}
+        labels = [spelt(label) for label in table.labels(self.target).tolist()]
         for row, label in enumerate(labels):
             if label not in number:
                 raise DataError(

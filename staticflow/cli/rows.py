@@ -15,6 +15,7 @@ from staticflow.cli.series import as_series, opponents, split_in_time
 from staticflow.cli.source import (
     Floats,
     Source,
+    classes_of,
     features_of,
     fingerprint,
     open_source,
@@ -47,7 +48,7 @@ class RowsProblem:
         features = features_of(source.table, target, options.drop)
         task = "regress" if options.window else task_of(source.table, target, options.task)
         x = source.table.matrix(features)
-        labels = source.table.labels(target) if task == "classify" else None
+        labels = classes_of(source.table, target) if task == "classify" else None
         self.fraction = _TEST_FRACTION if options.test_fraction is None else options.test_fraction
         self.split = self._split(len(x), labels)
         self.card = self._card(features, x, target, labels)

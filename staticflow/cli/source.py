@@ -13,7 +13,7 @@ import numpy as np
 from staticflow.cli.errors import CommandError
 from staticflow.data import Table, load_digits, read_table
 from staticflow.data.opening import shown
-from staticflow.data.table import listed
+from staticflow.data.table import is_number, listed, same_spelling
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -70,11 +70,19 @@ def features_of(table: Table, target: str, drop: Sequence[str]) -> list[str]:
     return names
 
 
+def classes_of(table: Table, target: str) -> np.ndarray[Any, Any]:
+    """The column to predict as text; in a column of numbers, equal ones are spelt alike."""
+    labels = table.labels(target)
+    if not all(map(is_number, labels.tolist())):
+        return labels
+    return np.array([same_spelling(label) for label in labels.tolist()], dtype=object)
+
+
 def task_of(table: Table, target: str, given: str | None) -> str:
     """`classify` or `regress`: text and few whole numbers are classes."""
     if given is not None:
         return given
-    if table.is_text(target):
+    if table.is_text(target) or table.are_codes(target, _MANY):
         return "classify"
     values = table.numbers(target)
     whole = bool((values == np.round(values)).all())

@@ -35,7 +35,10 @@ def read_table(path: str | Path) -> Table:
 
 
 def _read_csv(path: Path) -> Table:
-    """A header, then rows of equal length; the delimiter is the header's: comma, semicolon, tab."""
+    """A header, then rows of equal length; the delimiter is the header's: comma, semicolon, tab.
+
+    A first column without a name numbers the rows, as pandas writes it, and is left out.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
@@ -45,7 +48,7 @@ def _read_csv(path: Path) -> Table:
     except UnicodeDecodeError:
         raise line_not_utf8(path) from None
     cells = zip(*rows, strict=True)  # a cell of its own length, however long another is
-    columns = {n: np.array(c, dtype=object) for n, c in zip(names, cells, strict=False)}
+    columns = {n: np.array(c, dtype=object) for n, c in zip(names, cells, strict=False) if n}
     return Table(str(path), columns, lambda row: f"line {lines[row]}")
 
 
@@ -101,10 +104,12 @@ def _check_header(path: Path, names: list[str]) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one")
-    if all(is_number(name) for name in names):
+    named = names[1:] if len(names) > 1 and not names[0] else names
+    if all(is_number(name) for name in named):
         raise DataError(f"{path} has no header; add a first line that names the columns")
-    if "" in names:
-        raise DataError(f"{path}: column {names.index('') + 1} has no name in the header")
+    if "" in named:
+        number = len(names) - len(named) + named.index("") + 1
+        raise DataError(f"{path}: column {number} has no name in the header")
 
 
 def _read_npz(path: Path) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -15,6 +17,7 @@ _TEXT = "OU"  # kinds of dtypes: strings of any length, or of one, as NPZ files 
 
 _LARGEST = 1e150  # so that squares are numbers too
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+_NO_CLASS = frozenset({"", "n/a", "nan", "?"})  # among words; NA is North America, None is none
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,29 @@ class Table:
         values = self.column(name)
         return values.dtype.kind in _TEXT and not any(is_number(cell) for cell in values.tolist())
 
+    def are_codes(self, name: str, most: int) -> bool:
+        """Whether some cells of a column are words, and some of those read as numbers (1E5), as in
+        a column of at most so many codes; a word that occurs once is a slip of the pen.
+        """
+        values = self.column(name)
+        if values.dtype.kind not in _TEXT:
+            return False
+        counts = Counter(cell.strip() for cell in values.tolist())
+        words = {text: n for text, n in counts.items() if not is_number(text)}
+        known = all(n > 1 and text.lower() not in _MISSING for text, n in words.items())
+        return bool(words) and known and len(counts) <= most
+
     def labels(self, name: str) -> Column:
-        """A column as text, where no cell may be missing."""
+        """A column as text, as it is spelt, where no cell may be missing."""
         values = self.column(name)
         if values.dtype.kind not in _TEXT:
             numbers = self.numbers(name).tolist()
             return np.array([format_number(v) for v in numbers], dtype=object)
         cells = [cell.strip() for cell in values.tolist()]
+        words = any(not is_number(cell) and cell.lower() not in _MISSING for cell in set(cells))
+        missing = _NO_CLASS if words else _MISSING
         for row, cell in enumerate(cells):
-            if cell.lower() in _MISSING:
+            if cell.lower() in missing:
                 self._refuse(name, row, "missing")
         return np.array(cells, dtype=object)
 
@@ -101,6 +118,16 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     if len(names) <= most:
         return ", ".join(names)
     return f"{', '.join(names[: most // 2])}, ... {names[-1]} ({len(names)})"
+
+
+def same_spelling(label: str) -> str:
+    """A label that is a number, as all that are equal to it are spelt: 1 for 1.0; others stay."""
+    if not is_number(label) or not math.isfinite(float(label)):
+        return label
+    try:
+        return str(int(label))
+    except ValueError:
+        return format_number(float(label))
 
 
 def format_number(value: float) -> str:
