@@ -146,7 +146,8 @@ class Decoder:
             del given["params"]
         hints = annotations_of(cls)
         for key, entry in given.items():
-            require(key in hints and fits(entry, hints[key]), f"{name}: {key} is {entry!r}"[:200])
+            if key not in hints or not fits(entry, hints[key]):
+                require(False, f"{name}: {key} is {entry!r}"[:200])
         if issubclass(cls, Leaf):
             given["serial"] = self._serials[given["serial"]]
             names = {f.name for f in fields(cls)}
