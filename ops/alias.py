@@ -101,6 +101,22 @@ class Sized(Alias):
 
 
 @dataclass(frozen=True)
+class Tied(Alias):
+    """The first input, which the others give their sizes to: its formula has them, and reads
+    nothing that has.
+    """
+
+    def check(self, *xs: TensorType) -> None:
+        require(len(xs) > 1, "tied: to nothing")
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return (g, *(None for _ in xs[1:]))
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        return tangents[0]
+
+
+@dataclass(frozen=True)
 class ByMode(Alias):
     """(training, inference): the first in a training step, the second elsewhere.
 

@@ -22,6 +22,7 @@ from staticflow.errors import DTypeError, GraphError, ShapeError, attributed, fa
 from staticflow.graph import Input, Node, Part, apply, const, is_zero, toposort
 from staticflow.op import Kind
 from staticflow.ops import broadcast_to, eye, moveaxis, reshape, stack, zeros
+from staticflow.ties import tied
 from staticflow.types import TensorType
 
 WRITTEN_OUT = 8  # passes of a Jacobian
@@ -39,14 +40,15 @@ def grad(y: Node, wrt: Any) -> Any:
             do="reduce it with .sum() or .mean(), or use sf.vjp or sf.jacobian",
         )
     nodes = _wrt("grad", y, wrt)
-    return _like(wrt, pull_back([y], [_direction("grad", "cotangent", 1.0, y)], nodes))
+    found = pull_back([y], [_direction("grad", "cotangent", 1.0, y)], nodes)
+    return _like(wrt, tied(found, [y, *nodes]))
 
 
 def vjp(y: Node, wrt: Any, cotangent: Any) -> Any:
     """The sum over y's elements of `cotangent` times their derivatives by `wrt`: cotangent @ J."""
     nodes = _wrt("vjp", y, wrt)
     g = _direction("vjp", "cotangent", cotangent, y)
-    return _like(wrt, pull_back([y], [g], nodes))
+    return _like(wrt, tied(pull_back([y], [g], nodes), [y, *nodes, g]))
 
 
 def jvp(y: Node, wrt: Any, tangent: Any) -> Any:
@@ -64,7 +66,7 @@ def _along(what: str, role: str, ys: Sequence[Node], wrt: Any, direction: Any) -
         fail(GraphError, f"{what}: needs one {role} for each node",
              f"{count} {role}s for {len(nodes)} nodes")  # fmt: skip
     moves = [_direction(what, role, t, x) for t, x in zip(given, nodes, strict=True)]
-    return push_forward(ys, nodes, moves)
+    return tied(push_forward(ys, nodes, moves), [*ys, *nodes, *moves])
 
 
 def jacobian(y: Node, wrt: Any) -> Any:
@@ -74,7 +76,7 @@ def jacobian(y: Node, wrt: Any) -> Any:
     possible.
     """
     nodes = _wrt("jacobian", y, wrt)
-    return _like(wrt, [_jacobian(y, x) for x in nodes])
+    return _like(wrt, tied([_jacobian(y, x) for x in nodes], [y, *nodes]))
 
 
 def hessian(y: Node, wrt: Any) -> Any:
@@ -83,7 +85,10 @@ def hessian(y: Node, wrt: Any) -> Any:
     nodes = _wrt("hessian", y, wrt)
     rows = first if isinstance(wrt, list | tuple) else [first]
     # backwards where sizes are equal: the rows need no turning, and the first pass is shared
-    blocks = [_like(wrt, [_jacobian(row, x, tie="reverse") for x in nodes]) for row in rows]
+    blocks = [
+        _like(wrt, tied([_jacobian(row, x, tie="reverse") for x in nodes], [y, *nodes]))
+        for row in rows
+    ]
     return _like(wrt, blocks)
 
 

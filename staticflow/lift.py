@@ -68,10 +68,7 @@ class Lifter:
 
     def lift_all(self, nodes: Sequence[Node]) -> list[Node]:
         """The nodes over all steps; those that do not depend on the step are repeated."""
-        return [
-            x if lifted else OPS.operator("broadcast_to")(x, (self.length, *x.shape))
-            for x, lifted in map(self.lift, nodes)
-        ]
+        return [self._repeated(x, lifted) for x, lifted in map(self.lift, nodes)]
 
     def _is_free(self, node: Node) -> bool:
         return not isinstance(node.op, Slot)
@@ -87,10 +84,16 @@ class Lifter:
         return apply(op, *(self._spread(x, lifted) for x, lifted in inputs), where=node.where)
 
     def _spread(self, x: Node, lifted: bool) -> Node:
-        """A value that does not depend on the step, repeated for every step."""
-        if lifted or (x.ndim == 0 and x.op.kind is Kind.LEAF):
+        """A value that does not depend on the step, repeated for every step, for an op that takes
+        scalars as they are.
+        """
+        if x.ndim == 0 and x.op.kind is Kind.LEAF:
             return x
-        return OPS.operator("broadcast_to")(x, (self.length, *x.shape))
+        return self._repeated(x, lifted)
+
+    def _repeated(self, x: Node, lifted: bool) -> Node:
+        """A value with the steps' axis, along which it is repeated if it is not lifted."""
+        return x if lifted else OPS.operator("broadcast_to")(x, (self.length, *x.shape))
 
     def _gather(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
         (table, table_lifted), (index, index_lifted) = inputs
@@ -130,7 +133,7 @@ class Lifter:
             return [(part, False) for part in parts(same)]
         inside, ys_wide = self._lifted_body(op, wide)
         given = [
-            self._spread(x, lifted) if s in wide else x
+            self._repeated(x, lifted) if s in wide else x
             for s, (x, lifted) in zip(op.slots, inputs, strict=True)
         ]
         init, xs, consts = op.split(given)

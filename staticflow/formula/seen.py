@@ -23,6 +23,7 @@ from staticflow.dims import AnyDim
 from staticflow.formula.terms import Algebra, Term
 from staticflow.graph import Const, Leaf, Node, toposort
 from staticflow.op import Kind, Op
+from staticflow.ops.alias import Tied
 from staticflow.types import Shape
 
 NAMES = {"running_sum": "cumsum"}  # of ops that users know by another name
@@ -64,7 +65,7 @@ class Reader:
         rule = self.rules.get(type(op))
         if rule is not None:
             return rule(self, node)
-        if op.kind is Kind.ALIAS and len(node.inputs) == 1:
+        if op.kind is Kind.ALIAS and (len(node.inputs) == 1 or isinstance(op, Tied)):
             return self.seen[node.inputs[0]]
         return self.by_name(node)
 
