@@ -76,6 +76,7 @@ from staticflow.native.gemm_tile import columns, tile_heights
 from staticflow.native.gemm_tiny import is_tiny, tiny
 from staticflow.native.gemm_turn import turn
 
+PIECE = 1 << 12  # of k in one sum: products of usual sizes are of one piece
 QUADS = "a b c work a_row b_row c_row k accumulate m n"
 TINY = "a b c a_row a_col b_row b_col c_row k accumulate m n"
 GENERAL = "a b c work m n k a_row a_col b_row b_col c_row accumulate"
@@ -134,10 +135,27 @@ def _general(code: Code, vectors: int) -> None:
     code.module.globals["general"].attributes.add("noinline")
     with code.when(code.all(code.is_(x["m"], ">", 0), code.is_(x["n"], ">", 0))):
         code.cases(
+            (code.is_(x["k"], ">", PIECE), lambda: _pieces(code, x)),
             (code.is_(x["k"], ">", 0), lambda: _choose(code, x, vectors)),
             (code.is_(x["accumulate"], "==", 0), lambda: _clear(code, x)),
         )
     code.b.ret_void()
+
+
+def _pieces(code: Code, x: Values) -> None:
+    """C = or += a product in pieces of k, each of which has sums of its own.
+
+    A sum of 2^25 ones in one float32 would stay at 2^24.
+    """
+
+    def piece(p: Value, k: Value) -> None:
+        a = code.move(x["a"], code.mul(p, x["a_col"]))
+        b = code.move(x["b"], code.mul(p, x["b_row"]))
+        accumulate = code.b.select(code.is_(p, ">", 0), number(1), x["accumulate"])
+        part = x | {"a": a, "b": b, "k": k, "accumulate": accumulate}
+        code.call("general", *[part[word] for word in GENERAL.split()])
+
+    code.blocks(x["k"], PIECE, piece)
 
 
 def _choose(code: Code, x: Values, vectors: int) -> None:

@@ -62,7 +62,7 @@ def _block(
         "b_row": number(vectors * code.vector_bytes),
     }
     nothing = [code.zero] * (code.lanes * vectors)
-    sums = multiply(code, operands, code.lanes, [None] * vectors, nothing)
+    sums = multiply(code, operands, code.lanes, [None] * vectors)
     rows = [row for v in range(vectors) for row in transpose(code, sums[v::vectors])]
     along = code.mul(start, code.size)
     corner = code.move(x["c"], along)

@@ -72,10 +72,8 @@ def row_addresses(code: Code, base: list[Value], row: Value, height: int) -> Ite
         yield code.move(base[r // 3], (number(0), row, twice)[r % 3]) if r % 3 else base[r // 3]
 
 
-def multiply(
-    code: Code, x: Values, height: int, masks: Sequence[Value | None], start: list[Value]
-) -> list[Value]:
-    """start + A[height, k] @ B[k, one vector for each mask], in registers, row by row.
+def multiply(code: Code, x: Values, height: int, masks: Sequence[Value | None]) -> list[Value]:
+    """A[height, k] @ B[k, one vector for each mask], in registers, row by row.
 
     Where a tile has fewer sums than multiplications are under way at a time, each has a second one
     for every other of k.
@@ -94,10 +92,11 @@ def multiply(
         moved = [code.move(base, x["a_col"]) for base in bases]
         return [code.move(b, x["b_row"]), *moved, *later]
 
-    state = [x["b"], *thirds, *start]
-    if len(start) > FEW:
+    count = height * width
+    state = [x["b"], *thirds, *[code.zero] * count]
+    if count > FEW:
         return code.repeat(x["k"], state, step)[1 + len(thirds) :]
-    return _by_twos(code, x["k"], state, step, len(start))
+    return _by_twos(code, x["k"], state, step, count)
 
 
 def _by_twos(
@@ -131,7 +130,7 @@ def tile(
     """
     masks = [None] * (width - 1) + [mask]
     if finish is not None:
-        values = multiply(code, x, height, masks, [code.zero] * (height * width))
+        values = multiply(code, x, height, masks)
         finish.store(x, values, masks, x)
         return
     places = [
@@ -139,12 +138,14 @@ def tile(
         for row in apart(code, x["c"], x["c_row"], height)
         for v, m in enumerate(masks)
     ]
-    start = code.either(
-        code.is_(x["accumulate"], "!=", 0),
-        lambda: [code.load(place, m) for place, m in places],
-        lambda: [code.zero] * len(places),
-    )
-    for (place, m), value in zip(places, multiply(code, x, height, masks, start), strict=True):
+    sums = multiply(code, x, height, masks)
+
+    def added() -> list[Value]:
+        return [code.b.fadd(code.load(p, m), s) for (p, m), s in zip(places, sums, strict=True)]
+
+    # C is added to the sums, not they to C: an error grows with the slabs of k, not with k.
+    totals = code.either(code.is_(x["accumulate"], "!=", 0), added, lambda: sums)
+    for (place, m), value in zip(places, totals, strict=True):
         code.store(value, place, m)
 
 
