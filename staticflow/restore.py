@@ -213,8 +213,8 @@ def checked(path: Any, read: Callable[[], T]) -> T:
         return read()
     except (GraphError, ShapeError, DTypeError) as error:
         raise GraphError(f"{name}: {error}") from error
-    except _WRONG as error:
-        _damaged(name, f"{type(error).__name__}: {error}"[:1000])
+    except _WRONG:  # whose words are of our code, not of the file
+        _damaged(name, "data that describe no session")
     except RecursionError:
         _damaged(name, "nested too deeply")
 

@@ -60,10 +60,10 @@ def read_tensors(path: Any) -> tuple[dict[str, str], dict[str, Array]]:
         with safe_open(name, "np") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
             return dict(file.metadata() or {}), tensors
-    except (SafetensorError, TypeError, ValueError, KeyError, AttributeError) as error:
-        fail(
+    except (SafetensorError, TypeError, ValueError, KeyError, AttributeError):
+        fail(  # whose cause says more, to who knows the format
             GraphError,
             f"{name}: the file is damaged, or not a safetensors file",
-            got=str(error),
+            got=f"{Path(name).stat().st_size:,} bytes that are no whole file of that kind",
             do="save it again, or take a copy",
         )

@@ -49,8 +49,7 @@ def refused(arguments: tuple[str, ...], says: str) -> str:
         return f"{arguments}: exit code {code}, printed {out[:200]!r} and {err[-500:]!r}"
     if says not in message:
         return f"{arguments}: {says!r} is not in {message!r}"
-    told = re.sub("\n  got: .*", "", message)  # what a damaged model file holds, for who can tell
-    strange = THEIR_WORDS.search(told)
+    strange = THEIR_WORDS.search(message)
     return f"{arguments}: {strange[0]!r} is in {message!r}" if strange else ""
 
 
