@@ -179,9 +179,10 @@ class Fit:
         rows = self.rows
         if not rows.batch:
             return dict(rows.whole)
-        bad = {name: array for name, array in labels.items() if name in rows.sliced}
+        bad = [np.moveaxis(a, rows.axes[n], 0) for n, a in labels.items() if n in rows.sliced]
         chosen = rows_with_nan(bad, rows.count, min(self.batch_size, rows.count))
-        return {**{name: array[chosen] for name, array in rows.sliced.items()}, **rows.whole}
+        taken = {n: np.take(a, chosen, rows.axes[n]) for n, a in rows.sliced.items()}
+        return {**taken, **rows.whole}
 
     def run(self) -> History:
         """Train; see `Session.fit`."""

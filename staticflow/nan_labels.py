@@ -6,7 +6,7 @@ does; so a batch that has some is tried without changing anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,10 +62,10 @@ def refuse_labels(
     )
 
 
-def rows_with_nan(labels: Mapping[str, Array], count: int, size: int) -> NDArray[np.int64]:
-    """`size` of `count` rows, those first in which a label is NaN."""
+def rows_with_nan(labels: Sequence[Array], count: int, size: int) -> NDArray[np.int64]:
+    """`size` of `count` rows, which lead the labels; those first in which one is NaN."""
     missing = np.zeros(count, bool)
-    for array in labels.values():
+    for array in labels:
         missing |= np.isnan(array).reshape(count, -1).any(axis=1)
     return np.sort(np.argsort(~missing, kind="stable")[:size])
 

@@ -226,6 +226,24 @@ def test_labels_that_reach_the_loss_or_a_gradient_may_not(kind: str, what: str) 
         np.testing.assert_array_equal(values(session)["w"], before["w"])
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_labels_whose_rows_are_an_inner_axis(masked: bool) -> None:
+    """Time leads; the only row with NaN is the last."""
+    x, t = sf.input("x", ("time", "batch", 2)), sf.input("t", ("time", "batch"))
+    shift = sf.input("shift", ("batch",))
+    y = (x @ sf.param("w", (2, 1)))[:, :, 0] + shift
+    loss = ops.square(y - (ops.where(ops.isnan(t), y, t) if masked else t)).mean()
+    session = sf.Session(loss=loss, outputs={"y": y}, optimizer=sf.optim.SGD(0.1))
+    data = {"x": np.ones((3, 11, 2)), "t": np.ones((3, 11)), "shift": np.ones(11)}
+    data["t"][1, 10] = np.nan
+    if masked:
+        history = session.fit(data, 2, 4, progress=False, batch_axis="batch")
+        assert np.isfinite(history.curve("loss")).all()
+    else:
+        with pytest.raises(sf.GraphError, match=r"(?s)input 't': a value is NaN.*\(1, 10\), 1 in"):
+            session.fit(data, 2, 4, progress=False, batch_axis="batch")
+
+
 def test_labels_are_not_blamed_for_what_parameters_do() -> None:
     session = masked("isnan(t)")
     session.params["w"][0] = np.nan
