@@ -82,7 +82,7 @@ def train(net: Net, plan: Plan, count: Count) -> list[Array]:
     )  # fmt: skip
     left = [np.array([list(epoch.values()) for epoch in log.epochs])]
     left.append(np.array([session.step(few, batch_axis="batch")]))
-    if plan.profiled:
+    if plan.profiled and len({x.shape[0] for x in session.inputs.values()}) == 1:
         session.profile(few, repeat=2)
     kept_apart(session)
     if not plan.checked:  # who looks for NaN looks there too
