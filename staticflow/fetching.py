@@ -54,9 +54,9 @@ class Fetches(ForkAware):
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None, seed: int | None = None) -> Any:
         """The values, in the structure of the fetches; a `seed` says what is drawn."""
-        if isinstance(fetches, str | Node):
-            plain = not isinstance(feeds, tuple)
-            direct = self._direct.get(fetches) if plain else None
+        # Unions of types are made and looked into at each call: too slow for small runs.
+        if type(fetches) is str or isinstance(fetches, Node):
+            direct = None if isinstance(feeds, tuple) else self._direct.get(fetches)
             found = None if direct is None else direct(feeds)
             if found is not None:
                 return found
