@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from test_checkpoint import rewritten
+from write_fixtures import FOLDER
 
 import staticflow as sf
 from staticflow import ops
+from staticflow.cli.main import main
 from staticflow.replicas import reduce_session
 
 Change = Callable[[Any, dict[str, Any]], None]
@@ -185,3 +187,27 @@ def test_what_a_pickle_holds_goes_through_the_same_checks() -> None:
         data["version"] = 7
         with pytest.raises(sf.GraphError, match=f"a pickled {what}: version 7"):
             make(data, tensors)
+
+
+def test_states_of_another_shape_in_a_text_models_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "text.model"
+    path.write_bytes((FOLDER / "0.1.0" / "text.model").read_bytes())
+    assert main(["generate", str(path), "--length", "3"]) == 0
+    rewritten(path, lambda content, tensors: content["extra"]["fields"].update(states=[[-1, 6]]))
+    assert main(["generate", str(path), "--length", "3"]) == 2
+    assert "'states' are another network's" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"seed": -1}, {"mean": [1 << 2000] * 3}, {"target_std": 1e999}])
+def test_numbers_in_a_card_that_are_none(
+    change: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "numbers.model"
+    path.write_bytes((FOLDER / "0.1.0" / "table_numbers.model").read_bytes())
+    data = FOLDER / "0.1.0" / "table_numbers.train.csv"
+    assert main(["evaluate", str(path), str(data)]) == 0
+    rewritten(path, lambda content, tensors: content["extra"]["fields"].update(change))
+    assert main(["evaluate", str(path), str(data)]) == 2
+    assert "its card is not" in capsys.readouterr().err

@@ -6,6 +6,7 @@ it stands in the card instead, and is applied here.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,8 +145,8 @@ def _check(card: Card | TextCard, session: Session) -> None:
     inputs = {name: node.shape[1:] for name, node in session.inputs.items()}
     outputs = {name: node.shape[1:] for name, node in dict(session.outputs).items()}
     if isinstance(card, TextCard):
-        shapes = {f"state{k}": tuple(shape[1:]) for k, shape in enumerate(card.states)}
-        if not shapes.items() <= inputs.items():
+        shapes = {f"state{k}": tuple(shape) for k, shape in enumerate(card.states)}
+        if not shapes.items() <= {name: x.shape for name, x in session.inputs.items()}.items():
             raise ValueError("'states' are another network's")
         if "next" not in outputs or dict(session.outputs)["next"].shape != (len(card.alphabet),):
             raise ValueError("'alphabet' is another network's")
@@ -162,9 +163,18 @@ def _check(card: Card | TextCard, session: Session) -> None:
         raise ValueError("'classes' are missing")
     if card.classes is not None and outputs.get("probabilities") != (len(card.classes),):
         raise ValueError("'classes' are another network's")
+    if not 0 <= card.seed < 1 << 63:
+        raise ValueError(f"'seed' is {card.seed}")
     for name, scale in (("mean", card.mean), ("std", card.std)):
-        if scale is not None and (len(scale) != count or not np.isfinite(scale).all()):
+        if scale is not None and (len(scale) != count or not all(map(_is_finite, scale))):
             raise ValueError(f"{name!r} is another network's")
+    if not (_is_finite(card.target_mean) and _is_finite(card.target_std)):
+        raise ValueError("the target's scale is infinite")
+
+
+def _is_finite(number: float) -> bool:
+    """Whether a number, which may be an integer of any length, is one among floats."""
+    return abs(number) <= sys.float_info.max
 
 
 def load_rows_model(path: Path) -> tuple[Session, Card]:
