@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from staticflow.dims import AnyDim, Dim, evaluate
+from staticflow.errors import GraphError, fail
 from staticflow.graph import Node, toposort
 from staticflow.op import Axes, Classes, Kind
 
@@ -32,11 +33,22 @@ class Generalised:
     bodies: Mapping[Node, tuple[Node, ...]]  # of the loops, inner ones too, in order
 
     def evaluate(self, env: Mapping[str, int], whole_env: Mapping[str, int]) -> list[int]:
-        """The size table of a shard, whose own sizes are `env`; the whole's are `whole_env`."""
-        return [
-            evaluate(value, whole_env if i in self.whole else env)
-            for i, value in enumerate(self.sizes)
-        ]
+        """The size table of a shard, whose own sizes are `env`; the whole's are `whole_env`.
+
+        Raises GraphError for a name that has no value.
+        """
+        try:
+            return [
+                evaluate(value, whole_env if i in self.whole else env)
+                for i, value in enumerate(self.sizes)
+            ]
+        except KeyError as error:
+            fail(
+                GraphError,
+                f"the size of dimension {error.args[0]!r} is not known",
+                got=f"sizes of {', '.join(env) or 'no dimension'}",
+                do="declare an input of that dimension, and use it",
+            )
 
     def sizes_by_name(self, env: Mapping[str, int]) -> dict[str, int]:
         """What n0, n1, ... stand for in a program that runs whole."""

@@ -172,9 +172,9 @@ def run(session: Any, number: int) -> None:
 
 def leading(session: Any) -> str | None:
     """A name to slice by, where there are several."""
-    from staticflow.feeds import _leading_names
-
-    return next(iter(_leading_names(session.training_inputs)), None)
+    shapes = [node.shape for node in session.training_inputs.values()]
+    names = [getattr(shape[0], "name", None) for shape in shapes if shape]
+    return next((str(name) for name in names if name), None)
 
 
 def leaves(value: Any) -> list[Any]:

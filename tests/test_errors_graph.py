@@ -163,3 +163,11 @@ def test_the_interpreter_names_what_is_missing() -> None:
         interpret([ops.tanh(X)], {X: np.ones((4, 3))})
     with pytest.raises(sf.ShapeError, match="does not have its shape"):
         interpret([N + 1.0], {N: np.ones((2, 4)), sf.input("m", ("batch",)): np.ones(3)})
+
+
+def test_a_size_that_no_input_tells_is_named_by_a_step() -> None:
+    x, w = sf.input("x", ("batch", 2)), sf.param("w", (2,))
+    loss = (x * w).mean() + sf.ops.sin(sf.ops.zeros(("other", 3)) + w[0]).sum()
+    session = sf.Session(loss, optimizer=sf.optim.SGD(0.1))
+    with pytest.raises(sf.GraphError, match="the size of dimension 'other' is not known"):
+        session.step({"x": np.ones((4, 2))})
