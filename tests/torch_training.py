@@ -1,6 +1,7 @@
 """Training by PyTorch as `Session.fit` does it: the same batches, optimizers, groups and schedules.
 
-In float64, whatever the session's dtype, so that only its own rounding counts.
+In float64, so that only the session's own rounding counts; or in its dtype, which tells how much
+rounding counts.
 """
 
 from __future__ import annotations
@@ -157,11 +158,11 @@ def trained_by_session(session: sf.Session, data: Values, plan: Plan) -> Trained
 
 def trained_by_torch(
     session: sf.Session, net: Net, recipe: Recipe, rate: Callable[[int], float],
-    data: Values, plan: Plan,
+    data: Values, plan: Plan, dtype: str = "float64",
 ) -> Trained:  # fmt: skip
     """What fitting the session must give; the session is left as it is."""
-    params = {name: _tensor(a) for name, a in session.params.items()}
-    states = {name: _tensor(a) for name, a in session.states.items()}
+    params = {name: _tensor(a, dtype) for name, a in session.params.items()}
+    states = {name: _tensor(a, dtype) for name, a in session.states.items()}
     trainable = {n: p for n, p in params.items() if session.params.nodes[n].op.trainable}
     for p in trainable.values():
         p.requires_grad_()
@@ -172,7 +173,7 @@ def trained_by_torch(
         total = 0.0
         for first in range(0, plan.rows, plan.batch):
             rows = order[first : first + plan.batch]
-            batch = {name: _tensor(a[rows]) for name, a in data.items()}
+            batch = {name: _tensor(a[rows], dtype) for name, a in data.items()}
             draws = _draws(session, {name: a[rows] for name, a in data.items()}, step + 1)
             for group, op in zip(optimizer.param_groups, nodes, strict=True):
                 group["lr"] = rate(step) * op.lr_scale
@@ -187,8 +188,8 @@ def trained_by_torch(
     return Trained(_found(params, states, trainable, optimizer, recipe), losses)
 
 
-def _tensor(array: Array) -> torch.Tensor:
-    made = np.array(array, np.float64 if array.dtype.kind == "f" else None)
+def _tensor(array: Array, dtype: str) -> torch.Tensor:
+    made = np.array(array, dtype if array.dtype.kind == "f" else None)
     return torch.from_numpy(made)
 
 
