@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -201,3 +202,21 @@ def test_parquet_without_pyarrow(
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"need pyarrow: pip install 'staticflow\[parquet\]'"):
         read_table(write("", "data.parquet"))
+
+
+def test_text_and_archives_that_are_none(tmp_path: Path) -> None:
+    """Characters beyond Unicode, and a version of the format that nobody has."""
+    path = tmp_path / "words.npz"
+    np.savez(path, kind=np.array(["ab", "cd"]), y=np.arange(2))
+    whole = path.read_bytes()
+    member = whole.index(b"a\0\0\0b\0\0\0")
+    broken = bytearray(whole)
+    broken[member + 3] = 0xF0
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("kind.npy", bytes(broken[whole.index(b"\x93NUMPY") : member + 16]))
+    with pytest.raises(DataError, match="'kind' is damaged"):
+        read_table(path)
+    directory = whole.rindex(b"PK\x01\x02")
+    path.write_bytes(whole[: directory + 6] + b"\xff\xff" + whole[directory + 8 :])
+    with pytest.raises(DataError, match="not an NPZ file"):
+        read_table(path)

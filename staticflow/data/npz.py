@@ -7,6 +7,7 @@ bears it out, and whatever is wrong with a file is said of the file.
 from __future__ import annotations
 
 import math
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def read_npz(path: Path) -> dict[str, Column]:
 def _arrays(path: Path) -> Iterator[tuple[str, Array]]:
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError):  # or of a version yet to come
         raise DataError(f"{path} is not an NPZ file, as np.savez writes it") from None
     with archive:
         for member in archive.infolist():
@@ -72,6 +73,8 @@ def _array(path: Path, name: str, file: IO[bytes], size: int) -> Array:
         raise _no_array(path, name, "damaged")
     if count == 0:
         return np.zeros(shape, dtype)
+    if dtype.kind == "U" and np.frombuffer(data, dtype.byteorder + "u4").max() > sys.maxunicode:
+        raise _no_array(path, name, "damaged")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if turned else "C")
 
 
