@@ -46,7 +46,8 @@ def jit_session(session: Session, fetch: Any) -> Any:
     nodes, single = _fetched(session._fetches.resolve(fetch))
     inputs = declared_order(list(input_nodes(nodes).values()))
     _check_sizes(inputs, nodes)
-    program = Program(compile_graph(nodes, name="run"), session._toolchain)
+    # What Numba compiles may call it as long as the process lives.
+    program = Program(compile_graph(nodes, name="run"), session._toolchain, lasting=True)
     entry = Reentrant(program, inputs, session._fetches.fixed(program), named_sizes(inputs))
     stores = (session._params, session._states)
     flats = [flat.data for store in stores for flat in store.flats.values()]

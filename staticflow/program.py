@@ -36,6 +36,7 @@ from staticflow.graph import Node
 from staticflow.kernel_text import kernel_source
 from staticflow.loops import Kernel
 from staticflow.native import memory
+from staticflow.native.code_unit import CodeUnit
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
@@ -104,11 +105,12 @@ class Frame:
 
 
 class Program:
-    """The machine code of a compiled graph."""
+    """The machine code of a compiled graph, which is unloaded with it unless it is `lasting`."""
 
-    def __init__(self, compiled: Compiled, toolchain: Toolchain) -> None:
+    def __init__(self, compiled: Compiled, toolchain: Toolchain, lasting: bool = False) -> None:
         self.compiled = compiled
         self.toolchain = toolchain
+        self._unit = CodeUnit(toolchain, lasting)
         self._block_addresses: list[int] = []
         self.function = self._load(compiled.driver)
         self._running = memory.zeros((1,), np.int64)  # a stop flag that nobody sets
@@ -149,7 +151,14 @@ class Program:
         crew, polls = compiled.standalone, compiled.driver.polls
         return self._load(driver_source(name, steps, buffers, timed=True, crew=crew, polls=polls))
 
-    def _load(self, driver: DriverText, signature: Signature = DRIVER_SIGNATURE) -> NativeFunction:
+    def _load(self, driver: DriverText) -> NativeFunction:
+        function = self._driver(driver, DRIVER_SIGNATURE)
+        blocks = [self._driver(block, BLOCK_SIGNATURE) for block in driver.blocks]
+        self._unit.link()
+        self._block_addresses = [self._unit.address(block) for block in blocks]
+        return NativeFunction(function.symbol, self._unit.address(function), DRIVER_SIGNATURE)
+
+    def _driver(self, driver: DriverText, signature: Signature) -> External:
         externals: dict[str, External] = {}
         for name, kernel in driver.kernels.items():
             externals[name] = self._kernel(name, kernel)
@@ -158,15 +167,14 @@ class Program:
             externals[name] = _PRODUCTS[make](self.toolchain, suffix)
         for name, finishing in driver.finished.items():
             beside = externals[finishing.kernel]
-            externals[name] = finished_product(self.toolchain, finishing.tile, beside)
+            tile = finishing.tile
+            externals[name] = finished_product(self.toolchain, self._unit, tile, beside)
         for call in driver.calls:
             externals[call] = self._call(call)
         if driver.polls:
             externals["stopped"] = stopped(self.toolchain)
         if driver.blocks:
             externals |= parts_functions(self.toolchain)
-            blocks = [self._load(block, BLOCK_SIGNATURE) for block in driver.blocks]
-            self._block_addresses = [block.address for block in blocks]
         source = KernelSource(
             name=_driver_name(driver),
             source=_without_comments(driver.source),
@@ -175,11 +183,11 @@ class Program:
             namespace=_driver_namespace,
             noalias=False,
         )
-        return self.toolchain.kernel(source)
+        return self._unit.kernel(source)
 
     def _kernel(self, name: str, kernel: Kernel) -> External:
         pointers = tuple(code for _, code in kernel.pointers)
-        function = self.toolchain.kernel(
+        function = self._unit.kernel(
             KernelSource(
                 name=name,
                 source=kernel_source(kernel, name),

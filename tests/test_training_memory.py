@@ -101,6 +101,7 @@ def allocators(chain: Toolchain) -> set[str]:
     """The functions that allocate, or may, and that objects refer to."""
     parts = ("alloc", "free", "mmap", "memalign", "NRT", "Py", "_Zn")
     names = {name for entry in chain._objects.values() for name in entry.requires}
+    names |= {name for linked in chain.linked.values() for name in linked.requires}
     names -= SIGNALS
     return {name for name in names if any(part in name for part in parts)}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import llvmlite.binding as llvm
+from llvmlite.binding import ffi, newpassmanagers
 
 from staticflow.native.objects import ObjectCode
 from staticflow.native.target import target_machine
@@ -14,7 +15,7 @@ from staticflow.native.target import target_machine
 
 def compile_ir(text: str) -> ObjectCode:
     """The object code of one module; its external functions are the object's symbols."""
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(text, llvm.create_context())
     exported = [
         function.name
         for function in module.functions
@@ -51,7 +52,12 @@ def _optimise(module: Any, machine: Any) -> None:
     options.loop_vectorization = True
     options.loop_unrolling = True
     builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    manager = builder.getModulePassManager()
+    manager.run(module, builder)
+    # llvmlite 0.50 gives no pass manager back: of its class's two bases, the one whose `_dispose`
+    # does nothing comes first (some 95 kB a module).
+    if type(manager)._dispose is ffi.ObjectRef._dispose:
+        newpassmanagers.NewPassManager._dispose(manager)
 
 
 def _is_undefined(function: Any) -> bool:

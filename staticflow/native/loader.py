@@ -1,4 +1,5 @@
-"""Object code into the process: one MCJIT engine, and a table of the symbols it has defined.
+"""Object code into the process: one MCJIT engine, and a table of the symbols it has defined; and
+an ORC engine for code that can be unloaded.
 
 Objects refer to each other by symbol name: each loaded symbol is registered with LLVM. LLVM ends
 the process when it meets a name it does not know, so every name an object needs is looked up
@@ -11,11 +12,13 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
 
+from staticflow.native.code_unit import wanted
 from staticflow.native.numba_import import import_numba
 from staticflow.native.objects import ObjectCode
 from staticflow.native.target import target_machine
@@ -50,6 +53,9 @@ class Loader:
     def __init__(self) -> None:
         self._engine: Any = None
         self._addresses: dict[str, int] = {}
+        self._units: Any = None  # LLVM's other engine, which can unload
+        self._count = 0
+        self._gone: deque[Any] = deque()
 
     def load(self, entry: ObjectCode) -> Mapping[str, int]:
         """The addresses of the object's symbols. Loading it again changes nothing."""
@@ -68,6 +74,43 @@ class Loader:
             address = self._engine.get_function_address(symbol)
             llvm.add_symbol(symbol, address)
             self._addresses[symbol] = address
+
+
+    def link(
+        self, entries: Sequence[ObjectCode], known: Mapping[str, int]
+    ) -> tuple[Any, dict[str, int]]:
+        """Load objects that can be unloaded: what does it when it goes, and their symbols.
+
+        They may refer to each other, to the symbols that are `known`, and to those that last.
+        """
+        outside = wanted(entries)
+        # What this loader has defined comes first: LLVM's own table may have another loader's.
+        tables = (self._addresses, known)
+        known = {s: a for table in tables for s, a in table.items() if s in outside}
+        others = outside - known.keys()
+        _require(tuple(others))
+        builder = llvm.JITLibraryBuilder()
+        for symbol in others:
+            builder.import_symbol(symbol, llvm.address_of_symbol(symbol))
+        for symbol, address in known.items():
+            builder.import_symbol(symbol, address)
+        for entry in entries:
+            builder.add_object_img(entry.code)
+        symbols = [symbol for entry in entries for symbol in entry.symbols]
+        for symbol in symbols:
+            builder.export_symbol(symbol)
+        with process_lock():
+            while self._gone:
+                self._gone.popleft().close()
+            if self._units is None:
+                self._units = llvm.create_lljit_compiler()
+            self._count += 1
+            tracker = builder.link(self._units, f"unit{self._count}")
+        return tracker, {symbol: tracker[symbol] for symbol in symbols}
+
+    def unload(self, tracker: Any) -> None:
+        """Unload code when something is linked next: this may be called from anywhere."""
+        self._gone.append(tracker)
 
 
 def _require(symbols: tuple[str, ...]) -> None:

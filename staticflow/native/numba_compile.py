@@ -75,11 +75,12 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _finish(lowered: Lowered) -> ObjectCode:
-    module = llvm.parse_assembly(lowered.text)
+    context = llvm.create_context()  # which takes with it what LLVM remembers of a module
+    module = llvm.parse_assembly(lowered.text, context)
     for other in lowered.linked:
-        module.link_in(other, preserve=True)
+        module.link_in(llvm.parse_bitcode(other.as_bitcode(), context))
     for text in lowered.inline_ir:
-        module.link_in(llvm.parse_assembly(text))
+        module.link_in(llvm.parse_assembly(text, context))
     level = 3 if lowered.text.count("\n") <= LONG else 1
     return compile_module(module, [lowered.symbol], level)
 

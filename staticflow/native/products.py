@@ -6,6 +6,7 @@ import functools
 import hashlib
 from pathlib import Path
 
+from staticflow.native.code_unit import CodeUnit
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.target import vector_bytes
 from staticflow.native.tile_text import Tile
@@ -144,8 +145,12 @@ def gemm(toolchain: Toolchain, suffix: str) -> External:
     return External(f"sf_gemm_{suffix}", GEMM_SIGNATURE)
 
 
-def finished_product(toolchain: Toolchain, tile: Tile, kernel: External) -> External:
-    """The product that does `tile` with its result; `kernel` does it where the product can't."""
+def finished_product(
+    toolchain: Toolchain, unit: CodeUnit, tile: Tile, kernel: External
+) -> External:
+    """The product that does `tile` with its result, as code of a program's unit; `kernel` does it
+    where the product can't.
+    """
     from staticflow.native.gemm_finish import finish_ir
 
     width = vector_bytes()
@@ -155,7 +160,7 @@ def finished_product(toolchain: Toolchain, tile: Tile, kernel: External) -> Exte
     key = ["finish", *shaped, _sources("gemm*.py")]
     own = f"sf_finished_{symbol_suffix(key)}"
     symbols = {"function": own, "product": general, "kernel": kernel.symbol}
-    toolchain.module(lambda: finish_ir(DTYPES[tile.suffix], width, tile, symbols, most), key)
+    unit.module(lambda: finish_ir(DTYPES[tile.suffix], width, tile, symbols, most), key)
     words = len(PRODUCT_SIGNATURE.arguments) - 1 + len(tile.others)
     return External(own, Signature("", ("i8",) * words))
 

@@ -34,11 +34,15 @@ class PythonCall:
 
     def __init__(self, address: int, owner: Any) -> None:
         self._definition = _MethodDef(b"run", address, _ONE_ARGUMENT, None)
-        address_type, object_type = ctypes.c_void_p, ctypes.py_object
-        make = ctypes.PYFUNCTYPE(object_type, address_type, object_type, address_type)(
-            ("PyCFunction_NewEx", ctypes.pythonapi)
-        )
-        self.function = make(ctypes.addressof(self._definition), owner, None)
+        self.function = _maker()(ctypes.addressof(self._definition), owner, None)
+
+
+@functools.cache
+def _maker() -> Any:
+    """CPython's own maker of such callables."""
+    address_type, object_type = ctypes.c_void_p, ctypes.py_object
+    kind = ctypes.PYFUNCTYPE(object_type, address_type, object_type, address_type)
+    return kind(("PyCFunction_NewEx", ctypes.pythonapi))
 
 
 @functools.cache

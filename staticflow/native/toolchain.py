@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,11 +20,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from staticflow.native import cache
+from staticflow.native.code_unit import Linked, wanted, when_gone
 from staticflow.native.loader import Loader, process_lock
 from staticflow.native.numba_import import import_numba
 from staticflow.native.objects import KernelSource, NativeFunction, ObjectCode
 from staticflow.native.undisturbed import undisturbed
 
+RECENT_BYTES = 1 << 24
 _Build: TypeAlias = Callable[[], ObjectCode]
 _Lock: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
@@ -45,16 +50,16 @@ class Toolchain:
         self.store = cache.Store(cache.default_directory() if cache_dir is None else cache_dir)
         self.counts = Counts()
         self._loader = Loader()
-        self._objects: dict[str, ObjectCode] = {}
+        self.linked: weakref.WeakValueDictionary[str, Linked] = weakref.WeakValueDictionary()
+        self._objects = _Recent()
         self._functions: dict[str, NativeFunction] = {}
         self._modules: dict[str, Mapping[str, int]] = {}
 
     def kernel(self, source: KernelSource) -> NativeFunction:
         """The compiled function of one kernel."""
-        key = cache.entry_key(source.key_parts())
+        key, symbol = self.named(source)
         function = self._functions.get(key)
         if function is None:
-            symbol = f"{source.name}_{key[:24]}"
             addresses = self._load(key, _numba_lock, lambda: _compile_kernel(source, symbol))
             function = NativeFunction(symbol, addresses[symbol], source.signature)
             self._functions[key] = function
@@ -73,11 +78,48 @@ class Toolchain:
             self._modules[entry_key] = addresses
         return addresses
 
-    def _load(self, key: str, lock: _Lock, build: _Build) -> Mapping[str, int]:
-        """The addresses of an object's symbols. Ctrl-C comes before it is made, or after."""
+    @staticmethod
+    def named(source: KernelSource) -> tuple[str, str]:
+        """The key of a kernel, and the symbol of its function."""
+        key = cache.entry_key(source.key_parts())
+        return key, f"{source.name}_{key[:24]}"
+
+    @staticmethod
+    def module_key(key: Sequence[str]) -> str:
+        """The key under which the object of a module is kept."""
+        return cache.entry_key(["module", *key])
+
+    def compiled_kernel(self, source: KernelSource) -> ObjectCode:
+        """The object code of a kernel, not loaded."""
+        key, symbol = self.named(source)
+        return self._compiled(key, _numba_lock, lambda: _compile_kernel(source, symbol))
+
+    def compiled_module(self, ir_text: Callable[[], str], key: Sequence[str]) -> ObjectCode:
+        """The object code of a module, not loaded."""
+        return self._compiled(self.module_key(key), process_lock, lambda: _compile_ir(ir_text()))
+
+    def link(self, entries: Mapping[str, ObjectCode], uses: tuple[Linked, ...]) -> Linked:
+        """Load objects, given by their keys, that go when nobody has what this gives any more."""
+        objects = list(entries.values())
+        needed = wanted(objects)
+        elsewhere = {s: a for linked in uses for s, a in linked.addresses.items() if s in needed}
+        tracker, addresses = undisturbed(lambda: self._loader.link(objects, elsewhere))
+        linked = Linked(addresses, uses, needed, tracker)
+        when_gone(linked, self._loader.unload)
+        for key in entries:
+            self.linked[key] = linked
+        return linked
+
+    def _compiled(self, key: str, lock: _Lock, build: _Build) -> ObjectCode:
+        """An object. Ctrl-C comes before it is made, or after."""
         if self._known(key) is None and lock is _numba_lock:
             import_numba()  # which may be interrupted
-        return undisturbed(lambda: self._loader.load(self._object(key, lock, build)))
+        return undisturbed(lambda: self._object(key, lock, build))
+
+    def _load(self, key: str, lock: _Lock, build: _Build) -> Mapping[str, int]:
+        """The addresses of an object's symbols, loaded for good."""
+        entry = self._compiled(key, lock, build)
+        return undisturbed(lambda: self._loader.load(entry))
 
     def _known(self, key: str) -> ObjectCode | None:
         """From memory or from disk."""
@@ -86,7 +128,7 @@ class Toolchain:
             entry = self.store.read(key)
             if entry is not None:
                 self.counts.loaded += 1
-                self._objects[key] = entry
+                self._objects.put(key, entry)
         return entry
 
     def _object(self, key: str, lock: _Lock, build: _Build) -> ObjectCode:
@@ -96,10 +138,39 @@ class Toolchain:
             with lock():
                 entry = self._objects.get(key)  # another thread may have been faster
                 if entry is None:
-                    entry = self._objects[key] = build()
+                    entry = build()
                     self.counts.compiled += 1
+                    self._objects.put(key, entry)
                     self.store.write(key, entry)
         return entry
+
+
+class _Recent:
+    """The objects last used, up to some memory: the programs of a sweep come and go."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[str, ObjectCode] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: str) -> ObjectCode | None:
+        """The object under a key, if it is there."""
+        return self._entries.get(key)
+
+    def values(self) -> list[ObjectCode]:
+        """Those that are there."""
+        return list(self._entries.values())
+
+    def put(self, key: str, entry: ObjectCode) -> None:
+        """Remember an object as the last one used."""
+        with self._lock:
+            if key not in self._entries:
+                self._bytes += len(entry.code)
+            self._entries[key] = entry
+            self._entries.move_to_end(key)
+            while self._bytes > RECENT_BYTES:
+                _, oldest = self._entries.popitem(last=False)
+                self._bytes -= len(oldest.code)
 
 
 def symbol_suffix(key: Sequence[str]) -> str:
