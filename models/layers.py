@@ -9,7 +9,6 @@ import staticflow as sf
 from staticflow import ops
 from staticflow.declare import freeze
 from staticflow.errors import fail
-from staticflow.graph import Param
 from staticflow.models.checks import check_width, float_dtype
 
 
@@ -19,12 +18,13 @@ class Weights:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self._declared: dict[str, sf.Node] = {}
+        self._parameters: dict[str, None] = {}  # those of them that are no states
         self._frozen = False
 
     @property
     def parameters(self) -> dict[str, sf.Node]:
         """The parameters declared so far, by name."""
-        return {x.name: x for x in self._declared.values() if isinstance(x.op, Param)}
+        return {self._declared[name].name: self._declared[name] for name in self._parameters}
 
     def freeze(self) -> None:
         """Train none of the parameters, in sessions that are made from now on."""
@@ -35,6 +35,7 @@ class Weights:
     def param(self, name: str, shape: tuple[int, ...], init: Any, dtype: str) -> sf.Node:
         """The parameter `prefix.name`."""
         node = self._declare(sf.param, name, shape, init, dtype)
+        self._parameters[name] = None
         if self._frozen:
             freeze(node)
         return node

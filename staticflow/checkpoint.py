@@ -10,7 +10,6 @@ A digest covers all of it, and a file appears under its name only when it is com
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
+from staticflow.file_version import written
 from staticflow.parameters import FlatArray
 from staticflow.serialise import Encoder
 from staticflow.tensor_file import write_tensors
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from staticflow.session import Session
 
 Array = NDArray[Any]
-VERSION = 1  # of the format; `written_by` is the version of staticflow
 DATA, DIGEST = "staticflow", "staticflow.sha256"
 
 
@@ -104,12 +103,3 @@ def digest_of(text: str, tensors: Mapping[str, Array]) -> str:
         state.update(f"\0{key}\0{array.dtype.name}\0{array.shape}\0".encode())
         state.update(array.reshape(-1).view(np.uint8).data)
     return state.hexdigest()
-
-
-def written() -> dict[str, Any]:
-    """What every file and pickle says of who wrote it: versions of the format and of staticflow."""
-    try:
-        version = importlib.metadata.version("staticflow")
-    except importlib.metadata.PackageNotFoundError:
-        version = "a checkout"
-    return {"version": VERSION, "written_by": version}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from staticflow.file_version import check_version, written
 from staticflow.stateless import Function
 from staticflow.structure import flatten
 
@@ -55,14 +56,13 @@ def reduce_session(session: Session) -> Reduced:
 
 
 def _session(data: dict[str, Any], tensors: Tensors) -> Session:
-    from staticflow.restore import check_version, checked, restore
+    from staticflow.restore import checked, restore
 
     check_version("a pickled session", data)
     return checked("a pickled session", lambda: restore(data, tensors, None))
 
 
 def _reduce_function(function: Function) -> Reduced:
-    from staticflow.checkpoint import written
     from staticflow.serialise import Encoder
 
     encoder = Encoder()
@@ -78,7 +78,7 @@ def _reduce_function(function: Function) -> Reduced:
 
 def _function(data: dict[str, Any], tensors: Tensors) -> Function:
     from staticflow.decode import Decoder, check_sizes
-    from staticflow.restore import check_version, checked
+    from staticflow.restore import checked
 
     def made() -> Function:
         decoder = Decoder(data["nodes"], [], tensors)

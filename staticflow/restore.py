@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from numpy.typing import NDArray
 
-from staticflow.checkpoint import DATA, DIGEST, VERSION, digest_of, slots_of
+from staticflow.checkpoint import DATA, DIGEST, digest_of, slots_of
 from staticflow.decode import Decoder, check_sizes
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.field_types import fits
+from staticflow.file_version import check_version
 from staticflow.graph import Node, Param, leaves
 from staticflow.optim import Optimizer
 from staticflow.require import require
@@ -191,19 +192,6 @@ def _read(path: Any) -> tuple[dict[str, Any] | None, dict[str, Array]]:
     data = checked(name, lambda: json.loads(text))
     check_version(name, data)
     return data, tensors
-
-
-def check_version(name: str, data: Any) -> None:
-    """Refuse data that another staticflow described in another way."""
-    version = data.get("version") if isinstance(data, dict) else None
-    if version != VERSION:
-        writer = data.get("written_by") if isinstance(data, dict) else None
-        fail(
-            GraphError,
-            f"{name}: version {version} of the file format is not known",
-            got=f"a file of staticflow {writer}; this one reads version {VERSION}",
-            do="load it with the version of staticflow that saved it",
-        )
 
 
 def checked(path: Any, read: Callable[[], T]) -> T:

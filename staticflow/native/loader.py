@@ -21,7 +21,7 @@ import llvmlite.binding as llvm
 from staticflow.native.code_unit import wanted
 from staticflow.native.numba_import import import_numba
 from staticflow.native.objects import ObjectCode
-from staticflow.native.target import target_machine
+from staticflow.native.target import initialize, target_machine
 
 
 @functools.cache
@@ -103,6 +103,7 @@ class Loader:
             while self._gone:
                 self._gone.popleft().close()
             if self._units is None:
+                initialize()
                 self._units = llvm.create_lljit_compiler()
             self._count += 1
             tracker = builder.link(self._units, f"unit{self._count}")

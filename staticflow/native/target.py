@@ -13,7 +13,7 @@ def target_machine(level: int = 3) -> Any:
 
     `level` says how much work goes into choosing instructions and registers.
     """
-    _initialize()
+    initialize()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     return target.create_target_machine(
         cpu=llvm.get_host_cpu_name(),
@@ -43,6 +43,7 @@ def vector_bytes() -> int:
 
 
 @functools.cache
-def _initialize() -> None:
+def initialize() -> None:
+    """Make LLVM know of this machine."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
