@@ -20,6 +20,8 @@ from staticflow.native.forks import ForkAware
 from staticflow.native.memory import filled
 from staticflow.numerics import checked_run
 from staticflow.program import Program
+from staticflow.program_table import named_leaves, shared
+from staticflow.program_table import structure_key as table_key
 from staticflow.runner import Runner
 from staticflow.structure import flatten, rebuild_like
 
@@ -116,8 +118,8 @@ class Fetches(ForkAware):
     def _runner(self, nodes: Sequence[Node]) -> Runner:
         session = self.session
         inputs = list(input_nodes(nodes).values())
-        compiled, batch = compile_rows(nodes, inputs)
-        program = Program(compiled, session._toolchain)
+        program = self._program(nodes, inputs)
+        batch = program.compiled.placement.shard or ""
         inputs += measured(program.dimensions, inputs, session.inputs)
         drawn = [n for n in program.leaves if isinstance(n.op, Hyper)]
         inputs += drawn
@@ -129,6 +131,18 @@ class Fetches(ForkAware):
             gate = session._gate.address
             runner.direct = Direct(program, inputs, fixed, batch, helpers, gate=gate)
         return runner
+
+    def _program(self, nodes: Sequence[Node], inputs: Sequence[Node]) -> Program:
+        """The program of some outputs, which other sessions of the same structure may have."""
+        session = self.session
+
+        def make() -> Program:
+            return Program(compile_rows(nodes, inputs)[0], session._toolchain)
+
+        if session.check_numerics:  # faults are looked for in the graph itself
+            return make()
+        key = table_key(lambda encoder: ["run", encoder.structure(list(nodes))])
+        return shared(session._toolchain, key, make).for_leaves(named_leaves(nodes))
 
     @cached_property
     def crew(self) -> Helpers | None:

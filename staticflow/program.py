@@ -6,6 +6,7 @@ program serves any number of frames, at the same time from any number of threads
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,16 +114,24 @@ class Program:
         self._unit = CodeUnit(toolchain, lasting)
         self._block_addresses: list[int] = []
         self.function = self._load(compiled.driver)
+        # The buffers to bind, by leaf of the graph.
+        self.leaves = {b.node: b.index for b in compiled.layout.buffers if b.role == "leaf"}
+        self._origin: Program | None = None
         self._running = memory.zeros((1,), np.int64)  # a stop flag that nobody sets
 
     def call(self, T: int, S: int) -> int:
         """Run the driver on the tables at these addresses, without the GIL; signals are heard."""
         return run_supervised(self.function.address, T, S, STOP)
 
-    @property
-    def leaves(self) -> dict[Node, int]:
-        """The buffers to bind: leaves of the graph."""
-        return {b.node: b.index for b in self.compiled.layout.buffers if b.role == "leaf"}
+    def for_leaves(self, own: Mapping[tuple[type, str], Node]) -> Program:
+        """The same program for another graph of the same structure, whose leaves these are."""
+        found = {node: own.get((type(node.op), node.name), node) for node in self.leaves}
+        if all(node is other for node, other in found.items()):
+            return self
+        view = copy.copy(self)
+        view.leaves = {found[node]: buffer for node, buffer in self.leaves.items()}
+        view._origin = self._origin or self  # which others may find as long as this one is there
+        return view
 
     @cached_property
     def constants(self) -> dict[Node, NDArray[Any]]:

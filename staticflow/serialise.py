@@ -12,7 +12,7 @@ Classes and rows are looked up among staticflow's own, by name: data can make no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
 from pathlib import PurePath
 from typing import Any, NoReturn
@@ -55,6 +55,10 @@ class Encoder:
                 self._numbers[node] = len(self.nodes)
                 self.nodes.append(entry)
         return self._numbers[root]
+
+    def numbered(self) -> Iterable[Node]:
+        """The nodes that are described."""
+        return self._numbers
 
     def updates(self) -> list[list[int]]:
         """The states with their updates, by position; may add nodes."""

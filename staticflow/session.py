@@ -55,7 +55,7 @@ from staticflow.row_means import check_row_means
 from staticflow.shard_memory import TrainingMemory
 from staticflow.slots import make_slots
 from staticflow.states import states_of, updates_of
-from staticflow.step_programs import StepPrograms, build_programs
+from staticflow.step_programs import StepPrograms, build_programs, shared_programs
 from staticflow.structure import flatten
 from staticflow.trained import chosen, leave_alone
 from staticflow.training import Trainer
@@ -242,7 +242,8 @@ class Session(LiveAttributes, ForkAware):
                 fail(GraphError, "this session has no loss to train on", do="pass loss=")
             check_outside_loops(self._training_roots())
             check_row_means(self.metrics, [batch] if batch else [])
-            programs = self._programs[batch] = build_programs(
+            make = build_programs if self.check_numerics else shared_programs
+            programs = self._programs[batch] = make(
                 self.loss, self.metrics, self._trained, list(self._states.nodes.values()),
                 self.inputs, batch, self.optimizer, self._toolchain,
             )  # fmt: skip

@@ -16,6 +16,7 @@ from staticflow.graph import Const, Hyper, Input, Leaf, Node, leaves
 from staticflow.native import memory
 from staticflow.native.toolchain import toolchain
 from staticflow.program import Program
+from staticflow.program_table import named_leaves, shared, structure_key
 from staticflow.runner import Runner
 from staticflow.sharing import has_large_products
 from staticflow.simplify import resolve_mode
@@ -37,7 +38,7 @@ class Function:
         self._handed = _hander(outputs) if len(nodes) == 1 else self._structured
         check_outside_loops(nodes)
         self._check_leaves(nodes)
-        program = Program(compile_graph(nodes, standalone=True, name="function"), toolchain())
+        program = _program(nodes)
         self._cells = {
             "seed": memory.filled([self.seed], np.int64),
             "step": memory.zeros((1,), np.int64),
@@ -116,6 +117,16 @@ class Function:
     def source(self) -> str:
         """The generated source."""
         return self.runner.program.source
+
+
+def _program(nodes: Sequence[Node]) -> Program:
+    """The program of a function, which others of the same structure may have."""
+
+    def make() -> Program:
+        return Program(compile_graph(nodes, standalone=True, name="function"), toolchain())
+
+    key = structure_key(lambda encoder: ["function", encoder.structure(list(nodes))])
+    return shared(toolchain(), key, make).for_leaves(named_leaves(nodes))
 
 
 def _structurer(outputs: Any) -> Callable[[list[Any]], Any]:

@@ -9,8 +9,8 @@ compiled graphs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from staticflow import ops
@@ -25,7 +25,10 @@ from staticflow.ops import zeros
 from staticflow.ops.counting import count
 from staticflow.optim import Optimizer
 from staticflow.program import Program
+from staticflow.program_table import named_leaves, shared, structure_key, without_rate
+from staticflow.serialise import Encoder
 from staticflow.simplify import resolve_mode
+from staticflow.states import updates_of
 from staticflow.types import TensorType
 
 ELEMENTS = "elements"  # the dimension of the flat parameter array
@@ -45,6 +48,29 @@ class StepPrograms:
     states: tuple[Node, ...]
     update_leaves: Mapping[str, Node]
     slots: tuple[str, ...]
+    origin: StepPrograms | None = None  # from which these differ in leaves alone
+
+    def for_leaves(self, own: Mapping[tuple[type, str], Node]) -> StepPrograms:
+        """The same programs for another graph of the same structure, whose leaves these are."""
+
+        def mine(nodes: Iterable[Node]) -> tuple[Node, ...]:
+            return tuple(own.get((type(node.op), node.name), node) for node in nodes)
+
+        names = self.update_leaves
+        leaves = (*self.params, *self.states, *self.inputs.values(), *self.forward.leaves)
+        if all(node is other for node, other in zip(leaves, mine(leaves), strict=True)):
+            return self
+        return replace(
+            self,
+            forward=self.forward.for_leaves(own),
+            update=None if self.update is None else self.update.for_leaves(own),
+            inputs=dict(zip(self.inputs, mine(self.inputs.values()), strict=True)),
+            params=mine(self.params),
+            unreached=mine(self.unreached),
+            states=mine(self.states),
+            update_leaves=dict(zip(names, mine(names.values()), strict=True)),
+            origin=self.origin or self,
+        )
 
 
 def hyper(label: str, dtype: str) -> Node:
@@ -72,6 +98,33 @@ def _gradients(loss: Node, params: Sequence[Node]) -> tuple[list[Node], list[Nod
         )
     pairs = zip(params, found, strict=True)
     return [zeros(p.shape, p.dtype) if g is None else g for p, g in pairs], unreached
+
+
+def shared_programs(
+    loss: Node,
+    metrics: Mapping[str, Node],
+    params: Sequence[Node],
+    states: Sequence[Node],
+    inputs: Mapping[str, Node],
+    batch: str,
+    optimizer: Optimizer | None,
+    toolchain: Toolchain,
+) -> StepPrograms:
+    """The programs that another session of the same structure has, or new ones."""
+
+    def make() -> StepPrograms:
+        return build_programs(
+            loss, metrics, params, states, inputs, batch, optimizer, toolchain
+        )  # fmt: skip
+
+    def describe(encoder: Encoder) -> Any:
+        named = [[node.name for node in nodes] for nodes in (params, states)]
+        graphs = encoder.structure([loss, dict(metrics), list(states), list(inputs.values())])
+        return ["step", named, graphs, batch, encoder.value(without_rate(optimizer))]
+
+    own = named_leaves([loss, *metrics.values(), *params, *updates_of(states), *inputs.values()])
+    own |= {(type(state.op), state.name): state for state in states}
+    return shared(toolchain, structure_key(describe), make).for_leaves(own)
 
 
 def build_programs(

@@ -36,16 +36,19 @@ LAYERS: dict[str, set[str]] = {
         "prepack", "prepare", "recompute", "row_blocks", "row_chains", "row_halves", "schedule",
         "scheduler", "shard_rules", "sharing", "takeover", "widen",
     },
+    "graphs and optimizers as data": {
+        "learning_rates", "optimizer", "optim", "vocabulary", "serialise",
+    },
     "programs": {
-        "program", "blocking", "reentrant", "direct", "runner", "checks", "feeds", "parameters",
-        "stateless", "embed",
+        "program", "program_table", "blocking", "reentrant", "direct", "runner", "checks", "feeds",
+        "parameters", "stateless", "embed",
     },
     "training": {
-        "learning_rates", "optimizer", "optim", "step_programs", "training", "shard_memory",
+        "step_programs", "training", "shard_memory",
         "numerics", "history", "progress", "owned", "partials", "slots", "trained", "row_means",
     },
     "session": {
-        "session", "fetching", "fitting", "report", "serialise", "vocabulary", "checkpoint",
+        "session", "fetching", "fitting", "report", "checkpoint",
         "replicas", "decode", "restore", "live", "nan_guard", "nan_labels",
     },
     "public": {""},

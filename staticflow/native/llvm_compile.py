@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -15,13 +16,30 @@ from staticflow.native.target import target_machine
 
 def compile_ir(text: str) -> ObjectCode:
     """The object code of one module; its external functions are the object's symbols."""
-    module = llvm.parse_assembly(text, llvm.create_context())
-    exported = [
-        function.name
-        for function in module.functions
-        if not function.is_declaration and function.linkage == llvm.Linkage.external
-    ]
-    return compile_module(module, exported)
+    with parsed(text) as (module, _):
+        exported = [
+            function.name
+            for function in module.functions
+            if not function.is_declaration and function.linkage == llvm.Linkage.external
+        ]
+        return compile_module(module, exported)
+
+
+@contextlib.contextmanager
+def parsed(text: str) -> Iterator[tuple[Any, Any]]:
+    """A module and its context, which is its own and takes with it what LLVM remembers of modules.
+
+    Both are given back here, in this order: a garbage collector might choose the other one.
+    """
+    context = llvm.create_context()
+    try:
+        module = llvm.parse_assembly(text, context)
+        try:
+            yield module, context
+        finally:
+            module.close()
+    finally:
+        context.close()
 
 
 def compile_module(module: Any, exported: Iterable[str], level: int = 3) -> ObjectCode:

@@ -26,7 +26,7 @@ from numba.core.runtime import rtsys
 from numba.core.targetconfig import ConfigStack
 
 from staticflow.native.intrinsics import STANDARD_NAMES
-from staticflow.native.llvm_compile import compile_module
+from staticflow.native.llvm_compile import compile_module, parsed
 from staticflow.native.numba_types import (
     BoolPointer,
     load_bool,
@@ -75,14 +75,13 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _finish(lowered: Lowered) -> ObjectCode:
-    context = llvm.create_context()  # which takes with it what LLVM remembers of a module
-    module = llvm.parse_assembly(lowered.text, context)
-    for other in lowered.linked:
-        module.link_in(llvm.parse_bitcode(other.as_bitcode(), context))
-    for text in lowered.inline_ir:
-        module.link_in(llvm.parse_assembly(text, context))
-    level = 3 if lowered.text.count("\n") <= LONG else 1
-    return compile_module(module, [lowered.symbol], level)
+    with parsed(lowered.text) as (module, context):
+        for other in lowered.linked:
+            module.link_in(llvm.parse_bitcode(other.as_bitcode(), context))
+        for text in lowered.inline_ir:
+            module.link_in(llvm.parse_assembly(text, context))
+        level = 3 if lowered.text.count("\n") <= LONG else 1
+        return compile_module(module, [lowered.symbol], level)
 
 
 def _lowered(kernel: KernelSource, symbol: str) -> Lowered:

@@ -51,6 +51,8 @@ class Toolchain:
         self.counts = Counts()
         self._loader = Loader()
         self.linked: weakref.WeakValueDictionary[str, Linked] = weakref.WeakValueDictionary()
+        # What is compiled from graphs, by their structure, as long as somebody has it.
+        self.programs: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._objects = _Recent()
         self._functions: dict[str, NativeFunction] = {}
         self._modules: dict[str, Mapping[str, int]] = {}
