@@ -20,7 +20,7 @@ from staticflow import ops
 from staticflow.native import llvm_compile, target
 
 def old_machine(level=3):
-    target._initialize()
+    target.initialize()
     kind = llvm.Target.from_triple(llvm.get_process_triple())
     return kind.create_target_machine(cpu="x86-64-v2", features="", opt=level, reloc="static",
                                       codemodel="jitdefault", jit=True)
