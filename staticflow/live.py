@@ -8,7 +8,7 @@ An optimizer of the same kind goes on with what the last one has gathered; anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.learning_rates import Constant
 from staticflow.optim import Optimizer
 from staticflow.slots import make_slots
+from staticflow.structure import flatten
 
 if TYPE_CHECKING:
     from staticflow.session import Session
@@ -56,6 +57,14 @@ class FixedDict(dict[str, Any]):
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         return dict, (dict(self),)
+
+
+def named_outputs(outputs: Any) -> Any:
+    """The outputs of a session as they were given, names in a dict that stays as it is."""
+    if outputs is None:
+        return FixedDict()
+    flatten(outputs)
+    return FixedDict(outputs) if isinstance(outputs, Mapping) else outputs
 
 
 def check_optimizer(optimizer: Any) -> Optimizer | None:

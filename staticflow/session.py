@@ -40,7 +40,7 @@ from staticflow.fetching import Fetches, structure_key
 from staticflow.fitting import Callbacks, Fit
 from staticflow.graph import Node, Param, dims_of, leaves, toposort
 from staticflow.history import History
-from staticflow.live import FixedDict, LiveAttributes, check_optimizer
+from staticflow.live import FixedDict, LiveAttributes, check_optimizer, named_outputs
 from staticflow.nan_labels import label_names, refuse_labels
 from staticflow.native import memory
 from staticflow.native.forks import ForkAware
@@ -55,7 +55,12 @@ from staticflow.row_means import check_row_means
 from staticflow.shard_memory import TrainingMemory
 from staticflow.slots import make_slots
 from staticflow.states import states_of, updates_of
-from staticflow.step_programs import StepPrograms, build_programs, shared_programs
+from staticflow.step_programs import (
+    StepPrograms,
+    TrainingGraph,
+    build_programs,
+    shared_programs,
+)
 from staticflow.structure import flatten
 from staticflow.trained import chosen, leave_alone
 from staticflow.training import Trainer
@@ -99,7 +104,7 @@ class Session(LiveAttributes, ForkAware):
         if loss is not None:
             check_loss(loss)
         self.loss = loss
-        self.outputs = _named_outputs(outputs)
+        self.outputs = named_outputs(outputs)
         self.metrics = FixedDict(check_metrics(metrics))
         self.optimizer = check_optimizer(optimizer)
         self.seed = check_integer("the seed", seed, 0, "pass seed=0, for example")
@@ -243,10 +248,11 @@ class Session(LiveAttributes, ForkAware):
             check_outside_loops(self._training_roots())
             check_row_means(self.metrics, [batch] if batch else [])
             make = build_programs if self.check_numerics else shared_programs
-            programs = self._programs[batch] = make(
+            graph = TrainingGraph(
                 self.loss, self.metrics, self._trained, list(self._states.nodes.values()),
-                self.inputs, batch, self.optimizer, self._toolchain,
+                self.inputs, batch, self.optimizer,
             )  # fmt: skip
+            programs = self._programs[batch] = make(graph, self._toolchain)
             if programs.params:
                 flat = self._params.flats[(programs.params[0].dtype, True)]
                 leave_alone(flat, self._extras, programs.unreached)
@@ -440,10 +446,3 @@ class Session(LiveAttributes, ForkAware):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return reduce_session(self)
-
-
-def _named_outputs(outputs: Any) -> Any:
-    if outputs is None:
-        return FixedDict()
-    flatten(outputs)
-    return FixedDict(outputs) if isinstance(outputs, Mapping) else outputs

@@ -100,44 +100,43 @@ def _gradients(loss: Node, params: Sequence[Node]) -> tuple[list[Node], list[Nod
     return [zeros(p.shape, p.dtype) if g is None else g for p, g in pairs], unreached
 
 
-def shared_programs(
-    loss: Node,
-    metrics: Mapping[str, Node],
-    params: Sequence[Node],
-    states: Sequence[Node],
-    inputs: Mapping[str, Node],
-    batch: str,
-    optimizer: Optimizer | None,
-    toolchain: Toolchain,
-) -> StepPrograms:
+@dataclass(frozen=True)
+class TrainingGraph:
+    """What a training step is compiled from."""
+
+    loss: Node
+    metrics: Mapping[str, Node]
+    params: Sequence[Node]  # those that are trained
+    states: Sequence[Node]
+    inputs: Mapping[str, Node]
+    batch: str  # the dimension that data is sliced along
+    optimizer: Optimizer | None
+
+    def describe(self, encoder: Encoder) -> Any:
+        """Its structure, as data."""
+        named = [[node.name for node in nodes] for nodes in (self.params, self.states)]
+        nodes = [self.loss, dict(self.metrics), list(self.states), list(self.inputs.values())]
+        graphs, optimizer = encoder.structure(nodes), encoder.value(without_rate(self.optimizer))
+        return ["step", named, graphs, self.batch, optimizer]
+
+    def named_leaves(self) -> dict[tuple[type, str], Node]:
+        """Its inputs, parameters and states, by kind and name."""
+        given = (*self.params, *self.inputs.values(), *updates_of(self.states))
+        found = named_leaves([self.loss, *self.metrics.values(), *given])
+        return found | {(type(state.op), state.name): state for state in self.states}
+
+
+def shared_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
     """The programs that another session of the same structure has, or new ones."""
-
-    def make() -> StepPrograms:
-        return build_programs(
-            loss, metrics, params, states, inputs, batch, optimizer, toolchain
-        )  # fmt: skip
-
-    def describe(encoder: Encoder) -> Any:
-        named = [[node.name for node in nodes] for nodes in (params, states)]
-        graphs = encoder.structure([loss, dict(metrics), list(states), list(inputs.values())])
-        return ["step", named, graphs, batch, encoder.value(without_rate(optimizer))]
-
-    own = named_leaves([loss, *metrics.values(), *params, *updates_of(states), *inputs.values()])
-    own |= {(type(state.op), state.name): state for state in states}
-    return shared(toolchain, structure_key(describe), make).for_leaves(own)
+    key = structure_key(graph.describe)
+    found = shared(toolchain, key, lambda: build_programs(graph, toolchain))
+    return found.for_leaves(graph.named_leaves())
 
 
-def build_programs(
-    loss: Node,
-    metrics: Mapping[str, Node],
-    params: Sequence[Node],
-    states: Sequence[Node],
-    inputs: Mapping[str, Node],
-    batch: str,
-    optimizer: Optimizer | None,
-    toolchain: Toolchain,
-) -> StepPrograms:
+def build_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
     """Differentiate and compile the training step."""
+    loss, metrics, params, batch = graph.loss, graph.metrics, graph.params, graph.batch
+    states, inputs, optimizer = graph.states, graph.inputs, graph.optimizer
     updated = [s for s in states if isinstance(s.op, State) and s.op.updates]
     next_states = [s.op.updates[-1] for s in updated if isinstance(s.op, State)]
     scalars = [loss, *metrics.values()]
@@ -157,14 +156,14 @@ def build_programs(
     leaves: Mapping[str, Node] = {}
     slots: tuple[str, ...] = ()
     if optimizer is not None and params:
-        graph = _update_graph(optimizer, params, updated, bool(unreached))
-        leaves, slots = graph.leaves, optimizer.slots
+        own = _update_graph(optimizer, params, updated, bool(unreached))
+        leaves, slots = own.leaves, optimizer.slots
         update = Program(
             compile_graph(
-                graph.outputs,
+                own.outputs,
                 training=True,
                 shard=ELEMENTS,
-                donations=graph.donations,
+                donations=own.donations,
                 name="update",
             ),
             toolchain,
