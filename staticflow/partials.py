@@ -14,6 +14,7 @@ from staticflow.buffers import ITEMSIZE
 from staticflow.cost import NS_PER_BARRIER, NS_PER_BYTE
 from staticflow.dims import evaluate
 from staticflow.driver_tables import HEADER
+from staticflow.graph import Param
 from staticflow.native import memory
 from staticflow.native.worker_layout import PARTS_WORDS, Parts
 from staticflow.native.worker_tables import Words, records, words, words_of
@@ -58,9 +59,10 @@ def partial_product(
     step = compiled.steps[0] if compiled.steps else None
     if not isinstance(step, ProductStep) or not step.early:
         return None
-    slots = {slot.node: slot for slot in flat.slots}
-    slot = slots.get(compiled.layout.buffers[step.b.place[0]].node)
-    if slot is None:
+    slots = {slot.node.name: slot for slot in flat.slots}
+    weight = compiled.layout.buffers[step.b.place[0]].node
+    slot = slots.get(weight.name)
+    if slot is None or not isinstance(weight.op, Param):
         return None
     sizes = compiled.g.sizes_by_name(env)
     m, n, k = (evaluate(d, sizes) for d in (step.m, step.n, step.k))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,15 +70,25 @@ def test_an_object_is_loaded_and_noted_or_neither(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C between the two: the object would be loaded, and its symbols defined, twice."""
-    real = Loader._add
+    add, link = Loader._add, Loader.link
+    added: list[str] = []
+    links: list[object] = []
 
-    def add(loader: Loader, entry: ObjectCode) -> None:
+    def interrupted_add(loader: Loader, entry: ObjectCode) -> None:
         signal.raise_signal(signal.SIGINT)
-        real(loader, entry)
+        added.extend(entry.symbols)
+        add(loader, entry)
+
+    def interrupted_link(loader: Loader, *arguments: Any) -> Any:
+        if not links:
+            signal.raise_signal(signal.SIGINT)
+        links.append(arguments)
+        return link(loader, *arguments)
 
     session, fed = small_session(tmp_path), {"x": np.ones(3, np.float32)}
     with monkeypatch.context() as patch:
-        patch.setattr(Loader, "_add", add)
+        patch.setattr(Loader, "_add", interrupted_add)
+        patch.setattr(Loader, "link", interrupted_link)
         interrupted = 0
         while True:
             try:
@@ -87,4 +98,6 @@ def test_an_object_is_loaded_and_noted_or_neither(
                 interrupted += 1
     np.testing.assert_array_equal(found, [3, 3, 3])
     counts = session._toolchain.counts
-    assert interrupted == counts.compiled > 1 and counts.loaded == 0
+    assert len(added) == len(set(added)) > 1, "an object is loaded twice"
+    assert len(links) >= 2, "what was linked when Ctrl-C came is linked again"
+    assert counts.compiled > interrupted > 1 and counts.loaded == 0

@@ -11,7 +11,30 @@ import functools
 import importlib
 import threading
 
+from staticflow.native.forks import ForkAware
+
 MODULES = ("llvmlite.ir", "numba", "numba.core.registry")
+
+
+class _Importing(ForkAware):
+    """A fork waits until an import is over: its locks would be held for ever in the child."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def before_fork(self) -> None:
+        self.lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self.lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self.lock.release()
+
+
+@functools.cache
+def _importing() -> _Importing:
+    return _Importing()
 
 
 @functools.cache
@@ -19,11 +42,13 @@ def import_numba() -> None:
     """See that Numba is imported."""
     finished = threading.Event()
     failures: list[BaseException] = []
+    lock = _importing().lock
 
     def work() -> None:
         try:
-            for name in MODULES:
-                importlib.import_module(name)
+            with lock:
+                for name in MODULES:
+                    importlib.import_module(name)
         except BaseException as error:
             failures.append(error)
         finally:

@@ -29,6 +29,9 @@ from staticflow.native.toolchain import Toolchain
 COUNT = 1000
 SAMPLE = 10
 LIMIT = 0.2
+# A unit of compilation, or a library of Numba's that is loaded, comes to its end first: some 0.5 s
+# at the most where files are cold and both cores busy. The table has the longest seen.
+LIMITS = {"compile": 1.0, "import": 1.0}
 ROOT = Path(__file__).resolve().parents[2]
 Case = Callable[[random.Random], float]
 
@@ -45,7 +48,7 @@ def run(count: int, seed: int, tick: Tick) -> dict[str, int | str]:
         except Exception as error:
             raise AssertionError(f"case {k} of seed {seed}, {name}: {error}") from error
         longest[name] = max(longest[name], seconds)
-        assert seconds < LIMIT, f"case {k} of seed {seed}: {name} went on for {seconds:.2f} s"
+        assert seconds < LIMITS.get(name, LIMIT), f"case {k} of seed {seed}: {name} went on for {seconds:.2f} s"
         tick()
     times = ", ".join(f"{name} {1000 * longest[name]:.0f} ms" for name in kinds)
     return {"interruptions": count, "the longest": times}
