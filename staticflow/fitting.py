@@ -295,7 +295,7 @@ class Fit:
     def _finish_epoch(self, log: dict[str, float], bar: Progress) -> bool:
         """Log an epoch; returns whether a callback asks to stop."""
         session = self.session
-        session.epoch_count += 1
+        session.count_epoch()
         if self.validation is not None:
             found = evaluate(session, self.validation, max(self.batch_size, 256), self.batch_axis)
             log.update({f"val_{name}": value for name, value in found.items()})

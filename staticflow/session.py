@@ -209,6 +209,10 @@ class Session(LiveAttributes, ForkAware):
             seed = check_integer("the seed", seed, 0, "pass seed=0, for example")
         return self._fetches.run(fetches, feeds, seed)
 
+    def count_epoch(self) -> None:
+        """One more epoch is done; to assign the count would take as long as some small steps."""
+        vars(self)["epoch_count"] += 1
+
     def count_run(self) -> int:
         """The number of a run that draws, counted from 0: each has its own."""
         with self._run_lock:  # and not the session's, which a fit holds

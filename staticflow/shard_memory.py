@@ -10,6 +10,7 @@ next values are the shard's own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -259,8 +260,8 @@ class ShardMemory:
             if inputs[name] not in leaves:
                 continue
             axis = axes.get(name, 0)
-            outer = int(np.prod(array.shape[:axis], dtype=np.int64))
-            row_bytes = array.itemsize * int(np.prod(array.shape[axis + 1 :], dtype=np.int64))
+            outer = math.prod(array.shape[:axis])
+            row_bytes = array.itemsize * math.prod(array.shape[axis + 1 :])
             own = memory.aligned(outer * max(self._row_count, 1) * row_bytes)
             self._rows.append(own)
             entry = [0] * len(InputEntry)

@@ -48,7 +48,8 @@ def run(count: int, seed: int, tick: Tick) -> dict[str, int | str]:
         except Exception as error:
             raise AssertionError(f"case {k} of seed {seed}, {name}: {error}") from error
         longest[name] = max(longest[name], seconds)
-        assert seconds < LIMITS.get(name, LIMIT), f"case {k} of seed {seed}: {name} went on for {seconds:.2f} s"
+        limit = LIMITS.get(name, LIMIT)
+        assert seconds < limit, f"case {k} of seed {seed}: {name} went on for {seconds:.2f} s"
         tick()
     times = ", ".join(f"{name} {1000 * longest[name]:.0f} ms" for name in kinds)
     return {"interruptions": count, "the longest": times}
