@@ -261,6 +261,8 @@ class Direct(ForkAware):
         named = dict(zip(places, arrays, strict=True))
         env = bind_sizes(dict(zip(places, self.inputs, strict=True)), named)
         if not self.program.dimensions <= env.keys() or not self._suits(env):
+            if len(self._declined) >= MAX_SHAPES:
+                self._declined.clear()
             self._declined.add(shapes)
             return False
         tables = self._tables(arrays, env, context)

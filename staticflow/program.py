@@ -164,7 +164,8 @@ class Program:
         function = self._driver(driver, DRIVER_SIGNATURE)
         blocks = [self._driver(block, BLOCK_SIGNATURE) for block in driver.blocks]
         self._unit.link()
-        self._block_addresses = [self._unit.address(block) for block in blocks]
+        if blocks:  # a profile's driver may have none, and frames keep room for the others'
+            self._block_addresses = [self._unit.address(block) for block in blocks]
         return NativeFunction(function.symbol, self._unit.address(function), DRIVER_SIGNATURE)
 
     def _driver(self, driver: DriverText, signature: Signature) -> External:

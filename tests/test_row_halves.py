@@ -82,6 +82,18 @@ def test_the_same_bits_with_and_without_help(dtype: str) -> None:
             np.testing.assert_array_equal(found, alone)
 
 
+def test_a_profile_leaves_the_frames_to_come_their_room() -> None:
+    """The driver with clocks has no halves; the one without looks for theirs behind the buffers."""
+    f = chain("float64")
+    program = f.runner.program
+    before = program.frame({"rows": 20, "a": 9, "b": 9, "c": 9}).T.size
+    assert program.timed.address != program.function.address
+    assert program.frame({"rows": 20, "a": 9, "b": 9, "c": 9}).T.size == before
+    fed = arrays(51, 99, 101, 77, "float64")
+    assert is_shared(f, fed)
+    np.testing.assert_allclose(f(*fed), values(*fed), rtol=1e-12, atol=1e-12)
+
+
 def test_what_needs_the_steps_before_waits_for_them() -> None:
     """Long steps before the chain: helpers reach its scale long before it is there."""
     x = sf.input("x", ("rows", "a"), "float64")
