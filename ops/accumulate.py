@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.dims import AnyDim
-from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, Kind, OutType
+from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.ops.assemble import pad_edges
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from staticflow.graph import Node
-from staticflow.op import Kind
+from staticflow.node import Kind, Node
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.arithmetic import clip, multiply
 from staticflow.ops.cast import cast

@@ -10,8 +10,7 @@ import numpy as np
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
+from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
 from staticflow.ops.coerce import as_nodes, stretch
 from staticflow.ops.public import public
 from staticflow.require import is_size, require, require_operands

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import DTypeError, fail
-from staticflow.graph import Const, Node
-from staticflow.op import Array, Kind, MapRow
+from staticflow.kinds import MapRow
+from staticflow.leaves import Const
+from staticflow.node import Array, Kind, Node
 from staticflow.ops.coerce import as_nodes, is_scalar_const, operands
 from staticflow.ops.compare import equal, greater, logical_and, logical_not, where
 from staticflow.ops.elementwise import abs as magnitude
@@ -27,7 +28,7 @@ SIGNS = ((7.0, 2.0), (-7.0, 2.0), (7.0, -2.0), (-7.0, -2.0), (6.5, 2.0))
 add = declare_row(MapRow(
     "add", "xy", "({x} + {y})", np.add,
     lambda g, z, x, y: (g, g),
-    "x + y.", points=ZEROS, linear="joint", formula="1, 1"), "add")  # fmt: skip
+    "x + y.", points=ZEROS, linear="joint", adds=True, formula="1, 1"), "add")  # fmt: skip
 
 subtract = declare_row(MapRow(
     "subtract", "xy", "({x} - {y})", np.subtract,

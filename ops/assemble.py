@@ -11,8 +11,8 @@ import numpy as np
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Node, apply, const
-from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
+from staticflow.leaves import const
+from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape
 from staticflow.ops.public import public

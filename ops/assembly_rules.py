@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from staticflow.dims import AnyDim
-from staticflow.graph import Node, apply
+from staticflow.node import Node, apply
 from staticflow.ops.arithmetic import add
 from staticflow.ops.assemble import Concat, Pad, pad_edges
 from staticflow.ops.rules import Rule

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.graph import Const, Node, apply, const
-from staticflow.op import Array, Map, MapRow
+from staticflow.kinds import Map, MapRow
+from staticflow.leaves import Const, const
+from staticflow.node import Array, Node, apply
 from staticflow.types import DTYPES, FLOATS, INTEGERS, as_dtype
 
 

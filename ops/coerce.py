@@ -16,10 +16,11 @@ import numpy as np
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, ShapeError, fail, user_line
-from staticflow.graph import Const, Node, apply, as_node, const, toposort, weak_const
-from staticflow.op import Op
+from staticflow.leaves import Const, as_node, const, weak_const
+from staticflow.node import Node, Op, apply
 from staticflow.ops.cast import cast
 from staticflow.ops.views import Broadcast, Squeeze
+from staticflow.traversal import toposort
 from staticflow.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes, promote
 
 DEFAULT_FLOAT = "float32"

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from staticflow.graph import Node
-from staticflow.op import MapRow, boolean
+from staticflow.kinds import MapRow, boolean
+from staticflow.node import Node
 from staticflow.ops.public import declare_row
 
 ORDER = ((1.0, 1.0), (np.nan, 1.0), (np.nan, np.nan), (np.inf, -np.inf), (0.0, -0.0))

@@ -10,8 +10,7 @@ import numpy as np
 
 from staticflow.dims import product
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
+from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
 from staticflow.ops.arithmetic import multiply
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, stretch

@@ -17,8 +17,8 @@ import numpy as np
 from staticflow.access import Access
 from staticflow.dims import AnyDim, floor_divide
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, OutType, View
+from staticflow.kinds import View
+from staticflow.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.ops.alias import sized
 from staticflow.ops.assemble import pad_edges
 from staticflow.ops.cast import cast

@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from staticflow.dims import AnyDim, product
-from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
+from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
 from staticflow.ops.coerce import spread
 from staticflow.require import is_size, require, require_operands
 from staticflow.types import DTYPES, Shape, TensorType

@@ -6,8 +6,8 @@ from typing import Any
 
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, const
-from staticflow.op import Kind
+from staticflow.leaves import const
+from staticflow.node import Kind, Node
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape
 from staticflow.ops.compare import equal, greater_equal, where

@@ -10,7 +10,8 @@ stays in its place, so that it shows in the result all the same.
 
 from __future__ import annotations
 
-from staticflow.graph import Node, const
+from staticflow.leaves import const
+from staticflow.node import Node
 from staticflow.ops.arithmetic import divide, multiply, negative
 from staticflow.ops.counting import Iota
 from staticflow.ops.rules import Rule, uniform_value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Node
+from staticflow.node import Node
 from staticflow.ops.assemble import concatenate, stack
 from staticflow.ops.coerce import as_nodes, broadcast, broadcast_to_shape, floating
 from staticflow.ops.compare import not_equal

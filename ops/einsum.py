@@ -6,7 +6,7 @@ from typing import Any
 
 from staticflow.dims import AnyDim, product
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.graph import Node
+from staticflow.node import Node
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.contraction import matmul

@@ -9,7 +9,8 @@ import numpy as np
 
 from staticflow.dims import product
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Const, Node, apply
+from staticflow.leaves import Const
+from staticflow.node import Node, apply
 from staticflow.ops.arithmetic import clip
 from staticflow.ops.coerce import broadcast, integral
 from staticflow.ops.compare import less, where

@@ -6,7 +6,8 @@ import numpy as np
 
 from staticflow.dims import AnyDim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Const, Node, apply, const
+from staticflow.leaves import Const, const
+from staticflow.node import Node, apply
 from staticflow.ops.arithmetic import clip
 from staticflow.ops.arithmetic import mod as remainder
 from staticflow.ops.counting import SizeOf

@@ -19,8 +19,8 @@ import numpy as np
 
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Const, Node, apply
-from staticflow.op import Array, Axes, Classes, Kind, Op, OutType
+from staticflow.leaves import Const
+from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
 from staticflow.ops.alias import bounded
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import integral, stretch

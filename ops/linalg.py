@@ -17,8 +17,8 @@ from typing import Any
 
 from staticflow.dims import product
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, apply, parts
-from staticflow.op import Kind
+from staticflow.kinds import parts
+from staticflow.node import Kind, Node, apply
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, floating, stretch

@@ -11,8 +11,8 @@ import numpy as np
 from staticflow.access import Access
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, Kind, OutType, View
+from staticflow.kinds import View
+from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.ops.assemble import pad_edges
 from staticflow.ops.compare import equal, where
 from staticflow.ops.counting import iota_like

@@ -12,8 +12,8 @@ import numpy as np
 
 from staticflow.dims import AnyDim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Node, apply, parts
-from staticflow.op import Kind
+from staticflow.kinds import parts
+from staticflow.node import Kind, Node, apply
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.compare import greater, where
 from staticflow.ops.contraction import matmul

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Node, apply, parts
+from staticflow.kinds import parts
+from staticflow.node import Node, apply
 from staticflow.ops.arithmetic import maximum, multiply, power
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.cast import cast

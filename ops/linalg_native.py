@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.dims import AnyDim, product
-from staticflow.graph import Node
-from staticflow.op import Array, Axes, Classes, OutType
+from staticflow.node import Array, Axes, Classes, Node, OutType
 from staticflow.ops.native_call import NativeCall, Scratch, batch_of, same_batch
 from staticflow.require import require, require_matrices, require_operands
 from staticflow.types import TensorType

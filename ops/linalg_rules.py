@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from staticflow.graph import Node, apply, parts
+from staticflow.kinds import parts
+from staticflow.node import Node, apply
 from staticflow.ops.compare import equal, greater, where
 from staticflow.ops.contraction import matmul
 from staticflow.ops.counting import iota_like

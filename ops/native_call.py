@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from staticflow.dims import AnyDim, product
-from staticflow.graph import Input, Node, apply
-from staticflow.op import Axes, Classes, Kind, Op
+from staticflow.leaves import Input
+from staticflow.node import Axes, Classes, Kind, Node, Op, apply
 from staticflow.ops.alias import Alias, stop_gradient
 from staticflow.require import require, require_operands
 from staticflow.types import TensorType

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Node
+from staticflow.node import Node
 from staticflow.ops.alias import by_mode
 from staticflow.ops.coerce import as_nodes, floating, spread_along
 from staticflow.ops.compare import less, where

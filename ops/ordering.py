@@ -9,8 +9,7 @@ import numpy as np
 
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, Kind, OutType
+from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.compare import less, less_equal

@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from staticflow.graph import Node, apply
-from staticflow.op import Kind, Map, MapRow, ReduceRow
-from staticflow.op_table import Declaration, bind, declare
+from staticflow.kinds import Map, MapRow, ReduceRow
+from staticflow.node import Kind, Node, apply
+from staticflow.op_table import Declaration, declare
+from staticflow.operators import bind
 from staticflow.ops.coerce import as_nodes, fold, is_scalar_const, operands
 from staticflow.ops.guard import guarded
 

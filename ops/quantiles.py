@@ -9,7 +9,7 @@ import numpy as np
 
 from staticflow.dims import product
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Node
+from staticflow.node import Node
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.coerce import floating
 from staticflow.ops.compare import isnan, logical_not, where

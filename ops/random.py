@@ -18,9 +18,9 @@ from typing import Any
 
 from staticflow.dims import AnyDim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Hyper, Node, apply
+from staticflow.leaves import Hyper
 from staticflow.native.random_formulas import draw
-from staticflow.op import Array, Axes, Classes, Kind, OutType
+from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.coerce import floating, stretch
 from staticflow.ops.counting import IndexMap

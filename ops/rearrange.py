@@ -10,8 +10,7 @@ import numpy as np
 
 from staticflow.dims import AnyDim, Dim, floor_divide
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.graph import Node
-from staticflow.op import Kind
+from staticflow.node import Kind, Node
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.coerce import broadcast_to_shape
 from staticflow.ops.indexing import take

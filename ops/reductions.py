@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, apply
-from staticflow.op import Array, Kind, Reduce, ReduceRow
+from staticflow.kinds import Reduce, ReduceRow
+from staticflow.node import Array, Kind, Node, apply
 from staticflow.ops.alias import sized
 from staticflow.ops.arithmetic import maximum, minimum
 from staticflow.ops.cast import cast

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from staticflow.graph import Node
+from staticflow.node import Node
 from staticflow.ops.arithmetic import multiply
 from staticflow.ops.assembly_rules import ASSEMBLY_RULES
 from staticflow.ops.diagonal_rules import DIAGONAL_RULES

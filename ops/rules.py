@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 
-from staticflow.graph import Const, Node
-from staticflow.op import Kind
+from staticflow.leaves import Const
+from staticflow.node import Kind, Node
 from staticflow.op_table import table
 from staticflow.ops.coerce import is_scalar_const
 from staticflow.ops.views import Broadcast, Expand

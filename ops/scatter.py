@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, apply
-from staticflow.op import Kind
+from staticflow.node import Kind, Node, apply
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape, common_dtype, integral
 from staticflow.ops.indexing import ScatterAdd, check_known

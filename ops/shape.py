@@ -6,8 +6,8 @@ from typing import Any
 
 from staticflow.dims import AnyDim, divide, product
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, apply
-from staticflow.op import Kind, Map
+from staticflow.kinds import Map
+from staticflow.node import Kind, Node, apply
 from staticflow.ops.cast import CASTS, cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape
 from staticflow.ops.public import public

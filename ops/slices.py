@@ -8,8 +8,8 @@ from typing import Any
 
 from staticflow.access import Access
 from staticflow.dims import AnyDim
-from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, OutType, View
+from staticflow.kinds import View
+from staticflow.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.require import require, require_operands
 from staticflow.types import Shape, TensorType
 

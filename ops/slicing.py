@@ -16,8 +16,7 @@ import numpy as np
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.graph import Node, apply
-from staticflow.op import Kind
+from staticflow.node import Kind, Node, apply
 from staticflow.ops.index_arrays import gather_at, is_index_array, without_masks
 from staticflow.ops.public import public
 from staticflow.ops.slices import slice_axis

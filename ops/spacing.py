@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, as_node, const
-from staticflow.op import Kind
+from staticflow.leaves import as_node, const
+from staticflow.node import Kind, Node
 from staticflow.ops.arithmetic import power
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import broadcast, broadcast_to_shape, met

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.graph import Node
+from staticflow.node import Node
 from staticflow.ops.alias import sized, stop_gradient
 from staticflow.ops.arithmetic import divide
 from staticflow.ops.cast import cast

@@ -7,8 +7,8 @@ map to the product that reads the result, which takes them as they are.
 
 from __future__ import annotations
 
-from staticflow.graph import Node, apply
-from staticflow.op import Kind, Map, Reduce
+from staticflow.kinds import Map, Reduce
+from staticflow.node import Kind, Node, apply
 from staticflow.ops.coerce import is_scalar_const, spread
 from staticflow.ops.contraction import Dot
 from staticflow.ops.rules import Rule, uniform_value

@@ -22,8 +22,8 @@ import numpy as np
 
 from staticflow.access import Access, contiguous_strides, merge_strides
 from staticflow.dims import AnyDim, divide, product
-from staticflow.graph import Node, apply
-from staticflow.op import Array, Axes, Classes, OutType, View
+from staticflow.kinds import View
+from staticflow.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.require import require, require_axes, require_operands
 from staticflow.types import Shape, TensorType
 

@@ -9,7 +9,8 @@ from staticflow.custom import custom_op
 from staticflow.declare import input, param, state, update
 from staticflow.differentiate import grad, hessian, hvp, jacobian, jvp, vjp
 from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError
-from staticflow.graph import Node, const
+from staticflow.leaves import const
+from staticflow.node import Node
 from staticflow.scan import scan
 
 if TYPE_CHECKING:

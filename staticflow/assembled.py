@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from staticflow.dims import AnyDim
-from staticflow.graph import Node, apply, parts, with_inputs
+from staticflow.kinds import parts
 from staticflow.loop_passes import map_bodies, rebuild_loops
+from staticflow.node import Node, apply
 from staticflow.ops.assemble import Concat
 from staticflow.ops.slices import slice_axis
 from staticflow.recurrence import Scan
+from staticflow.traversal import with_inputs
 
 
 def share_assemblies(roots: Sequence[Node]) -> list[Node]:

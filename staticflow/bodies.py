@@ -12,21 +12,14 @@ from typing import Any
 
 from staticflow.dims import AnyDim
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.graph import (
-    Const,
-    Leaf,
-    Node,
-    apply,
-    is_implicit,
-    through_views,
-    toposort,
-    with_inputs,
-)
-from staticflow.op import Axes, Classes, Kind, Map, Op, OutType
+from staticflow.kinds import Map
+from staticflow.leaves import Const, Leaf
+from staticflow.node import Axes, Classes, Kind, Node, Op, OutType, apply
 from staticflow.ops.cast import CASTS
 from staticflow.ops.coerce import fitted
 from staticflow.require import is_size, require
 from staticflow.structure import flatten, paths
+from staticflow.traversal import is_implicit, through_views, toposort, with_inputs
 from staticflow.types import TensorType
 
 WIDENING = Map(CASTS["float64"])

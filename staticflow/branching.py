@@ -18,8 +18,8 @@ import numpy as np
 from staticflow.bodies import Loop, slot, substitute
 from staticflow.differentiate import pull_back, push_forward
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Node, apply, parts
-from staticflow.op import Axes, Classes, OutType
+from staticflow.kinds import parts
+from staticflow.node import Axes, Classes, Node, OutType, apply
 from staticflow.ops import zeros
 from staticflow.recurrence import Scan
 from staticflow.require import require

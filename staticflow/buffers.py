@@ -14,8 +14,8 @@ from staticflow.access import Access
 from staticflow.dims import AnyDim
 from staticflow.fuse import Group, is_row_reduction
 from staticflow.generalise import Generalised
-from staticflow.graph import Node, is_implicit, through_views
-from staticflow.op import Kind
+from staticflow.node import Kind, Node
+from staticflow.traversal import is_implicit, through_views
 
 SUFFIX = {"float32": "f4", "float64": "f8", "int32": "i4", "int64": "i8", "bool": "b1"}
 ITEMSIZE = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "bool": 1}

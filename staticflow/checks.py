@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from staticflow.bodies import Loop, Slot
 from staticflow.dims import AnyDim, evaluate
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.graph import Input, Node, toposort
-from staticflow.op import Kind
+from staticflow.leaves import Input
+from staticflow.node import Kind, Node
 from staticflow.recurrence import Scan
+from staticflow.traversal import toposort
 
 Array = NDArray[Any]
 

@@ -20,13 +20,12 @@ from staticflow.far import guard_far
 from staticflow.finish import finish_products
 from staticflow.fuse import fuse
 from staticflow.generalise import Generalised
-from staticflow.graph import Node
 from staticflow.hoist import rearrange
 from staticflow.layout import lay_out, place_assemblies
 from staticflow.loop_passes import drop_unused, map_bodies, merge_scans, separate_bodies, settle
 from staticflow.memory import MemoryPlan, plan_memory
 from staticflow.narrow import narrow
-from staticflow.op import Op
+from staticflow.node import Node, Op
 from staticflow.order import results_early
 from staticflow.placement import Placement, place
 from staticflow.prepack import prepack

@@ -15,10 +15,13 @@ from typing import Any
 from staticflow.bodies import capture, check_carries, cut_out, meet, slot
 from staticflow.branching import Branch, While
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.graph import Node, apply, as_node, parts, toposort
+from staticflow.kinds import parts
+from staticflow.leaves import as_node
+from staticflow.node import Node, apply
 from staticflow.ops import less, logical_and
 from staticflow.ops.coerce import fitted
 from staticflow.structure import flatten, map_structure, paths, rebuild_like
+from staticflow.traversal import toposort
 
 
 def cond(pred: Any, then: Any, otherwise: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from staticflow.graph import Node, apply, through_views
-from staticflow.op import Map, MapRow, View
+from staticflow.kinds import Map, MapRow, View
+from staticflow.node import Node, apply
+from staticflow.traversal import through_views
 
 COPY = Map(MapRow("copy", "x", "{x}", np.array, lambda g, y, x: (g,), "The same elements."))
 

@@ -23,9 +23,9 @@ from typing import Any
 
 from staticflow.dims import AnyDim
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.graph import Node, apply, parts
+from staticflow.kinds import parts
 from staticflow.native.custom_call import Slot, provide
-from staticflow.op import Array, Axes, Classes, OutType
+from staticflow.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.creation import full, zeros

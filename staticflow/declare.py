@@ -17,8 +17,9 @@ import numpy as np
 
 from staticflow.dims import LONGEST_NAME, Dim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Input, Node, Param, State, apply, as_node
 from staticflow.init import resolve
+from staticflow.leaves import Input, Param, State, as_node
+from staticflow.node import Node, apply
 from staticflow.require import as_float
 from staticflow.states import add_update
 from staticflow.tensor_file import METADATA

@@ -22,12 +22,12 @@ from staticflow.dims import AnyDim, Dim
 from staticflow.errors import GraphError, Where, attributed, fail
 from staticflow.field_types import annotations_of, fits
 from staticflow.generalise import generalise
-from staticflow.graph import Const, Input, Leaf, Node, apply, rebuild, toposort
 from staticflow.learning_rates import Custom
-from staticflow.op import Op
-from staticflow.op_table import OPS
+from staticflow.leaves import Const, Input, Leaf
+from staticflow.node import SERIALS, Node, Op, apply
 from staticflow.require import require
 from staticflow.states import add_update
+from staticflow.traversal import rebuild, toposort
 from staticflow.types import DTYPES, TensorType
 from staticflow.vocabulary import OTHER_VERSION, classes, derivatives, known, rows
 
@@ -230,7 +230,7 @@ def _fresh_serials(nodes: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     """New serials for leaves, in the order of the old ones: the order of declaration."""
     old = {entry["fields"]["serial"] for entry in nodes if "serial" in entry.get("fields", {})}
     require(all(type(serial) is int for serial in old), "a place in the order is no integer")
-    return {serial: next(OPS.serials) for serial in sorted(old)}
+    return {serial: next(SERIALS) for serial in sorted(old)}
 
 
 def check_sizes(roots: Sequence[Node]) -> None:

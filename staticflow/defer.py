@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from staticflow.buffers import Buffer, Layout
-from staticflow.graph import Node
+from staticflow.node import Node
 from staticflow.placement import Placement
 from staticflow.schedule import ProductStep, Step
 from staticflow.shard_rules import PARTIAL

@@ -16,7 +16,8 @@ from functools import cache
 
 from staticflow.dims import AnyDim, Dim, evaluate
 from staticflow.errors import ShapeError, fail
-from staticflow.graph import Node, dims_of
+from staticflow.node import Node
+from staticflow.traversal import dims_of
 from staticflow.types import TensorType
 
 

@@ -19,10 +19,12 @@ import numpy as np
 
 from staticflow.dims import product
 from staticflow.errors import DTypeError, GraphError, ShapeError, attributed, fail
-from staticflow.graph import Input, Node, Part, apply, const, is_zero, toposort
-from staticflow.op import Kind
+from staticflow.kinds import Part
+from staticflow.leaves import Input, const
+from staticflow.node import Kind, Node, apply
 from staticflow.ops import broadcast_to, eye, moveaxis, reshape, stack, zeros
 from staticflow.ties import tied
+from staticflow.traversal import is_zero, toposort
 from staticflow.types import TensorType
 
 WRITTEN_OUT = 8  # passes of a Jacobian

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, Union
 
 from staticflow.errors import ShapeError, fail
+from staticflow.operators import OPERATORS
 
 Monomial = tuple[str, ...]  # the names, sorted, one entry for each power
 AnyDim = Union[int, "Dim"]
@@ -216,9 +217,7 @@ def _as_number(symbol: str, x: Any, y: Any) -> Any:
     """The node of an operation on a size that makes no size, as with Python's floats."""
     if not all(isinstance(v, int | float | Dim) for v in (x, y)):
         return NotImplemented
-    from staticflow.op_table import OPS  # which needs this module
-
-    return OPS.operator(symbol)(x, y)
+    return OPERATORS[symbol](x, y)
 
 
 def is_dim(value: object) -> bool:

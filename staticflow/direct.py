@@ -27,7 +27,7 @@ from staticflow.dims import Dim, evaluate, names_of
 from staticflow.driver_tables import CREW, HEADER, STOP
 from staticflow.failures import check_call
 from staticflow.feeds import bind_sizes
-from staticflow.graph import Hyper, Node, leaves
+from staticflow.leaves import Hyper
 from staticflow.native import array_call, python_call
 from staticflow.native.array_layout import (
     MAX_INPUTS,
@@ -43,8 +43,10 @@ from staticflow.native.forks import ForkAware
 from staticflow.native.product_crew import crew
 from staticflow.native.watch import watcher
 from staticflow.native.worker_tables import Words, words, words_of
+from staticflow.node import Node
 from staticflow.program import Frame, Program, Scratch
 from staticflow.sharing import has_chains
+from staticflow.traversal import leaves
 
 Array = NDArray[Any]
 _Shapes: TypeAlias = tuple[tuple[int, ...], ...]

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from staticflow.buffers import SUFFIX, Layout
 from staticflow.fuse import Group
-from staticflow.graph import Node, through_views
 from staticflow.loops import For, Index, Kernel, Let, Load, Store
-from staticflow.op import Kind
+from staticflow.node import Kind, Node
 from staticflow.schedule import KernelStep, Step
+from staticflow.traversal import through_views
 
 Readers = Mapping[Node, Sequence[tuple[Node, bool]]]
 

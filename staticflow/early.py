@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from staticflow.buffers import Buffer
 from staticflow.defer import EARLY
-from staticflow.graph import Input, Param
+from staticflow.leaves import Input, Param
 from staticflow.schedule import ProductStep, Step
 
 

@@ -27,10 +27,9 @@ from staticflow.dims import AnyDim, Dim
 from staticflow.driver_text import size_text
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import input_nodes
-from staticflow.graph import Node
 from staticflow.kernel_text import Writer, identifier
 from staticflow.native.numba_import import import_numba
-from staticflow.op import Kind
+from staticflow.node import Kind, Node
 from staticflow.parameters import declared_order
 from staticflow.program import Program
 from staticflow.reentrant import Reentrant, named_sizes

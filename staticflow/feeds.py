@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.graph import Input, Node, leaves
+from staticflow.leaves import Input
+from staticflow.node import Node
+from staticflow.traversal import leaves
 from staticflow.types import FLOATS
 
 Array = NDArray[Any]

@@ -14,16 +14,18 @@ from staticflow.checks import check_indices, check_outside_loops, index_limits
 from staticflow.direct import Direct, compile_rows
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import as_array, bind_sizes, checked_feeds, input_nodes, match_feeds, measured
-from staticflow.graph import Hyper, Node, Param, State, leaves
+from staticflow.leaves import Hyper, Param, State
 from staticflow.native.crew import Helpers
 from staticflow.native.forks import ForkAware
 from staticflow.native.memory import filled
+from staticflow.node import Node
 from staticflow.numerics import checked_run
 from staticflow.program import Program
 from staticflow.program_table import named_leaves, shared
 from staticflow.program_table import structure_key as table_key
 from staticflow.runner import Runner
 from staticflow.structure import flatten, rebuild_like
+from staticflow.traversal import leaves
 
 if TYPE_CHECKING:
     from staticflow.session import Session

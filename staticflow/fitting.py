@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from staticflow.checks import check_indices
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import leading_dimension, match_feeds, row_dimension
-from staticflow.graph import Node
 from staticflow.history import History
 from staticflow.nan_guard import NanGuard
 from staticflow.nan_labels import refuse_labels, rows_with_nan
 from staticflow.native import memory
+from staticflow.node import Node
 from staticflow.progress import Progress
 from staticflow.training import INLINE_NS, Trainer
 

@@ -27,8 +27,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from staticflow.generalise import Generalised
-from staticflow.graph import Node, is_implicit, through_views
-from staticflow.op import Axes, Kind, Map, Reduce
+from staticflow.kinds import Map, Reduce
+from staticflow.node import Axes, Kind, Node
+from staticflow.traversal import is_implicit, through_views
 
 LOOP_KINDS = (Kind.MAP, Kind.REDUCE, Kind.GATHER, Kind.SCATTER)
 # A kernel is compiled as one function, whose compile time grows faster than its length.

@@ -9,17 +9,17 @@ product a step. This is done when a scan is declared, so that its derivatives in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from staticflow.dims import AnyDim
-from staticflow.graph import Node, apply, toposort, with_inputs
-from staticflow.op import Kind
+from staticflow.node import Kind, Node, apply
 from staticflow.ops.assemble import Concat
 from staticflow.ops.slices import slice_axis
 from staticflow.ops.views import Expand
+from staticflow.traversal import dependents, toposort, with_inputs
 
 
 def arrange_products(
@@ -28,15 +28,6 @@ def arrange_products(
     """The same step; its first `following` outputs are the next carries."""
     outputs = _split(outputs, carries, xs)
     return _join(outputs, [*carries, *xs], outputs[:following])
-
-
-def dependents(slots: Iterable[Node], roots: Sequence[Node]) -> set[Node]:
-    """The nodes that depend on any of the slots."""
-    found = set(slots)
-    for node in toposort(roots):
-        if any(x in found for x in node.inputs):
-            found.add(node)
-    return found
 
 
 def _rebuild_inside(

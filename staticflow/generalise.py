@@ -14,8 +14,8 @@ from typing import Any
 
 from staticflow.dims import AnyDim, Dim, evaluate
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Node, toposort
-from staticflow.op import Axes, Classes, Kind
+from staticflow.node import Axes, Classes, Kind, Node
+from staticflow.traversal import toposort
 
 FIRST_ROW = Dim.named("row0")  # where a shard's rows begin within the whole batch
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticflow.graph import Node, toposort
+from staticflow.node import Node
+from staticflow.traversal import toposort
 
 
 def format_graph(roots: Sequence[Node]) -> str:

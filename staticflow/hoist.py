@@ -22,13 +22,12 @@ from typing import Any
 from staticflow.bodies import Slot, slot, substitute
 from staticflow.copying import in_order
 from staticflow.errors import Where
-from staticflow.gates import dependents
-from staticflow.graph import Node, Part, apply, parts, through_views, toposort, with_inputs
+from staticflow.kinds import Map, Part, Reduce, parts
 from staticflow.lift import CannotLiftError, Lifter, refuse
 from staticflow.loop_passes import map_bodies, rebuild_loops
-from staticflow.op import Kind, Map, Reduce
-from staticflow.op_table import OPS
+from staticflow.node import Kind, Node, apply, operator
 from staticflow.recurrence import Scan
+from staticflow.traversal import dependents, through_views, toposort, with_inputs
 
 
 def rearrange(roots: Sequence[Node]) -> list[Node]:
@@ -137,7 +136,7 @@ def _sink(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
     for i in range(count):
         total = _sunk_sum(op, i, lifter)
         if total is not None:
-            behind[i] = OPS.operator("add")(inputs[i], total)
+            behind[i] = operator("add")(inputs[i], total)
     apart = _OutputLifter(op.length, lifter.stacked, lifter.outer, sinking.need)
     apart.recurrent = set(toposort(op.next)) | set(op.carries)
     carried = dependents(op.carries, op.body)
@@ -196,7 +195,7 @@ def _rebuilt(
 
 
 def _is_add(node: Node) -> bool:
-    return isinstance(node.op, Map) and node.op.row is OPS.rows["add"].row
+    return isinstance(node.op, Map) and node.op.row.adds
 
 
 def _addends(node: Node, carry: Node) -> list[Node] | None:
@@ -229,7 +228,7 @@ def _sunk_sum(op: Scan, position: int, lifter: _BodyLifter) -> Node | None:
         return None
     result = totals[0]
     for total in totals[1:]:
-        result = OPS.operator("add")(result, total)
+        result = operator("add")(result, total)
     return result
 
 
@@ -250,5 +249,5 @@ def _total(term: Node, lifter: _BodyLifter) -> Node:
     if linear:
         return apply(op, *(_total(x, lifter) for x in term.inputs), where=term.where)
     if _is_add(term):
-        return OPS.operator("add")(*(_total(x, lifter) for x in term.inputs))
+        return operator("add")(*(_total(x, lifter) for x in term.inputs))
     raise CannotLiftError(op.name)

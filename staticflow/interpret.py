@@ -16,10 +16,11 @@ import numpy as np
 
 from staticflow.dims import Dim, evaluate
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Const, Hyper, Leaf, Node, toposort
-from staticflow.op import Array, Kind, Op
+from staticflow.leaves import Const, Hyper, Leaf
+from staticflow.node import Array, Kind, Node, Op
 from staticflow.ops.alias import ByMode
 from staticflow.ops.random import Random, number_streams, with_stream
+from staticflow.traversal import toposort
 from staticflow.types import TensorType
 
 

@@ -21,8 +21,9 @@ from staticflow.buffers import Buffer, Layout, Moving, assembly_regions, stored_
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, fuse
 from staticflow.generalise import Generalised
-from staticflow.graph import Node, Part, is_implicit, through_views, toposort
-from staticflow.op import Axes, Kind
+from staticflow.kinds import Part
+from staticflow.node import Axes, Kind, Node
+from staticflow.traversal import is_implicit, through_views, toposort
 
 
 def lay_out(g: Generalised, groups: Sequence[Group], outputs: Sequence[Node]) -> Layout:

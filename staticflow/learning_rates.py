@@ -14,7 +14,8 @@ from typing import Any
 
 from staticflow import ops
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.graph import Node, as_node
+from staticflow.leaves import as_node
+from staticflow.node import Node
 from staticflow.require import as_float
 
 

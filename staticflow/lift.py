@@ -17,11 +17,10 @@ from typing import Any
 
 from staticflow.bodies import Slot, slot
 from staticflow.dims import AnyDim
-from staticflow.gates import dependents
-from staticflow.graph import Node, Part, apply, parts
-from staticflow.op import Kind
-from staticflow.op_table import OPS
+from staticflow.kinds import Part, parts
+from staticflow.node import Kind, Node, apply, operator
 from staticflow.recurrence import Scan
+from staticflow.traversal import dependents
 
 
 class CannotLiftError(Exception):
@@ -93,7 +92,7 @@ class Lifter:
 
     def _repeated(self, x: Node, lifted: bool) -> Node:
         """A value with the steps' axis, along which it is repeated if it is not lifted."""
-        return x if lifted else OPS.operator("broadcast_to")(x, (self.length, *x.shape))
+        return x if lifted else operator("broadcast_to")(x, (self.length, *x.shape))
 
     def _gather(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
         (table, table_lifted), (index, index_lifted) = inputs
@@ -106,16 +105,16 @@ class Lifter:
 
     def _product(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
         (a, a_lifted), (b, b_lifted) = inputs
-        reshape = OPS.operator("reshape")
+        reshape = operator("reshape")
         if a_lifted and not b_lifted and b.ndim == 2:
             rows = reshape(a, (self.length * node.shape[0], a.shape[-1]))
             return reshape(apply(node.op, rows, b, where=node.where), (self.length, *node.shape))
         if b_lifted and not a_lifted and a.ndim == 2:
-            turned = OPS.operator("transpose")(b, (0, 2, 1))
+            turned = operator("transpose")(b, (0, 2, 1))
             rows = reshape(turned, (self.length * node.shape[1], b.shape[1]))
             product = apply(node.op, rows, a.T, where=node.where)
             stacked = reshape(product, (self.length, node.shape[1], node.shape[0]))
-            return OPS.operator("transpose")(stacked, (0, 2, 1))
+            return operator("transpose")(stacked, (0, 2, 1))
         spread = [self._spread(x, lifted) for x, lifted in inputs]
         return apply(node.op, *spread, where=node.where)
 
@@ -166,9 +165,9 @@ class Lifter:
         (a, a_lifted), (b, b_lifted) = (self.lift(x) for x in node.inputs)
         if not (a_lifted and b_lifted and node.ndim == 2):
             raise CannotLiftError("a sum of products with a constant factor")
-        reshape = OPS.operator("reshape")
+        reshape = operator("reshape")
         inner = self.length * a.shape[2]
-        wide = reshape(OPS.operator("transpose")(a, (1, 0, 2)), (a.shape[1], inner))
+        wide = reshape(operator("transpose")(a, (1, 0, 2)), (a.shape[1], inner))
         tall = reshape(b, (inner, b.shape[2]))
         return apply(node.op, wide, tall, where=node.where)
 
@@ -194,7 +193,7 @@ def _wide_slots(op: Scan, lifted: Sequence[bool]) -> set[Node]:
 
 def _swapped(x: Node) -> Node:
     """The first two axes exchanged: the steps of two loops."""
-    return OPS.operator("transpose")(x, (1, 0, *range(2, x.ndim)))
+    return operator("transpose")(x, (1, 0, *range(2, x.ndim)))
 
 
 def refuse(node: Node) -> Node:

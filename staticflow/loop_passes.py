@@ -7,20 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from staticflow.bodies import Loop, slot, substitute
-from staticflow.graph import (
-    Const,
-    Node,
-    Part,
-    apply,
-    is_implicit,
-    parts,
-    rebuild,
-    toposort,
-    with_inputs,
-)
-from staticflow.op_table import OPS
+from staticflow.kinds import Part, parts
+from staticflow.leaves import Const
+from staticflow.node import Node, apply, operator
 from staticflow.ops.views import Broadcast
 from staticflow.recurrence import Scan
+from staticflow.traversal import is_implicit, rebuild, toposort, with_inputs
 
 
 def map_bodies(
@@ -204,7 +196,7 @@ def _settled(node: Node, inputs: Sequence[Node]) -> Sequence[Node | None]:
     moving = [i for i in range(len(op.carries)) if i not in still]
     fixed = {op.carries[i]: init[i] for i in still}
     fixed.update(zip(op.consts, consts, strict=True))
-    outside = {s: OPS.operator("broadcast_to")(x, (op.length, *x.shape)) for s, x in fixed.items()}
+    outside = {s: operator("broadcast_to")(x, (op.length, *x.shape)) for s, x in fixed.items()}
     outside.update(zip(op.xs, xs, strict=True))
     ys = [y for y in op.ys if y not in outside]
     new = replace(

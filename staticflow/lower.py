@@ -18,7 +18,8 @@ from staticflow.buffers import SUFFIX, Layout, lives_in_register
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, is_row_reduction
 from staticflow.generalise import FIRST_ROW
-from staticflow.graph import Const, Node, is_implicit, through_views
+from staticflow.kinds import Map, Reduce
+from staticflow.leaves import Const
 from staticflow.loops import Assign, Expr, For, Index, Kernel, Let, Load, Stmt, Store, index_name
 from staticflow.nest import (
     Nest,
@@ -29,7 +30,8 @@ from staticflow.nest import (
     merge_loops,
     store_strides,
 )
-from staticflow.op import Kind, Map, Reduce
+from staticflow.node import Kind, Node
+from staticflow.traversal import is_implicit, through_views
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Input, Node, leaves
+from staticflow.leaves import Input
 from staticflow.nan_guard import has_nan
+from staticflow.node import Node
 from staticflow.structure import flatten
+from staticflow.traversal import leaves
 
 if TYPE_CHECKING:
     from staticflow.session import Session

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from staticflow.dims import AnyDim
-from staticflow.graph import Node, apply, rebuild, toposort, with_inputs
+from staticflow.kinds import Map
 from staticflow.loop_passes import map_bodies
-from staticflow.op import Map
+from staticflow.node import Node, apply
 from staticflow.ops.slices import Slice
+from staticflow.traversal import rebuild, toposort, with_inputs
 
 MOST = 16  # slices of one value: every two of them are compared
 

@@ -17,8 +17,10 @@ from staticflow.access import Access, contiguous_strides
 from staticflow.buffers import Layout, lives_in_register, view_access
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group
-from staticflow.graph import Const, Node, is_implicit, through_views
-from staticflow.op import Kind, Reduce
+from staticflow.kinds import Reduce
+from staticflow.leaves import Const
+from staticflow.node import Kind, Node
+from staticflow.traversal import is_implicit, through_views
 
 
 @dataclass

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from staticflow.dims import evaluate
 from staticflow.driver_tables import HEADER
 from staticflow.errors import NumericsError, fail
-from staticflow.graph import Const, Node
 from staticflow.interpret import compute
+from staticflow.kinds import Map
+from staticflow.leaves import Const
 from staticflow.native.threads import ShardPool
-from staticflow.op import Map
+from staticflow.node import Node
 from staticflow.program import Frame, Program
 from staticflow.runner import Runner
 from staticflow.step_programs import ELEMENTS

@@ -1,4 +1,4 @@
-"""The op table: every op by the name that users call, and what operators and methods of nodes mean.
+"""The op table: every op by the name that users call.
 
 `declare` refuses an entry without a docstring or with a body that leaves out an operand, so that
 such a mistake fails at import.
@@ -6,32 +6,14 @@ such a mistake fails at import.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from staticflow.op import Kind, MapRow, ReduceRow
-
-if TYPE_CHECKING:
-    from staticflow.graph import Node
-
-
-@dataclass
-class OpTable:
-    """Every declared op, by the name that users call; closed to changes after import."""
-
-    rows: dict[str, Declaration] = field(default_factory=dict)
-    operators: dict[str, Callable[..., Node]] = field(default_factory=dict)
-    serials: Iterator[int] = field(default_factory=itertools.count)
-
-    def __iter__(self) -> Iterator[Declaration]:
-        return iter(self.rows.values())
-
-    def operator(self, symbol: str) -> Callable[..., Node]:
-        """The op behind an operator or a Node method, as bound by `staticflow.ops`."""
-        return self.operators[symbol]
+from staticflow.kinds import MapRow, ReduceRow
+from staticflow.node import Kind
+from staticflow.operators import FUNCTIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +28,12 @@ class Declaration:
     formula: str = ""
 
 
-OPS = OpTable()
+_TABLE: dict[str, Declaration] = {}  # by the name that users call; closed to changes after import
 
 
 def declare(entry: Declaration) -> None:
     """Enter an op into the table; a missing rule or a second entry fails here, at import."""
-    if entry.name in OPS.rows:
+    if entry.name in _TABLE:
         raise ImportError(f"op {entry.name} is declared twice")
     if not entry.doc:
         raise ImportError(f"op {entry.name} has no docstring")
@@ -60,16 +42,10 @@ def declare(entry: Declaration) -> None:
         missing = [letter for letter in entry.row.inputs if "{" + letter + "}" not in body]
         if missing:
             raise ImportError(f"op {entry.name}: its body does not use {', '.join(missing)}")
-    OPS.rows[entry.name] = entry
-
-
-def bind(symbol: str, function: Callable[..., Any]) -> None:
-    """Make `function` the meaning of an operator or Node method."""
-    if symbol in OPS.operators:
-        raise ImportError(f"operator {symbol} is bound twice")
-    OPS.operators[symbol] = function
+    _TABLE[entry.name] = entry
+    FUNCTIONS[entry.name] = entry.function
 
 
 def table() -> Mapping[str, Declaration]:
     """The op table, read-only."""
-    return MappingProxyType(OPS.rows)
+    return MappingProxyType(_TABLE)

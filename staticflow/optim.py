@@ -8,8 +8,8 @@ from typing import Any
 
 from staticflow import ops
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Node
 from staticflow.learning_rates import cosine, exponential, step, warmup
+from staticflow.node import Node
 from staticflow.optimizer import Optimizer, Slots, Update, check
 
 

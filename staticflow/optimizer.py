@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 from staticflow import ops
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Node
 from staticflow.learning_rates import Schedule, as_schedule
+from staticflow.node import Node
 from staticflow.require import as_float
 
 Slots = dict[str, Node]

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from staticflow.fuse import Group
-from staticflow.graph import Node, Part, through_views
-from staticflow.op import Kind
+from staticflow.kinds import Part
+from staticflow.node import Kind, Node
+from staticflow.traversal import through_views
 
 
 def results_early(groups: Sequence[Group]) -> list[Group]:

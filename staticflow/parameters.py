@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Leaf, Node
 from staticflow.init import initialise
+from staticflow.leaves import Leaf
 from staticflow.native import memory
+from staticflow.node import Node
 
 Array = NDArray[Any]
 LINE_ITEMS = 16  # items per slot: a cache line of float32, two of float64

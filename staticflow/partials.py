@@ -14,7 +14,7 @@ from staticflow.buffers import ITEMSIZE
 from staticflow.cost import NS_PER_BARRIER, NS_PER_BYTE
 from staticflow.dims import evaluate
 from staticflow.driver_tables import HEADER
-from staticflow.graph import Param
+from staticflow.leaves import Param
 from staticflow.native import memory
 from staticflow.native.worker_layout import PARTS_WORDS, Parts
 from staticflow.native.worker_tables import Words, records, words, words_of

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from staticflow.generalise import Generalised
-from staticflow.graph import Const, Hyper, Node, apply, through_views, toposort, with_inputs
-from staticflow.op import Kind, Map, Op, OutType
-from staticflow.op_table import OPS
+from staticflow.kinds import Map
+from staticflow.leaves import Const, Hyper
+from staticflow.node import Kind, Node, Op, OutType, apply, operator
 from staticflow.shard_rules import (
     PARTIAL,
     WHOLE,
@@ -30,6 +30,7 @@ from staticflow.shard_rules import (
     keeps_partial,
     result_at,
 )
+from staticflow.traversal import through_views, toposort, with_inputs
 from staticflow.types import TensorType
 
 SHARE = "share"  # the label of the number by which a shard multiplies what all have: 1 / shards
@@ -115,7 +116,7 @@ def _place(outputs: Sequence[Node], shard: str, needed: Collection[int]) -> Plac
             return node
         if node not in shares:
             part = apply(Hyper(SHARE, TensorType((), node.dtype)))
-            shares[node] = OPS.operator("mul")(node, part)
+            shares[node] = operator("mul")(node, part)
             at[shares[node]] = PARTIAL
         return shares[node]
 

@@ -17,17 +17,9 @@ from staticflow.copying import COPY
 from staticflow.dims import product
 from staticflow.fuse import fuse
 from staticflow.generalise import Generalised, generalise
-from staticflow.graph import (
-    Node,
-    apply,
-    is_implicit,
-    is_loop_part,
-    through_views,
-    toposort,
-    with_inputs,
-)
-from staticflow.op import Kind
+from staticflow.node import Kind, Node, apply
 from staticflow.recompute import recompute
+from staticflow.traversal import is_implicit, is_loop_part, through_views, toposort, with_inputs
 
 COMPUTED = (
     Kind.MAP,

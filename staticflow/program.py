@@ -33,7 +33,6 @@ from staticflow.driver_tables import (
 )
 from staticflow.driver_text import DriverText
 from staticflow.emit import driver_source
-from staticflow.graph import Node
 from staticflow.kernel_text import kernel_source
 from staticflow.loops import Kernel
 from staticflow.native import memory
@@ -54,6 +53,7 @@ from staticflow.native.routines import routine as native_routine
 from staticflow.native.tile_text import Tile
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.watch import run_supervised, stopped
+from staticflow.node import Node
 
 DRIVER_SIGNATURE = Signature("i8", ("i8*", "i8*"))  # T and S
 BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch for products

@@ -16,11 +16,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from staticflow.errors import GraphError
-from staticflow.graph import Input, Node, Param, State, leaves
 from staticflow.learning_rates import Constant
+from staticflow.leaves import Input, Param, State
 from staticflow.native.toolchain import Toolchain
+from staticflow.node import Node
 from staticflow.optim import Optimizer
 from staticflow.serialise import Encoder
+from staticflow.traversal import leaves
 
 T = TypeVar("T")
 

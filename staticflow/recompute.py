@@ -16,8 +16,10 @@ from typing import Any
 
 from staticflow.buffers import lives_in_register, stored_nodes
 from staticflow.fuse import Group
-from staticflow.graph import Const, Node, is_implicit, through_views, toposort, with_inputs
-from staticflow.op import Kind, Map, Reduce
+from staticflow.kinds import Map, Reduce
+from staticflow.leaves import Const
+from staticflow.node import Kind, Node
+from staticflow.traversal import is_implicit, through_views, toposort, with_inputs
 
 CHEAP = 2
 

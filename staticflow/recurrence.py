@@ -14,8 +14,7 @@ import numpy as np
 
 from staticflow.bodies import Loop
 from staticflow.dims import AnyDim
-from staticflow.graph import Node
-from staticflow.op import Axes, Classes, OutType
+from staticflow.node import Axes, Classes, Node, OutType
 from staticflow.require import is_size, require
 from staticflow.types import TensorType
 

@@ -18,13 +18,15 @@ from staticflow.decode import Decoder, check_sizes
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.field_types import fits
 from staticflow.file_version import check_version
-from staticflow.graph import Node, Param, leaves
+from staticflow.leaves import Param
+from staticflow.node import Node
 from staticflow.optim import Optimizer
 from staticflow.require import require
 from staticflow.states import states_of, updates_of
 from staticflow.structure import flatten
 from staticflow.tensor_file import read_tensors
 from staticflow.trained import chosen
+from staticflow.traversal import leaves
 
 if TYPE_CHECKING:
     from staticflow.session import Session

@@ -15,8 +15,9 @@ from typing import Any
 
 from staticflow.dims import AnyDim, Dim, evaluate
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Input, Node, is_zero, leaves, toposort
-from staticflow.op import Kind, Map, Reduce
+from staticflow.kinds import Map, Reduce
+from staticflow.leaves import Input
+from staticflow.node import Kind, Node
 from staticflow.shard_rules import (
     PARTIAL,
     WHOLE,
@@ -26,6 +27,7 @@ from staticflow.shard_rules import (
     result_at,
 )
 from staticflow.simplify import resolve_mode
+from staticflow.traversal import is_zero, leaves, toposort
 
 Degree = int | None  # None where it cannot be told
 

@@ -21,10 +21,10 @@ from staticflow.direct import Direct
 from staticflow.driver_tables import CREW, HEADER
 from staticflow.errors import GraphError, fail
 from staticflow.failures import check_call
-from staticflow.graph import Node
 from staticflow.native import memory
 from staticflow.native.gate import ReadGate
 from staticflow.native.product_crew import Helpers, crew
+from staticflow.node import Node
 from staticflow.program import Frame, Program, Scratch
 from staticflow.sharing import has_large_products
 

@@ -22,7 +22,9 @@ from staticflow.bodies import capture, check_carries, draw_each_step, meet, slot
 from staticflow.dims import AnyDim, as_dim, square_root
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.gates import arrange_products
-from staticflow.graph import Node, apply, as_node, parts
+from staticflow.kinds import parts
+from staticflow.leaves import as_node
+from staticflow.node import Node, apply
 from staticflow.ops import arange, equal, flip, stop_gradient, where
 from staticflow.recurrence import Scan
 from staticflow.segments import scan_in_segments

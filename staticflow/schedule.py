@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 from staticflow.dims import AnyDim
 from staticflow.errors import Where
-from staticflow.graph import Node
 from staticflow.loops import Kernel
 from staticflow.native.tile_text import Tile
+from staticflow.node import Node
 
 Place = tuple[int, AnyDim]  # a buffer and an offset in elements
 

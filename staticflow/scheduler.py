@@ -19,10 +19,10 @@ from staticflow.copying import COPY
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, iteration_space
 from staticflow.generalise import Generalised
-from staticflow.graph import Node, is_implicit, through_views
+from staticflow.kinds import Map
 from staticflow.loops import For, Index, Kernel, Load, Store
 from staticflow.lower import Lowered, lower_group
-from staticflow.op import Axes, Kind, Map
+from staticflow.node import Axes, Kind, Node
 from staticflow.schedule import (
     BranchStep,
     CallStep,
@@ -33,6 +33,7 @@ from staticflow.schedule import (
     ProductStep,
     Step,
 )
+from staticflow.traversal import is_implicit, through_views
 
 FLOATS = ("float32", "float64")
 

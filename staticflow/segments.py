@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from staticflow.bodies import slot
 from staticflow.dims import AnyDim, floor_divide
-from staticflow.graph import Node, apply, parts
+from staticflow.kinds import parts
+from staticflow.node import Node, apply
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.shape import reshape
 from staticflow.ops.slices import slice_axis

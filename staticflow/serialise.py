@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from staticflow.declare import input
 from staticflow.dims import Dim
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Const, Leaf, Node, State, as_node, toposort
 from staticflow.learning_rates import Custom, Schedule
-from staticflow.op import Op
+from staticflow.leaves import Const, Leaf, State, as_node
+from staticflow.node import Node, Op
 from staticflow.optim import Optimizer
+from staticflow.traversal import toposort
 from staticflow.types import TensorType
 from staticflow.vocabulary import Row, Rule, classes, derivatives, rows
 

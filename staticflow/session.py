@@ -38,8 +38,8 @@ from staticflow.feeds import (
 )
 from staticflow.fetching import Fetches, structure_key
 from staticflow.fitting import Callbacks, Fit
-from staticflow.graph import Node, Param, dims_of, leaves, toposort
 from staticflow.history import History
+from staticflow.leaves import Param
 from staticflow.live import FixedDict, LiveAttributes, check_optimizer, named_outputs
 from staticflow.nan_labels import label_names, refuse_labels
 from staticflow.native import memory
@@ -47,6 +47,7 @@ from staticflow.native.forks import ForkAware
 from staticflow.native.gate import ReadGate
 from staticflow.native.threads import ShardPool
 from staticflow.native.toolchain import Toolchain, toolchain
+from staticflow.node import Node
 from staticflow.numerics import CheckedTrainer
 from staticflow.optim import Optimizer
 from staticflow.parameters import Store, assign, declared_order
@@ -64,6 +65,7 @@ from staticflow.step_programs import (
 from staticflow.structure import flatten
 from staticflow.trained import chosen, leave_alone
 from staticflow.training import Trainer
+from staticflow.traversal import dims_of, leaves, toposort
 
 Array = NDArray[Any]
 MAX_TRAINERS = 512  # with more sets of sizes than this, tables are made again

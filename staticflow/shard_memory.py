@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from staticflow.blocking import BlockedFrame, blocked_frame
 from staticflow.driver_tables import PEERS, SHARDS, STOP, SYNC
-from staticflow.graph import Hyper, Node
+from staticflow.leaves import Hyper
 from staticflow.native import memory
 from staticflow.native.gate import ReadGate
 from staticflow.native.worker_layout import Input as InputEntry
 from staticflow.native.worker_layout import Shard, Sync, Variant
 from staticflow.native.worker_tables import ShardTable, SyncBlock, words
+from staticflow.node import Node
 from staticflow.parameters import FlatArray, Store
 from staticflow.placement import SHARE
 from staticflow.program import Frame, Scratch

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from staticflow.dims import AnyDim, Dim
-from staticflow.graph import Input, Node, Part, dims_of, is_zero, toposort
-from staticflow.op import Kind, Map, Reduce, View
+from staticflow.kinds import Map, Part, Reduce, View
+from staticflow.leaves import Input
+from staticflow.node import Kind, Node
+from staticflow.traversal import dims_of, is_zero, toposort
 from staticflow.types import TensorType
 
 WHOLE = "whole"

@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 from staticflow.errors import attributed
-from staticflow.graph import Const, Hyper, Node, rebuild, with_inputs
-from staticflow.op import Kind, Map
+from staticflow.kinds import Map
+from staticflow.leaves import Const, Hyper
+from staticflow.node import Kind, Node
 from staticflow.ops.alias import ByMode
 from staticflow.ops.coerce import fold, is_scalar_const, stretch
 from staticflow.ops.rewrites import RULES
 from staticflow.ops.rules import Rule
+from staticflow.traversal import rebuild, with_inputs
 
 
 def resolve_mode(roots: Sequence[Node], training: bool) -> list[Node]:

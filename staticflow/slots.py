@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Node
+from staticflow.node import Node
 from staticflow.optim import Optimizer
 from staticflow.parameters import Store
 

@@ -12,15 +12,17 @@ from staticflow.compile import compile_graph
 from staticflow.direct import Direct
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import as_array, bind_sizes
-from staticflow.graph import Const, Hyper, Input, Leaf, Node, leaves
+from staticflow.leaves import Const, Hyper, Input, Leaf
 from staticflow.native import memory
 from staticflow.native.toolchain import toolchain
+from staticflow.node import Node
 from staticflow.program import Program
 from staticflow.program_table import named_leaves, shared, structure_key
 from staticflow.runner import Runner
 from staticflow.sharing import has_large_products
 from staticflow.simplify import resolve_mode
 from staticflow.structure import flatten, rebuild_like
+from staticflow.traversal import leaves
 
 
 class Function:

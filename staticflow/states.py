@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from staticflow.graph import Input, Leaf, Node, Param, State, leaves
+from staticflow.leaves import Input, Leaf, Param, State
+from staticflow.node import Node
+from staticflow.traversal import leaves
 
 
 def add_update(state: Node, value: Node) -> None:

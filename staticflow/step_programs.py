@@ -19,8 +19,9 @@ from staticflow.declare import input
 from staticflow.differentiate import reaching
 from staticflow.dims import Dim
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Hyper, Node, State, apply
+from staticflow.leaves import Hyper, State
 from staticflow.native.toolchain import Toolchain
+from staticflow.node import Node, apply
 from staticflow.ops import zeros
 from staticflow.ops.counting import count
 from staticflow.optim import Optimizer

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Node
+from staticflow.node import Node
 
 
 def flatten(structure: Any) -> list[Node]:

@@ -17,8 +17,8 @@ from staticflow.access import Access
 from staticflow.buffers import Layout
 from staticflow.donate import readers_of, sound
 from staticflow.fuse import Group
-from staticflow.graph import Node, through_views
-from staticflow.op import Kind
+from staticflow.node import Kind, Node
+from staticflow.traversal import through_views
 
 
 def take_over(layout: Layout, groups: Sequence[Group], outputs: bool) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 from staticflow.bodies import Slot, slot, substitute
 from staticflow.differentiate import pull_back, push_forward
 from staticflow.dims import Dim, product
-from staticflow.graph import Node, Part, apply, is_implicit, is_zero, parts, through_views, toposort
-from staticflow.op import Kind
+from staticflow.kinds import Part, parts
+from staticflow.node import Kind, Node, apply
 from staticflow.ops.creation import zeros
 from staticflow.ops.slices import Slice
 from staticflow.recurrence import Scan
+from staticflow.traversal import is_implicit, is_zero, through_views, toposort
 
 
 def _is_float(node: Node) -> bool:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from staticflow.dims import Dim, names_of
-from staticflow.graph import Input, Node, apply, dims_of, leaves, toposort
+from staticflow.leaves import Input
+from staticflow.node import Node, apply
 from staticflow.ops.alias import Tied
+from staticflow.traversal import dims_of, leaves, toposort
 
 Names = frozenset[str]
 

@@ -17,7 +17,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
-from staticflow.graph import Node, Param
+from staticflow.leaves import Param
+from staticflow.node import Node
 from staticflow.parameters import FlatArray
 
 

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import staticflow.branching  # its ops are among those that data may name
 import staticflow.ops
 from staticflow.errors import GraphError, fail
+from staticflow.kinds import MapRow, ReduceRow
 from staticflow.learning_rates import Schedule
-from staticflow.op import MapRow, Op, ReduceRow
+from staticflow.node import Op
 from staticflow.op_table import table
 from staticflow.ops.native_call import Rule
 from staticflow.optim import Optimizer

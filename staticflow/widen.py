@@ -19,9 +19,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from staticflow.kinds import Map
 from staticflow.loops import Assign, Call, Expr, For, Index, Kernel, Let, Load, Stmt, Store
 from staticflow.native.narrow import FEWEST, FEWEST_SUMMED, MOST_ROOMS, WIDEST
-from staticflow.op import Map
 from staticflow.schedule import KernelStep, Step, map_kernels
 
 _VARIABLES = re.compile(r"\bi[01]\b")

@@ -42,8 +42,8 @@ import staticflow as sf
 from staticflow import Node, ops
 from staticflow.dims import evaluate
 from staticflow.errors import ShapeError
-from staticflow.graph import toposort
 from staticflow.interpret import interpret
+from staticflow.traversal import toposort
 
 
 def make_graph(choose: Choose, prefix: str, length: int, exact: bool, lead: str = "") -> Graph:

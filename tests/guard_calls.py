@@ -14,7 +14,9 @@ from guard_pages import fed, part_entries, spoil
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.interpret import interpret
+from staticflow.leaves import Input
 from staticflow.structure import flatten
+from staticflow.traversal import leaves
 from tests.derivatives import leaves_for
 from tests.op_cases import CASES
 
@@ -225,7 +227,7 @@ def graphs(random: Random) -> Case:
                 found += [np.array(y) for y in made]
         return found
 
-    needed = set(sf.graph.leaves(outputs, sf.graph.Input))
+    needed = set(leaves(outputs, Input))
 
     def used(x: sf.Node) -> bool:
         return x in needed

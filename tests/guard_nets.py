@@ -12,7 +12,8 @@ from guard_case import Array, extent, extents, normal
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.graph import Param, leaves
+from staticflow.leaves import Param
+from staticflow.traversal import leaves
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from guard_pages import between, fed, spoil
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.graph import Param, leaves
 from staticflow.interpret import interpret
+from staticflow.leaves import Input, Param
+from staticflow.traversal import leaves
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def train(net: Net, plan: Plan, count: Count) -> list[Array]:
         spoil(session)
     left += session.gradients(few, batch_axis="batch").values()
     left.append(np.array(list(session.evaluate(data, batch_axis="batch").values())))
-    inputs = {x.name for x in leaves([net.output], sf.graph.Input)}
+    inputs = {x.name for x in leaves([net.output], Input)}
     left.append(session.run("y", {n: a for n, a in few.items() if n in inputs}))
     left += [np.array(v) for v in (*session.params.values(), *session.states.values())]
     left += [np.array(v) for v in session._slots.values()]
@@ -178,7 +179,7 @@ def by_interpreter(net: Net, plan: Plan) -> list[Array]:
     start = sf.Session(loss=net.loss, optimizer=plan.optimizer, seed=5).params
     now = {p: np.array(start[p.name]) for p in params}
     gradients = sf.grad(net.loss, params)
-    inputs = leaves([net.loss], sf.graph.Input)
+    inputs = leaves([net.loss], Input)
     data = net.data(plan.rows)
     for _ in range(plan.epochs):
         for first in range(0, plan.rows, plan.batch):

@@ -21,11 +21,12 @@ from routine_interpreter import routines
 from staticflow.buffers import SUFFIX
 from staticflow.compile import Compiled
 from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK
-from staticflow.graph import Const, Hyper, Node
 from staticflow.kernel_text import kernel_source
+from staticflow.kinds import MapRow
+from staticflow.leaves import Const, Hyper
 from staticflow.native.narrow import ROOM_BYTES
 from staticflow.native.tile_text import Tile
-from staticflow.op import MapRow
+from staticflow.node import Node
 from staticflow.op_table import table
 from staticflow.ops.arithmetic import INTEGER_POWER
 from staticflow.placement import SHARE

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 import staticflow as sf
-from staticflow.graph import Input, Param, State, leaves
 from staticflow.interpret import interpret
+from staticflow.leaves import Input, Param, State
+from staticflow.traversal import leaves
 
 
 def values(nodes: list[sf.Node], arrays: dict[str, Any], training: bool = False) -> list[Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow import ops
-from staticflow.op import MapRow
+from staticflow.kinds import MapRow
 from staticflow.op_table import table
 from staticflow.ops.slicing import getitem
 

@@ -12,12 +12,13 @@ from loop_interpreter import run_loops
 import staticflow as sf
 from staticflow import Node, ops
 from staticflow.compile import PIPELINE, Compiled, compile_graph
-from staticflow.graph import leaves
 from staticflow.interpret import interpret
 from staticflow.kernel_text import kernel_source
+from staticflow.leaves import Input
 from staticflow.loops import For, Kernel, Load, Store, walk
-from staticflow.op import Kind
+from staticflow.node import Kind
 from staticflow.schedule import CallStep, KernelStep, ProductStep
+from staticflow.traversal import leaves
 
 x = sf.input("x", ("n", "m"))
 y = sf.input("y", ("n", "m"))
@@ -44,7 +45,7 @@ def check(outputs: list[Node], compiled: Compiled | None = None, **sizes: int) -
     compiled = compiled or compile_graph(outputs)
     sizes = {"n": 3, "m": 4, **sizes}
     values = {}
-    for node in leaves(outputs, sf.graph.Input):
+    for node in leaves(outputs, Input):
         shape = tuple(n if isinstance(n, int) else n.evaluate(sizes) for n in node.shape)
         values[node] = RNG.standard_normal(shape).astype(node.dtype)
     found = run_loops(compiled, values, sizes)

@@ -16,8 +16,9 @@ import staticflow as sf
 from staticflow import ops
 from staticflow.dims import evaluate
 from staticflow.formula import explain
-from staticflow.graph import Node, toposort
 from staticflow.interpret import interpret
+from staticflow.node import Node
+from staticflow.traversal import toposort
 
 SIZES = {"n": 5, "t": 3}
 NUMPY: dict[str, Any] = {

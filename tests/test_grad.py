@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 import staticflow as sf
 from staticflow import Node, ops
 from staticflow.compile import compile_graph
-from staticflow.graph import apply, parts, toposort
 from staticflow.graph_text import format_graph
 from staticflow.interpret import interpret
-from staticflow.op import Kind, MapRow, Op
+from staticflow.kinds import MapRow, parts
+from staticflow.node import Kind, Op, apply
 from staticflow.op_table import table
 from staticflow.schedule import LoopStep
+from staticflow.traversal import toposort
 from staticflow.types import TensorType
 from tests.derivatives import check_derivatives, leaves_for
 from tests.op_cases import CASES, Array, Case, f

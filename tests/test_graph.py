@@ -17,11 +17,13 @@ import staticflow as sf
 from staticflow import Node, ops
 from staticflow.access import Access, merge_strides
 from staticflow.dims import AnyDim, Dim, divide, evaluate
-from staticflow.graph import Const, Input, leaves, rebuild, toposort, with_inputs
 from staticflow.graph_text import format_graph
 from staticflow.interpret import at_sizes, interpret
-from staticflow.op import Classes, Kind, View
+from staticflow.kinds import View
+from staticflow.leaves import Const, Input
+from staticflow.node import Classes, Kind
 from staticflow.op_table import declare, table
+from staticflow.traversal import leaves, rebuild, toposort, with_inputs
 from tests.derivatives import leaves_for
 from tests.op_cases import CASES, Case
 

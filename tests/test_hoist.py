@@ -18,11 +18,12 @@ from test_placement import assert_close, force, train
 import staticflow as sf
 from staticflow import Node, models, ops
 from staticflow.compile import Compiled, compile_graph
-from staticflow.graph import Param, leaves
 from staticflow.interpret import interpret
 from staticflow.kernel_text import kernel_name
-from staticflow.op import Kind
+from staticflow.leaves import Param
+from staticflow.node import Kind
 from staticflow.schedule import KernelStep, LoopStep, ProductStep, Step
+from staticflow.traversal import leaves
 
 FEATURES, HIDDEN = 3, 4
 Cell = Callable[[Node, Any], Any]

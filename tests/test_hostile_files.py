@@ -22,8 +22,8 @@ import staticflow as sf
 from staticflow import ops
 from staticflow.decode import Decoder, check_sizes
 from staticflow.errors import Where
-from staticflow.graph import apply
 from staticflow.graph_text import format_graph
+from staticflow.node import apply
 from staticflow.serialise import Encoder
 from staticflow.structure import flatten
 

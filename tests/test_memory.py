@@ -16,7 +16,7 @@ import staticflow as sf
 from staticflow import models, ops
 from staticflow.compile import Compiled, compile_graph
 from staticflow.dims import evaluate
-from staticflow.graph import Param, leaves
+from staticflow.leaves import Param
 from staticflow.loops import Load, walk
 from staticflow.native.memory import LINE
 from staticflow.schedule import (
@@ -28,6 +28,7 @@ from staticflow.schedule import (
     ProductStep,
     Step,
 )
+from staticflow.traversal import leaves
 
 
 def in_order(steps: Sequence[Step], turns: int = 2) -> Iterator[Step]:

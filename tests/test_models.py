@@ -14,7 +14,8 @@ from model_tools import Holder, features, names, values
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.graph import Param, State, leaves
+from staticflow.leaves import Param, State
+from staticflow.traversal import leaves
 
 ROOT = Path(__file__).parent.parent
 

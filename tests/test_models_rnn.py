@@ -11,7 +11,8 @@ from model_tools import Holder, features, names, values
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.graph import Param, leaves
+from staticflow.leaves import Param
+from staticflow.traversal import leaves
 
 
 def torch_rnn(torch: Any, cell: str, layers: int, both: bool) -> Any:

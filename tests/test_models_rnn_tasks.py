@@ -11,7 +11,8 @@ from numba import njit
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.compile import compile_graph
-from staticflow.graph import Param, leaves
+from staticflow.leaves import Param
+from staticflow.traversal import leaves
 
 SYMBOLS, WIDTH, HIDDEN = 7, 5, 6
 

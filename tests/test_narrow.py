@@ -10,12 +10,12 @@ import pytest
 import staticflow as sf
 from staticflow import Node, models, ops
 from staticflow.compile import compile_graph
-from staticflow.graph import toposort
 from staticflow.interpret import interpret
+from staticflow.kinds import Map
 from staticflow.narrow import narrow
-from staticflow.op import Map
 from staticflow.ops.slices import Slice
 from staticflow.schedule import KernelStep, LoopStep, ProductStep
+from staticflow.traversal import toposort
 
 X, Y, B = sf.input("x", ("batch", 6)), sf.input("y", ("batch", 6)), sf.input("b", (6,))
 

@@ -11,12 +11,14 @@ from test_formula import NUMPY, SIZES
 
 from staticflow.cli.main import main
 from staticflow.dims import evaluate
-from staticflow.graph import Input, leaves
 from staticflow.interpret import interpret
-from staticflow.op import Kind, MapRow
+from staticflow.kinds import MapRow
+from staticflow.leaves import Input
+from staticflow.node import Kind
 from staticflow.op_page import PARTS, Entry, cotangents, entries, example, op_page
 from staticflow.op_page.closed_forms import FORMULAS, WORDS
 from staticflow.op_table import table
+from staticflow.traversal import leaves
 from staticflow.types import FLOATS
 
 

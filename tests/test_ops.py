@@ -12,11 +12,11 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.graph import toposort
 from staticflow.interpret import interpret
-from staticflow.op import MapRow, ReduceRow
+from staticflow.kinds import MapRow, ReduceRow
 from staticflow.op_table import Declaration, table
 from staticflow.ops.arithmetic import INTEGER_POWER, INTEGER_QUOTIENT, INTEGER_REMAINDER
+from staticflow.traversal import toposort
 from tests.derivatives import check_derivatives, leaves_for
 from tests.op_cases import CASES, SPECIAL, Array, Case
 

@@ -12,9 +12,9 @@ import pytest
 import staticflow as sf
 from staticflow import ops, optim
 from staticflow.errors import GraphError, ShapeError
-from staticflow.graph import toposort
 from staticflow.interpret import interpret
 from staticflow.learning_rates import Schedule
+from staticflow.traversal import toposort
 
 SIZE, STEPS = 7, 20
 Vector = np.ndarray

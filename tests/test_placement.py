@@ -17,9 +17,10 @@ import staticflow as sf
 from staticflow import blocking, models, ops, training
 from staticflow.compile import compile_graph
 from staticflow.cost import Choice, Work
-from staticflow.graph import Param, leaves
+from staticflow.leaves import Param
 from staticflow.schedule import CollectiveStep
 from staticflow.shard_rules import PARTIAL
+from staticflow.traversal import leaves
 
 Array = NDArray[Any]
 Made = tuple[sf.Node, dict[str, sf.Node], dict[str, Array]]  # loss, metrics, data

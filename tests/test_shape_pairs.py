@@ -11,7 +11,7 @@ from shape_pairs import SHAPES, WAYS, check_pair
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.op import MapRow
+from staticflow.kinds import MapRow
 from staticflow.op_table import table
 
 # Ops of one array, or of none; further operands are numbers, or arrays known at declaration.

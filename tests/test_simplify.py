@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.graph import Hyper, apply, toposort
 from staticflow.graph_text import format_graph
 from staticflow.interpret import interpret
+from staticflow.leaves import Hyper
+from staticflow.node import apply
 from staticflow.ops.alias import BoundedLabel
 from staticflow.ops.assemble import Concat, Pad
 from staticflow.ops.coerce import spread
@@ -22,6 +23,7 @@ from staticflow.ops.random import seed_leaf
 from staticflow.ops.rewrites import ALGEBRA
 from staticflow.ops.views import Expand, Squeeze
 from staticflow.simplify import resolve_mode, simplify
+from staticflow.traversal import toposort
 from staticflow.types import TensorType
 from tests.derivatives import leaves_for
 from tests.op_cases import CASES, Array, Case, f

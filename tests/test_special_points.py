@@ -11,9 +11,10 @@ from special_points import check, interpreted
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.graph import Input, toposort
+from staticflow.leaves import Input
 from staticflow.op_page.examples import example
 from staticflow.op_table import Declaration, table
+from staticflow.traversal import toposort
 
 BENT = frozenset((
     "abs", "ceil", "copysign", "equal", "floor", "greater", "greater_equal", "less", "less_equal",

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from thread_nets import Net, Tensors
 
 import staticflow as sf
-from staticflow.graph import Param, toposort
 from staticflow.interpret import interpret
+from staticflow.leaves import Param
 from staticflow.ops.random import Random
+from staticflow.traversal import toposort
 
 Array = NDArray[Any]
 Values = dict[str, Array]

@@ -22,11 +22,12 @@ from staticflow.formula.seen import Reader
 from staticflow.formula.terms import Algebra, Term
 from staticflow.formula.text import write
 from staticflow.formula.views import VIEW_RULES
-from staticflow.graph import Leaf, Node, toposort
 from staticflow.hoist import rearrange
+from staticflow.leaves import Leaf
 from staticflow.loop_passes import drop_unused, settle
-from staticflow.op import Kind
+from staticflow.node import Kind, Node
 from staticflow.simplify import simplify
+from staticflow.traversal import toposort
 
 RULES = {**MAP_RULES, **VIEW_RULES, **PRODUCT_RULES}
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from staticflow.dims import product
 from staticflow.formula.seen import Reader, Rules, Seen, full, renumbered
 from staticflow.formula.terms import Term
-from staticflow.graph import Node
-from staticflow.op import Map, Reduce
+from staticflow.kinds import Map, Reduce
+from staticflow.node import Node
 from staticflow.ops.cast import CASTS
 from staticflow.ops.counting import Iota, SizeOf
 from staticflow.types import INTEGERS

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from staticflow.formula.seen import Reader, Rules, Seen, full, renumbered, shape_text
-from staticflow.graph import Node, Part
+from staticflow.kinds import Part
+from staticflow.node import Node
 from staticflow.ops.assemble import Concat, Pad
 from staticflow.ops.contraction import Dot
 from staticflow.ops.indexing import Take

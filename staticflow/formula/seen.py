@@ -21,9 +21,10 @@ import numpy as np
 
 from staticflow.dims import AnyDim
 from staticflow.formula.terms import Algebra, Term
-from staticflow.graph import Const, Leaf, Node, toposort
-from staticflow.op import Kind, Op
+from staticflow.leaves import Const, Leaf
+from staticflow.node import Kind, Node, Op
 from staticflow.ops.alias import Tied
+from staticflow.traversal import toposort
 from staticflow.types import Shape
 
 NAMES = {"running_sum": "cumsum"}  # of ops that users know by another name

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from staticflow.dims import AnyDim
 from staticflow.formula.seen import Reader, Rules, Seen, full, renumbered, shape_text
 from staticflow.formula.terms import Term
-from staticflow.graph import Node
+from staticflow.node import Node
 from staticflow.ops.contraction import Dot
 from staticflow.ops.linalg_diagonal import Diagonal
 from staticflow.ops.slices import Slice

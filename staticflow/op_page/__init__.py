@@ -18,11 +18,13 @@ from typing import Any
 import staticflow.ops
 from staticflow.differentiate import vjp
 from staticflow.formula import explain
-from staticflow.graph import Input, Node, apply, toposort
-from staticflow.op import MapRow, ReduceRow, boolean
+from staticflow.kinds import MapRow, ReduceRow, boolean
+from staticflow.leaves import Input
+from staticflow.node import Node, apply
 from staticflow.op_page.closed_forms import FORMULAS, WORDS
 from staticflow.op_page.examples import example
 from staticflow.op_table import Declaration, table
+from staticflow.traversal import toposort
 from staticflow.types import FLOATS
 
 HEAD = """\

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from staticflow.declare import input
-from staticflow.graph import Node
+from staticflow.node import Node
 from staticflow.op_table import Declaration
 
 

@@ -1,143 +1,21 @@
-"""What an op is: one frozen value with its type rule, loop body, derivative and NumPy reference.
+"""What families of ops share: elementwise maps, reductions, views, and parts of several outputs.
 
-The compiler knows the KINDS below and never one op by name:
-
-    kind        what the compiler does with it            examples
-    ---------   ---------------------------------------   --------------------------------
-    LEAF        binds a buffer from outside               input, param, const, state
-    MAP         one expression in a fused loop            add, tanh, where, iota, random
-    REDUCE      an accumulator in a fused loop            sum, max
-    VIEW        strides and an offset, no code            transpose, slice, reshape
-    CONTRACT    a matrix product                          dot
-    ASSEMBLE    parts stored into regions of one buffer   concatenate, pad
-    GATHER      a loop that loads at run-time indices     take
-    SCATTER     a loop that adds at run-time indices      the derivative of take
-    CALL        one call of a native routine              cholesky, solve
-    LOOP        kernels inside a run-time loop            scan, while_loop, cond
-    ALIAS       its first input, with a meaning           stop_gradient, update
-    PART        one output of an op that has several      the carry of a scan
-
-Ops are declared in `staticflow.ops`, each once, and stand in the op table (`op_table`).
+A map or a reduction is a row of the op table; a view says where its elements lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from staticflow.access import Access
 from staticflow.dims import AnyDim
+from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
 from staticflow.require import require, require_axes, require_operands
 from staticflow.types import TensorType
-
-if TYPE_CHECKING:
-    from staticflow.graph import Node
-
-Array = np.ndarray[Any, Any]
-OutType = TensorType | tuple[TensorType, ...]
-Axes = tuple[AnyDim, ...]  # the size classes of a value's axes; a structural 1 is the int 1
-
-
-class Kind(Enum):
-    """What the compiler does with an op."""
-
-    LEAF = auto()
-    MAP = auto()
-    REDUCE = auto()
-    VIEW = auto()
-    CONTRACT = auto()
-    ASSEMBLE = auto()
-    GATHER = auto()
-    SCATTER = auto()
-    CALL = auto()
-    LOOP = auto()
-    ALIAS = auto()
-    PART = auto()
-
-
-class Classes:
-    """Which axes must have equal sizes, found by unification; see `generalise.py`.
-
-    `same` merges two classes, `fresh` makes one for a size that follows from nothing else.
-    """
-
-    def same(self, a: AnyDim, b: AnyDim) -> AnyDim:
-        raise NotImplementedError
-
-    def fresh(self, value: AnyDim) -> AnyDim:
-        raise NotImplementedError
-
-
-class Op:
-    """The base of all ops. Instances are immutable, hashable and compare by value.
-
-    Attributes that are sizes (slice bounds, a target shape) are reported by `sizes`; all others
-    are part of `key`, and so of the generated code.
-    """
-
-    kind: Kind
-    stops_derivatives: ClassVar[bool] = False  # whatever it is applied to
-
-    @property
-    def keeps_weak(self) -> bool:
-        """Whether what it makes of Python's numbers is one, as far as dtypes go."""
-        return False
-
-    @property
-    def name(self) -> str:
-        return type(self).__name__.lower()
-
-    def check(self, *xs: TensorType) -> None:
-        """Refuse attributes and inputs that no function of `ops` would make; raises GraphError.
-
-        A graph that such a function makes holds by itself; one from a file holds if this passes and
-        every size that `infer` and `demands` give is a size. The fields have their types already.
-        """
-        require(False, f"{self.name} is no op that data may hold")
-
-    def infer(self, *xs: TensorType) -> OutType:
-        """The type of the result; raises ShapeError or DTypeError at the user's line."""
-        raise NotImplementedError(f"{self.name} has no type rule")
-
-    def reference(self, *xs: Array) -> Any:
-        """The value, computed by NumPy: the oracle for the compiled code."""
-        raise NotImplementedError(f"{self.name} has no NumPy reference")
-
-    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        """Cotangents of the inputs, given the output's; None where there is none."""
-        return (None,) * len(xs)
-
-    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
-        """The output's tangent; NotImplemented asks for the transpose of `vjp`."""
-        return NotImplemented  # type: ignore[no-any-return]
-
-    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
-        """Size classes of the result's axes from those of the inputs."""
-        raise NotImplementedError(f"{self.name} does not relate its axes")
-
-    def lifted(self, length: AnyDim) -> Op | None:
-        """The op over a new leading axis of all inputs, of size `length`; None if there is none."""
-        return None
-
-    def sizes(self) -> tuple[AnyDim, ...]:
-        """Attributes that are sizes, in the order in which `relate` and `view` ask for them."""
-        return ()
-
-    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
-        """What must not be negative, so that the op stays within its operands."""
-        return ()
-
-    def key(self) -> tuple[Any, ...]:
-        """What distinguishes this op in generated code: its name and attributes but for sizes."""
-        return (self.name,)
-
-    def attributes(self) -> str:
-        """The attributes as printed in a graph."""
-        return ""
 
 
 @dataclass(frozen=True)
@@ -239,6 +117,7 @@ class MapRow:
     sample: tuple[float, float] = (-3.0, 3.0)  # where random tests draw from
     cost: int = 1  # in additions; what is cheap is computed again rather than stored
     linear: str = ""  # "joint", "each" or "first": in which inputs, for partial sums
+    adds: bool = False  # whether it is the sum of its inputs
     formula: str = ""  # the derivative as people write it
     whole: bool = False  # whether integers and booleans are their own results
     converts: bool = False  # whether the row, not the inputs, says what the result's dtype is
@@ -278,8 +157,6 @@ class Reduce(Op):
         return self.row.vjp(g, y, xs[0], self.axes) if self.row.vjp else (None,)
 
     def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
-        from staticflow.graph import apply
-
         if not self.row.linear:
             return NotImplemented  # type: ignore[no-any-return]
         return apply(self, tangents[0]) if tangents[0] is not None else None
@@ -350,6 +227,37 @@ class View(Op):
         return None
 
     def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
-        from staticflow.graph import apply
-
         return apply(self, tangents[0]) if tangents[0] is not None else None
+
+
+@dataclass(frozen=True)
+class Part(Op):
+    """Output number `index` of an op that has several."""
+
+    index: int
+    kind = Kind.PART
+
+    def check(self, *xs: TensorType) -> None:
+        many: Any = xs
+        inside = len(xs) == 1 and isinstance(xs[0], tuple) and 0 <= self.index < len(many[0])
+        require(inside, f"there is no part {self.index}")
+
+    def infer(self, *xs: Any) -> TensorType:
+        return xs[0][self.index]  # type: ignore[no-any-return]
+
+    def reference(self, *xs: Any) -> Any:
+        return xs[0][self.index]
+
+    def relate(self, classes: Classes, out: OutType, *xs: Any) -> Any:
+        return xs[0][self.index]
+
+    def key(self) -> tuple[Any, ...]:
+        return ("part", self.index)
+
+    def attributes(self) -> str:
+        return str(self.index)
+
+
+def parts(node: Node) -> tuple[Node, ...]:
+    """The outputs of an op that has several, as nodes."""
+    return tuple(apply(Part(i), node, where=node.where) for i in range(len(node.type)))
