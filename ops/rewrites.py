@@ -80,4 +80,3 @@ CONVERSION = (
 RULES: tuple[Rule, ...] = (
     *ALGEBRA, *CONVERSION, *VIEW_RULES, *ASSEMBLY_RULES, *DIAGONAL_RULES, *PRODUCTS,
 )  # fmt: skip
-

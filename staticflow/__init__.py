@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from staticflow import ops
 from staticflow.custom import custom_op
 from staticflow.declare import input, param, state, update
-from staticflow.differentiate import grad, hessian, hvp, jacobian, jvp, vjp
+from staticflow.differentiate import grad, hvp, jvp, vjp
 from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError
+from staticflow.jacobians import hessian, jacobian
 from staticflow.leaves import const
 from staticflow.node import Node
 from staticflow.scan import scan

@@ -94,6 +94,12 @@ class Loop(Op):
         """The values by plain Python; `evaluate(outputs, values of slots)` runs a body."""
         raise NotImplementedError
 
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        return RULES[type(self)].vjp(self, g, y, xs)
+
+    def jvp(self, tangents: Sequence[Any], y: Node, *xs: Node) -> Any:
+        return RULES[type(self)].jvp(self, tangents, xs)
+
     def relate(self, classes: Classes, out: OutType, *xs: Any) -> Any:
         raise AssertionError("generalise walks into the bodies of loops")
 
@@ -104,6 +110,22 @@ class Loop(Op):
     def leave(self, classes: Classes, inputs: Sequence[Axes], regions: Sequence[Any]) -> Any:
         """The axes of the outputs, given those of what the bodies compute."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class LoopRules:
+    """The derivatives of an op with bodies: functions of the op and of what `Op.vjp` and `Op.jvp`
+    are given.
+
+    They stand apart from the op, as they differentiate its bodies: what differentiates a graph
+    knows loops, and no loop knows what differentiates it.
+    """
+
+    vjp: Callable[[Any, Any, Node, Sequence[Node]], Sequence[Node | None]]
+    jvp: Callable[[Any, Sequence[Any], Sequence[Node]], tuple[Node, ...]]
+
+
+RULES: dict[type[Loop], LoopRules] = {}  # entered by what differentiates graphs
 
 
 def slot(label: str, type_: TensorType) -> Node:

@@ -1,33 +1,20 @@
-"""The ops behind `cond` and `while_loop`, and their derivatives.
+"""The ops behind `cond` and `while_loop`: one of two bodies is run, or one as long as a test holds.
 
-A branch runs one of two bodies; its derivative is a branch between their derivatives, in which the
-body that was taken computes again what it needs. A while loop is differentiated in reverse only if
-the number of its steps is bounded: then it is a scan over so many steps, each a branch that does
-nothing once the loop has ended.
+Their derivatives are in `branch_rules`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from staticflow.bodies import Loop, slot, substitute
-from staticflow.differentiate import pull_back, push_forward
-from staticflow.errors import GraphError, fail
-from staticflow.kinds import parts
-from staticflow.node import Axes, Classes, Node, OutType, apply
-from staticflow.ops import zeros
-from staticflow.recurrence import Scan
+from staticflow.bodies import Loop
+from staticflow.node import Axes, Classes, Node, OutType
 from staticflow.require import require
 from staticflow.types import TensorType
-
-
-def _is_float(node: Node) -> bool:
-    return bool(node.type.is_float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,40 +54,6 @@ class Branch(Loop):
             for a, b in zip(one, other, strict=True):
                 classes.same(a, b)
         return tuple(regions[0])
-
-    def vjp(self, g: Any, y: Node, *inputs: Node) -> Sequence[Node | None]:
-        moving = self._moving
-        backward, floats = self.transposed
-        gs = [g[i] for i in floats]
-        found = iter(parts(apply(backward, *inputs, *gs)) if moving else ())
-        return [next(found) if s in moving else None for s in self.slots]
-
-    @property
-    def _moving(self) -> list[Node]:
-        return [s for s in self.consts if _is_float(s)]
-
-    @cached_property
-    def transposed(self) -> tuple[Branch, list[int]]:
-        """The branch that computes cotangents, and of which outputs it takes cotangents."""
-        floats = [i for i, node in enumerate(self.then) if _is_float(node)]
-        gs = [slot(f"cotangent of {self.then[i].name}", self.then[i].type) for i in floats]
-        bodies = [
-            pull_back([region[i] for i in floats], gs, self._moving) for region in self.regions
-        ]
-        return Branch((*self.consts, *gs), tuple(bodies[0]), tuple(bodies[1])), floats
-
-    def jvp(self, tangents: Sequence[Any], y: Node, *inputs: Node) -> Any:
-        pairs = zip(self.slots, tangents, strict=True)
-        given = [(s, t) for s, t in pairs if t is not None and _is_float(s)]
-        moving = [s for s, _ in given]
-        ts = [slot(f"tangent of {s.name}", s.type) for s in moving]
-        floats = [i for i, node in enumerate(self.then) if _is_float(node)]
-        bodies = [push_forward([region[i] for i in floats], moving, ts) for region in self.regions]
-        pushed = Branch((*self.consts, *ts), tuple(bodies[0]), tuple(bodies[1]))
-        made = iter(parts(apply(pushed, *inputs, *(t for _, t in given))))
-        return tuple(
-            next(made) if _is_float(node) else zeros(node.shape, node.dtype) for node in self.then
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,63 +112,3 @@ class While(Loop):
             for a, b in zip(first, following, strict=True):
                 classes.same(a, b)
         return tuple(init)
-
-    def jvp(self, tangents: Sequence[Any], y: Node, *inputs: Node) -> Any:
-        pairs = zip(self.slots, tangents, strict=True)
-        given = {s: t for s, t in pairs if t is not None and _is_float(s)}
-        for s, x in zip(self.carries, inputs, strict=False):
-            if _is_float(s):
-                given.setdefault(s, zeros(x.shape, x.dtype))
-        moving = [s for s in self.slots if s in given]
-        ts = {s: slot(f"tangent of {s.name}", s.type) for s in moving}
-        floats = [node for node in self.next if _is_float(node)]
-        pushed = push_forward(floats, moving, [ts[s] for s in moving])
-        own = [s for s in self.carries if s in ts]
-        more = [s for s in self.consts if s in ts]
-        joint = replace(
-            self,
-            carries=(*self.carries, *(ts[s] for s in own)),
-            consts=(*self.consts, *(ts[s] for s in more)),
-            next=(*self.next, *pushed),
-        )
-        init, _, consts = self.split(inputs)
-        operands = [*init, *(given[s] for s in own), *consts, *(given[s] for s in more)]
-        made = iter(parts(apply(joint, *operands))[len(init) :])
-        return tuple(
-            next(made) if _is_float(s) else zeros(s.shape, s.dtype) for s in self.carries
-        )
-
-    def vjp(self, g: Any, y: Node, *inputs: Node) -> Sequence[Node | None]:
-        if self.max_steps is None:
-            fail(
-                GraphError,
-                "while_loop: reverse mode needs a bound on the number of steps",
-                do="pass max_steps=, or use sf.jvp",
-                where=y.where,
-            )
-        op = self.bounded
-        init, _, consts = self.split(inputs)
-        scan = apply(op, *init, *consts, where=y.where)
-        return op.vjp(g, scan, *scan.inputs)
-
-    @cached_property
-    def bounded(self) -> Scan:
-        """The scan over as many steps as there can be, which has the same last carries."""
-        carries = [slot(s.name, s.type) for s in self.carries]
-        consts = [slot(s.name, s.type) for s in self.consts]
-        places = dict(zip(self.slots, [*carries, *consts], strict=True))
-        (test,) = substitute([self.test], places)
-        going = slot("going on", test.type)
-        branch = Branch((going, *self.slots), self.next, self.carries)
-        following = parts(apply(branch, test, *carries, *consts))
-        assert self.max_steps is not None
-        return Scan(
-            carries=tuple(carries),
-            xs=(),
-            consts=tuple(consts),
-            next=tuple(following),
-            ys=(),
-            length=self.max_steps,
-            reverse=False,
-            origin=object(),
-        )

@@ -57,9 +57,7 @@ def cond(pred: Any, then: Any, otherwise: Any) -> Any:
     return rebuild_like(one, iter(_branch(flag, first, second, before)))
 
 
-def _branch(
-    flag: Node, one: list[Node], other: list[Node], before: int
-) -> tuple[Node, ...]:
+def _branch(flag: Node, one: list[Node], other: list[Node], before: int) -> tuple[Node, ...]:
     """The op whose bodies are what the branches declared, after the node number `before`.
 
     What they draw at random is drawn outside, where a loop around them can draw it in each step.

@@ -1,14 +1,13 @@
 """The op behind `scan`: a body over slots, run once for each element.
 
-Its derivatives are in `through_time.py`.
+Its derivatives are in `scan_rules`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +16,6 @@ from staticflow.dims import AnyDim
 from staticflow.node import Axes, Classes, Node, OutType
 from staticflow.require import is_size, require
 from staticflow.types import TensorType
-
-if TYPE_CHECKING:
-    from staticflow.through_time import Transposed
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,25 +111,3 @@ class Scan(Loop):
 
     def attributes(self) -> str:
         return f"length={self.length}" + (", reverse" if self.reverse else "")
-
-    @cached_property
-    def transposed(self) -> Transposed:
-        """Back-propagation through time; every derivative of this op shares it."""
-        from staticflow.through_time import transpose
-
-        return transpose(self)
-
-    @cached_property
-    def pushed(self) -> dict[tuple[Node, ...], Scan]:
-        """The scans that compute tangents too, by the slots that have tangents."""
-        return {}
-
-    def vjp(self, g: Any, y: Node, *inputs: Node) -> Sequence[Node | None]:
-        from staticflow.through_time import pull_back_scan
-
-        return pull_back_scan(self, g, inputs)
-
-    def jvp(self, tangents: Sequence[Any], y: Node, *inputs: Node) -> Any:
-        from staticflow.through_time import push_through_scan
-
-        return push_through_scan(self, tangents, inputs)

@@ -146,9 +146,7 @@ class ShardMemory:
         frame: Frame | BlockedFrame
         if common.block:
             size = max(1, min(common.block, end - first))
-            frame = blocked_frame(
-                program, env, whole_env, batch, first, size, self.buffers.forward
-            )
+            frame = blocked_frame(program, env, whole_env, batch, first, size, self.buffers.forward)
         else:
             frame = program.frame(env, whole_env, first, self.buffers.forward, common.late)
         leaves = program.leaves

@@ -160,7 +160,10 @@ VIEWS = (
     constant("broadcast_to", (ROW,), lambda m, x: m.broadcast_to(x, (2, 3))),
     constant("squeeze", (ROW,), lambda m, x: m.squeeze(m.expand_dims(x, 0), 0)),
     constant("scatter_add", (TALL, (2, 3)), lambda m, x, v: m.scatter_add(x, np.array([3, 1]), v)),
-    constant("scatter_add twice", (WIDE, SQUARE), lambda m, x, v: m.scatter_add(
-        x, np.array([1, 3, 1]), v, axis=1)),
+    constant(
+        "scatter_add twice",
+        (WIDE, SQUARE),
+        lambda m, x, v: m.scatter_add(x, np.array([1, 3, 1]), v, axis=1),
+    ),
     constant("embedding", (TALL,), lambda m, x: m.take(x, np.array([[0, 2], [3, 2]]), 0)),
 )

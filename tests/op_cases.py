@@ -116,12 +116,18 @@ SLICES = tuple(_index_case(index) for index in INDICES)
 
 D = f(4, 3, 5, 3)
 ADVANCED: dict[str, Callable[[Any], Any]] = {
-    "0,:,k": lambda k: (0, slice(None), k), ":,0,k": lambda k: (slice(None), 0, k),
-    "k,:,k": lambda k: (k, slice(None), k), "k,:,:,0": lambda k: (k, slice(None), slice(None), 0),
-    ":,k,:,k": lambda k: (slice(None), k, slice(None), k), "k,None,k": lambda k: (k, None, k),
-    "None,k": lambda k: (None, k), ":,None,k": lambda k: (slice(None), None, k),
-    "...,k": lambda k: (..., k), "k,...,1": lambda k: (k, ..., 1),
-    ":,k,k[:,None]": lambda k: (slice(None), k, k[:, None]), "1,k,k": lambda k: (1, k, k),
+    "0,:,k": lambda k: (0, slice(None), k),
+    ":,0,k": lambda k: (slice(None), 0, k),
+    "k,:,k": lambda k: (k, slice(None), k),
+    "k,:,:,0": lambda k: (k, slice(None), slice(None), 0),
+    ":,k,:,k": lambda k: (slice(None), k, slice(None), k),
+    "k,None,k": lambda k: (k, None, k),
+    "None,k": lambda k: (None, k),
+    ":,None,k": lambda k: (slice(None), None, k),
+    "...,k": lambda k: (..., k),
+    "k,...,1": lambda k: (k, ..., 1),
+    ":,k,k[:,None]": lambda k: (slice(None), k, k[:, None]),
+    "1,k,k": lambda k: (1, k, k),
     "::-1,k,1:,2": lambda k: (slice(None, None, -1), k, slice(1, None), 2),
     "list": lambda k: ([0, 2, 2], slice(None), [1, 0, 1]),
 }

@@ -41,8 +41,9 @@ class Pair:
         return f"{self.op}-{self.label}" if self.label else self.op
 
 
-def both(op: str, label: str = "", second: str = "float", integers: tuple[int, ...] = (),
-         **options: Any) -> Pair:
+def both(
+    op: str, label: str = "", second: str = "float", integers: tuple[int, ...] = (), **options: Any
+) -> Pair:
     """The function of one name in both libraries, with the same options."""
     return Pair(op, partial(getattr(ops, op), **options), partial(getattr(np, op), **options),
                 second, label, integers)  # fmt: skip

@@ -27,7 +27,7 @@ SHAPES: tuple[tuple[int, ...], ...] = (
 
 
 def check_pair(pair: Pair, first: tuple[int, ...], second: tuple[int, ...], way: str) -> str:
-    """"value", "refused", or "narrower" where run-time sizes are refused that NumPy would take;
+    """ "value", "refused", or "narrower" where run-time sizes are refused that NumPy would take;
     "undefined" where NumPy objects to a value, not to a shape.
 
     AssertionError where the op takes what NumPy refuses, has another value, or refuses more than it
@@ -66,9 +66,7 @@ def check_pair(pair: Pair, first: tuple[int, ...], second: tuple[int, ...], way:
     return "value"
 
 
-def check_compiled(
-    pair: Pair, first: tuple[int, ...], second: tuple[int, ...], way: str
-) -> None:
+def check_compiled(pair: Pair, first: tuple[int, ...], second: tuple[int, ...], way: str) -> None:
     """The value and the gradients as machine code are those of the interpreter."""
     arrays = _arrays(pair, first, second)
     xs, ys = _declared(pair, arrays, way)

@@ -169,6 +169,7 @@ def summed(y: Any) -> Any:
 def vector(op: str, reference: Callable[[Numbers], Any], *points: tuple[float, ...],
            whole: bool = True, **options: Any) -> Special:  # fmt: skip
     """A function of a vector, or the weighted sum of its result."""
+
     def call(x: Any) -> Any:
         y = getattr(ops, op)(x, **options)
         return y if whole else summed(y)
@@ -216,6 +217,7 @@ def _at(reference: Callable[[Any], Any]) -> Callable[[Numbers], Any]:
 def matrix(op: str, reference: Callable[[Numbers], Any], *points: tuple[float, ...],
            whole: bool = False, place: int | None = None) -> Special:  # fmt: skip
     """A function of a square matrix, or the weighted sum of its result."""
+
     def call(x: Any) -> Any:
         n = round(x.shape[0] ** 0.5)
         y = getattr(ops, op)(x.reshape(n, n))

@@ -106,9 +106,7 @@ def several_carries(lib: Any, flow: Any, x: Any, w: Any) -> Any:
 
 def loop_in_branch(lib: Any, flow: Any, x: Any, w: Any) -> Any:
     def then() -> Any:
-        return flow.while_loop(
-            lambda v: lib.max(v) < 20.0, lambda v: v * v + 1.0, x, max_steps=20
-        )
+        return flow.while_loop(lambda v: lib.max(v) < 20.0, lambda v: v * v + 1.0, x, max_steps=20)
 
     return lib.sum(flow.cond(lib.sum(x) > 0, then, lambda: w) * w)
 

@@ -27,7 +27,8 @@ LAYERS: dict[str, set[str]] = {
     "vocabulary": {"ops"},
     "graph to graph": {
         "custom", "differentiate", "simplify", "interpret", "generalise", "scan", "lift",
-        "hoist", "gates", "bodies", "recurrence", "through_time", "loop_passes", "formula",
+        "hoist", "gates", "bodies", "recurrence", "accumulate", "scan_rules", "branch_rules",
+        "jacobians", "loop_passes", "formula",
         "op_page", "control", "segments", "branching", "narrow", "assembled", "ties",
     },
     "graph to loops": {

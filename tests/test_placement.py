@@ -205,8 +205,7 @@ def test_slices_of_the_update_are_one(optimizer: Any, monkeypatch: pytest.Monkey
     assert_close(train(fnn, 3, optimizer), train(fnn, 1, optimizer))
 
 
-@pytest.mark.parametrize("make", [fnn, dropout, classes, embedding, penalties, penalty, batch_norm]
-)
+@pytest.mark.parametrize("make", [fnn, dropout, classes, embedding, penalties, penalty, batch_norm])
 def test_blocks_of_rows_train_as_one(
     make: Callable[[], Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,9 +153,7 @@ def test_jitted_functions_run_while_a_fit_trains() -> None:
 
 def wide(threads: int) -> tuple[sf.Session, list[np.ndarray]]:
     x = sf.input("x", ("batch", 256))
-    session = sf.Session(
-        outputs={"y": models.FNN([256, 512, 300, 10])(x)}, threads=threads, seed=3
-    )
+    session = sf.Session(outputs={"y": models.FNN([256, 512, 300, 10])(x)}, threads=threads, seed=3)
     rng = np.random.default_rng(0)
     return session, [
         rng.standard_normal((rows, 256)).astype(np.float32) for rows in (1, 7, 16, 40, 200, 777)

@@ -266,9 +266,7 @@ def test_every_function_of_kernels_is_translated() -> None:
 
 
 @pytest.mark.parametrize("code", ["f4", "f8"])
-def test_loops_over_several_vectors_at_a_time_miss_nothing(
-    code: str, toolchain: Toolchain
-) -> None:
+def test_loops_over_several_vectors_at_a_time_miss_nothing(code: str, toolchain: Toolchain) -> None:
     text = f"def f(x, n):\n    for i in abreast_{code}(n):\n        x[i] = tanh_{code}(x[i])\n"
     source = KernelSource(
         "f", text, Signature("", (f"{code}*", "i8")),

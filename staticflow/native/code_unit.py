@@ -93,4 +93,3 @@ def wanted(entries: Iterable[ObjectCode]) -> frozenset[str]:
 def when_gone(linked: Linked, act: Callable[[Any], None]) -> None:
     """Call act(tracker) when nobody has the code any more; not at the end of the process."""
     weakref.finalize(linked, act, linked.tracker).atexit = False
-

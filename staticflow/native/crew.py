@@ -156,9 +156,7 @@ def offer(toolchain: Toolchain) -> NativeFunction:
 
 def finish(toolchain: Toolchain) -> NativeFunction:
     """The caller's part, after `offer` and its own work: i64 finish(crew, patience, stop)."""
-    return _kernel(
-        toolchain, "finish", FINISH, 3, wait_until_left=wait_until_left(toolchain)
-    )
+    return _kernel(toolchain, "finish", FINISH, 3, wait_until_left=wait_until_left(toolchain))
 
 
 def wake(toolchain: Toolchain) -> NativeFunction:

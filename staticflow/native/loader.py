@@ -75,7 +75,6 @@ class Loader:
             llvm.add_symbol(symbol, address)
             self._addresses[symbol] = address
 
-
     def link(
         self, entries: Sequence[ObjectCode], known: Mapping[str, int]
     ) -> tuple[Any, dict[str, int]]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from staticflow.bodies import Slot, slot, substitute
-from staticflow.differentiate import pull_back, push_forward
+from staticflow.accumulate import is_float, pull_back, push_forward
+from staticflow.bodies import LoopRules, Slot, slot, substitute
 from staticflow.dims import Dim, product
 from staticflow.kinds import Part, parts
 from staticflow.node import Kind, Node, apply
@@ -21,10 +22,6 @@ from staticflow.ops.creation import zeros
 from staticflow.ops.slices import Slice
 from staticflow.recurrence import Scan
 from staticflow.traversal import is_implicit, is_zero, through_views, toposort
-
-
-def _is_float(node: Node) -> bool:
-    return bool(node.type.is_float)
 
 
 @dataclass(frozen=True)
@@ -42,13 +39,18 @@ class Transposed:
     spread: tuple[Node, ...]  # the xs whose cotangents each step has for itself
 
 
+_TRANSPOSED: WeakKeyDictionary[Scan, Transposed] = WeakKeyDictionary()
+# the scans that compute tangents too, by the slots that have tangents
+_PUSHED: WeakKeyDictionary[Scan, dict[tuple[Node, ...], Scan]] = WeakKeyDictionary()
+
+
 def transpose(op: Scan) -> Transposed:
     """Derive back-propagation through time from a scan's body."""
-    outs = [node for node in op.body if _is_float(node)]
+    outs = [node for node in op.body if is_float(node)]
     cotangents = [slot(f"cotangent of {node.name}", node.type) for node in outs]
-    wrt = [s for s in op.slots if _is_float(s)]
+    wrt = [s for s in op.slots if is_float(s)]
     grads = dict(zip(wrt, pull_back(outs, cotangents, wrt), strict=True))
-    carried = [i for i, c in enumerate(op.carries) if _is_float(c)]
+    carried = [i for i, c in enumerate(op.carries) if is_float(c)]
     summed = [s for s in op.consts if s in grads and not is_zero(grads[s])]
     sums = [slot(f"sum for {s.name}", s.type) for s in summed]
     spread = [s for s in op.xs if s in grads and not is_zero(grads[s])]
@@ -70,17 +72,26 @@ def transpose(op: Scan) -> Transposed:
         origin=object(),
         segmented=op.segmented,
     )
-    float_ys = [i for i, node in enumerate(op.ys) if _is_float(node)]
+    float_ys = [i for i, node in enumerate(op.ys) if is_float(node)]
     extended = replace(op, ys=(*op.ys, *saved))
     return Transposed(
         extended, backward, tuple(carried), tuple(float_ys), tuple(summed), tuple(spread)
     )
 
 
-def pull_back_scan(op: Scan, gs: Sequence[Node], inputs: Sequence[Node]) -> list[Node | None]:
+def transposed(op: Scan) -> Transposed:
+    """Back-propagation through time; every derivative of this op shares it."""
+    if op not in _TRANSPOSED:
+        _TRANSPOSED[op] = transpose(op)
+    return _TRANSPOSED[op]
+
+
+def pull_back_scan(
+    op: Scan, gs: Sequence[Node], y: Node, inputs: Sequence[Node]
+) -> list[Node | None]:
     """Cotangents of the inputs, given those of the outputs."""
     count = len(op.carries)
-    derived = op.transposed
+    derived = transposed(op)
     stacks = parts(apply(derived.extended, *inputs))[count + len(op.ys) :]
     _, xs, consts = op.split(inputs)
     init = [gs[i] for i in derived.carried] + [zeros(s.shape, s.dtype) for s in derived.sums]
@@ -154,18 +165,19 @@ def _saved_by_loops(body: Sequence[Node], slots: Sequence[Node]) -> set[Node]:
     return found
 
 
-def push_through_scan(op: Scan, tangents: Sequence[Any], inputs: Sequence[Node]) -> Any:
+def push_through_scan(
+    op: Scan, tangents: Sequence[Any], inputs: Sequence[Node]
+) -> tuple[Node, ...]:
     """The tangents of all outputs, by a scan over values and tangents together."""
-    given = {
-        s: t for s, t in zip(op.slots, tangents, strict=True) if t is not None and _is_float(s)
-    }
+    given = {s: t for s, t in zip(op.slots, tangents, strict=True) if t is not None and is_float(s)}
     for s, x in zip(op.carries, inputs, strict=False):
-        if _is_float(s):
+        if is_float(s):
             given.setdefault(s, zeros(x.shape, x.dtype))
     moving = tuple(s for s in op.slots if s in given)
-    if moving not in op.pushed:
-        op.pushed[moving] = _with_tangents(op, moving)
-    joint = op.pushed[moving]
+    pushed = _PUSHED.setdefault(op, {})
+    if moving not in pushed:
+        pushed[moving] = _with_tangents(op, moving)
+    joint = pushed[moving]
     init, xs, consts = op.split(inputs)
 
     def beside(values: Sequence[Node], slots: Sequence[Node]) -> list[Node]:
@@ -176,7 +188,7 @@ def push_through_scan(op: Scan, tangents: Sequence[Any], inputs: Sequence[Node])
     types = op.infer()
     assert isinstance(types, tuple)
     return tuple(
-        next(made) if _is_float(node) else zeros(t.shape, t.dtype)
+        next(made) if is_float(node) else zeros(t.shape, t.dtype)
         for node, t in zip(op.body, types, strict=True)
     )
 
@@ -184,9 +196,9 @@ def push_through_scan(op: Scan, tangents: Sequence[Any], inputs: Sequence[Node])
 def _with_tangents(op: Scan, moving: Sequence[Node]) -> Scan:
     """The scan whose carries, xs and constants are followed by tangents of those in `moving`."""
     ts = {s: slot(f"tangent of {s.name}", s.type) for s in moving}
-    outs = [node for node in op.body if _is_float(node)]
+    outs = [node for node in op.body if is_float(node)]
     pushed = push_forward(outs, moving, [ts[s] for s in moving])
-    count = sum(_is_float(node) for node in op.next)
+    count = sum(is_float(node) for node in op.next)
 
     def both(slots: Sequence[Node]) -> tuple[Node, ...]:
         return (*slots, *(ts[s] for s in slots if s in ts))
@@ -202,3 +214,6 @@ def _with_tangents(op: Scan, moving: Sequence[Node]) -> Scan:
         origin=object(),
         segmented=op.segmented,
     )
+
+
+SCAN_RULES = LoopRules(pull_back_scan, push_through_scan)
