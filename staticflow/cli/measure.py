@@ -26,6 +26,20 @@ def outputs(session: Session, card: Card, x: Array) -> Array:
     return values if card.classes else values * card.target_std + card.target_mean
 
 
+def forecast(session: Session, card: Card, values: Array, ahead: int) -> Array:
+    """The values after the last; each is forecast as if those before it had come true."""
+    assert card.window is not None
+    if len(values) < card.window:
+        raise CommandError(
+            f"{card.target!r} has {len(values)} rows; the model reads the last {card.window}"
+        )
+    known = values[-card.window :].tolist()
+    for _ in range(ahead):
+        row = np.array([known[-card.window :]])
+        known.append(float(outputs(session, card, card.inputs(row))[0]))
+    return np.array(known[card.window :])
+
+
 def check_answers(values: Array, table: Table, rows: Array) -> None:
     """Refuse answers that are no numbers; names the first of the table's rows that has such."""
     finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)

@@ -13,8 +13,7 @@ import numpy as np
 
 from staticflow.cli.card import Card, load_rows_model
 from staticflow.cli.errors import CommandError
-from staticflow.cli.measure import check_answers, outputs
-from staticflow.cli.series import forecast
+from staticflow.cli.measure import check_answers, forecast, outputs
 from staticflow.cli.source import open_source
 from staticflow.cli.targets import check_targets
 from staticflow.files import write_whole

@@ -8,17 +8,13 @@ t: 5 7 6 9    window 2:    t 2 before    t 1 before    t
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from staticflow.cli.errors import CommandError
+from staticflow.cli.source import Source
 from staticflow.data import Split, Table
-
-if TYPE_CHECKING:
-    from staticflow.cli.card import Card
-    from staticflow.cli.source import Source
-    from staticflow.session import Session
 
 Array = np.ndarray[Any, Any]
 
@@ -59,19 +55,3 @@ def opponents(x: Array, y: Array, split: Split) -> dict[str, float]:
 
 def _with_ones(x: Array) -> Array:
     return np.column_stack([x, np.ones(len(x))])
-
-
-def forecast(session: Session, card: Card, values: Array, ahead: int) -> Array:
-    """The values after the last; each is forecast as if those before it had come true."""
-    from staticflow.cli.measure import outputs
-
-    assert card.window is not None
-    if len(values) < card.window:
-        raise CommandError(
-            f"{card.target!r} has {len(values)} rows; the model reads the last {card.window}"
-        )
-    known = values[-card.window :].tolist()
-    for _ in range(ahead):
-        row = np.array([known[-card.window :]])
-        known.append(float(outputs(session, card, card.inputs(row))[0]))
-    return np.array(known[card.window :])
