@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER
 from staticflow.native.blocks import Blocks
+from staticflow.native.memory import Array
 from staticflow.native.worker_tables import records, words, words_of
 from staticflow.program import Frame, Program, Scratch
 
-Array = NDArray[Any]
 CACHE_BYTES = 1 << 20  # of a core, for intermediate values
 BLOCK_BYTES = 1 << 18
 MAX_GRADIENT_SHARE = 0.25  # of a block's bytes

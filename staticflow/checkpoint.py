@@ -12,28 +12,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
 from staticflow.file_version import written
+from staticflow.native.memory import Array
 from staticflow.parameters import FlatArray
 from staticflow.serialise import Encoder
+from staticflow.session_state import SessionState
 from staticflow.tensor_file import write_tensors
 
-if TYPE_CHECKING:
-    from staticflow.session import Session
-
-Array = NDArray[Any]
 DATA, DIGEST = "staticflow", "staticflow.sha256"
 
 
-def save_session(session: Session, path: Any, extra: Mapping[str, Any] | None) -> None:
+def save(state: SessionState, path: Any, extra: Mapping[str, Any] | None) -> None:
     """Write a session to a file; see `Session.save`."""
-    with session._lock:
-        data, tensors = describe(session, session.extra if extra is None else dict(extra))
+    with state.lock:
+        data, tensors = describe(state, state.extra if extra is None else dict(extra))
         try:
             text = json.dumps(data)  # an infinite float in extra is Infinity, as Python reads it
         except (TypeError, ValueError, RecursionError) as error:
@@ -41,43 +38,52 @@ def save_session(session: Session, path: Any, extra: Mapping[str, Any] | None) -
         write_tensors(path, tensors, {DATA: text, DIGEST: digest_of(text, tensors)})
 
 
-def describe(session: Session, extra: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+def snapshot(state: SessionState) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A session as plain data and tensors that do not change when it goes on."""
+    with state.lock:
+        data, tensors = describe(state, state.extra)
+        return data, {name: np.array(values) for name, values in tensors.items()}
+
+
+def describe(
+    state: SessionState, extra: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Array]]:
     """A session as plain data and tensors, which are the session's own arrays."""
-    encoder = Encoder(session.params)
-    optimizer = encoder.value(session.optimizer)
-    encoder.structure(list(session.states.nodes.values()))
+    encoder = Encoder(state.params)
+    optimizer = encoder.value(state.optimizer)
+    encoder.structure(list(state.states.nodes.values()))
     graph = {
-        "outputs": encoder.structure(session.outputs),
-        "metrics": encoder.structure(session.metrics),
-        "loss": encoder.structure(session.loss),
+        "outputs": encoder.structure(state.graph.outputs),
+        "metrics": encoder.structure(state.graph.metrics),
+        "loss": encoder.structure(state.graph.loss),
         "optimizer": optimizer,
         "updates": encoder.updates(),
         "nodes": encoder.nodes,
     }
-    tensors = {**encoder.tensors, **session.params}
-    states = {name: _unused(name, tensors) for name in session.states}
-    tensors |= {key: session.states[name] for name, key in states.items()}
+    tensors = {**encoder.tensors, **state.params}
+    states = {name: _unused(name, tensors) for name in state.states}
+    tensors |= {key: state.states[name] for name, key in states.items()}
     slots: dict[str, dict[str, str]] = {}
-    for slot, flat, values in slots_of(session):
+    for slot, flat, values in slots_of(state):
         slots[slot] = {}
-        for part in flat.slots:
-            key = _unused(f"optimizer:{slot}:{part.node.name}", tensors)
-            slots[slot][part.node.name] = key
-            tensors[key] = flat.view(part, values)
+        for span in flat.spans:
+            key = _unused(f"optimizer:{slot}:{span.node.name}", tensors)
+            slots[slot][span.node.name] = key
+            tensors[key] = flat.view(span, values)
     data = {
         **written(),
         "graph": graph,
-        "params": list(session.params),
-        "trained": [node.name for node in session._trained],
+        "params": list(state.params),
+        "trained": [node.name for node in state.trained],
         "states": states,
         "slots": slots,
-        "seed": session.seed,
-        "threads": session.threads,
-        "check_numerics": session.check_numerics,
-        "step_count": session.step_count,
-        "epoch_count": session.epoch_count,
-        "run_count": session.run_count,
-        "rng": session._rng.bit_generator.state,
+        "seed": state.seed,
+        "threads": state.threads,
+        "check_numerics": state.check_numerics,
+        "step_count": state.step_count,
+        "epoch_count": state.epoch_count,
+        "run_count": state.run_count,
+        "rng": state.rng.bit_generator.state,
         "extra": extra,
     }
     return data, tensors
@@ -90,10 +96,10 @@ def _unused(name: str, tensors: Mapping[str, Array]) -> str:
     return name
 
 
-def slots_of(session: Session) -> Iterator[tuple[str, FlatArray, Array]]:
+def slots_of(state: SessionState) -> Iterator[tuple[str, FlatArray, Array]]:
     """The optimizer's arrays, with the layout that they share with the parameters."""
-    for name, values in session._slots.items():
-        yield name, session._params.flats[(session._trained[0].dtype, True)], values
+    for name, values in state.slots.items():
+        yield name, state.params.flats[(state.trained[0].dtype, True)], values
 
 
 def digest_of(text: str, tensors: Mapping[str, Array]) -> str:

@@ -14,7 +14,6 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow.bodies import Loop
 from staticflow.dim_text import parse_dim
@@ -24,6 +23,7 @@ from staticflow.field_types import annotations_of, fits
 from staticflow.generalise import generalise
 from staticflow.learning_rates import Custom
 from staticflow.leaves import Const, Input, Leaf
+from staticflow.native.memory import Array
 from staticflow.node import SERIALS, Node, Op, apply
 from staticflow.require import require
 from staticflow.states import add_update
@@ -31,7 +31,6 @@ from staticflow.traversal import rebuild, toposort
 from staticflow.types import DTYPES, TensorType
 from staticflow.vocabulary import OTHER_VERSION, classes, derivatives, known, rows
 
-Array = NDArray[Any]
 MOST_AXES = 32  # of an array, as NumPy long had it
 MOST_ELEMENTS = 1 << 36  # of an array whose sizes are known: 256 GB of float32
 MOST_STEPS = 1 << 20  # nodes that the bodies of loops have together, each as often as it is used

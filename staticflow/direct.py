@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow.compile import Compiled, compile_graph
 from staticflow.cost import estimate, unbounded
@@ -40,6 +39,7 @@ from staticflow.native.array_layout import (
 )
 from staticflow.native.crew import SPIN_NS, SPINS, Helpers
 from staticflow.native.forks import ForkAware
+from staticflow.native.memory import Array
 from staticflow.native.product_crew import crew
 from staticflow.native.watch import watcher
 from staticflow.native.worker_tables import Words, words, words_of
@@ -48,7 +48,6 @@ from staticflow.program import Frame, Program, Scratch
 from staticflow.sharing import has_chains
 from staticflow.traversal import leaves
 
-Array = NDArray[Any]
 _Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 MAX_SHAPES = 512  # with more of them, tables are made again
 MAX_CONTEXTS = 64  # more calls at a time wait for each other

@@ -11,16 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.leaves import Input
+from staticflow.native.memory import Array
 from staticflow.node import Node
 from staticflow.traversal import leaves
 from staticflow.types import FLOATS
-
-Array = NDArray[Any]
 
 
 def input_nodes(outputs: Sequence[Node]) -> dict[str, Node]:

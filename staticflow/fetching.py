@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow.checks import check_indices, check_outside_loops, index_limits
 from staticflow.direct import Direct, compile_rows
@@ -17,20 +16,16 @@ from staticflow.feeds import as_array, bind_sizes, checked_feeds, input_nodes, m
 from staticflow.leaves import Hyper, Param, State
 from staticflow.native.crew import Helpers
 from staticflow.native.forks import ForkAware
-from staticflow.native.memory import filled
+from staticflow.native.memory import Array, filled
 from staticflow.node import Node
 from staticflow.numerics import checked_run
 from staticflow.program import Program
 from staticflow.program_table import named_leaves, shared
 from staticflow.program_table import structure_key as table_key
 from staticflow.runner import Runner
+from staticflow.session_state import SessionState
 from staticflow.structure import flatten, rebuild_like
 from staticflow.traversal import leaves
-
-if TYPE_CHECKING:
-    from staticflow.session import Session
-
-Array = NDArray[Any]
 
 
 class Fetch(NamedTuple):
@@ -45,9 +40,9 @@ class Fetch(NamedTuple):
 class Fetches(ForkAware):
     """The fetches of a session, compiled when they are first asked for, also while it trains."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, state: SessionState) -> None:
         super().__init__()
-        self.session = session
+        self.state = state
         self._lock = threading.RLock()  # the session's own is held by a fit until it ends
         self.known: dict[Any, Fetch] = {}
         self._direct: dict[Any, Callable[[Any], Any]] = {}
@@ -55,6 +50,12 @@ class Fetches(ForkAware):
     def after_fork_in_child(self) -> None:
         """Nobody holds the lock."""
         self._lock = threading.RLock()
+
+    def forget(self) -> None:
+        """Compile what is fetched again when it is next asked for."""
+        with self._lock:
+            self.known, self._direct = {}, {}
+            vars(self).pop("crew", None)
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None, seed: int | None = None) -> Any:
         """The values, in the structure of the fetches; a `seed` says what is drawn."""
@@ -66,7 +67,7 @@ class Fetches(ForkAware):
                 return found
         fetch = self.fetch(fetches)
         arrays = [*self.feed(fetch, {} if feeds is None else feeds), *self.numbers(fetch, seed)]
-        if self.session.check_numerics:
+        if self.state.check_numerics:
             values = checked_run(fetch.runner, arrays)
         else:
             values = fetch.runner(arrays)
@@ -100,7 +101,7 @@ class Fetches(ForkAware):
             if known and runner.accepts((value,)):
                 return [value]
         inputs = dict(zip(names, runner.inputs, strict=False))
-        named = match_feeds(inputs, feeds, self.session.inputs)
+        named = match_feeds(inputs, feeds, self.state.graph.inputs)
         arrays = {name: as_array(inputs[name], named[name]) for name in names}
         check_indices(runner.limits, arrays, bind_sizes(inputs, arrays))
         return list(arrays.values())
@@ -111,70 +112,70 @@ class Fetches(ForkAware):
         """
         if not fetch.numbers:
             return []
-        session = self.session
+        state = self.state
         # Training steps are numbered from 1; runs downwards from 0 draw other numbers than they.
-        run = 0 if seed is not None else -session.count_run()
-        values = {"seed": session.seed if seed is None else seed, "step": run}
+        run = 0 if seed is not None else -state.count_run()
+        values = {"seed": state.seed if seed is None else seed, "step": run}
         return [filled(values[name], np.int64) for name in fetch.numbers]
 
     def _runner(self, nodes: Sequence[Node]) -> Runner:
-        session = self.session
+        state = self.state
         inputs = list(input_nodes(nodes).values())
         program = self._program(nodes, inputs)
         batch = program.compiled.placement.shard or ""
-        inputs += measured(program.dimensions, inputs, session.inputs)
+        inputs += measured(program.dimensions, inputs, state.graph.inputs)
         drawn = [n for n in program.leaves if isinstance(n.op, Hyper)]
         inputs += drawn
         fixed = {n: a for n, a in self.fixed(program).items() if n not in drawn}
-        runner = Runner(program, inputs, fixed, session._gate)
+        runner = Runner(program, inputs, fixed, state.gate)
         runner.limits = index_limits(nodes)
-        if not session.check_numerics and Direct.fits(inputs):
+        if not state.check_numerics and Direct.fits(inputs):
             helpers = self.crew if batch else None
-            gate = session._gate.address
+            gate = state.gate.address
             runner.direct = Direct(program, inputs, fixed, batch, helpers, gate=gate)
         return runner
 
     def _program(self, nodes: Sequence[Node], inputs: Sequence[Node]) -> Program:
         """The program of some outputs, which other sessions of the same structure may have."""
-        session = self.session
+        state = self.state
 
         def make() -> Program:
-            return Program(compile_rows(nodes, inputs)[0], session._toolchain)
+            return Program(compile_rows(nodes, inputs)[0], state.toolchain)
 
-        if session.check_numerics:  # faults are looked for in the graph itself
+        if state.check_numerics:  # faults are looked for in the graph itself
             return make()
         key = table_key(lambda encoder: ["run", encoder.structure(list(nodes))])
-        return shared(session._toolchain, key, make).for_leaves(named_leaves(nodes))
+        return shared(state.toolchain, key, make).for_leaves(named_leaves(nodes))
 
     @cached_property
     def crew(self) -> Helpers | None:
         """The threads that help with long runs."""
-        session = self.session
-        if session.threads == 1:
+        state = self.state
+        if state.threads == 1:
             return None
-        return Helpers(session.threads - 1, session._toolchain)
+        return Helpers(state.threads - 1, state.toolchain)
 
     def fixed(self, program: Program) -> dict[Node, int]:
         """The addresses of everything but inputs."""
-        session = self.session
+        state = self.state
         fixed: dict[Node, int] = {}
         for node in program.leaves:
             if isinstance(node.op, Param):
-                fixed[node] = session.params.address(node)
+                fixed[node] = state.params.address(node)
             elif isinstance(node.op, State):
-                fixed[node] = session.states.address(node)
+                fixed[node] = state.states.address(node)
             elif isinstance(node.op, Hyper):
-                cell = session._inference_step if node.op.label == "step" else session._seed_cell
+                cell = state.run_cell if node.op.label == "step" else state.seed_cell
                 fixed[node] = cell.ctypes.data
         return fixed
 
     def resolve(self, fetches: Any) -> Any:
         """Fetches with names replaced by nodes."""
-        session = self.session
+        graph = self.state.graph
         if isinstance(fetches, str):
-            named = session.outputs if isinstance(session.outputs, dict) else {}
-            loss = {} if session.loss is None else {"loss": session.loss}
-            extra = {**session.metrics, **loss}
+            named = graph.outputs if isinstance(graph.outputs, dict) else {}
+            loss = {} if graph.loss is None else {"loss": graph.loss}
+            extra = {**graph.metrics, **loss}
             if fetches not in named and fetches not in extra:
                 fail(
                     GraphError,
@@ -205,9 +206,9 @@ class Fetches(ForkAware):
         self._refuse_fetch(fetches)
 
     def _refuse_fetch(self, fetches: Any) -> NoReturn:
-        session = self.session
-        named = session.outputs if isinstance(session.outputs, dict) else {}
-        fed = isinstance(fetches, Mapping) and any(key in session.inputs for key in fetches)
+        graph = self.state.graph
+        named = graph.outputs if isinstance(graph.outputs, dict) else {}
+        fed = isinstance(fetches, Mapping) and any(key in graph.inputs for key in fetches)
         output = repr(next(iter(named), "loss"))
         feeds = ", ".join(f"{name!r}: ..." for name in fetches) if fed else "'x': ..."
         fail(
@@ -218,7 +219,7 @@ class Fetches(ForkAware):
         )
 
     def _check_reach(self, node: Node) -> None:
-        for kind, store in ((Param, self.session.params), (State, self.session.states)):
+        for kind, store in ((Param, self.state.params), (State, self.state.states)):
             unknown = [p for p in leaves([node], kind) if store.nodes.get(p.name) is not p]
             if unknown:
                 fail(

@@ -10,93 +10,42 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from staticflow.checks import check_indices
+from staticflow.batches import check_slices, read_rows
 from staticflow.errors import GraphError, fail
-from staticflow.feeds import leading_dimension, match_feeds, row_dimension
+from staticflow.evaluate import evaluate
+from staticflow.feeds import leading_dimension
+from staticflow.fetching import Fetches
 from staticflow.history import History
 from staticflow.nan_guard import NanGuard
-from staticflow.nan_labels import refuse_labels, rows_with_nan
+from staticflow.nan_labels import rows_with_nan
 from staticflow.native import memory
-from staticflow.node import Node
+from staticflow.native.memory import Array
 from staticflow.progress import Progress
-from staticflow.training import INLINE_NS, Trainer
+from staticflow.session_steps import check_labels, run_batch, trainer_for
+from staticflow.training import INLINE_NS, Epochs, Trainer
 
-if TYPE_CHECKING:
-    from staticflow.session import Session
-
-Array = NDArray[Any]
-Callback = Callable[["Session", dict[str, float]], Any]
+Callback = Callable[[Any, dict[str, float]], Any]
 Callbacks = Callback | Sequence[Callback]
 MAX_PERMUTATION = 1 << 22  # rows shuffled ahead, over all epochs of a call
 NS_PER_CALL = 200e6  # the cost model may be off by some; Ctrl-C does not depend on it
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Checked data: arrays sliced along the batch dimension, on the axis that has it, others whole.
+class FitOptions:
+    """How to train; see `Session.fit`."""
 
-    An array with that dimension on several axes is among those that are whole.
-    """
-
-    sliced: dict[str, Array]
-    axes: dict[str, int]
-    whole: dict[str, Array]
-    env: dict[str, int]
-    batch: str
-    count: int
-
-
-def read_rows(
-    session: Session, inputs: Mapping[str, Node], data: Any, batch_axis: str | None
-) -> Rows:
-    """Check a dict of array-likes and split it by what is sliced; without rows, it is one batch."""
-    if not isinstance(data, Mapping):
-        fail(
-            GraphError,
-            "data must be a dict from input name to array, or a callable that returns batches",
-            got=type(data).__name__,
-        )
-    arrays, env = session.checked(inputs, match_feeds(inputs, data))
-    batch = row_dimension(inputs, batch_axis)
-    if not batch:
-        return Rows({}, {}, arrays, env, "", 1)
-    count = env[batch]
-    if count == 0:
-        fail(GraphError, "the data has no rows", got=f"{batch} = 0", do="feed at least one row")
-    found = {n: [k for k, dim in enumerate(x.shape) if dim == batch] for n, x in inputs.items()}
-    axes = {n: own[0] for n, own in found.items() if len(own) == 1}
-    sliced = {n: a for n, a in arrays.items() if n in axes}
-    whole = {n: a for n, a in arrays.items() if n not in axes}
-    return Rows(sliced, axes, whole, env, batch, count)
-
-
-def check_slices(
-    session: Session, inputs: Mapping[str, Node], rows: Rows, sizes: Iterable[int]
-) -> None:
-    """Refuse data that cannot be cut into batches of these sizes, or whose indices are too large
-    for one of them.
-    """
-    for size in sizes:
-        if size == rows.count:
-            continue
-        for name in rows.whole:
-            if rows.batch in map(str, inputs[name].shape):
-                fail(
-                    GraphError,
-                    f"input {name!r} has {rows.batch!r} on several axes: it cannot be cut into "
-                    "batches",
-                    got=f"shape {inputs[name].type}, batches of {size} of {rows.count} rows",
-                    do=f"pass batch_size={rows.count} to take all rows at once, name the other "
-                    "axes differently, or give batch_axis= another dimension",
-                    where=inputs[name].where,
-                )
-        arrays = {**rows.sliced, **rows.whole}
-        check_indices(session.training_limits, arrays, {**rows.env, rows.batch: size})
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    validation_data: Any
+    callbacks: Callbacks | None
+    progress: bool
+    batch_axis: str | None
+    on_nan: str
 
 
 def _callables(callbacks: Callbacks | None) -> Sequence[Callback]:
@@ -121,59 +70,55 @@ class Fit:
     """One call of `Session.fit`."""
 
     def __init__(
-        self,
-        session: Session,
-        data: Any,
-        epochs: int,
-        batch_size: int,
-        shuffle: bool,
-        validation_data: Any,
-        callbacks: Callbacks | None,
-        progress: bool,
-        batch_axis: str | None,
-        on_nan: str,
+        self, fetches: Fetches, owner: object, data: Any, options: FitOptions
     ) -> None:
+        """`owner` is what callbacks are given, beside the log."""
+        self.state = state = fetches.state
+        self.fetches, self.owner = fetches, owner
+        self.inputs = state.graph.training_inputs
+        self._check(data, options)
+        self.epochs, self.batch_size = int(options.epochs), int(options.batch_size)
+        self.shuffle, self.show = options.shuffle, options.progress
+        self.validation, self.batch_axis = options.validation_data, options.batch_axis
+        self.callbacks = _callables(options.callbacks)
+        self.stream = data if callable(data) else None
+        if not callable(data):
+            leading_dimension(self.inputs, self.batch_axis)
+        self.rows = None if callable(data) else read_rows(state.graph, data, self.batch_axis)
+        self.guard = NanGuard(state, options.on_nan)
+        if self.rows is not None:
+            size = min(self.batch_size, self.rows.count)
+            sizes = {size, self.rows.count % size or size} if self.rows.batch else {}
+            check_slices(state.graph, self.rows, sizes)
+            whole = {**self.rows.sliced, **self.rows.whole}
+            check_labels(state, whole, self.batch_axis, self._sample)
+        if isinstance(self.validation, Mapping):
+            read_rows(state.graph, self.validation, self.batch_axis)
+        self.history = History()
+        self.names = ("loss", *state.graph.metrics)
+        self.stopped = self.nan = False  # by a callback or by NaN; by NaN
+        self.trainer: Trainer | None = None
+
+    def _check(self, data: Any, options: FitOptions) -> None:
+        """Refuse data of another kind, and numbers that are none."""
         if not callable(data) and not isinstance(data, Mapping):
-            wanted = ", ".join(f"{name!r}: ..." for name in session.training_inputs)
+            wanted = ", ".join(f"{name!r}: ..." for name in self.inputs)
             fail(
                 GraphError,
                 "data must be a dict from input name to array, or a callable that returns batches",
                 got=type(data).__name__,
                 do=f"write fit({{{wanted}}}, epochs=...)",
             )
-        numbers = (epochs, batch_size)
-        whole = all(hasattr(n, "__index__") and not np.ndim(n) for n in numbers)
+        epochs, batch_size = options.epochs, options.batch_size
+        whole = all(hasattr(n, "__index__") and not np.ndim(n) for n in (epochs, batch_size))
         if not whole or epochs < 0 or batch_size < 1:
             fail(
                 GraphError,
                 "fit: epochs must be an integer of at least 0, batch_size one of at least 1",
                 got=f"epochs={epochs!r}, batch_size={batch_size!r}",
             )
-        self.session = session
-        self.epochs, self.shuffle = int(epochs), shuffle
-        self.batch_size = int(batch_size)
-        self.validation, self.callbacks = validation_data, _callables(callbacks)
-        self.show, self.batch_axis = progress, batch_axis
-        self.inputs = session.training_inputs
-        self.stream = data if callable(data) else None
-        if not callable(data):
-            leading_dimension(self.inputs, batch_axis)
-        self.rows = None if callable(data) else read_rows(session, self.inputs, data, batch_axis)
-        self.guard = NanGuard(session, on_nan)
-        if self.rows is not None:
-            size = min(self.batch_size, self.rows.count)
-            sizes = {size, self.rows.count % size or size} if self.rows.batch else {}
-            check_slices(session, self.inputs, self.rows, sizes)
-            data = {**self.rows.sliced, **self.rows.whole}
-            refuse_labels(session, data, batch_axis, self._try)
-        if isinstance(validation_data, Mapping):
-            read_rows(session, self.inputs, validation_data, batch_axis)
-        self.history = History()
-        self.names = ("loss", *session.metrics)
-        self.stopped = self.nan = False  # by a callback or by NaN; by NaN
-        self.trainer: Trainer | None = None
 
-    def _try(self, labels: Mapping[str, Array]) -> dict[str, Array]:
+    def _sample(self, labels: Mapping[str, Array]) -> dict[str, Array]:
         """A batch with labels that hold NaN."""
         assert self.rows is not None
         rows = self.rows
@@ -203,13 +148,13 @@ class Fit:
     def _current_trainer(self, env: Mapping[str, int]) -> Trainer:
         """The trainer for the session's optimizer and threads as they are now."""
         assert self.rows is not None
-        session = self.session
-        session._lr[0] = session.require_optimizer("fit").base_lr
-        trainer = session.trainer(self.rows.batch, env, session.threads)
+        state = self.state
+        state.lr[0] = state.require_optimizer("fit").base_lr
+        trainer = trainer_for(state, self.rows.batch, env, state.threads)
         shards = len(trainer.shards)
-        there = session._pool.start(shards) if shards > 1 else 1
+        there = state.pool.start(shards) if shards > 1 else 1
         if there < shards:  # no more threads can be started
-            trainer = session.trainer(self.rows.batch, env, max(1, there))
+            trainer = trainer_for(state, self.rows.batch, env, max(1, there))
         if self.trainer not in (None, trainer):
             self.trainer.release()
         self.trainer = trainer
@@ -256,15 +201,18 @@ class Fit:
     ) -> list[dict[str, float]]:
         """Run some epochs in one native call; returns their logs."""
         assert self.rows is not None
-        session, rows = self.session, self.rows
+        state, rows = self.state, self.rows
         permutation = None
         if self.shuffle and batches > 1:  # the order of rows within a batch makes no difference
             permutation = memory.empty((epochs, rows.count), np.int64)
             for order in permutation:
-                order[:] = session._rng.permutation(rows.count)
+                order[:] = state.rng.permutation(rows.count)
         shards = len(trainer.shards)
         sums = memory.zeros((shards, epochs, len(self.names)), np.float64)
-        first_step, first = session.step_count + 1, 0
+        first = 0
+        whole = Epochs(
+            range(0), batches, rows.count, state.step_count + 1, ragged, permutation
+        )
 
         def poll() -> None:
             bar.update(before * batches + first + trainer.sync.done)
@@ -273,12 +221,12 @@ class Fit:
             short = trainer.choice.sharded_ns * (end - first) < INLINE_NS and shards == 1
             done = 0
             try:
+                some = whole._replace(batches=range(first, end))
                 done = trainer.run(
-                    session._pool, first, end, batches, rows.count, ragged, permutation,
-                    first_step, list(sums), poll, short, self.guard.active,
-                )  # fmt: skip
+                    state.pool, some, list(sums), poll, short, self.guard.active
+                )
             finally:
-                session.step_count += done or trainer.sync.done
+                state.step_count += done or trainer.sync.done
             if trainer.found_nan:
                 epoch, step = divmod(first + done, batches)
                 self._stop(before + epoch, step, {**rows.sliced, **rows.whole})
@@ -294,14 +242,14 @@ class Fit:
 
     def _finish_epoch(self, log: dict[str, float], bar: Progress) -> bool:
         """Log an epoch; returns whether a callback asks to stop."""
-        session = self.session
-        session.count_epoch()
+        self.state.epoch_count += 1
         if self.validation is not None:
-            found = evaluate(session, self.validation, max(self.batch_size, 256), self.batch_axis)
+            size = max(self.batch_size, 256)
+            found = evaluate(self.fetches, self.validation, size, self.batch_axis)
             log.update({f"val_{name}": value for name, value in found.items()})
         self.history.append(log)
         bar.epoch_end(log)
-        stops = [bool(callback(session, log)) for callback in self.callbacks]
+        stops = [bool(callback(self.owner, log)) for callback in self.callbacks]
         return any(stops)
 
     def _run_stream(self) -> History:
@@ -319,14 +267,14 @@ class Fit:
 
     def _stream_epoch(self, epoch: int, batches: Iterator[Any], bar: Progress) -> dict[str, float]:
         """The log of an epoch; none if it ends at a loss that is NaN."""
-        session = self.session
+        state = self.state
         totals = np.zeros(len(self.names))
         count = 0
         for step, feeds in enumerate(batches):
-            rows = read_rows(session, self.inputs, feeds, self.batch_axis)
+            rows = read_rows(state.graph, feeds, self.batch_axis)
             self.guard.keep()
-            trainer, values = session._run_batch(
-                feeds, self.batch_axis, train=True, watch=self.guard.active
+            trainer, values = run_batch(
+                state, feeds, self.batch_axis, train=True, watch=self.guard.active
             )
             trainer.release()
             if trainer.found_nan:
@@ -334,48 +282,7 @@ class Fit:
                 return {}
             totals += np.array(values) * rows.count
             count += rows.count
-            bar.update(session.step_count, values[0])
+            bar.update(state.step_count, values[0])
         if count == 0:
             fail(GraphError, "the data has no batches", do="return a new iterator at each call")
         return dict(zip(self.names, map(float, totals / count), strict=True))
-
-
-def evaluate(
-    session: Session, data: Any, batch_size: int, batch_axis: str | None
-) -> dict[str, float]:
-    """Loss and metrics over all rows, in inference mode."""
-    nodes = {"loss": session.loss, **session.metrics}
-    fetch = {name: node for name, node in nodes.items() if node is not None}
-    if not fetch:
-        fail(GraphError, "there is no loss and no metric to evaluate", do="pass metrics=")
-    inputs = session.training_inputs
-    totals = dict.fromkeys(fetch, 0.0)
-    count = 0
-    for rows in _batches(session, inputs, data, batch_size, batch_axis):
-        values = session.run(fetch, {**rows.sliced, **rows.whole})
-        for name, value in values.items():
-            totals[name] += float(value) * rows.count
-        count += rows.count
-    return {name: total / count for name, total in totals.items()}
-
-
-def _batches(
-    session: Session, inputs: Mapping[str, Node], data: Any, size: int, batch_axis: str | None
-) -> Iterator[Rows]:
-    if callable(data):
-        for feeds in data():
-            yield read_rows(session, inputs, feeds, batch_axis)
-        return
-    rows = read_rows(session, inputs, data, batch_axis)
-    if rows.batch:
-        most = min(size, rows.count)
-        check_slices(session, inputs, rows, {most, rows.count % most or most})
-    for first in range(0, rows.count, size):
-        end = min(first + size, rows.count)
-        sliced = {n: a[_along(rows.axes[n], first, end)] for n, a in rows.sliced.items()}
-        yield Rows(sliced, rows.axes, rows.whole, rows.env, rows.batch, end - first)
-
-
-def _along(axis: int, first: int, end: int) -> tuple[slice, ...]:
-    """The index of a slice along one axis."""
-    return (*[slice(None)] * axis, slice(first, end))

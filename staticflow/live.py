@@ -8,103 +8,99 @@ An optimizer of the same kind goes on with what the last one has gathered; anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from staticflow.checks import check_integer
 from staticflow.errors import GraphError, fail
+from staticflow.fetching import Fetches
 from staticflow.learning_rates import Constant
 from staticflow.optim import Optimizer
+from staticflow.session_graph import NEW_SESSION
+from staticflow.session_state import (
+    SessionState,
+    check_count,
+    check_optimizer,
+    check_seed,
+    check_threads,
+)
 from staticflow.slots import make_slots
-from staticflow.structure import flatten
 
-if TYPE_CHECKING:
-    from staticflow.session import Session
-
-_NEW = "make another session, with params=session.params to go on with its values"
+T = TypeVar("T")
 _FIXED = {
-    "loss": _NEW,
-    "metrics": _NEW,
-    "outputs": _NEW,
-    "inputs": _NEW,
+    "loss": NEW_SESSION,
+    "metrics": NEW_SESSION,
+    "outputs": NEW_SESSION,
+    "inputs": NEW_SESSION,
     "params": "write into it, as in session.params['w'][...] = 0, or use session.load_params",
     "states": "write into it, as in session.states['h'][...] = 0, or use session.load_params",
 }
 
 
 class LiveAttributes:
-    """The base of sessions; `_made` is set when one is complete."""
+    """The base of sessions: what it holds shows as attributes (`Live`), and there are no others."""
 
-    _made = False
+    _fetches: Fetches
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._made and not name.startswith("_"):
-            value = _accepted(self, name, value)
-        object.__setattr__(self, name, value)
+        if not name.startswith("_") and name not in _FIXED and name not in _CHANGES:
+            fail(
+                GraphError,
+                f"a session has no attribute {name!r}",
+                do=f"it can be told {', '.join(_CHANGES)}; the learning rate is the optimizer's, "
+                "and session.extra takes what you want to keep with it",
+            )
+        super().__setattr__(name, value)
 
 
-class FixedDict(dict[str, Any]):
-    """A dict that cannot be changed, as what it says has been compiled."""
+class Live(Generic[T]):
+    """An attribute that stands in the session's state."""
 
-    def _refuse(self, *args: Any, **options: Any) -> Any:
-        fail(GraphError, "the outputs and metrics of a session cannot be changed", do=_NEW)
+    def __init__(self, read: Callable[[SessionState], T]) -> None:
+        self._read = read
+        self._name = ""
 
-    __setitem__ = __delitem__ = update = pop = popitem = clear = setdefault = _refuse
-    __ior__ = _refuse
+    def __set_name__(self, owner: type[LiveAttributes], name: str) -> None:
+        self._name = name
 
-    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
-        return dict, (dict(self),)
+    @overload
+    def __get__(self, session: None, owner: type[LiveAttributes]) -> Live[T]: ...
 
+    @overload
+    def __get__(self, session: LiveAttributes, owner: type[LiveAttributes]) -> T: ...
 
-def named_outputs(outputs: Any) -> Any:
-    """The outputs of a session as they were given, names in a dict that stays as it is."""
-    if outputs is None:
-        return FixedDict()
-    flatten(outputs)
-    return FixedDict(outputs) if isinstance(outputs, Mapping) else outputs
+    def __get__(
+        self, session: LiveAttributes | None, owner: type[LiveAttributes]
+    ) -> T | Live[T]:
+        return self if session is None else self._read(session._fetches.state)
 
-
-def check_optimizer(optimizer: Any) -> Optimizer | None:
-    """An optimizer, or None."""
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        fail(
-            GraphError,
-            "the optimizer must be one of sf.optim",
-            got=repr(optimizer)[:80],
-            do="pass optimizer=sf.optim.Adam(1e-3), for example",
-        )
-    return optimizer
+    def __set__(self, session: LiveAttributes, value: Any) -> None:
+        _assign(session._fetches, self._name, value)
 
 
-def _accepted(session: Any, name: str, value: Any) -> Any:
-    """What an attribute is set to, after all that follows from it has been done."""
+def _assign(fetches: Fetches, name: str, value: Any) -> None:
+    """Set an attribute, and do all that follows from it."""
     if name in _FIXED:
         fail(GraphError, f"session.{name} cannot be assigned", do=_FIXED[name])
-    if name not in _CHANGES:
-        fail(
-            GraphError,
-            f"a session has no attribute {name!r}",
-            do=f"it can be told {', '.join(_CHANGES)}; the learning rate is the optimizer's, and "
-            "session.extra takes what you want to keep with it",
-        )
-    with session._lock:
-        return _CHANGES[name](session, value)
+    with fetches.state.lock:
+        _CHANGES[name](fetches.state, value)
+        if name in _IN_FETCHES:
+            fetches.forget()
 
 
-def _optimizer(session: Session, value: Any) -> Optimizer | None:
-    new, old = check_optimizer(value), session.optimizer
+def _set_optimizer(state: SessionState, value: Any) -> None:
+    new, old = check_optimizer(value), state.optimizer
+    state.optimizer = new
     if new is not None and old is not None and _without_rate(new) == _without_rate(old):
-        return new  # the rate is read at each step
-    slots, extras = ({}, {}) if new is None else make_slots(session._params, session._trained, new)
+        return  # the rate is read at each step
+    slots, extras = ({}, {}) if new is None else make_slots(state.params, state.trained, new)
     if new is not None and (isinstance(new, type(old)) or isinstance(old, type(new))):
-        for name in slots.keys() & session._slots.keys():
-            slots[name][:] = session._slots[name]
-    session._slots, session._extras = slots, extras
-    session.forget_programs()
-    return new
+        for name in slots.keys() & state.slots.keys():
+            slots[name][:] = state.slots[name]
+    state.slots, state.extras = slots, extras
+    state.forget_programs()
 
 
 def _without_rate(optimizer: Optimizer) -> Optimizer:
@@ -113,42 +109,47 @@ def _without_rate(optimizer: Optimizer) -> Optimizer:
     return replace(optimizer, lr=0.0) if constant else optimizer
 
 
-def _seed(session: Session, value: Any) -> int:
-    seed = check_integer("the seed", value, 0, "pass seed=0, for example")
-    session._seed_cell[0] = seed
-    session._rng = np.random.default_rng(seed)
-    return seed
+def _set_seed(state: SessionState, value: Any) -> None:
+    state.seed = check_seed(value)
+    state.seed_cell[0] = state.seed
+    state.rng = np.random.default_rng(state.seed)
 
 
-def _threads(session: Session, value: Any) -> int:
-    threads = check_integer("threads", value, 1, "set it to 1 or more")
-    session.forget_fetches()
-    return threads
+def _set_threads(state: SessionState, value: Any) -> None:
+    state.threads = check_threads(value, "set it to 1 or more")
 
 
-def _check_numerics(session: Session, value: Any) -> bool:
-    session.forget_programs()
-    session.forget_fetches()
-    return bool(value)
+def _set_check_numerics(state: SessionState, value: Any) -> None:
+    state.check_numerics = bool(value)
+    state.forget_programs()
 
 
-def _count(session: Session, value: Any) -> int:
-    return check_integer("a number of steps, epochs or runs", value, 0, "set it to 0 or more")
+def _set_step_count(state: SessionState, value: Any) -> None:
+    state.step_count = check_count(value)
 
 
-def _extra(session: Session, value: Any) -> dict[str, Any]:
+def _set_epoch_count(state: SessionState, value: Any) -> None:
+    state.epoch_count = check_count(value)
+
+
+def _set_run_count(state: SessionState, value: Any) -> None:
+    state.run_count = check_count(value)
+
+
+def _set_extra(state: SessionState, value: Any) -> None:
     if not isinstance(value, dict):
         fail(GraphError, "session.extra is a dict of plain data", got=type(value).__name__)
-    return value
+    state.extra = value
 
 
-_CHANGES: dict[str, Callable[[Session, Any], Any]] = {
-    "optimizer": _optimizer,
-    "seed": _seed,
-    "threads": _threads,
-    "check_numerics": _check_numerics,
-    "step_count": _count,
-    "epoch_count": _count,
-    "run_count": _count,
-    "extra": _extra,
+_CHANGES: dict[str, Callable[[SessionState, Any], None]] = {
+    "optimizer": _set_optimizer,
+    "seed": _set_seed,
+    "threads": _set_threads,
+    "check_numerics": _set_check_numerics,
+    "step_count": _set_step_count,
+    "epoch_count": _set_epoch_count,
+    "run_count": _set_run_count,
+    "extra": _set_extra,
 }
+_IN_FETCHES = ("threads", "check_numerics")  # what compiled fetches depend on

@@ -12,17 +12,14 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, NumericsError, fail, message, user_line
+from staticflow.native.memory import Array
+from staticflow.session_state import SessionState
 
-if TYPE_CHECKING:
-    from staticflow.session import Session
-
-Array = NDArray[Any]
 MODES = ("stop", "raise", "ignore")
 COPY_SECONDS = 0.05  # the age at which a copy is replaced
 CALL_NS = 0.05e9  # what a native call may add to it
@@ -36,7 +33,7 @@ _REMEDY = (
 class NanGuard:
     """One fit's copy of what its steps change, and what is to be done when NaN appears."""
 
-    def __init__(self, session: Session, mode: Any) -> None:
+    def __init__(self, state: SessionState, mode: Any) -> None:
         if mode not in MODES:
             fail(
                 GraphError,
@@ -44,10 +41,10 @@ class NanGuard:
                 got=repr(mode),
                 do=f"pass one of {', '.join(map(repr, MODES))}",
             )
-        self._session, self._mode = session, mode
-        self.active = mode != "ignore" and not session.check_numerics
-        self._slots = session._slots
-        self._live = list(_changing(session))
+        self._state, self._mode = state, mode
+        self.active = mode != "ignore" and not state.check_numerics
+        self._slots = state.slots
+        self._live = list(_changing(state))
         self._copies: list[Array] = []  # memory that the session keeps: new memory is slow
         self._step = 0
         self._time = 0.0
@@ -73,20 +70,20 @@ class NanGuard:
         now = time.monotonic()
         if not self.active:
             return
-        if self._slots is not self._session._slots:  # of another optimizer
-            self._slots, self._copies = self._session._slots, []
-            self._live = list(_changing(self._session))
+        if self._slots is not self._state.slots:  # of another optimizer
+            self._slots, self._copies = self._state.slots, []
+            self._live = list(_changing(self._state))
         if self._copies and now - self._time < self._interval:
             return
         if not self._copies:
-            spare, self._session._spare = self._session._spare, []
+            spare, self._state.spare = self._state.spare, []
             fits = len(spare) == len(self._live)
             self._copies = spare if fits else [np.empty_like(array) for array in self._live]
         elif self._has_worsened():
             return
         for copy, array in zip(self._copies, self._live, strict=True):
             copy[...] = array
-        self._step, self._time = self._session.step_count, now
+        self._step, self._time = self._state.step_count, now
 
     def _has_worsened(self) -> bool:
         """Whether more values are NaN or infinite than in the copy; a finite sum has none."""
@@ -98,22 +95,22 @@ class NanGuard:
 
     def found(self, epoch: int, step: int, data: Mapping[str, Array]) -> None:
         """Deal with a loss that is NaN, of a step that has not been done; both counted from 1."""
-        number = self._session.step_count + 1
+        number = self._state.step_count + 1
         what = f"fit: the loss is NaN in step {step} of epoch {epoch}, training step {number}"
-        state = self._put_back() or (
+        outcome = self._put_back() or (
             f"the update was not made: the parameters are those of step {number - 1}"
         )
-        self._tell(what, f"{state}{_nan_in(data)}")
+        self._tell(what, f"{outcome}{_nan_in(data)}")
 
     def finish(self, epoch: int) -> None:
         """At the end of a fit: see that the last steps, whose loss was a number, did no harm."""
         if self.active and self._copies:
-            number = self._session.step_count
-            state = self._put_back()
-            self._session._spare = self._copies
-            if state:
+            number = self._state.step_count
+            outcome = self._put_back()
+            self._state.spare = self._copies
+            if outcome:
                 what = "fit: parameters or states are NaN or infinite at the end of "
-                self._tell(f"{what}epoch {epoch}, after training step {number}", state)
+                self._tell(f"{what}epoch {epoch}, after training step {number}", outcome)
 
     def _put_back(self) -> str:
         """Take the copy if values have become bad since; says so."""
@@ -121,28 +118,28 @@ class NanGuard:
             return ""
         for copy, array in zip(self._copies, self._live, strict=True):
             array[...] = copy
-        self._session.step_count = self._step
+        self._state.step_count = self._step
         age = time.monotonic() - self._time
         return (
             "the parameters had become NaN or infinite by then, and are again those of step "
             f"{self._step}, {age:.2f} s before"
         )
 
-    def _tell(self, what: str, state: str) -> None:
-        text = message(what, state, _REMEDY)
+    def _tell(self, what: str, outcome: str) -> None:
+        text = message(what, outcome, _REMEDY)
         if self._mode == "raise":
             raise NumericsError(text)
         where = user_line()
         warnings.warn_explicit(text, RuntimeWarning, where.file, where.line)
 
 
-def _changing(session: Session) -> Iterator[Array]:
+def _changing(state: SessionState) -> Iterator[Array]:
     """What training steps change."""
-    for (_, trainable), flat in session.params.flats.items():
+    for (_, trainable), flat in state.params.flats.items():
         if trainable:
             yield flat.data
-    yield from session._slots.values()
-    yield from (flat.data for flat in session.states.flats.values())
+    yield from state.slots.values()
+    yield from (flat.data for flat in state.states.flats.values())
 
 
 def _nan_in(data: Mapping[str, Array]) -> str:

@@ -7,58 +7,45 @@ does; so a batch that has some is tried without changing anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
-from staticflow.leaves import Input
 from staticflow.nan_guard import has_nan
-from staticflow.node import Node
-from staticflow.structure import flatten
-from staticflow.traversal import leaves
+from staticflow.native.memory import Array
 
-if TYPE_CHECKING:
-    from staticflow.session import Session
-
-Array = NDArray[Any]
-
-
-def label_names(outputs: Any, inputs: Mapping[str, Node]) -> list[str]:
-    """The float inputs, of those given, that the outputs do not read."""
-    of_outputs = set(leaves(flatten(outputs), Input))
-    return [n for n, x in inputs.items() if x.type.is_float and x not in of_outputs]
+Attempt = Callable[[Mapping[str, Array]], tuple[float, Mapping[str, Array]]]
 
 
 def refuse_labels(
-    session: Session,
+    labels: Sequence[str],
     data: Mapping[str, Array],
-    batch_axis: str | None,
-    batch: Callable[[Mapping[str, Array]], Mapping[str, Array]] = lambda bad: {},
-) -> None:
+    attempt: Attempt,
+    sample: Callable[[Mapping[str, Array]], Mapping[str, Array]] = lambda bad: {},
+) -> bool:
     """Refuse data whose loss or gradients are NaN because labels are.
 
-    `batch` gives what to try in place of all the data, for the labels that hold NaN. It is tried
-    only once whether a session's graph copes with it.
+    `labels` are the names of inputs that count as such, and `attempt` gives the loss and the
+    gradients of a batch without changing anything. `sample` gives what to try in place of all the
+    data, for the labels that hold NaN. Returns whether there were such labels and they did no harm.
     """
-    bad = {n: data[n] for n in session.labels if n in data and has_nan(data[n])}
-    if not bad or session._copes_with_nan:
-        return
-    tried = batch(bad) or data
-    reached = _nan_comes_out(session, tried, batch_axis)
+    bad = {n: data[n] for n in labels if n in data and has_nan(data[n])}
+    if not bad:
+        return False
+    tried = sample(bad) or data
+    reached = _nan_comes_out(*attempt(tried))
     if not reached:
-        session._copes_with_nan = True
-        return
+        return True
     clean = {n: np.where(np.isnan(tried[n]), 0.0, tried[n]) for n in bad}
-    if _nan_comes_out(session, {**tried, **clean}, batch_axis):
-        return  # from elsewhere
-    name, labels = next(iter(bad.items()))
-    position = tuple(int(i) for i in np.argwhere(np.isnan(labels))[0])
+    if _nan_comes_out(*attempt({**tried, **clean})):
+        return False  # from elsewhere
+    name, values = next(iter(bad.items()))
+    position = tuple(int(i) for i in np.argwhere(np.isnan(values))[0])
     fail(
         GraphError,
         f"input {name!r}: a value is NaN, and so is {reached}",
-        got=f"nan at position {position}, {int(np.isnan(labels).sum())} in all",
+        got=f"nan at position {position}, {int(np.isnan(values).sum())} in all",
         do="leave such rows out, or put other values in their place before they are computed with: "
         "ops.where(ops.isnan(t), y, t)",
     )
@@ -72,12 +59,9 @@ def rows_with_nan(labels: Sequence[Array], count: int, size: int) -> NDArray[np.
     return np.sort(np.argsort(~missing, kind="stable")[:size])
 
 
-def _nan_comes_out(session: Session, batch: Mapping[str, Array], batch_axis: str | None) -> str:
+def _nan_comes_out(loss: float, gradients: Mapping[str, Array]) -> str:
     """What is NaN: the loss, a gradient, or nothing."""
-    trainer, (loss, *_) = session._run_batch(batch, batch_axis, train=False)
-    trainer.release()
     if np.isnan(loss):
         return "the loss"
-    gradients = trainer.gradients() if trainer.flat is not None else {}
     found = [name for name, gradient in gradients.items() if np.isnan(gradient).any()]
     return f"the gradient of {found[0]!r}" if found else ""

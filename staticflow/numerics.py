@@ -21,14 +21,13 @@ from staticflow.errors import NumericsError, fail
 from staticflow.interpret import compute
 from staticflow.kinds import Map
 from staticflow.leaves import Const
+from staticflow.native.memory import Array
 from staticflow.native.threads import ShardPool
 from staticflow.node import Node
 from staticflow.program import Frame, Program
 from staticflow.runner import Runner
 from staticflow.step_programs import ELEMENTS
-from staticflow.training import Trainer
-
-Array = NDArray[Any]
+from staticflow.training import Epochs, Trainer
 
 
 class CheckedTrainer(Trainer):
@@ -37,34 +36,31 @@ class CheckedTrainer(Trainer):
     def run(
         self,
         pool: ShardPool,
-        first: int,
-        last: int,
-        batches: int,
-        data_rows: int,
-        ragged: bool,
-        permutation: NDArray[np.int64] | None,
-        step_base: int,
+        epochs: Epochs,
         sums: Sequence[NDArray[np.float64]],
-        poll: Callable[[], None] | None,
-        inline: bool,
+        poll: Callable[[], None] | None = None,
+        inline: bool = False,
         watch: bool = False,
     ) -> int:
         """As `Trainer.run`, one step after the other; raises NumericsError, watched for or not."""
         done = 0
         try:
-            for batch in range(first, last):
+            for batch in epochs.batches:
                 before = [array.copy() for array in self._changed()]
-                done += super().run(
-                    pool, batch, batch + 1, batches, data_rows, ragged, permutation, step_base,
-                    sums, poll, inline,
-                )  # fmt: skip
+                one = epochs._replace(batches=range(batch, batch + 1))
+                done += super().run(pool, one, sums, poll, inline)
                 if not all(map(_finite, self._results())):
                     done -= 1
                     for array, old in zip(self._changed(), before, strict=True):
                         array[...] = old
-                    smaller = ragged and batch % batches == batches - 1
-                    rows = data_rows - (batches - 1) * self.rows if smaller else self.rows
-                    self._refuse("ragged" if smaller else "whole", rows, step_base + batch)
+                    last = batch % epochs.per_epoch == epochs.per_epoch - 1
+                    smaller = epochs.ragged and last
+                    rows = epochs.rows - (epochs.per_epoch - 1) * self.rows
+                    self._refuse(
+                        "ragged" if smaller else "whole",
+                        rows if smaller else self.rows,
+                        epochs.first_step + batch,
+                    )
         finally:
             self.sync.done = done
         return done
@@ -73,8 +69,8 @@ class CheckedTrainer(Trainer):
         """What a step changes."""
         if self.flat is not None:
             yield self.flat.data
-        yield from self.slots.values()
-        yield from (flat.data for flat in self.states.flats.values())
+        yield from self.values.slots.values()
+        yield from (flat.data for flat in self.values.states.flats.values())
 
     def _results(self) -> Iterator[Array]:
         memory = self.shards[0]

@@ -14,7 +14,7 @@ from itertools import pairwise
 from staticflow.buffers import ITEMSIZE
 from staticflow.dims import AnyDim, evaluate
 from staticflow.driver_tables import HEADER
-from staticflow.parameters import FlatArray, Slot
+from staticflow.parameters import FlatArray, Span
 from staticflow.program import Frame
 from staticflow.schedule import Operand, ProductStep
 from staticflow.step_programs import StepPrograms
@@ -29,13 +29,13 @@ class OwnedProduct:
     """A product whose result is the gradient of one parameter."""
 
     step: ProductStep
-    slot: Slot
+    span: Span
     rows: int
     columns: int
 
     @property
     def end(self) -> int:
-        return self.slot.start + self.rows * self.columns
+        return self.span.start + self.rows * self.columns
 
 
 def owned_products(
@@ -45,14 +45,14 @@ def owned_products(
     compiled = programs.forward.compiled
     sizes = compiled.g.sizes_by_name(env)
     gradients = compiled.output_buffers[1 + len(programs.metrics) :]
-    slots = dict(zip(gradients, flat.slots, strict=False))
+    spans = dict(zip(gradients, flat.spans, strict=False))
     found = []
     for step in compiled.steps:
-        if not isinstance(step, ProductStep) or not step.late or step.c.place[0] not in slots:
+        if not isinstance(step, ProductStep) or not step.late or step.c.place[0] not in spans:
             continue
         m, n, k = (evaluate(d, sizes) for d in (step.m, step.n, step.k))
         if m * n > LARGER * (m + n) * k and m * n * k <= MOST_WORK:
-            found.append(OwnedProduct(step, slots[step.c.place[0]], m, n))
+            found.append(OwnedProduct(step, spans[step.c.place[0]], m, n))
     return found
 
 
@@ -62,8 +62,8 @@ def slices(size: int, count: int, owned: Sequence[OwnedProduct]) -> list[tuple[i
     cuts = [LINE * (lines * i // count) for i in range(count)]
     for x in owned:
         cuts = [
-            x.slot.start + (c - x.slot.start) // x.columns * x.columns
-            if x.slot.start < c < x.end
+            x.span.start + (c - x.span.start) // x.columns * x.columns
+            if x.span.start < c < x.end
             else c
             for c in cuts
         ]
@@ -73,9 +73,9 @@ def slices(size: int, count: int, owned: Sequence[OwnedProduct]) -> list[tuple[i
 def summed(first: int, end: int, owned: Sequence[OwnedProduct]) -> list[tuple[int, int]]:
     """The parts of a slice whose gradients the shards still have to add up."""
     parts = []
-    for x in sorted(owned, key=lambda x: x.slot.start):
-        if first < min(x.slot.start, end):
-            parts.append((first, min(x.slot.start, end)))
+    for x in sorted(owned, key=lambda x: x.span.start):
+        if first < min(x.span.start, end):
+            parts.append((first, min(x.span.start, end)))
         first = max(first, min(x.end, end))
     if first < end:
         parts.append((first, end))
@@ -93,7 +93,7 @@ def records(
     """
     rows: list[list[int]] = []
     for x in owned:
-        start, n = x.slot.start, x.columns
+        start, n = x.span.start, x.columns
         top, bottom = (min(max((c - start) // n, 0), x.rows) for c in (first, end))
         if top == bottom:
             continue
@@ -114,7 +114,7 @@ def _operand(
     def value(dim: AnyDim) -> int:
         return evaluate(dim, sizes)
 
-    slot = frame.addresses[0] + 8 * (HEADER + operand.place[0])
+    entry = frame.addresses[0] + 8 * (HEADER + operand.place[0])
     stride = value(operand.row)
     offset = item * (value(operand.place[1]) + row * stride)
-    return [slot, offset, stride, value(operand.column)]
+    return [entry, offset, stride, value(operand.column)]

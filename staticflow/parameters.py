@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
 from staticflow.init import initialise
 from staticflow.leaves import Leaf
 from staticflow.native import memory
+from staticflow.native.memory import Array
 from staticflow.node import Node
 
-Array = NDArray[Any]
-LINE_ITEMS = 16  # items per slot: a cache line of float32, two of float64
+LINE_ITEMS = 16  # spans begin at multiples of it: a cache line of float32, two of float64
 
 
 @dataclass(frozen=True)
-class Slot:
+class Span:
     """Where a leaf's value lies in its flat array, in items."""
 
     node: Node
@@ -37,11 +36,11 @@ class FlatArray:
 
     def __init__(self, nodes: Sequence[Node], dtype: str) -> None:
         self.dtype = dtype
-        self.slots: list[Slot] = []
+        self.spans: list[Span] = []
         start = 0
         for node in nodes:
             count = int(np.prod([int(str(n)) for n in node.shape], dtype=np.int64))
-            self.slots.append(Slot(node, start, count))
+            self.spans.append(Span(node, start, count))
             start += -(-count // LINE_ITEMS) * LINE_ITEMS
         self.size = start
         self.data = self.like()
@@ -50,14 +49,14 @@ class FlatArray:
         """Another array of this layout, of zeros."""
         return memory.zeros((self.size,), self.dtype, memory.LINE)
 
-    def view(self, slot: Slot, data: Array | None = None) -> Array:
+    def view(self, span: Span, data: Array | None = None) -> Array:
         """The part of a leaf, in its shape."""
         source = self.data if data is None else data
-        shape = tuple(int(str(n)) for n in slot.node.shape)
-        return source[slot.start : slot.start + slot.count].reshape(shape)
+        shape = tuple(int(str(n)) for n in span.node.shape)
+        return source[span.start : span.start + span.count].reshape(shape)
 
 
-class Store(Mapping[str, Array]):
+class ParameterStore(Mapping[str, Array]):
     """A mapping from name to live array, for the leaves of one class, in order of declaration."""
 
     def __init__(self, nodes: Sequence[Node], what: str, trained: Container[Node] = ()) -> None:
@@ -79,8 +78,8 @@ class Store(Mapping[str, Array]):
         self._views: dict[str, Array] = {}
         for key, members in groups.items():
             flat = self.flats[key] = FlatArray(members, key[0])
-            for slot in flat.slots:
-                self._views[slot.node.name] = flat.view(slot)
+            for span in flat.spans:
+                self._views[span.node.name] = flat.view(span)
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._views:
@@ -130,7 +129,7 @@ class Store(Mapping[str, Array]):
         return array
 
 
-def assign(params: Store, states: Store, values: Mapping[str, Any]) -> None:
+def assign(params: ParameterStore, states: ParameterStore, values: Mapping[str, Any]) -> None:
     """Set parameters and states by name: all or, where a name or value is refused, nothing."""
     known = {**states, **params}
     unknown = [name for name in values if name not in known]

@@ -19,7 +19,7 @@ from staticflow.native import memory
 from staticflow.native.worker_layout import PARTS_WORDS, Parts
 from staticflow.native.worker_tables import Words, records, words, words_of
 from staticflow.owned import MOST_WORK
-from staticflow.parameters import FlatArray, Slot
+from staticflow.parameters import FlatArray, Span
 from staticflow.program import Frame
 from staticflow.schedule import ProductStep
 from staticflow.step_programs import StepPrograms
@@ -32,14 +32,14 @@ class PartialProduct:
     """The product, and where its W lies in the flat array of parameters."""
 
     step: ProductStep
-    slot: Slot
+    span: Span
     rows: int  # of W
     columns: int
 
     def own_rows(self, first: int, end: int) -> tuple[int, int]:
         """The rows of W that count as those of a slice."""
         top, bottom = (
-            min(max((cut - self.slot.start) // self.columns, 0), self.rows) for cut in (first, end)
+            min(max((cut - self.span.start) // self.columns, 0), self.rows) for cut in (first, end)
         )
         return top, bottom
 
@@ -59,14 +59,14 @@ def partial_product(
     step = compiled.steps[0] if compiled.steps else None
     if not isinstance(step, ProductStep) or not step.early:
         return None
-    slots = {slot.node.name: slot for slot in flat.slots}
+    spans = {span.node.name: span for span in flat.spans}
     weight = compiled.layout.buffers[step.b.place[0]].node
-    slot = slots.get(weight.name)
-    if slot is None or not isinstance(weight.op, Param):
+    span = spans.get(weight.name)
+    if span is None or not isinstance(weight.op, Param):
         return None
     sizes = compiled.g.sizes_by_name(env)
     m, n, k = (evaluate(d, sizes) for d in (step.m, step.n, step.k))
-    product = PartialProduct(step, slot, k, n)
+    product = PartialProduct(step, span, k, n)
     if any(top == bottom for top, bottom in (product.own_rows(*cut) for cut in cuts)):
         return None
     item, others = ITEMSIZE[step.dtype], (len(cuts) - 1) / len(cuts)

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.compile import Compiled
-from staticflow.demands import Demand, check_demands, check_room, demands_of
 from staticflow.dims import evaluate, names_of
 from staticflow.driver_tables import (
     FIRST_ROW_ENTRY,
@@ -54,6 +53,12 @@ from staticflow.native.tile_text import Tile
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.watch import run_supervised, stopped
 from staticflow.node import Node
+from staticflow.size_guards import (
+    SizeGuard,
+    check_room,
+    check_size_guards,
+    size_guards_of,
+)
 
 DRIVER_SIGNATURE = Signature("i8", ("i8*", "i8*"))  # T and S
 BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch for products
@@ -146,10 +151,10 @@ class Program:
         return names_of([*self.compiled.g.sizes, *shapes])
 
     @cached_property
-    def demands(self) -> tuple[Demand, ...]:
+    def size_guards(self) -> tuple[SizeGuard, ...]:
         """What the named sizes must be large enough for."""
         g = self.compiled.g
-        return demands_of([*g.order, *(node for body in g.bodies.values() for node in body)])
+        return size_guards_of([*g.order, *(node for body in g.bodies.values() for node in body)])
 
     @cached_property
     def timed(self) -> NativeFunction:
@@ -236,7 +241,7 @@ class Program:
         the caller, and keeps what they read.
         """
         compiled = self.compiled
-        check_demands(self.demands, whole_env or env)
+        check_size_guards(self.size_guards, whole_env or env)
         sizes = compiled.g.evaluate(env, whole_env or env)
         plan = compiled.late_memory if late else compiled.memory
         table = {f"n{i}": n for i, n in enumerate(sizes)}

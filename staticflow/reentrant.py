@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from staticflow.demands import MOST_BYTES
 from staticflow.dims import AnyDim, Dim, names_of
 from staticflow.driver_tables import HEADER, SHARDS, SIZE_HEADER, STOP, WORK
 from staticflow.driver_text import size_text
@@ -28,6 +27,7 @@ from staticflow.native.worker_tables import Words, words
 from staticflow.node import Node
 from staticflow.program import Program
 from staticflow.schedule import BranchStep, CallStep, LoopStep, ProductStep, Step
+from staticflow.size_guards import MOST_BYTES
 
 BUSY, BLOCK, ALLOCATION, BYTES, SIZES = range(5)  # the words of a record
 RECORDS = 64  # more calls at a time than this wait for each other

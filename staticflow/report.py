@@ -1,45 +1,37 @@
-"""What a session compiled to, as text: graph, kernels, memory plan, choices, time per kernel."""
+"""What a session compiled to, as text: source, graph, kernels, memory plan and choices."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
 
-import numpy as np
-
-from staticflow.blocking import BlockedFrame
-from staticflow.driver_tables import PROFILE
 from staticflow.driver_text import describe
+from staticflow.fetching import Fetches
 from staticflow.graph_text import format_graph
-from staticflow.native.worker_tables import words
-from staticflow.program import Frame, Program
-from staticflow.schedule import BranchStep, HalvesStep, LoopStep, Step, where_of
-
-if TYPE_CHECKING:
-    from staticflow.session import Session
-    from staticflow.training import Trainer
-
-_INDENT = "    "  # of what is within a loop or a branch
+from staticflow.program import Program
+from staticflow.schedule import where_of
+from staticflow.session_state import SessionState
+from staticflow.session_steps import step_programs
+from staticflow.training import Trainer
 
 
-def session_source(session: Session) -> str:
+def source(fetches: Fetches) -> str:
     """The source of the training step if there is a loss and an optimizer, else of the outputs."""
-    return "\n\n".join(program.source for program in _programs(session))
+    return "\n\n".join(program.source for program in _programs(fetches))
 
 
-def _programs(session: Session) -> list[Program]:
-    if session.loss is None:
-        return [session._fetches.fetch(session.outputs).runner.program]
-    programs = session._step_programs(session.batch_name())
+def _programs(fetches: Fetches) -> list[Program]:
+    state = fetches.state
+    if state.graph.loss is None:
+        return [fetches.fetch(state.graph.outputs).runner.program]
+    programs = step_programs(state, state.graph.batch_name())
     return [p for p in (programs.forward, programs.update) if p is not None]
 
 
-def explain_session(session: Session) -> str:
+def explain(fetches: Fetches) -> str:
     """The graph, the kernels, the memory plan and the cost model's choices."""
-    parts = ["GRAPH", format_graph(session._roots()), *_left_alone(session)]
-    for program in _programs(session):
+    state = fetches.state
+    parts = ["GRAPH", format_graph(state.graph.roots), *_left_alone(state)]
+    for program in _programs(fetches):
         compiled = program.compiled
         parts += ["", f"PROGRAM {program.function.symbol}", "", "SIZES"]
         parts += [f"  n{i} = {size}" for i, size in enumerate(compiled.g.sizes)]
@@ -49,17 +41,18 @@ def explain_session(session: Session) -> str:
         placement = compiled.placement
         sharded = f"rows of {placement.shard!r}" if placement.shard else placement.reason
         parts += ["", f"SHARDS  {sharded}"]
-    for trainer in session._trainers.values():
+    for trainer in state.trainers.values():
         parts += _chosen(trainer)
-    return "\n".join([*parts, *_runs(session)])
+    return "\n".join([*parts, *_runs(fetches)])
 
 
-def _left_alone(session: Session) -> Iterator[str]:
+def _left_alone(state: SessionState) -> Iterator[str]:
     """The parameters that training does not move, and why."""
-    if session.loss is None:
+    if state.graph.loss is None:
         return
-    unreached = [n.name for n in session._step_programs(session.batch_name()).unreached]
-    frozen = [name for name, n in session.params.nodes.items() if n not in session._trained]
+    programs = step_programs(state, state.graph.batch_name())
+    unreached = [n.name for n in programs.unreached]
+    frozen = [name for name, n in state.params.nodes.items() if n not in state.trained]
     if frozen:
         yield f"\nNOT TRAINED  {', '.join(frozen)}"
     if unreached:
@@ -78,17 +71,17 @@ def _chosen(trainer: Trainer) -> Iterator[str]:
         yield f"  in blocks of {trainer.block} rows, which the caches hold"
     if trainer.partial is not None:
         yield (
-            f"  {trainer.partial.slot.node.name}: each shard multiplies by the rows that it "
+            f"  {trainer.partial.span.node.name}: each shard multiplies by the rows that it "
             "updates, for all; fetching the others costs more than the parts of the sum"
         )
     if trainer.owned:
-        names = ", ".join(x.slot.node.name for x in trainer.owned)
+        names = ", ".join(x.span.node.name for x in trainer.owned)
         yield f"  {names}: gradients larger than their factors, made by the shard that updates them"
 
 
-def _runs(session: Session) -> Iterator[str]:
+def _runs(fetches: Fetches) -> Iterator[str]:
     """How runs were cut, for the sizes seen so far."""
-    for fetch in session._fetches.known.values():
+    for fetch in fetches.known.values():
         runner, names = fetch.runner, [x.name for x in fetch.runner.inputs]
         for shapes, pieces in runner.direct.pieces() if runner.direct else []:
             fed = ", ".join(f"{n} {s}" for n, s in zip(names, shapes, strict=True))
@@ -110,96 +103,3 @@ def _memory(program: Program) -> list[str]:
             f"  {node.name} (buffer {buffer}) in slot {slot}, live in steps {first}..{last}"
         )
     return lines or ["  no temporaries"]
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Time per kernel of one training step or run.
-
-    A loop's row counts all of its steps; indented rows behind it tell its kernels apart.
-    """
-
-    rows: tuple[tuple[float, str], ...]  # microseconds, what and where
-    step_us: float
-
-    def __str__(self) -> str:
-        total = max(self.step_us, 1e-9)
-        lines = [f"{us:10.3f} us {us / total:6.1%}  {what}" for us, what in self.rows]
-        return "\n".join([*lines, f"{total:10.3f} us in all kernels"])
-
-
-def profile_program(
-    program: Program, frame: Frame | BlockedFrame, repeat: int
-) -> list[tuple[float, str]]:
-    """The microseconds of every step of a program, in the median one of `repeat` runs.
-
-    Other processes and interrupts make some runs take a multiple of the others' time.
-    """
-    steps = list(_with_depth(program.compiled.steps))
-    cycles = words(len(steps))
-    # of a shard that runs in blocks, the first block stands for all
-    first = frame.frames[0] if isinstance(frame, BlockedFrame) else frame
-    first.T[PROFILE] = cycles.ctypes.data
-    call: Any = program.timed.bind()
-    call(*first.addresses)
-    runs, seconds = [], []
-    for _ in range(max(1, repeat)):
-        cycles[:] = 0
-        begin = time.perf_counter()
-        call(*first.addresses)
-        seconds.append(time.perf_counter() - begin)
-        runs.append(cycles.copy())
-    outermost = [depth == 0 for depth, _ in steps]
-    whole = [int(run[: len(steps)][outermost].sum()) for run in runs]
-    per_cycle = sum(seconds) * 1e6 / max(1, sum(whole))
-    median = runs[int(np.argsort(whole)[len(whole) // 2])]
-    return [
-        (float(n) * per_cycle, f"{_INDENT * depth}{describe(step)}  # {where_of(step)}")
-        for n, (depth, step) in zip(median, steps, strict=False)
-    ]
-
-
-def _with_depth(steps: Sequence[Step], depth: int = 0) -> Iterator[tuple[int, Step]]:
-    """The steps in the order of their clocks, and how many loops they are in."""
-    for step in steps:
-        yield depth, step
-        if isinstance(step, LoopStep | BranchStep):
-            yield from _with_depth(step.body, depth + 1)
-        elif isinstance(step, HalvesStep):
-            yield from _with_depth(step.steps, depth + 1)
-
-
-def profile_session(session: Session, feeds: Mapping[Any, Any], repeat: int) -> Profile:
-    """Profile forward, backward and update on one batch; parameters are put back afterwards.
-
-    Of a session without a loss, the computation of its outputs.
-    """
-    if session.loss is None:
-        return _profile_outputs(session, feeds, repeat)
-    kept = {name: array.copy() for name, array in session.params.items()}
-    slots = {name: array.copy() for name, array in session._slots.items()}
-    trainer, _ = session._run_batch(feeds, None, train=False)
-    frames = trainer.shards[0].frames
-    rows = profile_program(trainer.programs.forward, frames["whole"], repeat)
-    if trainer.programs.update is not None:
-        rows += profile_program(trainer.programs.update, frames["update"], repeat)
-    trainer.release()
-    for name, array in kept.items():
-        session.params[name][...] = array
-    for name, array in slots.items():
-        session._slots[name][:] = array
-    return _profile(rows)
-
-
-def _profile_outputs(session: Session, feeds: Mapping[Any, Any], repeat: int) -> Profile:
-    fetch = session._fetches.fetch(session.outputs)
-    fetches = session._fetches
-    arrays = [*fetches.feed(fetch, feeds), *fetches.numbers(fetch, session.seed)]
-    frame, kept = fetch.runner.filled_frame(arrays)
-    rows = profile_program(fetch.runner.program, frame, repeat)
-    del kept
-    return _profile(rows)
-
-
-def _profile(rows: list[tuple[float, str]]) -> Profile:
-    return Profile(tuple(rows), sum(us for us, what in rows if not what.startswith(_INDENT)))

@@ -8,39 +8,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
-
-from numpy.typing import NDArray
+from collections.abc import Mapping
+from typing import Any
 
 from staticflow.checkpoint import DATA, DIGEST, digest_of, slots_of
 from staticflow.decode import Decoder, check_sizes
-from staticflow.errors import DTypeError, GraphError, ShapeError, fail
+from staticflow.errors import GraphError, fail
 from staticflow.field_types import fits
+from staticflow.file_errors import checked, damaged
 from staticflow.file_version import check_version
 from staticflow.leaves import Param
+from staticflow.native.memory import Array
 from staticflow.node import Node
 from staticflow.optim import Optimizer
 from staticflow.require import require
+from staticflow.session_state import SessionState, check_count
 from staticflow.states import states_of, updates_of
 from staticflow.structure import flatten
 from staticflow.tensor_file import read_tensors
 from staticflow.trained import chosen
 from staticflow.traversal import leaves
 
-if TYPE_CHECKING:
-    from staticflow.session import Session
 
-Array = NDArray[Any]
-T = TypeVar("T")
-_WRONG = (
-    KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError, ArithmeticError,
-    SyntaxError,
-)  # fmt: skip
-
-
-def load_session(path: Any, threads: int | None) -> Session:
-    """Read a session from a file; see `Session.load`."""
+def read_session(path: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The data and tensors of a session's file; refuses one that has weights only."""
     data, tensors = _read(path)
     if data is None:
         fail(
@@ -48,43 +39,43 @@ def load_session(path: Any, threads: int | None) -> Session:
             f"{path}: there are weights in this file, but no graph",
             do="build the graph in code, and use session.load_params(path)",
         )
-    return checked(path, lambda: restore(data, tensors, threads))
+    return data, tensors
 
 
-def restore(data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int | None) -> Session:
-    """A session from what `describe` gave."""
-    from staticflow.session import Session
+class SavedSession:
+    """A session from what `describe` gave: the graph and settings to make one of, decoded and
+    compared with the tensors, and the values to fill it with.
+    """
 
-    graph = data["graph"]
-    decoder = Decoder(graph["nodes"], graph["updates"], tensors)
-    loss, outputs, metrics = (decoder.structure(graph[k]) for k in ("loss", "outputs", "metrics"))
-    optimizer = decoder.value(graph["optimizer"])
-    stored = _Stored(data, tensors)
-    trained = stored.check(loss, outputs, metrics, optimizer)
-    given = data["threads"]
-    require(fits(given, int) and given > 0, f"no number of threads: {given!r}")
-    session = Session(
-        loss=loss,
-        outputs=outputs,
-        metrics=metrics,
-        optimizer=optimizer,
-        seed=data["seed"],
-        threads=min(given, os.cpu_count() or 1) if threads is None else threads,
-        check_numerics=data["check_numerics"],
-        train=trained,
-    )
-    for name, node in session.params.nodes.items():
-        session.params[name][...] = stored.param(node)
-    for name, node in session.states.nodes.items():
-        session.states[name][...] = stored.state(node)
-    for slot, flat, values in slots_of(session):
-        for part in flat.slots:
-            flat.view(part, values)[...] = stored.slot(slot, part.node)
-    session.step_count, session.epoch_count = data["step_count"], data["epoch_count"]
-    session.run_count = data.get("run_count", 0)  # which version 0.1.0 did not count
-    session._rng.bit_generator.state = _random_state(data["rng"])
-    session.extra = data["extra"]
-    return session
+    def __init__(self, data: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+        graph = data["graph"]
+        decoder = Decoder(graph["nodes"], graph["updates"], tensors)
+        self.loss, self.outputs, self.metrics = (
+            decoder.structure(graph[name]) for name in ("loss", "outputs", "metrics")
+        )
+        self.optimizer = decoder.value(graph["optimizer"])
+        self._data, self._stored = data, _Stored(data, tensors)
+        self.trained = self._stored.check(self.loss, self.outputs, self.metrics, self.optimizer)
+        self.seed, self.check_numerics = data["seed"], data["check_numerics"]
+        threads = data["threads"]
+        require(fits(threads, int) and threads > 0, f"no number of threads: {threads!r}")
+        self.threads = min(threads, os.cpu_count() or 1)
+
+    def fill(self, state: SessionState) -> None:
+        """Set values, counters and the random state of a session that was made of the rest."""
+        data, stored = self._data, self._stored
+        for name, node in state.params.nodes.items():
+            state.params[name][...] = stored.param(node)
+        for name, node in state.states.nodes.items():
+            state.states[name][...] = stored.state(node)
+        for slot, flat, values in slots_of(state):
+            for span in flat.spans:
+                flat.view(span, values)[...] = stored.slot(slot, span.node)
+        state.step_count = check_count(data["step_count"])
+        state.epoch_count = check_count(data["epoch_count"])
+        state.run_count = check_count(data.get("run_count", 0))  # 0.1.0 did not count them
+        state.rng.bit_generator.state = _random_state(data["rng"])
+        state.extra = data["extra"]
 
 
 class _Stored:
@@ -190,29 +181,7 @@ def _read(path: Any) -> tuple[dict[str, Any] | None, dict[str, Array]]:
         return None, tensors
     text = metadata[DATA]
     if metadata.get(DIGEST) != digest_of(text, tensors):
-        _damaged(name, "its content is not what was saved")
+        damaged(name, "its content is not what was saved")
     data = checked(name, lambda: json.loads(text))
     check_version(name, data)
     return data, tensors
-
-
-def checked(path: Any, read: Callable[[], T]) -> T:
-    """What `read` gives; its errors name the file."""
-    name = os.fspath(path)
-    try:
-        return read()
-    except (GraphError, ShapeError, DTypeError) as error:
-        raise GraphError(f"{name}: {error}") from error
-    except _WRONG:  # whose words are of our code, not of the file
-        _damaged(name, "data that describe no session")
-    except RecursionError:
-        _damaged(name, "nested too deeply")
-
-
-def _damaged(name: str, why: str) -> NoReturn:
-    fail(
-        GraphError,
-        f"{name}: the file is damaged, or not one of staticflow's",
-        got=why,
-        do="save it again, or take a copy",
-    )

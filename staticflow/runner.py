@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow.checks import IndexLimit
 from staticflow.dims import evaluate
@@ -23,12 +22,12 @@ from staticflow.errors import GraphError, fail
 from staticflow.failures import check_call
 from staticflow.native import memory
 from staticflow.native.gate import ReadGate
+from staticflow.native.memory import Array
 from staticflow.native.product_crew import Helpers, crew
 from staticflow.node import Node
 from staticflow.program import Frame, Program, Scratch
 from staticflow.sharing import has_large_products
 
-Array = NDArray[Any]
 STAGED_BYTES = 1 << 12
 MAX_FRAMES = 512  # with more shapes than this, tables are made again
 _Shapes: TypeAlias = tuple[tuple[int, ...], ...]

@@ -18,20 +18,19 @@ from pathlib import PurePath
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow.declare import input
 from staticflow.dims import Dim
 from staticflow.errors import GraphError, fail
 from staticflow.learning_rates import Custom, Schedule
 from staticflow.leaves import Const, Leaf, State, as_node
+from staticflow.native.memory import Array
 from staticflow.node import Node, Op
 from staticflow.optim import Optimizer
 from staticflow.traversal import toposort
 from staticflow.types import TensorType
 from staticflow.vocabulary import Row, Rule, classes, derivatives, rows
 
-Array = NDArray[Any]
 LEFT_OUT = ("init", "updates", "value")  # of leaves: kept as values, apart, or as tensors
 
 

@@ -7,71 +7,33 @@ session.run("y", {"x": X})
 
 from __future__ import annotations
 
+import copy
 import os
-import threading
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from staticflow.checks import (
-    IndexLimit,
-    check_indices,
-    check_integer,
-    check_loss,
-    check_metrics,
-    check_outside_loops,
-    index_limits,
-)
-from staticflow.dims import names_of
 from staticflow.errors import GraphError, fail
-from staticflow.feeds import (
-    as_array,
-    bind_sizes,
-    input_nodes,
-    leading_names,
-    match_feeds,
-    measured,
-    row_dimension,
-)
+from staticflow.evaluate import evaluate
+from staticflow.feeds import input_nodes
 from staticflow.fetching import Fetches, structure_key
-from staticflow.fitting import Callbacks, Fit
+from staticflow.file_errors import checked
+from staticflow.file_version import check_version
+from staticflow.fitting import Fit, FitOptions
 from staticflow.history import History
-from staticflow.leaves import Param
-from staticflow.live import FixedDict, LiveAttributes, check_optimizer, named_outputs
-from staticflow.nan_labels import label_names, refuse_labels
-from staticflow.native import memory
-from staticflow.native.forks import ForkAware
-from staticflow.native.gate import ReadGate
-from staticflow.native.threads import ShardPool
-from staticflow.native.toolchain import Toolchain, toolchain
+from staticflow.live import Live, LiveAttributes
+from staticflow.native.memory import Array
 from staticflow.node import Node
-from staticflow.numerics import CheckedTrainer
 from staticflow.optim import Optimizer
-from staticflow.parameters import Store, assign, declared_order
-from staticflow.replicas import copy_session, reduce_session
-from staticflow.row_means import check_row_means
-from staticflow.shard_memory import TrainingMemory
-from staticflow.slots import make_slots
-from staticflow.states import states_of, updates_of
-from staticflow.step_programs import (
-    StepPrograms,
-    TrainingGraph,
-    build_programs,
-    shared_programs,
-)
+from staticflow.session_graph import SessionGraph
+from staticflow.session_state import SessionState, check_optimizer, check_seed, check_threads
+from staticflow.session_steps import loss_and_gradients, run_batch
 from staticflow.structure import flatten
-from staticflow.trained import chosen, leave_alone
-from staticflow.training import Trainer
-from staticflow.traversal import dims_of, leaves, toposort
+from staticflow.trained import chosen
 
-Array = NDArray[Any]
-MAX_TRAINERS = 512  # with more sets of sizes than this, tables are made again
+Callback = Callable[["Session", dict[str, float]], Any]
 
 
-class Session(LiveAttributes, ForkAware):
+class Session(LiveAttributes):
     """A network with its values.
 
     `loss` is a scalar node to train on. `outputs` is a node or a dict of nodes to fetch by name,
@@ -89,6 +51,22 @@ class Session(LiveAttributes, ForkAware):
     holds the graph as data, as a saved one does, and is fetched from by the names of its outputs.
     """
 
+    loss = Live(lambda state: state.graph.loss)
+    outputs = Live(lambda state: state.graph.outputs)
+    metrics = Live(lambda state: state.graph.metrics)
+    inputs = Live(lambda state: state.graph.inputs)
+    # By name, in order of declaration: live arrays, writable in place.
+    params = Live(lambda state: state.params)
+    states = Live(lambda state: state.states)
+    optimizer = Live(lambda state: state.optimizer)
+    seed = Live(lambda state: state.seed)
+    threads = Live(lambda state: state.threads)
+    check_numerics = Live(lambda state: state.check_numerics)
+    step_count = Live(lambda state: state.step_count)
+    epoch_count = Live(lambda state: state.epoch_count)
+    run_count = Live(lambda state: state.run_count)  # runs that have drawn numbers
+    extra = Live(lambda state: state.extra)
+
     def __init__(
         self,
         loss: Node | None = None,
@@ -102,77 +80,19 @@ class Session(LiveAttributes, ForkAware):
         train: Any = None,
         freeze: Any = None,
     ) -> None:
-        super().__init__()
-        if loss is not None:
-            check_loss(loss)
-        self.loss = loss
-        self.outputs = named_outputs(outputs)
-        self.metrics = FixedDict(check_metrics(metrics))
-        self.optimizer = check_optimizer(optimizer)
-        self.seed = check_integer("the seed", seed, 0, "pass seed=0, for example")
+        graph = SessionGraph(loss, outputs, metrics)
         threads = (os.cpu_count() or 1) if threads is None else threads
-        self.threads = check_integer("threads", threads, 1, "leave it out to use all cores")
-        self.check_numerics = check_numerics
-        roots = self._roots()
-        if not roots:
-            fail(GraphError, "a session needs a loss or outputs", do="pass loss= or outputs=")
-        check_outside_loops(roots)
-        states = states_of(roots, self._scalars())
-        roots += updates_of(states)
-        self.inputs = input_nodes(roots)
-        check_row_means(self.metrics, list(leading_names(self.inputs)))
-        nodes = declared_order(leaves(roots, Param))
-        self._trained = chosen({node.name: node for node in nodes}, train, freeze)
-        self._params = Store(nodes, "parameter", self._trained)
-        self._states = Store(declared_order(states), "state")
-        self._reset()
+        self._state = SessionState(
+            graph,
+            chosen({node.name: node for node in graph.params}, train, freeze),
+            optimizer=check_optimizer(optimizer),
+            seed=check_seed(seed),
+            threads=check_threads(threads, "leave it out to use all cores"),
+            check_numerics=check_numerics,
+        )
+        self._fetches = Fetches(self._state)
         if params is not None:
             self.load_params(params)
-        self._made = True
-
-    def _roots(self) -> list[Node]:
-        return [*self._scalars(), *flatten(self.outputs)]
-
-    def _scalars(self) -> list[Node]:
-        return [n for n in (self.loss, *self.metrics.values()) if n is not None]
-
-    def _reset(self) -> None:
-        self._rng = np.random.default_rng(self.seed)
-        self._params.initialise(self._rng)
-        self._states.initialise(self._rng)
-        self._toolchain: Toolchain = toolchain()
-        self._pool = ShardPool()
-        self._lock = threading.RLock()
-        self._gate = ReadGate()
-        self._seed_cell = memory.filled([self.seed], np.int64)
-        self._inference_step = memory.zeros((1,), np.int64)
-        self._lr = memory.zeros((1,), np.float64)
-        self._run_lock = threading.Lock()
-        self.run_count = 0  # runs that have drawn numbers
-        self.step_count = 0
-        self.epoch_count = 0
-        self._fetches = Fetches(self)
-        self._trainers: dict[Any, Trainer] = {}
-        self._programs: dict[str, StepPrograms] = {}
-        self._memories: dict[str, TrainingMemory] = {}
-        self._slots: dict[str, Array] = {}
-        self._extras: dict[str, Array] = {}  # of each element of the parameters
-        self._jitted: dict[Any, Any] = {}
-        self._copes_with_nan = False  # whether NaN in labels has been seen to do no harm
-        self._spare: list[Array] = []  # memory for a copy of what training changes
-        self.extra: dict[str, Any] = {}
-        if self.optimizer is not None:
-            self._slots, self._extras = make_slots(self._params, self._trained, self.optimizer)
-
-    @property
-    def params(self) -> Store:
-        """The parameters by name, in order of declaration: live arrays, writable in place."""
-        return self._params
-
-    @property
-    def states(self) -> Store:
-        """The states by name, in order of declaration."""
-        return self._states
 
     def load_params(self, values: Any) -> None:
         """Set parameters from a mapping from name to array, or a saved file; all or nothing."""
@@ -180,21 +100,7 @@ class Session(LiveAttributes, ForkAware):
             from staticflow.restore import read_params
 
             values = read_params(values)
-        assign(self._params, self._states, values)
-
-    def forget_programs(self) -> None:
-        """Compile the training step again when it is next needed."""
-        self._programs, self._memories, self._trainers = {}, {}, {}
-
-    def forget_fetches(self) -> None:
-        """Compile what is fetched again when it is next asked for."""
-        self._fetches = Fetches(self)
-
-    def after_fork_in_child(self) -> None:
-        """Nobody holds the lock; what another thread's fit has done so far counts."""
-        self._lock, self._run_lock = threading.RLock(), threading.Lock()
-        self.step_count += sum(trainer.steps_under_way for trainer in self._trainers.values())
-        self._trainers = {}
+        self._state.load_params(values)
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -207,19 +113,7 @@ class Session(LiveAttributes, ForkAware):
         What a run draws is new each time, as `run_count` counts runs that draw; with a `seed` it is
         that seed's, and the run is not counted.
         """
-        if seed is not None:
-            seed = check_integer("the seed", seed, 0, "pass seed=0, for example")
-        return self._fetches.run(fetches, feeds, seed)
-
-    def count_epoch(self) -> None:
-        """One more epoch is done; to assign the count would take as long as some small steps."""
-        vars(self)["epoch_count"] += 1
-
-    def count_run(self) -> int:
-        """The number of a run that draws, counted from 0: each has its own."""
-        with self._run_lock:  # and not the session's, which a fit holds
-            vars(self)["run_count"] += 1
-            return self.run_count - 1
+        return self._fetches.run(fetches, feeds, None if seed is None else check_seed(seed))
 
     def __call__(self, *arrays: Any, **feeds: Any) -> Any:
         """Every output, for inputs given by keyword."""
@@ -237,50 +131,15 @@ class Session(LiveAttributes, ForkAware):
         call. It draws by the session's seed alone: the same at each call. Indices out of range are
         clamped.
         """
-        from staticflow.embed import jit_session
+        from staticflow.embed import jit
 
-        key = structure_key(fetch)
-        with self._lock:
-            if key not in self._jitted:
-                self._jitted[key] = jit_session(self, fetch)
-            return self._jitted[key]
+        key, state = structure_key(fetch), self._state
+        with state.lock:
+            if key not in state.jitted:
+                state.jitted[key] = jit(self._fetches, fetch)
+            return state.jitted[key]
 
     # -- training --------------------------------------------------------------------------------
-
-    def _step_programs(self, batch: str) -> StepPrograms:
-        if batch not in self._programs:
-            if self.loss is None:
-                fail(GraphError, "this session has no loss to train on", do="pass loss=")
-            check_outside_loops(self._training_roots())
-            check_row_means(self.metrics, [batch] if batch else [])
-            make = build_programs if self.check_numerics else shared_programs
-            graph = TrainingGraph(
-                self.loss, self.metrics, self._trained, list(self._states.nodes.values()),
-                self.inputs, batch, self.optimizer,
-            )  # fmt: skip
-            programs = self._programs[batch] = make(graph, self._toolchain)
-            if programs.params:
-                flat = self._params.flats[(programs.params[0].dtype, True)]
-                leave_alone(flat, self._extras, programs.unreached)
-        return self._programs[batch]
-
-    def trainer(self, batch: str, env: Mapping[str, int], threads: int) -> Trainer:
-        """The training step for one set of sizes, from the last few used."""
-        if batch not in self._memories:
-            programs = self._step_programs(batch)
-            trainable = programs.params
-            flat = self._params.flats[(trainable[0].dtype, True)] if trainable else None
-            self._memories[batch] = TrainingMemory(programs, flat, self._gate)
-        key = (batch, tuple(sorted(env.items())), threads)
-        if key not in self._trainers:
-            while len(self._trainers) >= MAX_TRAINERS:
-                self._trainers.pop(next(iter(self._trainers)))
-            make = CheckedTrainer if self.check_numerics else Trainer
-            self._trainers[key] = make(
-                self._memories[batch], self._params, self._states, self._slots, self._extras, env,
-                1 if self.check_numerics else threads, self._toolchain, self._lr, self._seed_cell,
-            )  # fmt: skip
-        return self._trainers[key]
 
     def fit(
         self,
@@ -289,7 +148,7 @@ class Session(LiveAttributes, ForkAware):
         batch_size: int = 32,
         shuffle: bool = True,
         validation_data: Any = None,
-        callbacks: Callbacks = (),
+        callbacks: Callback | Sequence[Callback] = (),
         progress: bool = True,
         batch_axis: str | None = None,
         on_nan: str = "stop",
@@ -304,30 +163,26 @@ class Session(LiveAttributes, ForkAware):
         NumericsError, or "ignore" it. The parameters are those before that step, or of a copy up to
         0.1 s old if they had become NaN themselves; step_count says of which step.
         """
-        self.require_optimizer("fit")
-        with self._lock:
-            fit = Fit(
-                self, data, epochs, batch_size, shuffle, validation_data, callbacks, progress,
-                batch_axis, on_nan,
-            )  # fmt: skip
-            return fit.run()
-
-    def require_optimizer(self, what: str) -> Optimizer:
-        if self.loss is None:
-            fail(GraphError, "this session has no loss to train on", do="pass loss=")
-        if self.optimizer is None:
-            fail(
-                GraphError,
-                f"{what} needs an optimizer",
-                do="pass optimizer=sf.optim.Adam(1e-3) to the session",
-            )
-        return self.optimizer
+        self._state.require_optimizer("fit")
+        options = FitOptions(
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            validation_data=validation_data,
+            callbacks=callbacks,
+            progress=progress,
+            batch_axis=batch_axis,
+            on_nan=on_nan,
+        )
+        with self._state.lock:
+            return Fit(self._fetches, self, data, options).run()
 
     def step(self, feeds: Mapping[Any, Any], batch_axis: str | None = None) -> float:
         """One training step on one batch; returns its loss (before the update)."""
-        self.require_optimizer("step")
-        with self._lock:
-            trainer, (loss, *_) = self._run_batch(feeds, batch_axis, train=True)
+        state = self._state
+        state.require_optimizer("step")
+        with state.lock:
+            trainer, (loss, *_) = run_batch(state, feeds, batch_axis, train=True)
             trainer.release()
             return loss
 
@@ -335,63 +190,8 @@ class Session(LiveAttributes, ForkAware):
         self, feeds: Mapping[Any, Any], batch_axis: str | None = None
     ) -> dict[str, Array]:
         """The gradients of the loss by parameter name, on one batch; changes nothing."""
-        with self._lock:
-            trainer, _ = self._run_batch(feeds, batch_axis, train=False)
-            trainer.release()
-            return trainer.gradients()
-
-    def _run_batch(
-        self, feeds: Mapping[Any, Any], batch_axis: str | None, train: bool, watch: bool = False
-    ) -> tuple[Trainer, list[float]]:
-        assert self.loss is not None or self._step_programs("") is not None
-        inputs = self.training_inputs
-        arrays, env = self.checked(inputs, match_feeds(inputs, feeds))
-        batch = row_dimension(inputs, batch_axis)
-        if batch and not env[batch]:
-            fail(GraphError, "the batch has no rows", f"{batch} = 0", "feed at least one row")
-        if train:
-            refuse_labels(self, arrays, batch_axis)
-        trainer = self.trainer(batch, env, threads=1)
-        if self.optimizer is not None:
-            self._lr[0] = self.optimizer.base_lr
-        try:
-            return trainer, trainer.single(self._pool, arrays, self.step_count, train, watch)
-        except BaseException:
-            trainer.release()
-            raise
-        finally:  # an interrupt may come before or after the update
-            self.step_count += trainer.sync.done if train else 0
-
-    @cached_property
-    def training_inputs(self) -> dict[str, Node]:
-        """The inputs that a training step reads, or takes a size from."""
-        roots = self._training_roots()
-        inputs = input_nodes(roots)
-        names = names_of(dim for node in toposort(roots) for dim in dims_of(node))
-        sizes = measured(names, inputs.values(), self.inputs)
-        return inputs | {node.name: node for node in sizes}
-
-    @cached_property
-    def labels(self) -> list[str]:
-        """The float inputs of a training step that no output reads."""
-        return label_names(self.outputs, self.training_inputs)
-
-    @cached_property
-    def training_limits(self) -> list[IndexLimit]:
-        """What indices must keep to in a training step."""
-        return index_limits(self._training_roots())
-
-    def _training_roots(self) -> list[Node]:
-        return [*self._scalars(), *updates_of(self._states.nodes.values())]
-
-    def checked(
-        self, inputs: Mapping[str, Node], named: Mapping[str, Any]
-    ) -> tuple[dict[str, Array], dict[str, int]]:
-        """Fed values as arrays, and the sizes of the named dimensions."""
-        arrays = {name: as_array(inputs[name], named[name]) for name in inputs}
-        env = bind_sizes(inputs, arrays)
-        check_indices(self.training_limits, arrays, env)
-        return arrays, env
+        with self._state.lock:
+            return loss_and_gradients(self._state, feeds, batch_axis)[1]
 
     # -- evaluating ------------------------------------------------------------------------------
 
@@ -399,56 +199,98 @@ class Session(LiveAttributes, ForkAware):
         self, data: Any, batch_size: int = 1024, batch_axis: str | None = None
     ) -> dict[str, float]:
         """Loss and metrics in inference mode, averaged by rows."""
-        from staticflow.fitting import evaluate
-
-        return evaluate(self, data, batch_size, batch_axis)
+        return evaluate(self._fetches, data, batch_size, batch_axis)
 
     # -- looking inside --------------------------------------------------------------------------
 
     @property
     def source(self) -> str:
         """The generated Numba source of the training step, or of the outputs."""
-        from staticflow.report import session_source
+        from staticflow.report import source
 
-        return session_source(self)
+        return source(self._fetches)
 
     def explain(self) -> str:
         """The graph, the kernels, the memory plan and the cost model's choice, as text."""
-        from staticflow.report import explain_session
+        from staticflow.report import explain
 
-        return explain_session(self)
+        return explain(self._fetches)
 
     def profile(self, feeds: Mapping[Any, Any], repeat: int = 100) -> Any:
         """Time per kernel of a training step on this batch, named by the lines it came from.
 
         Without a loss, of the computation of all outputs.
         """
-        from staticflow.report import profile_session
+        from staticflow.profile import profile
 
-        return profile_session(self, feeds, repeat)
+        return profile(self._fetches, feeds, repeat)
 
-    def batch_name(self) -> str:
-        """The dimension that training slices; "" where no input has a named leading one."""
-        return row_dimension(self.training_inputs, None)
+    # -- files and copies ------------------------------------------------------------------------
 
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Write weights, optimizer state, random state and the graph to a safetensors file."""
-        from staticflow.checkpoint import save_session
+        from staticflow.checkpoint import save
 
-        save_session(self, path, extra)
+        save(self._state, path, extra)
 
     @staticmethod
     def load(path: Any, threads: int | None = None) -> Session:
         """Read a session that `save` wrote; training resumes bit for bit."""
-        from staticflow.restore import load_session
+        from staticflow.restore import read_session
 
-        return load_session(path, threads)
+        data, tensors = read_session(path)
+        return checked(path, lambda: _restored(data, tensors, threads))
 
     def __copy__(self) -> Session:
-        return copy_session(self, {})
+        return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
-        return copy_session(self, memo)
+        """A session of the same graph, which cannot change, with values of its own."""
+        state = self._state
+        with state.lock:
+            new = Session(
+                self.loss,
+                self.outputs,
+                self.metrics,
+                self.optimizer,
+                seed=self.seed,
+                threads=self.threads,
+                check_numerics=self.check_numerics,
+                train=state.trained,
+            )
+            new._state.take_values(state)
+            new._state.extra = copy.deepcopy(state.extra, memo)
+            return new
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return reduce_session(self)
+        """The graph as data, as in a saved file, with values and the random state."""
+        from staticflow.checkpoint import snapshot
+
+        return session_from_pickle, snapshot(self._state)
+
+
+def session_from_pickle(data: dict[str, Any], tensors: dict[str, Array]) -> Session:
+    """What pickle makes a session of again."""
+    check_version("a pickled session", data)
+    return checked("a pickled session", lambda: _restored(data, tensors, None))
+
+
+def _restored(
+    data: Mapping[str, Any], tensors: Mapping[str, Array], threads: int | None
+) -> Session:
+    """A session from what `checkpoint` has written of one."""
+    from staticflow.restore import SavedSession
+
+    saved = SavedSession(data, tensors)
+    session = Session(
+        saved.loss,
+        saved.outputs,
+        saved.metrics,
+        saved.optimizer,
+        seed=saved.seed,
+        threads=saved.threads if threads is None else threads,
+        check_numerics=saved.check_numerics,
+        train=saved.trained,
+    )
+    saved.fill(session._state)
+    return session

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +22,32 @@ from staticflow.driver_tables import PEERS, SHARDS, STOP, SYNC
 from staticflow.leaves import Hyper
 from staticflow.native import memory
 from staticflow.native.gate import ReadGate
+from staticflow.native.memory import Array
 from staticflow.native.worker_layout import Input as InputEntry
 from staticflow.native.worker_layout import Shard, Sync, Variant
 from staticflow.native.worker_tables import ShardTable, SyncBlock, words
 from staticflow.node import Node
-from staticflow.parameters import FlatArray, Store
+from staticflow.parameters import FlatArray, ParameterStore
 from staticflow.placement import SHARE
 from staticflow.program import Frame, Scratch
 from staticflow.shard_rules import WHOLE
 from staticflow.step_programs import ELEMENTS, StepPrograms
 
-Array = NDArray[Any]
+
+@dataclass(frozen=True)
+class StepValues:
+    """What a session has that its training steps read and change.
+
+    `slots` are the optimizer's arrays and `extras` masks and scales, by name, both laid out as the
+    flat array of the trained parameters; `lr` and `seed` are a number each.
+    """
+
+    params: ParameterStore
+    states: ParameterStore
+    slots: Mapping[str, Array]
+    extras: Mapping[str, Array]
+    lr: NDArray[np.float64]
+    seed: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -41,17 +55,13 @@ class Common:
     """What all shards of a training step have in common."""
 
     programs: StepPrograms
-    store: Store
-    states: Store
+    values: StepValues
     flat: FlatArray | None  # the trainable parameters
-    beside: Mapping[str, Array]  # arrays like it that the update reads or changes, by name
-    lr: NDArray[np.float64]
-    seed: NDArray[np.int64]
     env: Mapping[str, int]
     shards: int
     block: int  # the rows of a block, or 0 where a shard runs all its rows at once
     run_blocks: int  # the address of what runs blocks
-    late: int  # the bits of the products that shards make in parts
+    owner_bits: int  # the bits of the products that shards make in parts
     sync: SyncBlock
 
     @property
@@ -148,9 +158,9 @@ class ShardMemory:
             size = max(1, min(common.block, end - first))
             frame = blocked_frame(program, env, whole_env, batch, first, size, self.buffers.forward)
         else:
-            frame = program.frame(env, whole_env, first, self.buffers.forward, common.late)
+            frame = program.frame(env, whole_env, first, self.buffers.forward, common.owner_bits)
         leaves = program.leaves
-        for owner in (common.store, common.states):
+        for owner in (common.values.params, common.values.states):
             for node in owner.nodes.values():
                 if node in leaves:
                     frame.bind(leaves[node], owner.address(node))
@@ -167,7 +177,7 @@ class ShardMemory:
         if node.op.label == SHARE:
             share = memory.filled([1 / parts], node.dtype)
             return self._shares.setdefault((node.dtype, parts), share)
-        return self.step_cell if node.op.label == "step" else self.common.seed
+        return self.step_cell if node.op.label == "step" else self.common.values.seed
 
     def _bind_outputs(self, frame: Frame | BlockedFrame) -> None:
         if isinstance(frame, BlockedFrame):
@@ -178,7 +188,7 @@ class ShardMemory:
         places = iter(programs.forward.compiled.placement.at)
         targets = [self.metrics[m : m + 1] for m in range(self.metrics.size)]
         if flat is not None:
-            targets += [flat.view(slot, self.gradient) for slot in flat.slots]
+            targets += [flat.view(span, self.gradient) for span in flat.spans]
         for target in targets:
             if next(places) == WHOLE and self.index > 0:  # every shard has it; it counts once
                 target = memory.zeros(target.shape, target.dtype)
@@ -197,8 +207,8 @@ class ShardMemory:
         frame.add_up(metrics, self.metrics)
         if flat is not None:
             gradient = flat.like()
-            for slot in flat.slots:
-                frame.bind(next(buffers), flat.view(slot, gradient).ctypes.data)
+            for span in flat.spans:
+                frame.bind(next(buffers), flat.view(span, gradient).ctypes.data)
             frame.add_up(gradient, self.gradient)
 
     def add_update(self, first: int, end: int, lead: ShardMemory) -> None:
@@ -211,20 +221,21 @@ class ShardMemory:
         for node, buffer in update.leaves.items():
             if isinstance(node.op, Hyper) and node.op.label == SHARE:
                 frame.bind(buffer, self._hyper(node, common.shards).ctypes.data)
-        flats = {"p": flat.data, "g": lead.gradient, **common.beside}
+        values = common.values
+        flats = {"p": flat.data, "g": lead.gradient, **values.slots, **values.extras}
         for name, node in programs.update_leaves.items():
             if node not in update.leaves:
                 continue
             if name in flats:
                 address = flats[name].ctypes.data + first * flat.data.itemsize
             elif name == "lr":
-                address = common.lr.ctypes.data
+                address = values.lr.ctypes.data
             elif name == "step":
                 address = self.step_cell.ctypes.data
             elif name.startswith("next:"):
                 address = lead.next_states[name[5:]].ctypes.data
             else:
-                address = common.states.address(node)
+                address = values.states.address(node)
             frame.bind(update.leaves[node], address)
         self.frames["update"] = frame
         self.table[Shard.UPDATE] = update.function.address

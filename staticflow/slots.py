@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from staticflow.errors import GraphError, fail
 from staticflow.node import Node
 from staticflow.optim import Optimizer
-from staticflow.parameters import Store
+from staticflow.parameters import ParameterStore
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def make_slots(
-    store: Store, trainable: Sequence[Node], optimizer: Optimizer
+    store: ParameterStore, trainable: Sequence[Node], optimizer: Optimizer
 ) -> tuple[Arrays, Arrays]:
     """The optimizer's slots at the start, and the masks and scales of the parameters."""
     dtypes = {node.dtype for node in trainable}
@@ -40,7 +40,7 @@ def make_slots(
         slots[name][:] = optimizer.slot_init(name)
     for name, attribute in (("decay_mask", "decay"), ("lr_scale", "lr_scale")):
         extras[name] = flat.like()
-        for slot in flat.slots:
-            value = float(getattr(slot.node.op, attribute))
-            extras[name][slot.start : slot.start + slot.count] = value
+        for span in flat.spans:
+            value = float(getattr(span.node.op, attribute))
+            extras[name][span.start : span.start + span.count] = value
     return slots, extras

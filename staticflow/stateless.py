@@ -12,8 +12,11 @@ from staticflow.compile import compile_graph
 from staticflow.direct import Direct
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import as_array, bind_sizes
+from staticflow.file_errors import checked
+from staticflow.file_version import check_version, written
 from staticflow.leaves import Const, Hyper, Input, Leaf
 from staticflow.native import memory
+from staticflow.native.memory import Array
 from staticflow.native.toolchain import toolchain
 from staticflow.node import Node
 from staticflow.program import Program
@@ -37,7 +40,7 @@ class Function:
         if not nodes:
             fail(GraphError, "a function needs at least one output")
         self.names = _names(self.inputs)
-        self._handed = _hander(outputs) if len(nodes) == 1 else self._structured
+        self._handed = _output_builder(outputs) if len(nodes) == 1 else self._structured
         check_outside_loops(nodes)
         self._check_leaves(nodes)
         program = _program(nodes)
@@ -109,6 +112,20 @@ class Function:
         check_indices(self.runner.limits, by_name, env)
         return self.runner(arrays, env)
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The graph as data, as in a saved session."""
+        from staticflow.serialise import Encoder
+
+        encoder = Encoder()
+        data = {
+            **written(),
+            "inputs": encoder.structure(list(self.inputs)),
+            "outputs": encoder.structure(self.outputs),
+            "seed": self.seed,
+            "nodes": encoder.nodes,
+        }
+        return function_from_pickle, (data, encoder.tensors)
+
     def __copy__(self) -> Function:
         return self  # it has no state
 
@@ -119,6 +136,20 @@ class Function:
     def source(self) -> str:
         """The generated source."""
         return self.runner.program.source
+
+
+def function_from_pickle(data: dict[str, Any], tensors: dict[str, Array]) -> Function:
+    """What pickle makes a function of again."""
+    from staticflow.decode import Decoder, check_sizes
+
+    def made() -> Function:
+        decoder = Decoder(data["nodes"], [], tensors)
+        inputs, outputs = (decoder.structure(data[key]) for key in ("inputs", "outputs"))
+        check_sizes(flatten(outputs))
+        return Function(inputs, outputs, data.get("seed", 0))
+
+    check_version("a pickled function", data)
+    return checked("a pickled function", made)
 
 
 def _program(nodes: Sequence[Node]) -> Program:
@@ -140,7 +171,7 @@ def _structurer(outputs: Any) -> Callable[[list[Any]], Any]:
     return lambda results: rebuild_like(outputs, iter(results))
 
 
-def _hander(outputs: Any) -> Callable[[Any], Any]:
+def _output_builder(outputs: Any) -> Callable[[Any], Any]:
     """What puts a single result into the structure of `outputs`."""
     if isinstance(outputs, Node):
         return lambda result: result

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
 from staticflow.files import is_file, write_whole
+from staticflow.native.memory import Array
 
-Array = NDArray[Any]
 METADATA = "__metadata__"  # the only name that no tensor can have
 _CODES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "bool": "BOOL"}
 _ALIGNMENT = 8

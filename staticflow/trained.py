@@ -71,6 +71,6 @@ def leave_alone(
     flat: FlatArray | None, extras: Mapping[str, NDArray[Any]], unreached: Sequence[Node]
 ) -> None:
     """Exempt parameters from weight decay; as their gradients are 0, nothing else moves them."""
-    for slot in () if flat is None or "decay_mask" not in extras else flat.slots:
-        if slot.node in unreached:
-            extras["decay_mask"][slot.start : slot.start + slot.count] = 0.0
+    for span in () if flat is None or "decay_mask" not in extras else flat.spans:
+        if span.node in unreached:
+            extras["decay_mask"][span.start : span.start + span.count] = 0.0

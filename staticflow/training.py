@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,31 @@ from staticflow.buffers import SUFFIX
 from staticflow.cost import Choice, Work, barriers, choose_shards, estimate
 from staticflow.failures import check_call
 from staticflow.native.blocks import run_blocks
-from staticflow.native.memory import zeros
+from staticflow.native.memory import Array, zeros
 from staticflow.native.products import own_products
 from staticflow.native.threads import ShardPool
-from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker import worker
 from staticflow.native.worker_layout import Reason, Shard, Variant
 from staticflow.native.worker_tables import SyncBlock, words_of
 from staticflow.owned import OwnedProduct, owned_products, records, slices, summed
-from staticflow.parameters import Store
 from staticflow.partials import PartialProduct, partial_product, parts_of
 from staticflow.program import Frame
-from staticflow.shard_memory import Common, ShardMemory, TrainingMemory
+from staticflow.shard_memory import Common, ShardMemory, StepValues, TrainingMemory
 from staticflow.shard_rules import PARTIAL
 from staticflow.step_programs import ELEMENTS
 
-Array = NDArray[Any]
 INLINE_NS = 20e6  # a native call this short is made by the calling thread itself
+
+
+class Epochs(NamedTuple):
+    """The batches of some epochs that a native call trains on."""
+
+    batches: range  # counted from 0 over all epochs
+    per_epoch: int
+    rows: int  # of the data
+    first_step: int  # the number of the step that batch 0 is, or would be
+    ragged: bool = False  # an epoch's last batch has fewer rows than the others
+    permutation: NDArray[np.int64] | None = None  # (epochs, rows); None for rows in order
 
 
 class Trainer:
@@ -44,24 +52,19 @@ class Trainer:
     def __init__(
         self,
         memory: TrainingMemory,
-        store: Store,
-        states: Store,
-        slots: Mapping[str, Array],
-        extras: Mapping[str, Array],
+        values: StepValues,
         env: Mapping[str, int],
         threads: int,
-        toolchain: Toolchain,
-        lr: NDArray[np.float64],
-        seed: NDArray[np.int64],
     ) -> None:
         self.programs = programs = memory.programs
         self.gate = memory.gate
-        self.states, self.slots = states, slots
+        self.values = values
         self.env = dict(env)
         self.rows = self.env[programs.batch] if programs.batch else 1
         self.flat = memory.flat
         self.choice = self._choose(threads)
         self.sync = SyncBlock()
+        toolchain = programs.forward.toolchain
         self.call = worker(toolchain).train.bind()
         blocks = run_blocks(toolchain)  # whatever the sizes: others shall compile nothing
         self.block = self._block_rows()
@@ -69,10 +72,16 @@ class Trainer:
         self.cuts = self._cuts()
         self.partial = self._partial()
         common = Common(
-            programs, store, states, self.flat, {**slots, **extras}, lr, seed, self.env,
-            self.choice.shards, self.block, blocks.address,
-            self._late(), self.sync,
-        )  # fmt: skip
+            programs=programs,
+            values=values,
+            flat=self.flat,
+            env=self.env,
+            shards=self.choice.shards,
+            block=self.block,
+            run_blocks=blocks.address,
+            owner_bits=self._owner_bits(),
+            sync=self.sync,
+        )
         shards = range(self.choice.shards)
         self.shards = [ShardMemory(common, i, memory.buffers(i)) for i in shards]
         self.shards[0].table[Shard.GATE] = self.gate.address
@@ -128,7 +137,7 @@ class Trainer:
         assert self.flat is not None
         return partial_product(self.programs, self.flat, self.env, self.cuts)
 
-    def _late(self) -> int:
+    def _owner_bits(self) -> int:
         """The bits of the products that the program leaves to the worker."""
         steps = [x.step for x in (*self.owned, self.partial) if x is not None]
         return sum(step.late for step in steps)
@@ -209,29 +218,25 @@ class Trainer:
     def run(
         self,
         pool: ShardPool,
-        first: int,
-        last: int,
-        batches: int,
-        data_rows: int,
-        ragged: bool,
-        permutation: NDArray[np.int64] | None,
-        step_base: int,
+        epochs: Epochs,
         sums: Sequence[NDArray[np.float64]],
-        poll: Callable[[], None] | None,
-        inline: bool,
+        poll: Callable[[], None] | None = None,
+        inline: bool = False,
         watch: bool = False,
     ) -> int:
-        """Train on batches first .. last - 1; returns the steps finished by all shards.
+        """Train on some batches; returns the steps finished by all shards.
 
-        With `watch`, a step whose loss is NaN is left before its update, and ends the run.
+        Each shard adds its loss and metrics to its row of `sums`, by epoch. `poll` and `inline` are
+        as for `ShardPool.run`. With `watch`, a step whose loss is NaN is left before its update,
+        and ends the run.
         """
         for memory, own_sums in zip(self.shards, sums, strict=True):
             table = memory.table
-            table[Shard.FIRST], table[Shard.LAST] = first, last
-            table[Shard.BATCHES], table[Shard.BATCH_ROWS] = batches, self.rows
-            table[Shard.DATA_ROWS], table[Shard.RAGGED] = data_rows, int(ragged)
-            table[Shard.STEP_BASE], table[Shard.WATCH] = step_base, int(watch)
-            table.point(Shard.PERMUTATION, permutation)
+            table[Shard.FIRST], table[Shard.LAST] = epochs.batches.start, epochs.batches.stop
+            table[Shard.BATCHES], table[Shard.BATCH_ROWS] = epochs.per_epoch, self.rows
+            table[Shard.DATA_ROWS], table[Shard.RAGGED] = epochs.rows, int(epochs.ragged)
+            table[Shard.STEP_BASE], table[Shard.WATCH] = epochs.first_step, int(watch)
+            table.point(Shard.PERMUTATION, epochs.permutation)
             table.point(Shard.METRIC_SUMS, own_sums)
         tables = [memory.table for memory in self.shards]
         self._under_way = True
@@ -274,10 +279,9 @@ class Trainer:
         if not train:
             table[Shard.UPDATE] = 0
         try:
-            rows, short = self.rows, self.choice.serial_ns < INLINE_NS
-            self.run(
-                pool, 0, 1, 1, rows, False, None, step_count + 1, list(sums), None, short, watch
-            )
+            epochs = Epochs(range(1), 1, self.rows, first_step=step_count + 1)
+            short = self.choice.serial_ns < INLINE_NS
+            self.run(pool, epochs, list(sums), inline=short, watch=watch)
         finally:
             table[Shard.UPDATE] = update
         if self.found_nan:
@@ -291,7 +295,10 @@ class Trainer:
         return self.sync.done if self._under_way and trains else 0
 
     def gradients(self) -> dict[str, Array]:
-        """The gradients that the last forward and backward run left, summed over shards."""
-        assert self.flat is not None
+        """The gradients that the last forward and backward run left, summed over shards; none where
+        no parameter is trained.
+        """
+        if self.flat is None:
+            return {}
         total = sum((m.gradient for m in self.shards[1:]), self.shards[0].gradient.copy())
-        return {slot.node.name: self.flat.view(slot, total).copy() for slot in self.flat.slots}
+        return {span.node.name: self.flat.view(span, total).copy() for span in self.flat.spans}

@@ -24,9 +24,9 @@ class Caches:
         """A right answer, by a toolchain that begins with nothing; how much it compiled."""
         x = sf.input("x", ("n",))
         session = sf.Session(outputs={"y": x * 2.0 + 1.0})
-        session._toolchain = Toolchain(folder)
+        session._state.toolchain = Toolchain(folder)
         assert session.run("y", {"x": [1.0, 2.0]}).tolist() == [3, 5]
-        return session._toolchain.counts.compiled
+        return session._state.toolchain.counts.compiled
 
     def __call__(self, draw: random.Random) -> None:
         with tempfile.TemporaryDirectory() as name:

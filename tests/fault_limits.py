@@ -77,10 +77,10 @@ class Limits:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         x = sf.input("x", ("n",))
         session = sf.Session(outputs={"y": x * 2.0 + 1.0})
-        session._toolchain = Toolchain(folder)
+        session._state.toolchain = Toolchain(folder)
         with limit(resource.RLIMIT_FSIZE, draw.randrange(20_000)):
             assert session.run("y", {"x": [1.0, 2.0]}).tolist() == [3, 5]
-        session._toolchain = Toolchain(folder)
+        session._state.toolchain = Toolchain(folder)
         assert session.run("y", {"x": [1.0, 2.0]}).tolist() == [3, 5]
 
     def files(self, draw: random.Random, folder: Path) -> None:

@@ -16,6 +16,7 @@ import staticflow as sf
 from staticflow import models, ops
 from staticflow.memory import MemoryPlan
 from staticflow.native import memory
+from staticflow.training import Epochs
 
 
 def session() -> sf.Session:
@@ -33,11 +34,11 @@ def data_of_too_few_rows(place: str) -> None:
     """The tables say six."""
     net = session()
     net.fit({"x": fed(rows(6, 5)), "t": fed(rows(6, 3))}, batch_size=6, progress=False)
-    (trainer,) = net._trainers.values()
+    (trainer,) = net._state.trainers.values()
     few = {"x": fed(rows(5, 5)), "t": fed(rows(6, 3))}
     trainer.bind_data(few, {})
     sums = [memory.zeros((1, 1), np.float64)]
-    trainer.run(net._pool, 0, 1, 1, 6, False, None, 1, sums, None, True)
+    trainer.run(net._state.pool, Epochs(range(1), 1, 6, 1), sums, inline=True)
 
 
 def buffers_of_too_few_rows(place: str) -> None:
@@ -63,11 +64,12 @@ def permutation_beyond_the_data(place: str) -> None:
     net = session()
     data = {"x": fed(rows(600, 5)), "t": fed(rows(600, 3))}
     net.fit(data, batch_size=300, progress=False)
-    (trainer,) = net._trainers.values()
+    (trainer,) = net._state.trainers.values()
     trainer.bind_data(data, {})
     order = np.arange(600) + (-1 if place == "begin" else 1)
     sums = [memory.zeros((1, 1), np.float64)]
-    trainer.run(net._pool, 0, 2, 2, 600, False, order, 1, sums, None, True)
+    both = Epochs(range(2), 2, 600, 1, permutation=order)
+    trainer.run(net._state.pool, both, sums, inline=True)
 
 
 MISTAKES = {

@@ -161,8 +161,8 @@ def fed(value: Any, writable: bool = False) -> Array:
 def between(flat: FlatArray) -> Array:
     """Which items of a flat array lie between its parameters."""
     free = np.ones(flat.size, bool)
-    for slot in flat.slots:
-        free[slot.start : slot.start + slot.count] = False
+    for span in flat.spans:
+        free[span.start : span.start + span.count] = False
     return free
 
 

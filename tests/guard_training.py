@@ -93,7 +93,7 @@ def train(net: Net, plan: Plan, count: Count) -> list[Array]:
     inputs = {x.name for x in leaves([net.output], Input)}
     left.append(session.run("y", {n: a for n, a in few.items() if n in inputs}))
     left += [np.array(v) for v in (*session.params.values(), *session.states.values())]
-    left += [np.array(v) for v in session._slots.values()]
+    left += [np.array(v) for v in session._state.slots.values()]
     count.training += session.step_count
     count.calls += 3
     return left
@@ -101,8 +101,8 @@ def train(net: Net, plan: Plan, count: Count) -> list[Array]:
 
 def kept_apart(session: sf.Session) -> None:
     """Nothing was written between parameters, or what belongs to them."""
-    arrays = list(session._slots.values())
-    for trainer in session._trainers.values():
+    arrays = list(session._state.slots.values())
+    for trainer in session._state.trainers.values():
         arrays += [shard.gradient for shard in trainer.shards]
     for store in (session.params, session.states):
         for (_, trainable), flat in store.flats.items():

@@ -43,7 +43,7 @@ def written() -> list[Model]:
 
 
 def as_data(session: sf.Session) -> Model:
-    data, tensors = describe(session, {})
+    data, tensors = describe(session._state, {})
     return json.loads(json.dumps(data)), {k: np.array(v) for k, v in tensors.items()}
 
 

@@ -159,7 +159,7 @@ def run(session: Any, number: int) -> None:
             float(np.asarray(value, np.float64).sum())
     assert isinstance(session.explain(), str) and isinstance(session.source, str)
     if session.loss is not None and session.optimizer is not None:
-        session.step(feeds(session.training_inputs, rng), batch_axis=leading(session))
+        session.step(feeds(session._state.graph.training_inputs, rng), batch_axis=leading(session))
     if number % 16 == 0 and session.outputs:
         first = leaves(session.outputs)[0]
         function = session.jit(first)
@@ -172,7 +172,7 @@ def run(session: Any, number: int) -> None:
 
 def leading(session: Any) -> str | None:
     """A name to slice by, where there are several."""
-    shapes = [node.shape for node in session.training_inputs.values()]
+    shapes = [node.shape for node in session._state.graph.training_inputs.values()]
     names = [getattr(shape[0], "name", None) for shape in shapes if shape]
     return next((str(name) for name in names if name), None)
 

@@ -38,7 +38,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def state(path: str) -> dict[str, Any]:
     """All of a saved session that training goes on from, and its logs."""
     session = sf.Session.load(path)
-    slots = {f"{name} of the optimizer": values for name, values in session._slots.items()}
+    slots = {f"{name} of the optimizer": values for name, values in session._state.slots.items()}
     counts = {"step": np.array(session.step_count), "epoch": np.array(session.epoch_count)}
     return {**session.params, **session.states, **slots, **counts}
 

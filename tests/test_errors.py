@@ -145,14 +145,14 @@ def test_refused_before_anything_changes(case: str) -> None:
     call, kind, what, advice = REFUSED[case]
     session = regression(sf.optim.Adam(0.1))
     session.step(FED)
-    before, order = values(session), session._rng.bit_generator.state
+    before, order = values(session), session._state.rng.bit_generator.state
     with pytest.raises(kind) as caught:
         call(session)
     text = str(caught.value)
     assert what in text and advice in text
     assert "test_errors.py:" in text or "small_nets.py:" in text, "the user's line is missing"
     assert_same(values(session), before)
-    assert session.step_count == 1 and session._rng.bit_generator.state == order
+    assert session.step_count == 1 and session._state.rng.bit_generator.state == order
     twin = regression(sf.optim.Adam(0.1))
     assert [twin.step(FED), twin.step(FED)][1] == session.step(FED)
 

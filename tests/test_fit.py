@@ -300,7 +300,7 @@ def test_a_session_does_not_keep_the_data(how: str) -> None:
             session.fit(lambda fed=fed: iter([fed]), progress=False)
         else:
             getattr(session, how)(fed)
-    assert session._trainers
+    assert session._state.trainers
     del fed
     gc.collect()
     assert [ref() for ref in seen] == [None, None]

@@ -62,8 +62,8 @@ def test_all_memory_of_a_fit_lies_between_pages(pages: Pages) -> None:
     session.fit({"x": fed(rows(20, 5)), "t": fed(rows(20, 3))}, batch_size=7, progress=False)
     flats = [f for store in (session.params, session.states) for f in store.flats.values()]
     assert all(is_guarded(flat.data, pages) for flat in flats)
-    assert all(is_guarded(slot, pages) for slot in session._slots.values())
-    (trainer,) = session._trainers.values()
+    assert all(is_guarded(slot, pages) for slot in session._state.slots.values())
+    (trainer,) = session._state.trainers.values()
     (shard,) = trainer.shards
     arrays = [shard.gradient, shard.step_cell, shard.metrics, shard.work, shard.table._words]
     arrays += shard.next_states.values()

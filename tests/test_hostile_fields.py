@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from write_fixtures import FOLDER
 import staticflow as sf
 from staticflow import ops
 from staticflow.cli.main import main
-from staticflow.replicas import reduce_session
 
 Change = Callable[[Any, dict[str, Any]], None]
 CODE = "x\n    import os\n    os.abort()"
@@ -179,7 +177,7 @@ def test_what_a_pickle_holds_goes_through_the_same_checks() -> None:
     session = sf.Session(outputs=ops.tanh(x @ w))
     function = sf.function([x, w], ops.tanh(x @ w))
     for value, what in ((session, "session"), (function, "function")):
-        make, (data, tensors) = copyreg.dispatch_table.get(type(value), reduce_session)(value)
+        make, (data, tensors) = value.__reduce__()
         nodes = data["graph"]["nodes"] if value is session else data["nodes"]
         a_type("Input", shape=[{"dim": "n"}, 4])({"graph": {"nodes": nodes}}, tensors)
         with pytest.raises(sf.GraphError, match=f"a pickled {what}: dot"):

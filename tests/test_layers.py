@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: dict[str, set[str]] = {
     "values and machine": {
         "errors", "init", "native", "plot", "failures", "files", "streams", "file_version",
-        "tensor_file",
+        "file_errors", "tensor_file",
     },
     "graph": {
         "access", "operators", "node", "kinds", "leaves", "traversal", "op_table", "declare",
@@ -32,26 +32,27 @@ LAYERS: dict[str, set[str]] = {
         "op_page", "control", "segments", "branching", "narrow", "assembled", "ties",
     },
     "graph to loops": {
-        "buffers", "compile", "cost", "defer", "demands", "donate", "driver_tables", "driver_text",
+        "buffers", "compile", "cost", "defer", "donate", "driver_tables", "driver_text",
         "early", "emit", "emit_calls", "emit_parts", "far", "finish", "fuse", "kernel_rows",
         "kernel_text", "layout", "loops", "lower", "memory", "nest", "order", "placement",
         "prepack", "prepare", "recompute", "row_blocks", "row_chains", "row_halves", "schedule",
-        "scheduler", "shard_rules", "sharing", "takeover", "widen",
+        "scheduler", "shard_rules", "sharing", "size_guards", "takeover", "widen",
     },
     "graphs and optimizers as data": {
         "learning_rates", "optimizer", "optim", "vocabulary", "serialise",
     },
     "programs": {
         "program", "program_table", "blocking", "reentrant", "direct", "runner", "checks", "feeds",
-        "parameters", "stateless", "embed",
+        "parameters", "jit_function",
     },
     "training": {
         "step_programs", "training", "shard_memory",
         "numerics", "history", "progress", "owned", "partials", "slots", "trained", "row_means",
     },
     "session": {
-        "session", "fetching", "fitting", "report", "checkpoint",
-        "replicas", "decode", "restore", "live", "nan_guard", "nan_labels",
+        "session_graph", "session_state", "session_steps", "session", "fetching", "batches",
+        "evaluate", "fitting", "report", "profile", "embed", "stateless", "checkpoint", "decode",
+        "restore", "replicas", "live", "nan_guard", "nan_labels",
     },
     "public": {""},
     "models": {"models"},

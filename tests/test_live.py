@@ -48,8 +48,8 @@ def test_an_optimizer_counts_from_the_next_step(first: Any, then: Any) -> None:
         for name, value in session.params.items():
             other.params[name][...] = value
         if isinstance(first, type(then)) or isinstance(then, type(first)):
-            for name in other._slots.keys() & session._slots.keys():
-                other._slots[name][:] = session._slots[name]
+            for name in other._state.slots.keys() & session._state.slots.keys():
+                other._state.slots[name][:] = session._state.slots[name]
         other.step_count = session.step_count
     session.optimizer = then
     assert session.step(FED) == other.step(FED)
@@ -105,7 +105,7 @@ def test_a_seed_is_as_from_the_start() -> None:
     one, other = sf.Session(**options, seed=5), sf.Session(**options, seed=0)
     other.seed = 5
     for each in (one, other):
-        each._rng = np.random.default_rng(5)
+        each._state.rng = np.random.default_rng(5)
         each.fit({"x": X}, 2, 8, progress=False)
     assert_equal(one, other)
 

@@ -58,7 +58,7 @@ def test_a_ragged_last_batch_on_many_shards(threads: int, batch: int, rows: int)
         net.fit(data, epochs=4, batch_size=batch, progress=False)
         trained.append(net.params)
         if count > 1 and batch >= 2 * count:
-            assert any(len(trainer.shards) == count for trainer in net._trainers.values())
+            assert any(len(trainer.shards) == count for trainer in net._state.trainers.values())
     for name, value in trained[0].items():
         np.testing.assert_allclose(trained[1][name], value, rtol=1e-4, atol=1e-5)
 
@@ -116,10 +116,10 @@ def test_tables_of_many_sizes_are_kept() -> None:
     for v in fed:
         net.step({"x": v})
         net.run("y", {"x": v})
-    trainers = list(net._trainers.values())
+    trainers = list(net._state.trainers.values())
     for v in fed:
         net.step({"x": v})
-    assert list(net._trainers.values()) == trainers and len(trainers) == 60
+    assert list(net._state.trainers.values()) == trainers and len(trainers) == 60
 
 
 def test_a_thread_that_cannot_be_started_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def regression(threads: int = 1, **options: Any) -> sf.Session:
 
 
 def values(session: sf.Session) -> dict[str, np.ndarray]:
-    live = {**session.params, **session.states, **session._slots}
+    live = {**session.params, **session.states, **session._state.slots}
     return {name: np.array(array) for name, array in live.items()}
 
 
@@ -201,7 +201,7 @@ def masked(kind: str) -> sf.Session:
 
 
 def feeds(session: sf.Session) -> dict[str, np.ndarray]:
-    known = {"known": np.isfinite(GAPS)} if "known" in session.training_inputs else {}
+    known = {"known": np.isfinite(GAPS)} if "known" in session._state.graph.training_inputs else {}
     return {"x": X, "t": GAPS, **known}
 
 

@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 
 
 def values(session: sf.Session) -> list[Array]:
-    stores = (session.params, session.states, session._slots)
+    stores = (session.params, session.states, session._state.slots)
     return [array.copy() for store in stores for array in store.values()]
 
 

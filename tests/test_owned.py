@@ -45,7 +45,7 @@ def test_all_parameters_are_trained(
 
     monkeypatch.setattr(training, "choose_shards", choose)
     one, two = (train(sizes, batch, threads, dtype) for threads in (1, 2))
-    (trainer,) = two._trainers.values()
+    (trainer,) = two._state.trainers.values()
     steps = trainer.programs.forward.compiled.steps
     waiting = [s.late for s in steps if isinstance(s, ProductStep) and s.late and not s.early]
     assert len(trainer.shards) == 2 and len(trainer.owned) == owned

@@ -12,6 +12,7 @@ from staticflow import models, ops, partials, training
 from staticflow.compile import compile_graph
 from staticflow.cost import Choice
 from staticflow.schedule import ProductStep
+from staticflow.session_steps import step_programs
 
 
 def always(work: Any, threads: int, rows: int, reason: str) -> Choice:
@@ -44,7 +45,7 @@ def test_training_is_as_on_one_shard(
     monkeypatch.setattr(training, "choose_shards", always)
     sizes = (509, 70, 3)
     one, more = (train(sizes, 14, n, dtype, shuffle, activation=activation) for n in (1, threads))
-    (trainer,) = more._trainers.values()
+    (trainer,) = more._state.trainers.values()
     assert trainer.partial is not None and trainer.partial.rows == 509
     assert [m.table[training.Shard.WHOLE + training.Variant.PARTS] > 0 for m in trainer.shards]
     assert "fnn.0.weight: each shard multiplies by the rows that it updates" in more.explain()
@@ -60,7 +61,7 @@ def test_training_is_as_on_one_shard(
 def test_memory_for_smaller_batches_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "choose_shards", always)
     session = train((509, 70, 3), 14, 2, "float32", False)
-    (trainer,) = session._trainers.values()
+    (trainer,) = session._state.trainers.values()
     held = [len(memory.table._owners) for memory in trainer.shards]
     for rows in (3, 9, 5):
         trainer.prepare_ragged(rows)
@@ -97,7 +98,7 @@ def test_not_where_it_does_not_pay(
     sizes: tuple[int, ...], batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "choose_shards", always)
-    (trainer,) = train(sizes, batch, 2, "float32", False)._trainers.values()
+    (trainer,) = train(sizes, batch, 2, "float32", False)._state.trainers.values()
     assert len(trainer.shards) == 2 and trainer.partial is None
 
 
@@ -123,7 +124,8 @@ def test_every_shard_has_rows_of_the_weights() -> None:
     t = sf.input("t", ("batch", 1))
     loss = ops.mse(models.FNN([700, 600, 1])(x), t)
     session = sf.Session(loss=loss, optimizer=sf.optim.SGD(0.1))
-    programs, flat = session._step_programs("batch"), session.params.flats[("float32", True)]
+    programs = step_programs(session._state, "batch")
+    flat = session.params.flats[("float32", True)]
     (size, half), env = (flat.size, flat.size // 2), {"batch": 8}
     assert partials.partial_product(programs, flat, env, [(0, half), (half, size)]) is not None
     assert partials.partial_product(programs, flat, env, [(0, 100), (100, size)]) is None

@@ -165,7 +165,7 @@ def train(
         seed=3,
     )
     history = session.fit(fed, epochs=2, batch_size=batch_size, progress=False, batch_axis="batch")
-    (trainer,) = session._trainers.values()
+    (trainer,) = session._state.trainers.values()
     assert bool(trainer.block) == blocked
     assert len(trainer.shards) == threads, trainer.choice.reason
     return history.epochs, values(session)

@@ -48,7 +48,7 @@ def fitted(session: sf.Session) -> sf.Session:
 
 def code(session: sf.Session) -> tuple[int, int, int]:
     """Which machine code a session trains and runs with."""
-    programs = session._programs["batch"]
+    programs = session._state.programs["batch"]
     assert programs.update is not None
     runner = session._fetches.known["y"].runner
     addresses = (programs.forward.function, programs.update.function, runner.program.function)
@@ -92,8 +92,8 @@ def test_each_session_has_its_own_values() -> None:
 )  # fmt: skip
 def test_other_structures_have_their_own(changed: dict[str, Any]) -> None:
     first, other = fitted(net()), fitted(net(**changed))
-    assert first._programs["batch"] is not other._programs["batch"]
-    assert other._programs["batch"].origin is None
+    assert first._state.programs["batch"] is not other._state.programs["batch"]
+    assert other._state.programs["batch"].origin is None
 
 
 def test_a_part_that_is_trained_is_its_own_structure() -> None:

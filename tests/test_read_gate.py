@@ -49,7 +49,7 @@ def test_no_step_is_seen_half_made(threads: int) -> None:
     for reader in readers:
         reader.join()
     assert len(seen) > 20 and all(seen)
-    words = net._gate._words
+    words = net._state.gate._words
     assert words[Gate.FITTING] == 0 and words[Gate.TICKETS] == words[Gate.LEFT]
 
 
@@ -57,7 +57,7 @@ def test_a_reader_waits_for_one_step_and_the_fit_for_those_who_read() -> None:
     """By hand: a reader inside keeps the loop from its next step, which goes on when it leaves."""
     net = twins(1)
     net.fit({"x": ROWS}, epochs=1, progress=False)
-    net._gate.enter()
+    net._state.gate.enter()
     fit = threading.Thread(
         target=net.fit, args=({"x": ROWS},), kwargs={"epochs": 50, "progress": False}
     )
@@ -66,7 +66,7 @@ def test_a_reader_waits_for_one_step_and_the_fit_for_those_who_read() -> None:
     time.sleep(0.2)
     np.testing.assert_array_equal(net.params["a"], before)
     assert fit.is_alive()
-    net._gate.leave()
+    net._state.gate.leave()
     fit.join(30)
     assert not fit.is_alive() and (net.params["a"] != before).all()
 
@@ -75,13 +75,13 @@ def test_a_fit_that_waits_for_a_reader_can_be_interrupted() -> None:
     net = twins(1)
     net.fit({"x": ROWS}, epochs=1, progress=False)
     done = net.step_count
-    net._gate.enter()
+    net._state.gate.enter()
     try:
         threading.Timer(0.3, _interrupt_main).start()
         with pytest.raises(KeyboardInterrupt):
             net.fit({"x": ROWS}, epochs=10_000, progress=False)
     finally:
-        net._gate.leave()
+        net._state.gate.leave()
     assert net.step_count == done
     net.fit({"x": ROWS}, epochs=1, progress=False)
 

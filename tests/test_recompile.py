@@ -12,7 +12,7 @@ import pytest
 from small_nets import data, regression
 
 import staticflow as sf
-from staticflow import models, ops, session, stateless
+from staticflow import models, ops, session_state, stateless
 from staticflow.native.toolchain import Toolchain
 
 
@@ -20,7 +20,7 @@ from staticflow.native.toolchain import Toolchain
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolchain:
     """A toolchain that has compiled nothing yet."""
     fresh = Toolchain(tmp_path)
-    monkeypatch.setattr(session, "toolchain", lambda: fresh)
+    monkeypatch.setattr(session_state, "toolchain", lambda: fresh)
     monkeypatch.setattr(stateless, "toolchain", lambda: fresh)
     return fresh
 
@@ -117,7 +117,7 @@ def test_a_second_process_compiles_nothing(
     """Another toolchain on the same directory stands for another process."""
     use(net([4, 8, 2], threads=1), [4, 8, 2], 20, 6)
     again = Toolchain(tmp_path)
-    monkeypatch.setattr(session, "toolchain", lambda: again)
+    monkeypatch.setattr(session_state, "toolchain", lambda: again)
     use(net([4, 8, 2], threads=1), [4, 8, 2], 20, 6)
     assert again.counts.compiled == 0 and again.counts.loaded > 5
 

@@ -16,6 +16,7 @@ from staticflow.cost import Choice
 from staticflow.native.memory import LINE
 from staticflow.native.toolchain import Toolchain
 from staticflow.program import Frame
+from staticflow.session_steps import trainer_for
 from staticflow.training import Trainer
 
 SLOTS = 2  # Adam's
@@ -41,7 +42,7 @@ def bytes_held(session: sf.Session, trainer: Trainer) -> int:
     """Everything with a size that depends on the network's; not the products' 1 MB of scratch."""
     assert trainer.flat is not None
     parameters = trainer.flat.data.nbytes
-    total = parameters + sum(slot.nbytes for slot in session._slots.values())
+    total = parameters + sum(slot.nbytes for slot in session._state.slots.values())
     for memory in trainer.shards:
         total += memory.gradient.nbytes
         if isinstance(memory.frames["whole"], BlockedFrame):
@@ -57,7 +58,7 @@ def test_a_step_holds_little_more_than_it_must(
     """At most 1.2 (parameters (2 + slots) + shards gradient + activations)."""
     monkeypatch.setattr(training, "choose_shards", lambda *_: Choice(shards, 1.0, 1.0, ""))
     session = network(w, shards)
-    trainer = session.trainer("batch", {"batch": w.batch}, shards)
+    trainer = trainer_for(session._state, "batch", {"batch": w.batch}, shards)
     assert len(trainer.shards) == shards and trainer.flat is not None
     parameters = trainer.flat.data.nbytes
     activations = w.batch * sum(w.sizes[1:]) * trainer.flat.data.itemsize
@@ -82,7 +83,7 @@ def test_the_memory_of_inference_does_not_grow_with_depth() -> None:
 def test_the_training_loop_cannot_allocate(tmp_path: Path) -> None:
     """No object of a training step refers to a function that allocates."""
     session = network(FNN_ROWS[1])
-    chain = session._toolchain = Toolchain(tmp_path)
+    chain = session._state.toolchain = Toolchain(tmp_path)
     rng = np.random.default_rng(0)
     data = {"x": rng.normal(size=(70, 16)), "t": rng.normal(size=(70, 1))}
     session.fit(data, batch_size=32, progress=False)

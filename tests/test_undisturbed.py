@@ -62,7 +62,7 @@ def test_other_threads_and_other_handlers_are_left_alone(monkeypatch: pytest.Mon
 def small_session(folder: Path) -> sf.Session:
     x = sf.input("x", ("n",))
     session = sf.Session(outputs={"y": x * 2.0 + 1.0})
-    session._toolchain = Toolchain(folder)
+    session._state.toolchain = Toolchain(folder)
     return session
 
 
@@ -97,7 +97,7 @@ def test_an_object_is_loaded_and_noted_or_neither(
             except KeyboardInterrupt:
                 interrupted += 1
     np.testing.assert_array_equal(found, [3, 3, 3])
-    counts = session._toolchain.counts
+    counts = session._state.toolchain.counts
     assert len(added) == len(set(added)) > 1, "an object is loaded twice"
     assert len(links) >= 2, "what was linked when Ctrl-C came is linked again"
     assert counts.compiled > interrupted > 1 and counts.loaded == 0

@@ -123,7 +123,7 @@ class Plan:
 
     def orders(self, session: sf.Session) -> Iterator[Array]:
         """The order of the rows in each epoch of a session that has not trained yet."""
-        rng = copy.deepcopy(session._rng)
+        rng = copy.deepcopy(session._state.rng)
         for _ in range(self.epochs):
             yield rng.permutation(self.rows) if self.shuffle else np.arange(self.rows)
 
@@ -141,9 +141,9 @@ def slots_of(session: sf.Session) -> Values:
     trainable = [n for n in session.params.nodes.values() if n.op.trainable]
     flat = session.params.flats[(trainable[0].dtype, True)]
     return {
-        f"{slot} of {part.node.name}": flat.view(part, array).copy()
-        for slot, array in session._slots.items()
-        for part in flat.slots
+        f"{slot} of {span.node.name}": flat.view(span, array).copy()
+        for slot, array in session._state.slots.items()
+        for span in flat.spans
     }
 
 

@@ -155,7 +155,7 @@ def _small_session(folder: str) -> sf.Session:
     """A session of a few kernels, with a toolchain of its own."""
     x = sf.input("x", ("batch", 4))
     session = sf.Session(outputs={"y": ops.exp(ops.tanh(x)).sum(axis=0)})
-    session._toolchain = Toolchain(Path(folder))
+    session._state.toolchain = Toolchain(Path(folder))
     return session
 
 

@@ -109,7 +109,7 @@ def compiling(draw: random.Random, folder: Path) -> int:
     def work() -> None:
         x = sf.input("x", ("batch", 4))
         session = sf.Session(outputs={"y": ops.exp(ops.tanh(x)).sum(axis=0)})
-        session._toolchain = Toolchain(folder)
+        session._state.toolchain = Toolchain(folder)
         np.testing.assert_allclose(session.run("y", {"x": fed}), truth, rtol=1e-5)
 
     processes = [fork(work) for _ in range(PROCESSES)]

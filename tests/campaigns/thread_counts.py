@@ -95,7 +95,7 @@ def check(case: Case) -> Counter[str]:
             runs[threads] = trained_by_session(session, data, case.plan)
             where = f"{threads} threads"
             assert_close(runs[threads], expected, rounded, TOLERANCE[case.dtype], where)
-            (trainer,) = session._trainers.values()
+            (trainer,) = session._state.trainers.values()
             assert len(trainer.shards) == threads, trainer.choice.reason
             seen["trainings"] += 1
             seen["steps"] += session.step_count

@@ -22,16 +22,16 @@ from staticflow.types import TensorType
 
 
 @dataclass(frozen=True)
-class Demand:
+class SizeGuard:
     """A size that must not be negative, for the sake of a node."""
 
     size: AnyDim
     node: Node
 
 
-def demands_of(nodes: Sequence[Node]) -> tuple[Demand, ...]:
-    """The demands of all nodes that depend on named sizes; each once."""
-    found: dict[AnyDim, Demand] = {}
+def size_guards_of(nodes: Sequence[Node]) -> tuple[SizeGuard, ...]:
+    """What all nodes demand of named sizes; each once."""
+    found: dict[AnyDim, SizeGuard] = {}
     for node in nodes:
         sizes = list(dims_of(node))
         types = [x.type for x in node.inputs]
@@ -39,21 +39,21 @@ def demands_of(nodes: Sequence[Node]) -> tuple[Demand, ...]:
             sizes += node.op.demands(*types)
         for size in sizes:
             if isinstance(size, Dim) and size.name is None:
-                found.setdefault(size, Demand(size, node))
+                found.setdefault(size, SizeGuard(size, node))
     return tuple(found.values())
 
 
-def check_demands(demands: Sequence[Demand], sizes: Mapping[str, int]) -> None:
+def check_size_guards(guards: Sequence[SizeGuard], sizes: Mapping[str, int]) -> None:
     """Refuse sizes that are too small, naming the line that needs more."""
-    for demand in demands:
-        value = evaluate(demand.size, sizes)
+    for guard in guards:
+        value = evaluate(guard.size, sizes)
         if value < 0:
-            assert isinstance(demand.size, Dim)
-            given = ", ".join(f"{name} = {sizes[name]}" for name in sorted(demand.size.names))
+            assert isinstance(guard.size, Dim)
+            given = ", ".join(f"{name} = {sizes[name]}" for name in sorted(guard.size.names))
             fail(
                 ShapeError,
-                f"{demand.node.op.name}: there are too few elements",
-                got=f"{given}; {demand.size} must not be negative at {demand.node.where}",
+                f"{guard.node.op.name}: there are too few elements",
+                got=f"{given}; {guard.size} must not be negative at {guard.node.where}",
                 do="feed more elements along the axis, or take fewer",
             )
 
