@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER
 from staticflow.native.blocks import Blocks
-from staticflow.native.memory import Array
+from staticflow.native.memory import CORE_CACHE_BYTES, Array
 from staticflow.native.worker_tables import records, words, words_of
 from staticflow.program import Frame, Program, Scratch
 
-CACHE_BYTES = 1 << 20  # of a core, for intermediate values
 BLOCK_BYTES = 1 << 18
 MAX_GRADIENT_SHARE = 0.25  # of a block's bytes
 
@@ -36,7 +35,7 @@ def block_rows(
     if any(call.startswith("all_") for call in program.compiled.driver.calls):
         return rows
     total = program.arena_bytes({**env, batch: rows})
-    if total <= CACHE_BYTES:
+    if total <= CORE_CACHE_BYTES:
         return rows
     per_row = (total - program.arena_bytes({**env, batch: 1})) / (rows - 1)
     return max(16, min(rows, int(BLOCK_BYTES / max(per_row, 1.0)) // 16 * 16))

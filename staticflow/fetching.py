@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from staticflow.checks import check_indices, check_outside_loops, index_limits
-from staticflow.direct import Direct, compile_rows
 from staticflow.errors import GraphError, fail
+from staticflow.fast_call import FastCall, compile_rows
 from staticflow.feeds import as_array, bind_sizes, checked_feeds, input_nodes, match_feeds, measured
 from staticflow.leaves import Hyper, Param, State
 from staticflow.native.crew import Helpers
@@ -45,7 +45,7 @@ class Fetches(ForkAware):
         self.state = state
         self._lock = threading.RLock()  # the session's own is held by a fit until it ends
         self.known: dict[Any, Fetch] = {}
-        self._direct: dict[Any, Callable[[Any], Any]] = {}
+        self._fast: dict[Any, Callable[[Any], Any]] = {}
 
     def after_fork_in_child(self) -> None:
         """Nobody holds the lock."""
@@ -54,15 +54,15 @@ class Fetches(ForkAware):
     def forget(self) -> None:
         """Compile what is fetched again when it is next asked for."""
         with self._lock:
-            self.known, self._direct = {}, {}
+            self.known, self._fast = {}, {}
             vars(self).pop("crew", None)
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None, seed: int | None = None) -> Any:
         """The values, in the structure of the fetches; a `seed` says what is drawn."""
         # Unions of types are made and looked into at each call: too slow for small runs.
         if type(fetches) is str or isinstance(fetches, Node):
-            direct = None if isinstance(feeds, tuple) else self._direct.get(fetches)
-            found = None if direct is None else direct(feeds)
+            fast = None if isinstance(feeds, tuple) else self._fast.get(fetches)
+            found = None if fast is None else fast(feeds)
             if found is not None:
                 return found
         fetch = self.fetch(fetches)
@@ -85,8 +85,8 @@ class Fetches(ForkAware):
                 names = [x.name for x in runner.inputs if not isinstance(x.op, Hyper)]
                 self.known[key] = Fetch(runner, names, structure, numbers)
                 plain = not runner.limits and not numbers and isinstance(structure, Node)
-                if runner.direct and plain:
-                    self._direct[key] = runner.direct.function
+                if runner.fast_call and plain:
+                    self._fast[key] = runner.fast_call.function
             return self.known[key]
 
     def feed(self, fetch: Fetch, feeds: Mapping[Any, Any]) -> list[Array]:
@@ -129,10 +129,10 @@ class Fetches(ForkAware):
         fixed = {n: a for n, a in self.fixed(program).items() if n not in drawn}
         runner = Runner(program, inputs, fixed, state.gate)
         runner.limits = index_limits(nodes)
-        if not state.check_numerics and Direct.fits(inputs):
+        if not state.check_numerics and FastCall.fits(inputs):
             helpers = self.crew if batch else None
             gate = state.gate.address
-            runner.direct = Direct(program, inputs, fixed, batch, helpers, gate=gate)
+            runner.fast_call = FastCall(program, inputs, fixed, batch, helpers, gate=gate)
         return runner
 
     def _program(self, nodes: Sequence[Node], inputs: Sequence[Node]) -> Program:

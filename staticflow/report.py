@@ -83,7 +83,7 @@ def _runs(fetches: Fetches) -> Iterator[str]:
     """How runs were cut, for the sizes seen so far."""
     for fetch in fetches.known.values():
         runner, names = fetch.runner, [x.name for x in fetch.runner.inputs]
-        for shapes, pieces in runner.direct.pieces() if runner.direct else []:
+        for shapes, pieces in runner.fast_call.pieces() if runner.fast_call else []:
             fed = ", ".join(f"{n} {s}" for n, s in zip(names, shapes, strict=True))
             yield (
                 f"RUN  {fed}: {pieces.rows} rows in pieces of {pieces.piece}, on "

@@ -16,10 +16,10 @@ import numpy as np
 
 from staticflow.checks import IndexLimit
 from staticflow.dims import evaluate
-from staticflow.direct import Direct
 from staticflow.driver_tables import CREW, HEADER
 from staticflow.errors import GraphError, fail
 from staticflow.failures import check_call
+from staticflow.fast_call import FastCall
 from staticflow.native import memory
 from staticflow.native.gate import ReadGate
 from staticflow.native.memory import Array
@@ -96,7 +96,7 @@ class Runner:
         self.dtypes = [np.dtype(node.dtype) for node in self.inputs]
         self.outputs = program.compiled.outputs
         self.limits: list[IndexLimit] = []
-        self.direct: Direct | None = None
+        self.fast_call: FastCall | None = None
         self._idle: list[_Memory] = []  # as many as there have been calls at a time
         self._seen: dict[_Shapes, None] = {}
 
@@ -104,7 +104,7 @@ class Runner:
         self, arrays: Sequence[Array], env: Mapping[str, int] | None = None
     ) -> list[Array]:
         """The outputs for checked, contiguous input arrays, as new arrays."""
-        found = None if self.direct is None else self.direct(arrays)
+        found = None if self.fast_call is None else self.fast_call(arrays)
         return self.long_way(arrays, env) if found is None else found
 
     def long_way(

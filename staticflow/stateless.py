@@ -9,8 +9,8 @@ import numpy as np
 
 from staticflow.checks import check_indices, check_integer, check_outside_loops, index_limits
 from staticflow.compile import compile_graph
-from staticflow.direct import Direct
 from staticflow.errors import GraphError, fail
+from staticflow.fast_call import FastCall
 from staticflow.feeds import as_array, bind_sizes
 from staticflow.file_errors import checked
 from staticflow.file_version import check_version, written
@@ -62,15 +62,15 @@ class Function:
 
         Large products have helpers of their own, who are called by the long way.
         """
-        if not self.inputs or self.runner.limits or not Direct.fits(self.inputs):
+        if not self.inputs or self.runner.limits or not FastCall.fits(self.inputs):
             return None
 
         def suits(env: Mapping[str, int]) -> bool:
             compiled = program.compiled
             return not has_large_products(compiled.steps, compiled.g.sizes_by_name(env))
 
-        self.runner.direct = Direct(program, self.inputs, self.runner.fixed, suits=suits)
-        return self.runner.direct.function
+        self.runner.fast_call = FastCall(program, self.inputs, self.runner.fixed, suits=suits)
+        return self.runner.fast_call.function
 
     def _check_leaves(self, nodes: Sequence[Node]) -> None:
         for leaf in leaves(nodes, Leaf):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow import blocking, direct, owned, partials, training
+from staticflow import blocking, fast_call, owned, partials, training
 from staticflow.cost import Choice
 from staticflow.native import crew
 
@@ -72,7 +72,7 @@ def settings(random: Random) -> list[tuple[Any, str, Any]]:
     if random.random() < 0.75:
         found.append((training, "choose_shards", all_threads))
     if random.random() < 0.25:
-        found.append((blocking, "CACHE_BYTES", 0))
+        found.append((blocking, "CORE_CACHE_BYTES", 0))
         found.append((blocking, "BLOCK_BYTES", random.choice((64, 1024, 1 << 14))))
         found.append((blocking, "MAX_GRADIENT_SHARE", 1e9))
     if random.random() < 0.3:
@@ -81,11 +81,11 @@ def settings(random: Random) -> list[tuple[Any, str, Any]]:
         found.append((partials, "NS_PER_BARRIER", 0.0))
     if random.random() < 0.6:
         found.append((crew, "WAKE_AFTER_NS", random.choice((0, 1000))))
-        found += [(direct, "SHARED_NS", 0.0), (direct, "KEEP_GIL_NS", 0.0)]
-        found.append((direct, "PIECE_NS", random.choice((10.0, 300.0, 5e3))))
+        found += [(fast_call, "SHARED_NS", 0.0), (fast_call, "KEEP_GIL_NS", 0.0)]
+        found.append((fast_call, "PIECE_NS", random.choice((10.0, 300.0, 5e3))))
     if random.random() < 0.4:
-        found.append((direct, "CACHE_BYTES", random.choice((0, 1 << 10, 1 << 14))))
-        found.append((direct, "PIECE_BYTES", random.choice((64, 1 << 10, 1 << 14))))
+        found.append((fast_call, "CORE_CACHE_BYTES", random.choice((0, 1 << 10, 1 << 14))))
+        found.append((fast_call, "PIECE_BYTES", random.choice((64, 1 << 10, 1 << 14))))
     return found
 
 

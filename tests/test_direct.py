@@ -12,7 +12,7 @@ import pytest
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.direct import SHARED_NS, Direct, choose_pieces
+from staticflow.fast_call import SHARED_NS, FastCall, choose_pieces
 from staticflow.native import python_call
 from staticflow.native.crew import Crew
 
@@ -36,10 +36,10 @@ def reference(net: sf.Session, x: np.ndarray) -> np.ndarray:
     return hidden @ p["fnn.1.weight"] + p["fnn.1.bias"]
 
 
-def direct_of(net: sf.Session, fetch: str = "y") -> Direct:
-    direct = net._fetches.known[fetch].runner.direct
-    assert direct is not None
-    return direct
+def fast_call_of(net: sf.Session, fetch: str = "y") -> FastCall:
+    fast = net._fetches.known[fetch].runner.fast_call
+    assert fast is not None
+    return fast
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 100, 20_000])
@@ -127,7 +127,7 @@ def test_more_shapes_than_are_kept() -> None:
             np.testing.assert_allclose(
                 net.run("y", {"x": x}), reference(net, x), rtol=1e-4, atol=1e-5
             )
-    assert len(direct_of(net).pieces()) == 39, "shapes of before are remembered"
+    assert len(fast_call_of(net).pieces()) == 39, "shapes of before are remembered"
 
 
 @pytest.mark.parametrize("count", [8, 5000])
@@ -183,7 +183,7 @@ def test_only_rows_are_cut() -> None:
     data = rows(20_000)
     wanted = np.tanh(data) - np.tanh(data).mean(axis=0)
     np.testing.assert_allclose(net.run("m", {"x": data}), wanted, rtol=1e-3, atol=1e-4)
-    ((_, pieces),) = direct_of(net, "m").pieces()
+    ((_, pieces),) = fast_call_of(net, "m").pieces()
     assert pieces.piece == pieces.rows == 1
     np.testing.assert_allclose(net.run("n", {"x": data}), data.sum(dtype=float), rtol=1e-3)
 
@@ -191,7 +191,7 @@ def test_only_rows_are_cut() -> None:
 def test_pieces_are_a_function_of_sizes_and_threads() -> None:
     net = session(2, width=512)
     net.run("y", {"x": rows(1, 512)})
-    program = direct_of(net).program
+    program = fast_call_of(net).program
     small = choose_pieces(program, "batch", {"batch": 4}, 2)
     assert (small.piece, small.threads) == (4, 1)
     large = choose_pieces(program, "batch", {"batch": 50_000}, 2)
@@ -216,7 +216,7 @@ def test_the_long_way_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(python_call, "supported", lambda: False)
     long = session(2)
     np.testing.assert_allclose(long.run("y", {"x": x}), short, rtol=1e-5, atol=1e-6)
-    assert long._fetches.known["y"].runner.direct is None
+    assert long._fetches.known["y"].runner.fast_call is None
 
 
 def test_an_interrupt_while_helpers_are_woken_arrives() -> None:

@@ -42,8 +42,8 @@ LAYERS: dict[str, set[str]] = {
         "learning_rates", "optimizer", "optim", "vocabulary", "serialise",
     },
     "programs": {
-        "program", "program_table", "blocking", "reentrant", "direct", "runner", "checks", "feeds",
-        "parameters", "jit_function",
+        "program", "program_table", "blocking", "reentrant", "fast_call", "runner", "checks",
+        "feeds", "parameters", "jit_function",
     },
     "training": {
         "step_programs", "training", "shard_memory",

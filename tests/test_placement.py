@@ -212,7 +212,7 @@ def test_blocks_of_rows_train_as_one(
     """Where a term or a collective is about the whole batch, there are no blocks."""
     force(monkeypatch)
     one = train(make, 1, batch_size=40)
-    monkeypatch.setattr(blocking, "CACHE_BYTES", 0)
+    monkeypatch.setattr(blocking, "CORE_CACHE_BYTES", 0)
     monkeypatch.setattr(blocking, "BLOCK_BYTES", 64)
     monkeypatch.setattr(blocking, "MAX_GRADIENT_SHARE", 1e9)
     blocked = make not in (penalty, batch_norm)

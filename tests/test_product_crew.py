@@ -79,8 +79,8 @@ def test_small_products_wake_nobody() -> None:
     f = product("float64")
     a, b = operands(20, 30, 40, "float64", "")
     f(a, b)
-    assert f.runner.direct is not None
-    assert [sizes for sizes, _ in f.runner.direct.pieces()] == [((20, 30), (30, 40))]
+    assert f.runner.fast_call is not None
+    assert [sizes for sizes, _ in f.runner.fast_call.pieces()] == [((20, 30), (30, 40))]
     assert not worth_sharing(20, 40, 30)
 
 

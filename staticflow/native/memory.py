@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 LINE = 64  # bytes: a cache line, and the widest vector
+CORE_CACHE_BYTES = 1 << 20  # what a core's own cache holds of intermediate values
 ALLOCATE, FREE = "malloc", "free"  # C functions
 
 

@@ -69,7 +69,7 @@ def shards_forced(blocked: bool) -> Iterator[None]:
     def choose(work: Work, threads: int, rows: int, reason: str) -> Choice:
         return Choice(1 if reason else threads, 1e9, 1e9, reason)
 
-    small: dict[str, Any] = {"CACHE_BYTES": 0, "BLOCK_BYTES": 64, "MAX_GRADIENT_SHARE": 1e9}
+    small: dict[str, Any] = {"CORE_CACHE_BYTES": 0, "BLOCK_BYTES": 64, "MAX_GRADIENT_SHARE": 1e9}
     with patch.object(training, "choose_shards", choose):
         if not blocked:
             yield

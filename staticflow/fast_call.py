@@ -1,9 +1,9 @@
 """Calls of a program on NumPy arrays that take the short way, in pieces and with helpers.
 
-    direct = Direct(program, ...)
-    direct.function({"x": x})       a native call; None for sizes not seen yet, or what is not plain
-    direct.function((x,))           the same, with all inputs in order
-    direct([x])                     as well, and prepares tables for new sizes
+    fast = FastCall(program, ...)
+    fast.function({"x": x})       a native call; None for sizes not seen yet, or what is not plain
+    fast.function((x,))           the same, with all inputs in order
+    fast([x])                     as well, and prepares tables for new sizes
 
 A program whose outputs are rows of one dimension is cut into pieces of rows: so that a piece's
 intermediate values stay in the cache, and so that several threads can take pieces. Where the pieces
@@ -39,7 +39,7 @@ from staticflow.native.array_layout import (
 )
 from staticflow.native.crew import SPIN_NS, SPINS, Helpers
 from staticflow.native.forks import ForkAware
-from staticflow.native.memory import Array
+from staticflow.native.memory import CORE_CACHE_BYTES, Array
 from staticflow.native.product_crew import crew
 from staticflow.native.watch import watcher
 from staticflow.native.worker_tables import Words, words, words_of
@@ -57,7 +57,6 @@ KEEP_GIL_NS = 5e3  # giving it back and taking it again takes some 0.1 us, and w
 SHARED_NS = 8e3  # a run this long is worth a helper's attention: 7.9 us become 5.2, 16 become 9
 PIECE_NS = 40e3
 PIECES_PER_THREAD = 4
-CACHE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 18
 LEAST_ROWS = 8  # fewer rows read the weights in about the time that one takes
 EVEN = 2  # rows one by one take as long as pairs
@@ -105,7 +104,7 @@ def choose_pieces(program: Program, batch: str, env: Mapping[str, int], threads:
         return Pieces(1, 1, 1, cost)
     rows = piece = max(1, env[batch])
     arena = program.arena_bytes(env)
-    if arena > CACHE_BYTES:
+    if arena > CORE_CACHE_BYTES:
         piece = max(LEAST_ROWS, int(PIECE_BYTES / (arena / rows)))
     if threads > 1 and cost > SHARED_NS and rows >= LEAST_ROWS:
         each = min(PIECES_PER_THREAD, max(1, int(cost / threads / PIECE_NS)))
@@ -144,7 +143,7 @@ class _Tables:
     context: _Context
 
 
-class Direct(ForkAware):
+class FastCall(ForkAware):
     """A program, its inputs in order, the addresses of its other leaves, and who may help.
 
     Calls may come from any number of threads: each takes the tables of a context that is free. More
