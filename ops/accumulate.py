@@ -19,7 +19,6 @@ import numpy as np
 
 from staticflow.dims import AnyDim
 from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
-from staticflow.ops.assemble import pad_edges
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.compare import equal, where
@@ -27,7 +26,7 @@ from staticflow.ops.counting import iota_like
 from staticflow.ops.native_call import NativeCall, batch_of
 from staticflow.ops.public import public
 from staticflow.ops.shape import moveaxis, ravel
-from staticflow.ops.slices import slice_axis
+from staticflow.ops.slices import pad_edges, slice_axis
 from staticflow.require import require, require_operands
 from staticflow.types import TensorType, normalise_axis
 

@@ -9,7 +9,7 @@ from staticflow.node import Kind, Node
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.arithmetic import clip, multiply
 from staticflow.ops.cast import cast
-from staticflow.ops.coerce import as_nodes, floating, spread_along
+from staticflow.ops.coerce import as_nodes, floating
 from staticflow.ops.compare import (
     greater,
     greater_equal,
@@ -22,6 +22,7 @@ from staticflow.ops.elementwise import erf, exp, expm1, log, rint, sigmoid, soft
 from staticflow.ops.public import public
 from staticflow.ops.reductions import SUM, reduce
 from staticflow.ops.statistics import peak
+from staticflow.ops.views import spread_along
 from staticflow.types import INTEGERS, normalise_axes
 
 

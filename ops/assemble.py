@@ -1,8 +1,7 @@
-"""Parts stored into regions of one array: `Concat` and `Pad`, and what is made of them."""
+"""Parts stored one after the other in one array: `Concat`, and what is made of it and of `Pad`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +10,14 @@ import numpy as np
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.leaves import const
 from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
 from staticflow.ops.cast import cast
-from staticflow.ops.coerce import as_nodes, broadcast_to_shape
+from staticflow.ops.coerce import as_nodes
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, node_of, reshape
-from staticflow.ops.slices import Slice, flip_axis, slice_axis
+from staticflow.ops.slices import Starts, pad_edges, replace_entry, slice_axis, zeros_for
 from staticflow.require import require, require_axis, require_operands
-from staticflow.types import Shape, TensorType, is_whole, normalise_axis, promote
-
-Starts = tuple[tuple[AnyDim, ...], ...]
+from staticflow.types import TensorType, is_whole, normalise_axis, promote
 
 
 @dataclass(frozen=True)
@@ -35,14 +31,14 @@ class Concat(Op):
     def check(self, *xs: TensorType) -> None:
         require_operands(self.name, xs, len(xs) or 1)
         require_axis(self.name, self.axis, xs[0].ndim)
-        shapes = {(x.ndim, _replace(x.shape, self.axis, 0)) for x in xs}
+        shapes = {(x.ndim, replace_entry(x.shape, self.axis, 0)) for x in xs}
         require(len(shapes) == 1, f"concat: sizes differ beside axis {self.axis}")
 
     def infer(self, *xs: TensorType) -> TensorType:
         total: AnyDim = 0
         for x in xs:
             total = total + x.shape[self.axis]
-        return xs[0].with_shape(_replace(xs[0].shape, self.axis, total))
+        return xs[0].with_shape(replace_entry(xs[0].shape, self.axis, total))
 
     def reference(self, *xs: Array) -> Any:
         return np.concatenate(xs, self.axis)
@@ -65,14 +61,14 @@ class Concat(Op):
         for x in xs[1:]:
             for k, n in enumerate(x):
                 merged[k] = merged[k] if k == self.axis else classes.same(merged[k], n)
-        return _replace(tuple(merged), self.axis, classes.fresh(out.shape[self.axis]))
+        return replace_entry(tuple(merged), self.axis, classes.fresh(out.shape[self.axis]))
 
     def regions(self, ins: tuple[Axes, ...], sizes: tuple[AnyDim, ...]) -> Starts:
         """For each part, where it starts along each axis."""
         starts = []
         start: AnyDim = 0
         for shape in ins:
-            starts.append(_replace((0,) * len(shape), self.axis, start))
+            starts.append(replace_entry((0,) * len(shape), self.axis, start))
             start = start + shape[self.axis]
         return tuple(starts)
 
@@ -86,119 +82,6 @@ class Concat(Op):
         return f"axis={self.axis}"
 
 
-@dataclass(frozen=True)
-class Pad(Op):
-    """The input with `before` and `after` elements of `value` around it along each axis."""
-
-    before: tuple[AnyDim, ...]
-    after: tuple[AnyDim, ...]
-    value: float = 0.0
-    kind = Kind.ASSEMBLE
-
-    @property
-    def fill(self) -> float:
-        """What stands outside the region of the input."""
-        return self.value
-
-    @property
-    def padded(self) -> tuple[bool, ...]:
-        """For each axis, whether anything is added to it."""
-        return tuple(p != 0 or q != 0 for p, q in zip(self.before, self.after, strict=True))
-
-    def check(self, *xs: TensorType) -> None:
-        require_operands(self.name, xs, 1)
-        lengths = {len(self.before), len(self.after)}
-        require(lengths == {xs[0].ndim}, f"pad: {len(self.before)} widths for {xs[0]}")
-        whole = math.isfinite(self.value) and self.value == int(self.value)
-        require(xs[0].is_float or whole, f"pad: {self.value} is no {xs[0].dtype}")
-
-    def infer(self, *xs: TensorType) -> TensorType:
-        sizes = zip(self.before, xs[0].shape, self.after, strict=True)
-        return xs[0].with_shape(tuple(p + n + q for p, n, q in sizes))
-
-    def reference(self, *xs: Array) -> Any:
-        widths: Any = list(zip(self.before, self.after, strict=True))
-        return np.pad(xs[0], widths, constant_values=self.value)
-
-    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        bounds = zip(self.padded, self.before, xs[0].shape, strict=True)
-        stops = tuple(p + n if padded else None for padded, p, n in bounds)
-        return (apply(Slice(self.before, stops, (1,) * len(stops)), g),)
-
-    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
-        (t,) = tangents
-        return None if t is None else apply(Pad(self.before, self.after), t)
-
-    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
-        return (*self.before, *self.after)
-
-    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
-        assert isinstance(out, TensorType)
-        entries = zip(self.padded, xs[0], out.shape, strict=True)
-        return tuple(classes.fresh(n) if padded else old for padded, old, n in entries)
-
-    def regions(self, ins: tuple[Axes, ...], sizes: tuple[AnyDim, ...]) -> Starts:
-        """Where the input starts along each axis."""
-        starts = iter(sizes)
-        return (tuple(next(starts) if padded else 0 for padded in self.padded),)
-
-    def sizes(self) -> tuple[AnyDim, ...]:
-        return tuple(p for p, padded in zip(self.before, self.padded, strict=True) if padded)
-
-    def lifted(self, length: AnyDim) -> Pad:
-        return Pad((0, *self.before), (0, *self.after), self.value)
-
-    def key(self) -> tuple[Any, ...]:
-        return (self.name, self.padded, repr(self.value))
-
-    def attributes(self) -> str:
-        widths = zip(self.before, self.after, strict=True)
-        return f"[{', '.join(f'{p}+{q}' for p, q in widths)}], value={self.value}"
-
-
-def _replace(entries: tuple[AnyDim, ...], axis: int, entry: AnyDim) -> tuple[AnyDim, ...]:
-    return (*entries[:axis], entry, *entries[axis + 1 :])
-
-
-def zeros_for(type_: TensorType) -> Node:
-    """Zeros of a type, without an array."""
-    return broadcast_to_shape(const(0, type_.dtype), type_.shape, "zeros")
-
-
-def unslice(g: Node, op: Slice, shape: Shape) -> Node:
-    """The transpose of a slice: `g` where the slice took, zeros elsewhere in `shape`."""
-    before: list[AnyDim] = []
-    after: list[AnyDim] = []
-    if any(n == 0 for n in g.shape):
-        return zeros_for(TensorType(shape, g.dtype))
-    for axis, full in enumerate(op.full):
-        start, step, size = op.starts[axis], op.steps[axis], g.shape[axis]
-        if step < 0:
-            g = flip_axis(g, axis)
-            start = start + (size - 1) * step
-        if not full and step not in (1, -1):
-            g = _dilate(g, axis, abs(step))
-        before.append(0 if full else start)
-        after.append(0 if full else shape[axis] - start - g.shape[axis])
-    return pad_edges(g, tuple(before), tuple(after), 0.0)
-
-
-def _dilate(g: Node, axis: int, step: int) -> Node:
-    """Put `step - 1` zeros between neighbours along an axis."""
-    size = g.shape[axis]
-    widths: tuple[AnyDim, ...] = (0,) * (g.ndim + 1)
-    wide = pad_edges(expand_dims(g, axis + 1), widths, _replace(widths, axis + 1, step - 1), 0.0)
-    merged = reshape(wide, (*g.shape[:axis], size * step, *g.shape[axis + 1 :]))
-    return slice_axis(merged, axis, 0, size * step - (step - 1))
-
-
-def pad_edges(x: Node, before: tuple[AnyDim, ...], after: tuple[AnyDim, ...], value: float) -> Node:
-    """x with elements of `value` around it; x itself where there are none to add."""
-    if all(n == 0 for n in before + after):
-        return x
-    return apply(Pad(before, after, value), x)
-
-
 @public(Kind.ASSEMBLE)
 def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Node:
     """The arrays one after the other along an axis, their other sizes being equal; all elements in
@@ -210,7 +93,7 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Node:
     if not parts:
         fail(ShapeError, "concatenate: there is nothing to concatenate")
     axis = normalise_axis(axis, parts[0].ndim, "concatenate")
-    shapes = {_replace(x.shape, axis, 0) if axis < x.ndim else None for x in parts}
+    shapes = {replace_entry(x.shape, axis, 0) if axis < x.ndim else None for x in parts}
     if len(shapes) != 1:
         fail(
             ShapeError,

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from staticflow.dims import AnyDim
 from staticflow.node import Node, apply
 from staticflow.ops.arithmetic import add
-from staticflow.ops.assemble import Concat, Pad, pad_edges
+from staticflow.ops.assemble import Concat
 from staticflow.ops.rules import Rule
-from staticflow.ops.slices import Slice
+from staticflow.ops.slices import Pad, Slice, pad_edges
 
 
 def _sum_of_pads(node: Node) -> Node | None:

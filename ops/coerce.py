@@ -19,7 +19,8 @@ from staticflow.errors import DTypeError, ShapeError, fail, user_line
 from staticflow.leaves import Const, as_node, const, weak_const
 from staticflow.node import Node, Op, apply
 from staticflow.ops.cast import cast
-from staticflow.ops.views import Broadcast, Squeeze
+from staticflow.ops.counting import SizeOf
+from staticflow.ops.views import Squeeze, spread
 from staticflow.traversal import toposort
 from staticflow.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes, promote
 
@@ -47,8 +48,6 @@ def _scalar(value: Any, dtype: str) -> Node:
 
 def _size(dim: AnyDim, dtype: str) -> Node:
     """A run-time size as a number, of `dtype` for the time being."""
-    from staticflow.ops.counting import SizeOf  # which needs this module
-
     op = SizeOf(dim, dtype)
     return Node(op, (), op.infer(), user_line(), weak=True)
 
@@ -142,20 +141,6 @@ def stretch(x: Node, shape: Shape) -> Node:
         x = apply(Squeeze(narrow), x)
     kept = tuple(lead + k for k in range(len(shape) - lead) if k not in narrow)
     return spread(x, shape, kept)
-
-
-def spread(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
-    """Repeat `x` to `shape`; its axis `k` becomes axis `axes[k]`.
-
-    A new axis of size 1 is repeated once rather than expanded: so it is an axis like any other, and
-    a layer of width 1 has the structure of every layer.
-    """
-    return apply(Broadcast(shape, axes), x) if len(shape) > len(axes) else x
-
-
-def spread_along(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
-    """Undo a reduction's loss of `axes`: repeat `x` along them to `shape`."""
-    return spread(x, shape, tuple(k for k in range(len(shape)) if k not in axes))
 
 
 def broadcast_to_shape(x: Node, shape: Shape, what: str) -> Node:

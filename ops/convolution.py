@@ -20,14 +20,13 @@ from staticflow.errors import DTypeError, ShapeError, fail
 from staticflow.kinds import View
 from staticflow.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.ops.alias import sized
-from staticflow.ops.assemble import pad_edges
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.native_call import Rule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import reshape
-from staticflow.ops.slices import flip_axis, slice_axis
+from staticflow.ops.slices import flip_axis, pad_edges, slice_axis
 from staticflow.require import is_size, require, require_operands
 from staticflow.types import Shape, TensorType, promote
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from staticflow.dims import AnyDim, product
 from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
-from staticflow.ops.coerce import spread
+from staticflow.ops.views import spread
 from staticflow.require import is_size, require, require_operands
 from staticflow.types import DTYPES, Shape, TensorType
 

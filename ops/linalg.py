@@ -34,8 +34,9 @@ from staticflow.ops.linalg_cofactor import (
     factored_det,
     over_matrix,
 )
-from staticflow.ops.linalg_native import Lu, LuSolve, Triangular
-from staticflow.ops.linalg_rules import identity_mask, turn
+from staticflow.ops.linalg_native import Lu, LuSolve
+from staticflow.ops.linalg_rules import identity_mask
+from staticflow.ops.linalg_triangular import Triangular, turn
 from staticflow.ops.native_call import Rule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.reductions import PROD, SUM, reduce

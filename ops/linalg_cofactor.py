@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from staticflow.kinds import parts
 from staticflow.node import Node, apply
-from staticflow.ops.coerce import spread_along, stretch
+from staticflow.ops.coerce import stretch
 from staticflow.ops.compare import equal, logical_or, where
 from staticflow.ops.contraction import matmul
 from staticflow.ops.counting import iota_like
 from staticflow.ops.elementwise import sign
 from staticflow.ops.linalg_native import Lu, Svd
-from staticflow.ops.linalg_rules import identity_mask, turn
+from staticflow.ops.linalg_rules import identity_mask
+from staticflow.ops.linalg_triangular import turn
 from staticflow.ops.reductions import PROD, SUM, reduce
 from staticflow.ops.shape import expand_dims
+from staticflow.ops.views import spread_along
 
 
 def over_matrix(g: Node) -> Node:

@@ -13,14 +13,13 @@ from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
 from staticflow.kinds import View
 from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
-from staticflow.ops.assemble import pad_edges
 from staticflow.ops.compare import equal, where
 from staticflow.ops.counting import iota_like
 from staticflow.ops.linalg_rules import identity_mask
 from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import expand_dims, node_of, transpose
-from staticflow.ops.slices import slice_axis
+from staticflow.ops.slices import pad_edges, slice_axis
 from staticflow.require import require, require_matrices, require_operands
 from staticflow.types import Shape, TensorType, normalise_axis
 

@@ -20,7 +20,8 @@ from staticflow.ops.contraction import matmul
 from staticflow.ops.creation import eye, tril, triu
 from staticflow.ops.linalg import matrices, square_matrices
 from staticflow.ops.linalg_native import Cholesky, Eigh, Qr, Svd
-from staticflow.ops.linalg_rules import symmetric, turn
+from staticflow.ops.linalg_rules import symmetric
+from staticflow.ops.linalg_triangular import turn
 from staticflow.ops.native_call import Rule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims

@@ -20,7 +20,8 @@ from staticflow.ops.elementwise import ceil, exp2, log2, sqrt, square
 from staticflow.ops.linalg import inv, square_matrices
 from staticflow.ops.linalg_factor import svdvals
 from staticflow.ops.linalg_native import Lu, LuSolve, Squarings
-from staticflow.ops.linalg_rules import identity_mask, turn
+from staticflow.ops.linalg_rules import identity_mask
+from staticflow.ops.linalg_triangular import turn
 from staticflow.ops.native_call import Rule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.reductions import max as largest

@@ -2,7 +2,6 @@
 
     Lu            (n, n)                -> factors (n, n), row order (n,), parity ()
     LuSolve       factors, order, (n,k) -> (n, k)
-    Triangular    (n, n), (n, k)        -> (n, k)
     Cholesky      (n, n)                -> (n, n)
     Qr            (m, n)                -> (m, k), (k, n)
     Eigh          (n, n)                -> (n,), (n, n)
@@ -22,6 +21,14 @@ import numpy as np
 
 from staticflow.dims import AnyDim, product
 from staticflow.node import Array, Axes, Classes, Node, OutType
+from staticflow.ops.linalg_rules import (
+    cholesky_cotangent,
+    cholesky_tangent,
+    eigh_cotangent,
+    qr_cotangent,
+    svd_cotangent,
+)
+from staticflow.ops.linalg_triangular import check_solve, solve_or_infinite
 from staticflow.ops.native_call import NativeCall, Scratch, batch_of, same_batch
 from staticflow.require import require, require_matrices, require_operands
 from staticflow.types import TensorType
@@ -32,14 +39,6 @@ def _least(m: AnyDim, n: AnyDim) -> AnyDim | None:
     if isinstance(m, int) and isinstance(n, int):
         return min(m, n)
     return m if m == n else None
-
-
-def _check_solve(name: str, a: TensorType, b: TensorType) -> None:
-    """Square matrices and as many others, of as many rows."""
-    require_matrices(name, [a], square=True)
-    require_matrices(name, [b], square=False)
-    same = a.shape[:-2] == b.shape[:-2] and a.shape[-1] == b.shape[-2]
-    require(same, f"{name}: {a} and {b}")
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class LuSolve(NativeCall):
         require(len(xs) == 3, "lusolve takes factors, an order and an array")
         require_operands(self.name, (xs[0], xs[2]), 2, "float")
         require_operands(self.name, xs[1:2], 1, "whole")
-        _check_solve(self.name, xs[0], xs[2])
+        check_solve(self.name, xs[0], xs[2])
         order = xs[1].with_dtype(xs[0].dtype)
         fits = order == xs[0].with_shape(xs[0].shape[:-1]) and xs[1].dtype == "int32"
         require(fits, f"lusolve: order {xs[1]} of {xs[0]}")
@@ -120,7 +119,7 @@ class LuSolve(NativeCall):
         a = np.take_along_axis(
             lower @ np.triu(f), np.argsort(order, -1)[..., None].astype(np.int64), -2
         )
-        return _solve(np.swapaxes(a, -1, -2) if self.turned else a, b)
+        return solve_or_infinite(np.swapaxes(a, -1, -2) if self.turned else a, b)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         f, order, b = xs
@@ -134,65 +133,6 @@ class LuSolve(NativeCall):
 
     def scratch(self, *xs: Axes) -> Scratch:
         return (("", xs[2][-1] * xs[2][-2] * 2),)
-
-
-def _solve(a: Array, b: Array) -> Array:
-    """NumPy's solve, with infinities instead of an error for a singular matrix."""
-    out = np.empty_like(b)
-    for index in np.ndindex(*a.shape[:-2]):
-        try:
-            out[index] = np.linalg.solve(a[index], b[index])
-        except np.linalg.LinAlgError:
-            out[index] = np.inf
-    return out
-
-
-@dataclass(frozen=True)
-class Triangular(NativeCall):
-    """X with M X = B; M is the lower or upper triangle of A, transposed if `turned`."""
-
-    lower: bool
-    turned: bool
-    unit: bool
-    routine = "triangular"
-    multiplies = True
-
-    def check(self, *xs: TensorType) -> None:
-        require_operands(self.name, xs, 2, "float")
-        _check_solve(self.name, *xs)
-
-    def infer(self, *xs: TensorType) -> TensorType:
-        return xs[1]
-
-    def reference(self, *xs: Array) -> Any:
-        a, b = xs
-        m = np.tril(a) if self.lower else np.triu(a)
-        if self.unit:
-            eye = np.eye(a.shape[-1], dtype=bool)
-            m = np.where(eye, 1.0, m)
-        return _solve(np.swapaxes(m, -1, -2) if self.turned else m, b)
-
-    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        from staticflow.ops.linalg_rules import triangular_cotangents
-
-        return triangular_cotangents(self, g, y, *xs)
-
-    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
-        from staticflow.ops.linalg_rules import triangular_tangent
-
-        return triangular_tangent(self, tangents, y, *xs)
-
-    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
-        a, b = xs
-        n = classes.same(classes.same(a[-1], a[-2]), b[-2])
-        return (*same_batch(classes, a, b, 2, 2), n, b[-1])
-
-    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
-        flags = (int(self.lower), int(self.turned), int(self.unit))
-        return (batch_of(xs[0], 2), xs[0][-1], xs[1][-1], *flags)
-
-    def scratch(self, *xs: Axes) -> Scratch:
-        return (("", xs[1][-1] * xs[1][-2]),)
 
 
 @dataclass(frozen=True)
@@ -219,13 +159,9 @@ class Cholesky(NativeCall):
         return out
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        from staticflow.ops.linalg_rules import cholesky_cotangent
-
         return (cholesky_cotangent(g, y),)
 
     def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
-        from staticflow.ops.linalg_rules import cholesky_tangent
-
         return None if tangents[0] is None else cholesky_tangent(tangents[0], y)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
@@ -259,8 +195,6 @@ class Qr(NativeCall):
         return tuple(np.linalg.qr(xs[0]))
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        from staticflow.ops.linalg_rules import qr_cotangent
-
         return (qr_cotangent(g, y, xs[0]),)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
@@ -300,8 +234,6 @@ class Eigh(NativeCall):
         return tuple(np.linalg.eigh(xs[0]))
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        from staticflow.ops.linalg_rules import eigh_cotangent
-
         return (eigh_cotangent(g[0], g[1], y),)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
@@ -338,8 +270,6 @@ class Svd(NativeCall):
         return tuple(np.linalg.svd(xs[0], full_matrices=False))
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        from staticflow.ops.linalg_rules import svd_cotangent
-
         return (svd_cotangent(g[0], g[1], g[2], y),)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:

@@ -2,7 +2,6 @@
 
 With A' the transpose, a bar for a cotangent and a dot for a tangent:
 
-    M X = B           Bbar = M^-T Xbar                       Mbar = -Bbar X'
     A = L L'          Abar = L^-T low(L' Lbar) L^-1          Ldot = L low(L^-1 Adot L^-T)
     A = Q R           Abar = (Qbar + Q copy(R Rbar' - Qbar' Q)) R^-T
     A = V diag(w) V'  Abar = V (diag(wbar) + E * (V' Vbar)) V'        E = 1 / (w_j - w_i)
@@ -13,23 +12,18 @@ With A' the transpose, a bar for a cotangent and a dot for a tangent:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from staticflow.kinds import parts
 from staticflow.node import Node, apply
+from staticflow.ops.assemble import concatenate
 from staticflow.ops.compare import equal, greater, where
 from staticflow.ops.contraction import matmul
 from staticflow.ops.counting import iota_like
-from staticflow.ops.creation import tril, triu
-from staticflow.ops.linalg_native import Triangular
-from staticflow.ops.shape import expand_dims, swapaxes
+from staticflow.ops.creation import tril
+from staticflow.ops.linalg_triangular import Triangular, turn
+from staticflow.ops.shape import expand_dims
 from staticflow.types import Shape
-
-
-def turn(x: Node) -> Node:
-    """The matrices transposed."""
-    return swapaxes(x, -1, -2)
 
 
 def identity_mask(shape: Shape) -> Node:
@@ -46,33 +40,6 @@ def low(x: Node) -> Node:
 def symmetric(x: Node) -> Node:
     """The symmetric part."""
     return 0.5 * (x + turn(x))
-
-
-def triangle_of(op: Triangular, x: Node) -> Node:
-    """The elements that a triangular system reads."""
-    edge = 1 if op.unit else 0
-    return tril(x, -edge) if op.lower else triu(x, edge)
-
-
-def triangular_cotangents(op: Triangular, g: Node, y: Node, a: Node, b: Node) -> Sequence[Node]:
-    """Those of the triangle and of the right-hand side."""
-    right = apply(Triangular(op.lower, not op.turned, op.unit), a, g)
-    outer = matmul(y, turn(right)) if op.turned else matmul(right, turn(y))
-    return -triangle_of(op, outer), right
-
-
-def triangular_tangent(
-    op: Triangular, tangents: Sequence[Node | None], y: Node, a: Node, b: Node
-) -> Node:
-    """M^-1 (Bdot - Mdot X)."""
-    da, db = tangents
-    change = db
-    if da is not None:
-        moved = triangle_of(op, da)
-        product = matmul(turn(moved) if op.turned else moved, y)
-        change = -product if change is None else change - product
-    assert change is not None
-    return apply(op, a, change)
 
 
 def _solve_left(factor: Node, x: Node, turned: bool) -> Node:
@@ -101,8 +68,6 @@ def qr_cotangent(g: Any, y: Node, a: Node) -> Node:
     u, gu = r[..., :m], gr[..., :m]
     gw, z = gr[..., m:], a[..., m:]
     first = _qr_square(gq + matmul(z, turn(gw)), gu, q, u)
-    from staticflow.ops.assemble import concatenate
-
     return concatenate([first, matmul(q, gw)], -1)
 
 

@@ -14,7 +14,7 @@ from staticflow.errors import ShapeError, fail
 from staticflow.kinds import MapRow
 from staticflow.node import Array, Kind, Node
 from staticflow.ops.alias import bounded, sized
-from staticflow.ops.coerce import as_nodes, floating, integral, operands, spread_along
+from staticflow.ops.coerce import as_nodes, floating, integral, operands
 from staticflow.ops.compare import equal, greater_equal, less, where
 from staticflow.ops.counting import iota_like
 from staticflow.ops.elementwise import abs as magnitude
@@ -22,6 +22,7 @@ from staticflow.ops.elementwise import exp, log, sigmoid, square
 from staticflow.ops.public import mapped, public
 from staticflow.ops.reductions import SUM, reduce
 from staticflow.ops.statistics import mean, peak
+from staticflow.ops.views import spread_along
 
 
 def _binary(x: Array, t: Array) -> Array:

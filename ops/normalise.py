@@ -7,12 +7,13 @@ from typing import Any
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.node import Node
 from staticflow.ops.alias import by_mode
-from staticflow.ops.coerce import as_nodes, floating, spread_along
+from staticflow.ops.coerce import as_nodes, floating
 from staticflow.ops.compare import less, where
 from staticflow.ops.elementwise import sqrt, square
 from staticflow.ops.public import public
 from staticflow.ops.random import uniform
 from staticflow.ops.statistics import centre, mean_along
+from staticflow.ops.views import spread_along
 from staticflow.types import broadcast_shapes, normalise_axes
 
 

@@ -18,12 +18,12 @@ from staticflow.node import Array, Kind, Node, apply
 from staticflow.ops.alias import sized
 from staticflow.ops.arithmetic import maximum, minimum
 from staticflow.ops.cast import cast
-from staticflow.ops.coerce import as_nodes, broadcast_to_shape, spread_along
+from staticflow.ops.coerce import as_nodes, broadcast_to_shape
 from staticflow.ops.compare import equal
 from staticflow.ops.compare import where as choose
 from staticflow.ops.counting import iota_like
 from staticflow.ops.public import public
-from staticflow.ops.views import Expand
+from staticflow.ops.views import Expand, spread_along
 from staticflow.types import normalise_axes
 
 Axes = tuple[int, ...]

@@ -1,17 +1,25 @@
-"""`Slice`, the view of evenly spaced elements along each axis."""
+"""`Slice`, the view of evenly spaced elements along each axis, and `Pad`, which puts them back."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from staticflow.access import Access
 from staticflow.dims import AnyDim
 from staticflow.kinds import View
-from staticflow.node import Array, Axes, Classes, Node, OutType, apply
+from staticflow.leaves import const
+from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
+from staticflow.ops.coerce import broadcast_to_shape
+from staticflow.ops.shape import expand_dims, reshape
 from staticflow.require import require, require_operands
 from staticflow.types import Shape, TensorType
+
+Starts = tuple[tuple[AnyDim, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,6 @@ class Slice(View):
         return xs[0][tuple(index)]
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
-        from staticflow.ops.assemble import unslice
-
         return (unslice(g, self, xs[0].shape),)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
@@ -130,3 +136,119 @@ def slice_axis(x: Node, axis: int, start: AnyDim, stop: AnyDim, step: int = 1) -
 def flip_axis(x: Node, axis: int) -> Node:
     """x backwards along one axis."""
     return slice_axis(x, axis, x.shape[axis] - 1, -1, -1)
+
+
+@dataclass(frozen=True)
+class Pad(Op):
+    """The input with `before` and `after` elements of `value` around it along each axis."""
+
+    before: tuple[AnyDim, ...]
+    after: tuple[AnyDim, ...]
+    value: float = 0.0
+    kind = Kind.ASSEMBLE
+
+    @property
+    def fill(self) -> float:
+        """What stands outside the region of the input."""
+        return self.value
+
+    @property
+    def padded(self) -> tuple[bool, ...]:
+        """For each axis, whether anything is added to it."""
+        return tuple(p != 0 or q != 0 for p, q in zip(self.before, self.after, strict=True))
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 1)
+        lengths = {len(self.before), len(self.after)}
+        require(lengths == {xs[0].ndim}, f"pad: {len(self.before)} widths for {xs[0]}")
+        whole = math.isfinite(self.value) and self.value == int(self.value)
+        require(xs[0].is_float or whole, f"pad: {self.value} is no {xs[0].dtype}")
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        sizes = zip(self.before, xs[0].shape, self.after, strict=True)
+        return xs[0].with_shape(tuple(p + n + q for p, n, q in sizes))
+
+    def reference(self, *xs: Array) -> Any:
+        widths: Any = list(zip(self.before, self.after, strict=True))
+        return np.pad(xs[0], widths, constant_values=self.value)
+
+    def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
+        bounds = zip(self.padded, self.before, xs[0].shape, strict=True)
+        stops = tuple(p + n if padded else None for padded, p, n in bounds)
+        return (apply(Slice(self.before, stops, (1,) * len(stops)), g),)
+
+    def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
+        (t,) = tangents
+        return None if t is None else apply(Pad(self.before, self.after), t)
+
+    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
+        return (*self.before, *self.after)
+
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
+        assert isinstance(out, TensorType)
+        entries = zip(self.padded, xs[0], out.shape, strict=True)
+        return tuple(classes.fresh(n) if padded else old for padded, old, n in entries)
+
+    def regions(self, ins: tuple[Axes, ...], sizes: tuple[AnyDim, ...]) -> Starts:
+        """Where the input starts along each axis."""
+        starts = iter(sizes)
+        return (tuple(next(starts) if padded else 0 for padded in self.padded),)
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return tuple(p for p, padded in zip(self.before, self.padded, strict=True) if padded)
+
+    def lifted(self, length: AnyDim) -> Pad:
+        return Pad((0, *self.before), (0, *self.after), self.value)
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.padded, repr(self.value))
+
+    def attributes(self) -> str:
+        widths = zip(self.before, self.after, strict=True)
+        return f"[{', '.join(f'{p}+{q}' for p, q in widths)}], value={self.value}"
+
+
+def replace_entry(entries: tuple[AnyDim, ...], axis: int, entry: AnyDim) -> tuple[AnyDim, ...]:
+    """The entries with another one at `axis`."""
+    return (*entries[:axis], entry, *entries[axis + 1 :])
+
+
+def zeros_for(type_: TensorType) -> Node:
+    """Zeros of a type, without an array."""
+    return broadcast_to_shape(const(0, type_.dtype), type_.shape, "zeros")
+
+
+def unslice(g: Node, op: Slice, shape: Shape) -> Node:
+    """The transpose of a slice: `g` where the slice took, zeros elsewhere in `shape`."""
+    before: list[AnyDim] = []
+    after: list[AnyDim] = []
+    if any(n == 0 for n in g.shape):
+        return zeros_for(TensorType(shape, g.dtype))
+    for axis, full in enumerate(op.full):
+        start, step, size = op.starts[axis], op.steps[axis], g.shape[axis]
+        if step < 0:
+            g = flip_axis(g, axis)
+            start = start + (size - 1) * step
+        if not full and step not in (1, -1):
+            g = _dilate(g, axis, abs(step))
+        before.append(0 if full else start)
+        after.append(0 if full else shape[axis] - start - g.shape[axis])
+    return pad_edges(g, tuple(before), tuple(after), 0.0)
+
+
+def _dilate(g: Node, axis: int, step: int) -> Node:
+    """Put `step - 1` zeros between neighbours along an axis."""
+    size = g.shape[axis]
+    widths: tuple[AnyDim, ...] = (0,) * (g.ndim + 1)
+    wide = pad_edges(
+        expand_dims(g, axis + 1), widths, replace_entry(widths, axis + 1, step - 1), 0.0
+    )
+    merged = reshape(wide, (*g.shape[:axis], size * step, *g.shape[axis + 1 :]))
+    return slice_axis(merged, axis, 0, size * step - (step - 1))
+
+
+def pad_edges(x: Node, before: tuple[AnyDim, ...], after: tuple[AnyDim, ...], value: float) -> Node:
+    """x with elements of `value` around it; x itself where there are none to add."""
+    if all(n == 0 for n in before + after):
+        return x
+    return apply(Pad(before, after, value), x)

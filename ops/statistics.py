@@ -11,13 +11,14 @@ from staticflow.node import Node
 from staticflow.ops.alias import sized, stop_gradient
 from staticflow.ops.arithmetic import divide
 from staticflow.ops.cast import cast
-from staticflow.ops.coerce import as_nodes, broadcast_to_shape, floating, spread_along
+from staticflow.ops.coerce import as_nodes, broadcast_to_shape, floating
 from staticflow.ops.compare import equal, isfinite, isnan, where
 from staticflow.ops.counting import count, iota_like
 from staticflow.ops.elementwise import exp, log, sqrt, square
 from staticflow.ops.public import public
 from staticflow.ops.reductions import MAX, MIN, SUM, chosen, kept, reduce
 from staticflow.ops.shape import expand_dims, node_of, reshape
+from staticflow.ops.views import spread_along
 from staticflow.types import normalise_axes, normalise_axis
 
 Axes = tuple[int, ...]

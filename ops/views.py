@@ -333,3 +333,17 @@ class Reshape(View):
 
 def _text(shape: Shape) -> str:
     return f"({', '.join(map(str, shape))})"
+
+
+def spread(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
+    """Repeat `x` to `shape`; its axis `k` becomes axis `axes[k]`.
+
+    A new axis of size 1 is repeated once rather than expanded: so it is an axis like any other, and
+    a layer of width 1 has the structure of every layer.
+    """
+    return apply(Broadcast(shape, axes), x) if len(shape) > len(axes) else x
+
+
+def spread_along(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
+    """Undo a reduction's loss of `axes`: repeat `x` along them to `shape`."""
+    return spread(x, shape, tuple(k for k in range(len(shape)) if k not in axes))

@@ -17,11 +17,11 @@ from staticflow.interpret import interpret
 from staticflow.leaves import Hyper
 from staticflow.node import apply
 from staticflow.ops.alias import BoundedLabel
-from staticflow.ops.assemble import Concat, Pad
-from staticflow.ops.coerce import spread
+from staticflow.ops.assemble import Concat
 from staticflow.ops.random import seed_leaf
 from staticflow.ops.rewrites import ALGEBRA
-from staticflow.ops.views import Expand, Squeeze
+from staticflow.ops.slices import Pad
+from staticflow.ops.views import Expand, Squeeze, spread
 from staticflow.simplify import resolve_mode, simplify
 from staticflow.traversal import toposort
 from staticflow.types import TensorType

@@ -5,10 +5,11 @@ from __future__ import annotations
 from staticflow.formula.seen import Reader, Rules, Seen, full, renumbered, shape_text
 from staticflow.kinds import Part
 from staticflow.node import Node
-from staticflow.ops.assemble import Concat, Pad
+from staticflow.ops.assemble import Concat
 from staticflow.ops.contraction import Dot
 from staticflow.ops.indexing import Take
 from staticflow.ops.linalg_native import Lu, LuSolve
+from staticflow.ops.slices import Pad
 
 
 def dot(reader: Reader, node: Node) -> Seen:
