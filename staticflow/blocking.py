@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER
 from staticflow.native.blocks import Blocks
-from staticflow.native.memory import CORE_CACHE_BYTES, Array
-from staticflow.native.worker_tables import records, words, words_of
+from staticflow.native.memory import CORE_CACHE_BYTES, Array, records, words, words_of
 from staticflow.program import Frame, Program, Scratch
 
 BLOCK_BYTES = 1 << 18

@@ -39,10 +39,9 @@ from staticflow.native.array_layout import (
 )
 from staticflow.native.crew import SPIN_NS, SPINS, Helpers
 from staticflow.native.forks import ForkAware
-from staticflow.native.memory import CORE_CACHE_BYTES, Array
+from staticflow.native.memory import CORE_CACHE_BYTES, Array, Words, words, words_of
 from staticflow.native.product_crew import crew
 from staticflow.native.watch import watcher
-from staticflow.native.worker_tables import Words, words, words_of
 from staticflow.node import Node
 from staticflow.program import Frame, Program, Scratch
 from staticflow.sharing import has_chains

@@ -16,8 +16,8 @@ from staticflow.dims import evaluate
 from staticflow.driver_tables import HEADER
 from staticflow.leaves import Param
 from staticflow.native import memory
+from staticflow.native.memory import Words, records, words, words_of
 from staticflow.native.worker_layout import PARTS_WORDS, Parts
-from staticflow.native.worker_tables import Words, records, words, words_of
 from staticflow.owned import MOST_WORK
 from staticflow.parameters import FlatArray, Span
 from staticflow.program import Frame

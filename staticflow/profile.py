@@ -13,7 +13,7 @@ from staticflow.blocking import BlockedFrame
 from staticflow.driver_tables import PROFILE
 from staticflow.driver_text import describe
 from staticflow.fetching import Fetches
-from staticflow.native.worker_tables import words
+from staticflow.native.memory import words
 from staticflow.program import Frame, Program
 from staticflow.schedule import BranchStep, HalvesStep, LoopStep, Step, where_of
 from staticflow.session_steps import run_batch

@@ -36,19 +36,14 @@ from staticflow.kernel_text import kernel_source
 from staticflow.loops import Kernel
 from staticflow.native import memory
 from staticflow.native.code_unit import CodeUnit
+from staticflow.native.collectives import all_sum
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.product_crew import parts_functions, shared_product
-from staticflow.native.products import (
-    all_sum,
-    finished_product,
-    math_key,
-    pack,
-    packed_gemm,
-    product,
-)
+from staticflow.native.products import finished_product, pack, packed_gemm, product
 from staticflow.native.routines import routine as native_routine
+from staticflow.native.source_hash import math_key
 from staticflow.native.tile_text import Tile
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.watch import run_supervised, stopped

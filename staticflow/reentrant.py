@@ -21,9 +21,8 @@ from staticflow.dims import AnyDim, Dim, names_of
 from staticflow.driver_tables import HEADER, SHARDS, SIZE_HEADER, STOP, WORK
 from staticflow.driver_text import size_text
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES, QUAD_COLUMNS, QUAD_ROWS
-from staticflow.native.memory import ALLOCATE, FREE, LINE
+from staticflow.native.memory import ALLOCATE, FREE, LINE, Words, words
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
-from staticflow.native.worker_tables import Words, words
 from staticflow.node import Node
 from staticflow.program import Program
 from staticflow.schedule import BranchStep, CallStep, LoopStep, ProductStep, Step

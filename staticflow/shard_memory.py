@@ -22,10 +22,10 @@ from staticflow.driver_tables import PEERS, SHARDS, STOP, SYNC
 from staticflow.leaves import Hyper
 from staticflow.native import memory
 from staticflow.native.gate import ReadGate
-from staticflow.native.memory import Array
+from staticflow.native.memory import Array, words
 from staticflow.native.worker_layout import Input as InputEntry
 from staticflow.native.worker_layout import Shard, Sync, Variant
-from staticflow.native.worker_tables import ShardTable, SyncBlock, words
+from staticflow.native.worker_tables import ShardTable, SyncBlock
 from staticflow.node import Node
 from staticflow.parameters import FlatArray, ParameterStore
 from staticflow.placement import SHARE

@@ -19,12 +19,12 @@ from staticflow.buffers import SUFFIX
 from staticflow.cost import Choice, Work, barriers, choose_shards, estimate
 from staticflow.failures import check_call
 from staticflow.native.blocks import run_blocks
-from staticflow.native.memory import Array, zeros
-from staticflow.native.products import own_products
+from staticflow.native.collectives import own_products
+from staticflow.native.memory import Array, words_of, zeros
 from staticflow.native.threads import ShardPool
 from staticflow.native.worker import worker
 from staticflow.native.worker_layout import Reason, Shard, Variant
-from staticflow.native.worker_tables import SyncBlock, words_of
+from staticflow.native.worker_tables import SyncBlock
 from staticflow.owned import OwnedProduct, owned_products, records, slices, summed
 from staticflow.partials import PartialProduct, partial_product, parts_of
 from staticflow.program import Frame

@@ -13,6 +13,7 @@ import pytest
 
 from staticflow.native import cache
 from staticflow.native.objects import KernelSource, ObjectCode, Signature
+from staticflow.native.source_hash import PRODUCTS, SCALARS, source_key
 from staticflow.native.toolchain import Toolchain
 
 ROOT = Path(__file__).parent.parent
@@ -260,3 +261,24 @@ def test_processes_that_race_on_a_cold_cache_all_work(tmp_path: Path) -> None:
     assert [value for value, *_ in answers] == [42] * 4
     assert len(list(tmp_path.glob("*/*"))) == 1
     assert answer(process(tmp_path)) == [42, 0, 1, False]
+
+
+@pytest.mark.parametrize("patterns", [PRODUCTS, SCALARS])
+def test_an_edited_routine_has_another_key(tmp_path: Path, patterns: tuple[str, ...]) -> None:
+    native = ROOT / "staticflow" / "native"
+    copies = []
+    for path in {path for pattern in patterns for path in native.glob(pattern)}:
+        copies.append(tmp_path / path.name)
+        copies[-1].write_bytes(path.read_bytes())
+    keys = {source_key(*patterns), source_key(*patterns, folder=tmp_path)}
+    assert len(keys) == 1, "a key is of the text, not of the place"
+    for count, path in enumerate(sorted(copies)):
+        path.write_bytes(path.read_bytes() + b"# edited\n")
+        source_key.cache_clear()
+        keys.add(source_key(*patterns, folder=tmp_path))
+        assert len(keys) == count + 2, f"{path.name} is in no key"
+
+
+def test_a_key_of_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gemm\*\.py"):
+        source_key(*PRODUCTS, folder=tmp_path)

@@ -14,10 +14,10 @@ import pytest
 
 import staticflow as sf
 from staticflow.native import product_crew as crew
+from staticflow.native.memory import words
 from staticflow.native.objects import External, KernelSource
 from staticflow.native.product_crew import Crew, worth_sharing
 from staticflow.native.toolchain import toolchain
-from staticflow.native.worker_tables import words
 
 RNG = np.random.default_rng(0)
 SHAPES = [

@@ -9,25 +9,11 @@ own. Who runs a program holds it meanwhile, so that no code goes under anybody's
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
 
+from staticflow.native.linked import Linked
 from staticflow.native.objects import External, KernelSource, ObjectCode
-
-if TYPE_CHECKING:
-    from staticflow.native.toolchain import Toolchain
-
-
-@dataclass(frozen=True, eq=False)
-class Linked:
-    """Code that is loaded: the addresses of its symbols, and the code elsewhere that it calls."""
-
-    addresses: Mapping[str, int]
-    uses: tuple[Linked, ...]
-    requires: frozenset[str]
-    tracker: Any  # LLVM's, which unloads the code when it goes
+from staticflow.native.toolchain import Toolchain
 
 
 class CodeUnit:
@@ -81,15 +67,3 @@ class CodeUnit:
         """Where a function of this unit is, once that is linked."""
         tables = [self._addresses, *(linked.addresses for linked in self._used.values())]
         return next(table[external.symbol] for table in tables if external.symbol in table)
-
-
-def wanted(entries: Iterable[ObjectCode]) -> frozenset[str]:
-    """The symbols that objects refer to and do not define themselves."""
-    listed = list(entries)
-    required = {symbol for entry in listed for symbol in entry.requires}
-    return frozenset(required - {symbol for entry in listed for symbol in entry.symbols})
-
-
-def when_gone(linked: Linked, act: Callable[[Any], None]) -> None:
-    """Call act(tracker) when nobody has the code any more; not at the end of the process."""
-    weakref.finalize(linked, act, linked.tracker).atexit = False

@@ -20,10 +20,10 @@ from queue import SimpleQueue
 from typing import Any, TypeAlias
 
 from staticflow.native.forks import ForkAware
+from staticflow.native.memory import Words, words
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.waiting import leave, wait_until_left
-from staticflow.native.worker_tables import Words, words
 
 SPINS = 4000  # some 60 us: about as long as it takes to wake a thread
 SPIN_NS = 15

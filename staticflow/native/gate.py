@@ -17,9 +17,9 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from staticflow.native.forks import ForkAware
+from staticflow.native.memory import words
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain, toolchain
-from staticflow.native.worker_tables import words
 
 LOOKS = 200  # before it sleeps
 MOST_SLEEP = 1000  # us, to the next look at what else may have happened

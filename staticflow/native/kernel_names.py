@@ -11,9 +11,10 @@ from numba.core import cgutils
 
 from staticflow.native.integer_math import FUNCTIONS as INTEGERS
 from staticflow.native.intrinsics import declare
-from staticflow.native.narrow import ABREAST, ROOM_BYTES, VECTOR_BYTES
+from staticflow.native.narrow import ROOM_BYTES, VECTOR_BYTES
 from staticflow.native.random_math import FUNCTIONS as RANDOM
 from staticflow.native.scalar_math import FUNCTIONS as MATH
+from staticflow.native.target import ABREAST
 
 
 def _wrap_index(builder: Any, index: Any, extent: Any) -> Any:

@@ -18,9 +18,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from staticflow.native.code_unit import wanted
 from staticflow.native.numba_import import import_numba
-from staticflow.native.objects import ObjectCode
+from staticflow.native.objects import ObjectCode, wanted
 from staticflow.native.target import initialize, target_machine
 
 

@@ -8,6 +8,7 @@ in another way: they call `ALLOCATE` and `FREE` by name.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
+Words = NDArray[np.int64]
 LINE = 64  # bytes: a cache line, and the widest vector
+LINES = 2 * LINE  # for what threads write: processors fetch lines in pairs
 CORE_CACHE_BYTES = 1 << 20  # what a core's own cache holds of intermediate values
 ALLOCATE, FREE = "malloc", "free"  # C functions
 
@@ -62,3 +65,21 @@ def filled(values: Any, dtype: DTypeLike) -> Array:
 def aligned(count: int) -> NDArray[np.uint8]:
     """Bytes of unspecified values that start at a cache line."""
     return allocate((count,), np.dtype(np.uint8), LINE)
+
+
+def words(count: int) -> Words:
+    """Zeroed int64 words that share no cache line with other tables."""
+    return zeros((count,), np.int64, LINES)
+
+
+def records(rows: Iterable[Sequence[int]]) -> Words:
+    """Records of equal width, one after the other."""
+    return words_of(value for row in rows for value in row)
+
+
+def words_of(values: Iterable[int]) -> Words:
+    """Words of the given values."""
+    given = list(values)
+    result = words(len(given))
+    result[:] = given
+    return result

@@ -14,7 +14,6 @@ MOST_ROOMS = 6
 WIDEST = 128  # columns: with as many, nothing is gained
 FEWEST = 512  # elements, without sums over rows
 FEWEST_SUMMED = 16  # rows, with sums over them
-ABREAST = {"abreast_f4": 4, "abreast_f8": 8}  # ranges of several vectors at a time: item bytes
 
 ROWS_ABREAST = '''
 def rows_abreast(columns, rows, cost):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -109,3 +109,10 @@ _CTYPES: dict[str, Any] = {
 
 def _ctype(code: str) -> Any:
     return ctypes.c_void_p if code.endswith("*") else _CTYPES[code]
+
+
+def wanted(entries: Iterable[ObjectCode]) -> frozenset[str]:
+    """The symbols that objects refer to and do not define themselves."""
+    listed = list(entries)
+    required = {symbol for entry in listed for symbol in entry.requires}
+    return frozenset(required - {symbol for entry in listed for symbol in entry.symbols})

@@ -24,11 +24,11 @@ from enum import IntEnum, auto
 from staticflow.native import memory
 from staticflow.native.forks import ForkAware
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
+from staticflow.native.memory import words
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.products import PRODUCT_SIGNATURE, product
 from staticflow.native.toolchain import Toolchain, toolchain
 from staticflow.native.waiting import leave, wait_until_left
-from staticflow.native.worker_tables import words
 
 SUFFIXES = ("f4", "f8")
 IDLE_CYCLES = 1_500_000

@@ -1,19 +1,14 @@
-"""The native routines that drivers call by name: matrix products and sums over shards."""
+"""The matrix products that drivers call by name."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from pathlib import Path
-
 from staticflow.native.code_unit import CodeUnit
-from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.objects import External, KernelSource, Signature
+from staticflow.native.source_hash import products_key
 from staticflow.native.target import vector_bytes
 from staticflow.native.tile_text import Tile
 from staticflow.native.toolchain import Toolchain, symbol_suffix
 from staticflow.native.watch import stopped
-from staticflow.native.worker import worker
-from staticflow.native.worker_layout import OWNED_WORDS, Owned
 
 DTYPES = {"f4": "float32", "f8": "float64"}
 GEMM_SIGNATURE = Signature("", ("i8",) * 13)
@@ -61,63 +56,6 @@ def pack(m, n, k, b, b_row, b_column, to, count, most):
     return 1
 '''
 
-# T's entries: the worker's table, the addresses of all shards' tables T, the number of shards.
-ALL_SUM = '''
-def all_sum(T, source, target, count):
-    """Sum a buffer over the shards, in their order, into a buffer of this shard."""
-    out = {t}ptr(T[target])
-    shards = T[SHARDS]
-    own = {t}ptr(T[source])
-    if shards <= 1:
-        for i in range(count):
-            out[i] = own[i]
-        return 0
-    context = T[SYNC]
-    if barrier(context) != 0:
-        return 1
-    peers = i8ptr(T[PEERS])
-    for s in range(shards):
-        part = {t}ptr(i8ptr(peers[s])[source])
-        if s == 0:
-            for i in range(count):
-                out[i] = part[i]
-        else:
-            for i in range(count):
-                out[i] += part[i]
-    return 1 if barrier(context) != 0 else 0
-'''
-
-
-# See `worker_layout.Owned`.
-OWN_PRODUCTS = '''
-def own_products(records, count):
-    """Make the parts of products that a shard owns, one shard's rows after the other."""
-    for r in range(count):
-        x = i8ptr(records + 8 * OWNED_WORDS * r)
-        a = i8ptr(x[A_SLOT])[0] + x[A_OFFSET]
-        b = i8ptr(x[B_SLOT])[0] + x[B_OFFSET]
-        gemm(
-            x[M], x[N], x[K], a, x[A_ROW], x[A_COLUMN], b, x[B_ROW], x[B_COLUMN],
-            x[C], x[C_ROW], x[ADD], x[WORK],
-        )
-    return 0
-'''
-
-
-def own_products(toolchain: Toolchain, suffix: str) -> NativeFunction:
-    """The function that makes the `Owned` products of a dtype, for the training worker."""
-    names = {"OWNED_WORDS": OWNED_WORDS, **{entry.name: int(entry) for entry in Owned}}
-    source = KernelSource(
-        name="own_products",
-        source=OWN_PRODUCTS,
-        signature=Signature("i8", ("i8", "i8")),
-        externals={"gemm": gemm(toolchain, suffix)},
-        namespace=lambda: names,
-        namespace_key=(str(names),),
-        noalias=False,
-    )
-    return toolchain.kernel(source)
-
 
 def product(toolchain: Toolchain, suffix: str) -> External:
     """The matrix product of a dtype, which a stop flag cuts short."""
@@ -157,7 +95,7 @@ def finished_product(
     general = product(toolchain, tile.suffix).symbol
     most = PIECE[tile.suffix]
     shaped = (str(width), str(most), repr(tile), general, kernel.symbol)
-    key = ["finish", *shaped, _sources("gemm*.py")]
+    key = ["finish", *shaped, products_key()]
     own = f"sf_finished_{symbol_suffix(key)}"
     symbols = {"function": own, "product": general, "kernel": kernel.symbol}
     unit.module(lambda: finish_ir(DTYPES[tile.suffix], width, tile, symbols, most), key)
@@ -207,33 +145,5 @@ def _load_gemm(toolchain: Toolchain, suffix: str) -> None:
     from staticflow.native.gemm import gemm_ir
 
     width = vector_bytes()
-    key = ["gemm", suffix, str(width), _sources("gemm*.py")]
+    key = ["gemm", suffix, str(width), products_key()]
     toolchain.module(lambda: gemm_ir(DTYPES[suffix], width), key)
-
-
-def all_sum(toolchain: Toolchain, suffix: str, entries: dict[str, int]) -> External:
-    """The sum over shards of a dtype; `entries` are T's header entries by name."""
-    source = KernelSource(
-        name="all_sum",
-        source=ALL_SUM.replace("{t}", suffix),
-        signature=Signature("i8", ("i8*", "i8", "i8", "i8")),
-        externals={"barrier": worker(toolchain).barrier.external},
-        namespace=lambda: entries,
-        namespace_key=(str(sorted(entries.items())),),
-        noalias=False,
-    )
-    return toolchain.kernel(source).external
-
-
-@functools.cache
-def _sources(pattern: str) -> str:
-    """A hash over the files that define a native routine: an edited kernel is another kernel."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob(pattern)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def math_key() -> str:
-    """A hash over the files that define the scalar functions of kernels."""
-    return "".join(map(_sources, ("*math*.py", "random_formulas.py", "kernel_names.py")))

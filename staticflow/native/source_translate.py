@@ -16,7 +16,6 @@ from typing import Any
 
 from llvmlite import ir
 
-from staticflow.native.narrow import ABREAST
 from staticflow.native.objects import KernelSource
 from staticflow.native.source_expressions import Expressions
 from staticflow.native.source_values import (
@@ -34,7 +33,7 @@ from staticflow.native.source_values import (
     store,
 )
 from staticflow.native.syntax import parsed_statements
-from staticflow.native.target import vector_bytes
+from staticflow.native.target import ABREAST, vector_bytes
 
 # A function of some twenty operations that wait for each other leaves a processor idle unless
 # others are under way. With 64-byte vectors there are registers for eight; with fewer, LLVM's own

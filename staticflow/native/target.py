@@ -7,6 +7,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+ABREAST = {"abreast_f4": 4, "abreast_f8": 8}  # ranges of several vectors at a time: item bytes
+
 
 def target_machine(level: int = 3) -> Any:
     """A new target machine for this processor (an execution engine takes ownership of its own).

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from staticflow.native import cache
-from staticflow.native.code_unit import Linked, wanted, when_gone
+from staticflow.native.linked import Linked, when_gone
 from staticflow.native.loader import Loader, process_lock
 from staticflow.native.numba_import import import_numba
-from staticflow.native.objects import KernelSource, NativeFunction, ObjectCode
+from staticflow.native.objects import KernelSource, NativeFunction, ObjectCode, wanted
 from staticflow.native.undisturbed import undisturbed
 
 RECENT_BYTES = 1 << 24

@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 
 from staticflow.native.forks import ForkAware
+from staticflow.native.memory import words
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain, toolchain
-from staticflow.native.worker_tables import words
 
 ABORT, CHECK = 1, 2  # what a stop flag holds
 TICK_US = 50_000

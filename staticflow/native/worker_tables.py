@@ -1,35 +1,14 @@
-"""The memory behind the worker's tables: int64 words that start at a cache line."""
+"""The tables of the training worker, as arrays of int64 words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.native import memory
+from staticflow.native.memory import records, words
 from staticflow.native.worker_layout import SHARD_WORDS, SYNC_WORDS, Reason, Shard, Sync
-
-Words = NDArray[np.int64]
-_LINE = 128  # two lines: processors fetch them in pairs
-
-
-def words(count: int) -> Words:
-    """Zeroed int64 words that share no cache line with other tables."""
-    return memory.zeros((count,), np.int64, _LINE)
-
-
-def records(rows: Iterable[Sequence[int]]) -> Words:
-    """Records of equal width, one after the other."""
-    return words_of(value for row in rows for value in row)
-
-
-def words_of(values: Iterable[int]) -> Words:
-    """Words of the given values."""
-    given = list(values)
-    result = words(len(given))
-    result[:] = given
-    return result
 
 
 class SyncBlock:
