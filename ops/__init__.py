@@ -12,6 +12,7 @@ import sys
 # isort: off
 # fmt: off
 from staticflow.ops import random as random
+from staticflow.ops import rewrites as rewrites  # enters the rules by which graphs are simplified
 from staticflow.ops import slicing as slicing
 from staticflow.ops.activations import (
     elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, log_sigmoid, log_softmax, mish, round, selu,

@@ -55,6 +55,10 @@ class BoundedLabel(Alias):
         require_operands(self.name, xs, 1, "whole")
         require(is_size(self.limit), f"labels below {self.limit}")
 
+    @property
+    def limit_of_labels(self) -> AnyDim:
+        return self.limit
+
     def key(self) -> tuple[Any, ...]:
         return (self.name,)
 
@@ -127,7 +131,6 @@ class ByMode(Alias):
         require(xs[0] == xs[1], f"bymode: {xs[0]} and {xs[1]}")
 
     def select(self, training: bool) -> int:
-        """Which input is the value."""
         return 0 if training else 1
 
     def reference(self, *xs: Array) -> Any:

@@ -13,9 +13,9 @@ import numpy as np
 
 from staticflow.errors import DTypeError, fail
 from staticflow.kinds import MapRow
-from staticflow.leaves import Const
+from staticflow.leaves import Const, is_scalar_const
 from staticflow.node import Array, Kind, Node
-from staticflow.ops.coerce import as_nodes, is_scalar_const, operands
+from staticflow.ops.coerce import as_nodes, operands
 from staticflow.ops.compare import equal, greater, logical_and, logical_not, where
 from staticflow.ops.elementwise import abs as magnitude
 from staticflow.ops.elementwise import exp, floor, log, reciprocal, sqrt, square, upwards

@@ -10,7 +10,8 @@ import numpy as np
 
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
+from staticflow.kinds import Assemble
+from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.public import public
@@ -21,12 +22,10 @@ from staticflow.types import TensorType, is_whole, normalise_axis, promote
 
 
 @dataclass(frozen=True)
-class Concat(Op):
+class Concat(Assemble):
     """The parts one after the other along `axis`."""
 
     axis: int
-    kind = Kind.ASSEMBLE
-    fill = None
 
     def check(self, *xs: TensorType) -> None:
         require_operands(self.name, xs, len(xs) or 1)
@@ -63,8 +62,11 @@ class Concat(Op):
                 merged[k] = merged[k] if k == self.axis else classes.same(merged[k], n)
         return replace_entry(tuple(merged), self.axis, classes.fresh(out.shape[self.axis]))
 
-    def regions(self, ins: tuple[Axes, ...], sizes: tuple[AnyDim, ...]) -> Starts:
-        """For each part, where it starts along each axis."""
+    @property
+    def joined(self) -> int:
+        return self.axis
+
+    def regions(self, ins: tuple[Axes, ...], sizes: Axes) -> Starts:
         starts = []
         start: AnyDim = 0
         for shape in ins:

@@ -14,8 +14,8 @@ from staticflow.dims import AnyDim
 from staticflow.node import Node, apply
 from staticflow.ops.arithmetic import add
 from staticflow.ops.assemble import Concat
-from staticflow.ops.rules import Rule
 from staticflow.ops.slices import Pad, Slice, pad_edges
+from staticflow.rewriting import Rule
 
 
 def _sum_of_pads(node: Node) -> Node | None:

@@ -12,17 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, ShapeError, fail, user_line
-from staticflow.leaves import Const, as_node, const, weak_const
-from staticflow.node import Node, Op, apply
+from staticflow.leaves import Const, as_node, is_scalar_const, weak_const
+from staticflow.node import Node, apply
 from staticflow.ops.cast import cast
 from staticflow.ops.counting import SizeOf
 from staticflow.ops.views import Squeeze, spread
 from staticflow.traversal import toposort
-from staticflow.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes, promote
+from staticflow.types import FLOATS, INTEGERS, Shape, broadcast_shapes, promote
 
 DEFAULT_FLOAT = "float32"
 _SCALARS = (bool, int, float, Dim)
@@ -148,24 +146,6 @@ def broadcast_to_shape(x: Node, shape: Shape, what: str) -> Node:
     if broadcast_shapes([x.shape, shape], what) != shape:
         fail(ShapeError, f"{what}: the shape is too small", f"{x.type} for shape {shape}")
     return stretch(x, shape)
-
-
-def is_scalar_const(x: Node) -> bool:
-    """Whether `x` is a constant that stands in the generated code."""
-    return isinstance(x.op, Const) and x.op.is_scalar
-
-
-def fold(op: Op, inputs: Sequence[Node]) -> Node:
-    """The constant that an op makes of constants; of Python's numbers, such a number."""
-    type_ = op.infer(*(x.type for x in inputs))
-    assert isinstance(type_, TensorType)
-    with np.errstate(all="ignore"):
-        value = op.reference(*(x.op.value for x in inputs if isinstance(x.op, Const)))
-        numbers = [x.weak for x in inputs]
-        if op.keeps_weak and type_.is_float and all(n is not None for n in numbers):
-            exact = np.asarray(op.reference(*(np.asarray(n, "float64") for n in numbers)))
-            return weak_const(float(exact), type_.dtype)
-    return const(value, type_.dtype)
 
 
 def floating(what: str, x: Any) -> Node:

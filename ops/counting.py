@@ -7,27 +7,16 @@ no array, and no size becomes part of the code.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from staticflow.dims import AnyDim, product
-from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
+from staticflow.kinds import IndexMap
+from staticflow.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.ops.views import spread
 from staticflow.require import is_size, require, require_operands
 from staticflow.types import DTYPES, Shape, TensorType
-
-
-class IndexMap(Op):
-    """An elementwise op of the position: `body` may use {i}, {size} and {flat}."""
-
-    kind = Kind.MAP
-    body: ClassVar[str]
-    letters: ClassVar[tuple[str, ...]] = ()  # the holes for inputs
-    implicit: ClassVar[bool] = True  # whether it is always computed again, and never stored
-    counts: ClassVar[bool] = False  # whether it is the index itself
-    whole_size: ClassVar[bool] = False  # whether its sizes are those of the unsharded value
-    is_random: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from staticflow.leaves import const
 from staticflow.node import Node
 from staticflow.ops.arithmetic import divide, multiply, negative
 from staticflow.ops.counting import Iota
-from staticflow.ops.rules import Rule, uniform_value
+from staticflow.ops.rules import uniform_value
 from staticflow.ops.shape import expand_dims
 from staticflow.ops.views import Broadcast, Transpose
+from staticflow.rewriting import Rule
 
 
 def diagonal_of(node: Node) -> Node | None:

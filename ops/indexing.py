@@ -19,8 +19,9 @@ import numpy as np
 
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
+from staticflow.kinds import Gather, Scatter
 from staticflow.leaves import Const
-from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
+from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.ops.alias import bounded
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import integral, stretch
@@ -62,11 +63,10 @@ def _check_beside(name: str, axis: int, xs: Sequence[TensorType]) -> None:
 
 
 @dataclass(frozen=True)
-class Take(Op):
+class Take(Gather):
     """x and an index of any shape -> x with `axis` replaced by the axes of the index."""
 
     axis: int
-    kind = Kind.GATHER
 
     def check(self, *xs: TensorType) -> None:
         _check_gather(self.name, self.axis, xs)
@@ -106,12 +106,11 @@ class Take(Op):
 
 
 @dataclass(frozen=True)
-class ScatterAdd(Op):
+class ScatterAdd(Scatter):
     """The transpose of Take: zeros with `size` along `axis`, to which g is added at the index."""
 
     axis: int
     size: AnyDim
-    kind = Kind.SCATTER
 
     def check(self, *xs: TensorType) -> None:
         _check_index(self.name, xs)
@@ -166,11 +165,11 @@ class ScatterAdd(Op):
 
 
 @dataclass(frozen=True)
-class TakeAlong(Op):
+class TakeAlong(Gather):
     """x and an index of the same shape but for `axis`: each row chooses its own elements."""
 
     axis: int
-    kind = Kind.GATHER
+    along = True
 
     def check(self, *xs: TensorType) -> None:
         _check_gather(self.name, self.axis, xs)
@@ -210,12 +209,12 @@ class TakeAlong(Op):
 
 
 @dataclass(frozen=True)
-class ScatterAlong(Op):
+class ScatterAlong(Scatter):
     """The transpose of TakeAlong: zeros with `size` along `axis`, to which g is added."""
 
     axis: int
     size: AnyDim
-    kind = Kind.SCATTER
+    along = True
 
     def check(self, *xs: TensorType) -> None:
         _check_index(self.name, xs)

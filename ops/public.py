@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from staticflow.kinds import Map, MapRow, ReduceRow
+from staticflow.leaves import fold, is_scalar_const
 from staticflow.node import Kind, Node, apply
 from staticflow.op_table import Declaration, declare
 from staticflow.operators import bind
-from staticflow.ops.coerce import as_nodes, fold, is_scalar_const, operands
+from staticflow.ops.coerce import as_nodes, operands
 from staticflow.ops.guard import guarded
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -18,12 +18,12 @@ from typing import Any
 
 from staticflow.dims import AnyDim
 from staticflow.errors import GraphError, ShapeError, fail
+from staticflow.kinds import IndexMap
 from staticflow.leaves import Hyper
 from staticflow.native.random_formulas import draw
 from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.coerce import floating, stretch
-from staticflow.ops.counting import IndexMap
 from staticflow.ops.elementwise import log
 from staticflow.ops.public import public
 from staticflow.ops.shape import moveaxis
@@ -67,6 +67,9 @@ class Random(IndexMap):
         shape: Any = self.shape
         count = math.prod(shape)
         return draw(self.dist, self.dtype, seed, self.token, step, count).reshape(shape)
+
+    def drawn(self) -> Any:
+        return self.token
 
     def repeated(self, count: AnyDim) -> Random:
         """A draw of this shape for each of `count` steps of a loop, along a new leading axis."""

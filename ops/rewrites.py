@@ -13,8 +13,9 @@ from staticflow.node import Node
 from staticflow.ops.arithmetic import multiply
 from staticflow.ops.assembly_rules import ASSEMBLY_RULES
 from staticflow.ops.diagonal_rules import DIAGONAL_RULES
-from staticflow.ops.rules import Rule, formula
+from staticflow.ops.rules import formula
 from staticflow.ops.view_rules import VIEW_RULES
+from staticflow.rewriting import Rule, enter
 
 SMALL_OUTER = 1024  # elements
 
@@ -77,6 +78,5 @@ CONVERSION = (
     Rule("ruled", "derivatives are taken by now", lambda node: node.inputs[0]),
 )
 
-RULES: tuple[Rule, ...] = (
-    *ALGEBRA, *CONVERSION, *VIEW_RULES, *ASSEMBLY_RULES, *DIAGONAL_RULES, *PRODUCTS,
-)  # fmt: skip
+for _rules in (ALGEBRA, CONVERSION, VIEW_RULES, ASSEMBLY_RULES, DIAGONAL_RULES, PRODUCTS):
+    enter(_rules)

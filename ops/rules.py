@@ -10,15 +10,14 @@ those of `ops`; operands of commutative ones match in both orders.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from itertools import permutations
 
-from staticflow.leaves import Const
-from staticflow.node import Kind, Node
+from staticflow.leaves import Const, is_scalar_const
+from staticflow.node import Node
 from staticflow.op_table import table
-from staticflow.ops.coerce import is_scalar_const
 from staticflow.ops.views import Broadcast, Expand
+from staticflow.rewriting import Rule
 
 Bindings = dict[str, Node]
 CONSTANTS = ("a", "b")
@@ -27,15 +26,6 @@ OPERATORS: Mapping[type[ast.AST], str] = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide",
     ast.Pow: "power", ast.USub: "negative", ast.Not: "logical_not",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Rule:
-    """`rewrite` gives an equal and simpler node for one with an op of `head`, or None."""
-
-    head: str | Kind  # the op's name, or its kind
-    reason: str
-    rewrite: Callable[[Node], Node | None]
 
 
 def formula(before: str, after: str) -> Rule:

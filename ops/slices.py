@@ -11,9 +11,10 @@ import numpy as np
 
 from staticflow.access import Access
 from staticflow.dims import AnyDim
-from staticflow.kinds import View
+from staticflow.kinds import Assemble, View
 from staticflow.leaves import const
-from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
+from staticflow.node import Array, Axes, Classes, Node, OutType, apply
+from staticflow.operators import bind
 from staticflow.ops.coerce import broadcast_to_shape
 from staticflow.ops.shape import expand_dims, reshape
 from staticflow.require import require, require_operands
@@ -78,6 +79,12 @@ class Slice(View):
         strides = tuple(n * step for n, step in zip(access.strides, self.steps, strict=True))
         return Access(access.buffer, offset, out, strides)
 
+    def region(self, shape: Shape) -> tuple[tuple[AnyDim, AnyDim], ...] | None:
+        if any(step != 1 for step in self.steps):
+            return None
+        bounds = zip(self.starts, self.stops, shape, strict=True)
+        return tuple((start, n if stop is None else stop) for start, stop, n in bounds)
+
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return axis if self.full[axis] else None
 
@@ -133,23 +140,24 @@ def slice_axis(x: Node, axis: int, start: AnyDim, stop: AnyDim, step: int = 1) -
     )
 
 
+bind("slice_axis", slice_axis)
+
+
 def flip_axis(x: Node, axis: int) -> Node:
     """x backwards along one axis."""
     return slice_axis(x, axis, x.shape[axis] - 1, -1, -1)
 
 
 @dataclass(frozen=True)
-class Pad(Op):
+class Pad(Assemble):
     """The input with `before` and `after` elements of `value` around it along each axis."""
 
     before: tuple[AnyDim, ...]
     after: tuple[AnyDim, ...]
     value: float = 0.0
-    kind = Kind.ASSEMBLE
 
     @property
     def fill(self) -> float:
-        """What stands outside the region of the input."""
         return self.value
 
     @property
@@ -189,8 +197,7 @@ class Pad(Op):
         entries = zip(self.padded, xs[0], out.shape, strict=True)
         return tuple(classes.fresh(n) if padded else old for padded, old, n in entries)
 
-    def regions(self, ins: tuple[Axes, ...], sizes: tuple[AnyDim, ...]) -> Starts:
-        """Where the input starts along each axis."""
+    def regions(self, ins: tuple[Axes, ...], sizes: Axes) -> Starts:
         starts = iter(sizes)
         return (tuple(next(starts) if padded else 0 for padded in self.padded),)
 

@@ -171,7 +171,6 @@ class Broadcast(View):
 
     @property
     def new_axes(self) -> tuple[int, ...]:
-        """The axes of the result along which the input is repeated."""
         return tuple(axis for axis in range(len(self.shape)) if axis not in self.axes)
 
     def check(self, *xs: TensorType) -> None:
@@ -206,6 +205,9 @@ class Broadcast(View):
 
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return self.axes[axis]
+
+    def of_one_element(self) -> Broadcast:
+        return Broadcast(self.shape[1:], tuple(axis - 1 for axis in self.axes))
 
     def sizes(self) -> tuple[AnyDim, ...]:
         return tuple(self.shape[axis] for axis in self.new_axes)

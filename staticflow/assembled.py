@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from staticflow.dims import AnyDim
-from staticflow.kinds import parts
+from staticflow.kinds import Assemble, parts
 from staticflow.loop_passes import map_bodies, rebuild_loops
-from staticflow.node import Node, apply
-from staticflow.ops.assemble import Concat
-from staticflow.ops.slices import slice_axis
+from staticflow.node import Node, apply, operator
 from staticflow.recurrence import Scan
 from staticflow.traversal import with_inputs
 
@@ -38,7 +36,7 @@ def _shared(node: Node, inputs: tuple[Node, ...]) -> Sequence[Node]:
     stacks = dict(zip(kept, results[count:], strict=True))
     for y, (whole, axis, start) in home.items():
         stop = start + y.shape[axis]
-        stacks[y] = slice_axis(stacks[whole], axis + 1, start, stop)
+        stacks[y] = operator("slice_axis")(stacks[whole], axis + 1, start, stop)
     return [*results[:count], *(stacks[y] for y in op.ys)]
 
 
@@ -46,11 +44,17 @@ def _places(ys: Sequence[Node]) -> dict[Node, tuple[Node, int, AnyDim]]:
     """Which ys are parts of another one: of which, along which axis, and where they start."""
     found: dict[Node, tuple[Node, int, AnyDim]] = {}
     for whole in ys:
-        if not isinstance(whole.op, Concat):
+        axis = _joined(whole)
+        if axis is None:
             continue
         start: AnyDim = 0
         for part in whole.inputs:
-            if part in ys and not isinstance(part.op, Concat):
-                found.setdefault(part, (whole, whole.op.axis, start))
-            start = start + part.shape[whole.op.axis]
+            if part in ys and _joined(part) is None:
+                found.setdefault(part, (whole, axis, start))
+            start = start + part.shape[axis]
     return found
+
+
+def _joined(node: Node) -> int | None:
+    """The axis along which a node's inputs lie one after the other, if they do."""
+    return node.op.joined if isinstance(node.op, Assemble) else None

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from staticflow.checks import check_indices
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import match_feeds, row_dimension
+from staticflow.index_checks import check_indices
 from staticflow.native.memory import Array
 from staticflow.session_graph import SessionGraph
 
@@ -74,9 +74,7 @@ def check_slices(graph: SessionGraph, rows: Rows, sizes: Iterable[int]) -> None:
         check_indices(graph.training_limits, arrays, {**rows.env, rows.batch: size})
 
 
-def in_batches(
-    graph: SessionGraph, data: Any, size: int, batch_axis: str | None
-) -> Iterator[Rows]:
+def in_batches(graph: SessionGraph, data: Any, size: int, batch_axis: str | None) -> Iterator[Rows]:
     """Batches of `size` rows in order, the last one maybe smaller; those of a callable as it has
     them.
     """

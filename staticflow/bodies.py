@@ -11,18 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from staticflow.dims import AnyDim
-from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.kinds import Map
+from staticflow.kinds import View
 from staticflow.leaves import Const, Leaf
 from staticflow.node import Axes, Classes, Kind, Node, Op, OutType, apply
-from staticflow.ops.cast import CASTS
-from staticflow.ops.coerce import fitted
 from staticflow.require import is_size, require
-from staticflow.structure import flatten, paths
 from staticflow.traversal import is_implicit, through_views, toposort, with_inputs
 from staticflow.types import TensorType
-
-WIDENING = Map(CASTS["float64"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +39,7 @@ class Loop(Op):
     carries: tuple[Node, ...]
     xs: tuple[Node, ...]
     consts: tuple[Node, ...]
+    next: tuple[Node, ...]  # the carries after a step, of an op that has carries
 
     @property
     def slots(self) -> tuple[Node, ...]:
@@ -133,48 +128,9 @@ def slot(label: str, type_: TensorType) -> Node:
     return apply(Slot(label, type_))
 
 
-def check_carries(what: str, init: Any, following: Any) -> list[Node]:
-    """The nodes of the next carry, which must have the structure and the types of the first."""
-    names, returned = paths(init, "carry"), paths(following, "carry")
-    if names != returned:
-        fail(
-            GraphError,
-            f"{what}: the step must return a carry of the structure of init",
-            got=f"{', '.join(returned) or 'none'} for {', '.join(names) or 'none'}",
-        )
-    starts = flatten(init)
-    pairs = zip(starts, flatten(following), strict=True)
-    results = [fitted(new, old.dtype) for old, new in pairs]
-    for name, old, new in zip(names, starts, results, strict=True):
-        if old.type != new.type:
-            fail(
-                DTypeError if old.shape == new.shape else ShapeError,
-                f"{what}: {name} changes its type",
-                got=f"{old.type} in init, {new.type} from the step",
-                do="make the step return what it takes: reshape or cast the one or the other",
-            )
-    return results
-
-
-def meet(
-    starts: Sequence[Node], slots: Sequence[Node], next_: Sequence[Node], outputs: Sequence[Node]
-) -> list[Node]:
-    """The starts of a loop as they are after its body was declared once, from `slots` to `next_`
-    and `outputs`: a number of Python's has the dtype that it met there.
-    """
-    if all(start.weak is None for start in starts) or len(next_) != len(starts):
-        return list(starts)
-    widened = {x for n in toposort([*next_, *outputs]) if n.op == WIDENING for x in n.inputs}
-    found = []
-    for start, own, new in zip(starts, slots, next_, strict=True):
-        returned = start.dtype if new.weak is not None else new.dtype
-        found.append(fitted(start, "float64" if own in widened else returned))
-    return found
-
-
 def _stays_inside(node: Node) -> bool:
     """Whether a body computes a node itself: it is implicit, or repeats an outer one's elements."""
-    repeats = node.op.kind is Kind.VIEW and getattr(node.op, "repeats", False)
+    repeats = isinstance(node.op, View) and node.op.repeats
     return repeats or is_implicit(through_views(node)[0])
 
 
@@ -245,10 +201,10 @@ def draw_each_step(
     places: dict[Node, Node] = {}
     draws: dict[Node, Node] = {}
     for node in toposort(outputs):
-        op: Any = node.op
-        if getattr(op, "is_random", False) and node.serial > start:
+        if node.op.is_random and node.serial > start:
             places[node] = slot(f"draw {node.name}", node.type)
-            draws[places[node]] = apply(op.repeated(length), *node.inputs, where=node.where)
+            draw = node.op.repeated(length)
+            draws[places[node]] = apply(draw, *node.inputs, where=node.where)
     return substitute(outputs, places), draws
 
 

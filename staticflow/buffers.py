@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from staticflow.access import Access
 from staticflow.dims import AnyDim
 from staticflow.fuse import Group, is_row_reduction
 from staticflow.generalise import Generalised
+from staticflow.kinds import Assemble, View
 from staticflow.node import Kind, Node
 from staticflow.traversal import is_implicit, through_views
 
@@ -90,9 +90,8 @@ class Layout:
 
 def view_access(node: Node, base: Access, g: Generalised) -> Access | None:
     """What a view makes of the access of its input."""
-    op: Any = node.op
-    access: Access | None = op.view(base, g.axes[node], g.symbols[node])
-    return access
+    assert isinstance(node.op, View)
+    return node.op.view(base, g.axes[node], g.symbols[node])
 
 
 def stored_nodes(groups: Sequence[Group], outputs: Sequence[Node]) -> set[Node]:
@@ -148,7 +147,8 @@ def _register_reductions(
 
 def assembly_regions(node: Node, layout: Layout) -> tuple[Access, ...]:
     """The region of each part within an assembly's buffer."""
-    op: Any = node.op
+    op = node.op
+    assert isinstance(op, Assemble)
     whole = layout.access[node]
     shapes = tuple(layout.g.axes[x] for x in node.inputs)
     regions = []

@@ -1,45 +1,16 @@
-"""Checks on what a session is given: scalar losses, labels and indices that are in range."""
+"""Checks of what a session is made of: a scalar loss, metrics, values outside loops, integers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from staticflow.bodies import Loop, Slot
-from staticflow.dims import AnyDim, evaluate
+from staticflow.bodies import Slot
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.leaves import Input
-from staticflow.node import Kind, Node
-from staticflow.recurrence import Scan
+from staticflow.node import Node
 from staticflow.traversal import toposort
-
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class IndexLimit:
-    """The values of an input must be at least `low` and below `high`.
-
-    Without a name it is about computed indices: these are clamped, which takes an element to
-    clamp to.
-    """
-
-    name: str | None
-    low: AnyDim
-    high: AnyDim
-    used_by: Node
-    steps: tuple[AnyDim, ...] = ()  # of the scans around it
-
-    @property
-    def uses(self) -> tuple[AnyDim, ...]:
-        """Sizes that are all above 0 if anything is looked up."""
-        node = self.used_by
-        moved = node if node.op.kind is Kind.GATHER else node.inputs[0]
-        return (*moved.shape, *self.steps)
 
 
 def check_loss(loss: Any, what: str = "the loss") -> None:
@@ -104,85 +75,3 @@ def check_integer(what: str, value: Any, low: int, do: str) -> int:
             GraphError, f"{what} must be an integer from {low} to 2**63 - 1", got=repr(value), do=do
         )
     return number
-
-
-def index_limits(outputs: Sequence[Node]) -> list[IndexLimit]:
-    """The ranges that labels and indices must keep, of inputs that are used as such directly, and
-    the axes that computed indices look up.
-    """
-    limits: dict[Any, IndexLimit] = {}
-    for node, steps in _with_bodies(outputs, ()):
-        for x, low, high in _bounds(node):
-            source = _source(x)
-            name = source.name if isinstance(source.op, Input) else None
-            if name is not None or (
-                node.op.kind is not Kind.ALIAS and not (isinstance(high, int) and high)
-            ):
-                limit = IndexLimit(name, low, high, node, steps)
-                limits[(name, low, high, () if name else limit.uses)] = limit
-    return list(limits.values())
-
-
-def _with_bodies(
-    outputs: Sequence[Node], steps: tuple[AnyDim, ...]
-) -> Iterator[tuple[Node, tuple[AnyDim, ...]]]:
-    """All nodes, those of loops' bodies too, with the numbers of steps of the scans around them."""
-    for node in toposort(outputs):
-        yield node, steps
-        if isinstance(node.op, Loop):
-            own = (node.op.length,) if isinstance(node.op, Scan) else ()
-            yield from _with_bodies(node.op.body, (*steps, *own))
-
-
-def _bounds(node: Node) -> list[tuple[Node, AnyDim, AnyDim]]:
-    op: Any = node.op
-    if node.op.kind is Kind.ALIAS and hasattr(op, "limit"):
-        return [(node.inputs[0], 0, op.limit)]
-    if node.op.kind is Kind.GATHER:
-        size = node.inputs[0].shape[op.axis]
-        return [(node.inputs[1], -size, size)]
-    if node.op.kind is Kind.SCATTER:
-        return [(node.inputs[1], -op.size, op.size)]
-    return []
-
-
-def _source(node: Node) -> Node:
-    """Where index values come from, through views and casts."""
-    while node.op.kind in (Kind.VIEW, Kind.ALIAS) or node.op.name == "astype":
-        node = node.inputs[0]
-    return node
-
-
-def check_indices(
-    limits: Sequence[IndexLimit], arrays: Mapping[str, Array], env: Mapping[str, int]
-) -> None:
-    """Refuse indices out of range, naming the first."""
-    for limit in limits:
-        low, high = evaluate(limit.low, env), evaluate(limit.high, env)
-        if limit.name is None:
-            _check_table(limit, high, env)
-            continue
-        array = arrays.get(limit.name)
-        if array is None or array.size == 0:
-            continue
-        if array.min() >= low and array.max() < high:
-            continue
-        bad = np.argwhere(~((array >= low) & (array < high)))[0]
-        position = tuple(int(i) for i in bad)
-        fail(
-            GraphError,
-            f"input {limit.name!r}: an index is out of range 0..{high - 1}",
-            got=f"{array[position]} at position {position}",
-            do=f"check the labels; they are used at {limit.used_by.where}",
-        )
-
-
-def _check_table(limit: IndexLimit, size: int, env: Mapping[str, int]) -> None:
-    node = limit.used_by
-    if size == 0 and all(evaluate(n, env) > 0 for n in limit.uses):
-        fail(
-            GraphError,
-            f"{node.op.name}: there is no element to take, or to add to",
-            got=f"an axis of size 0 at {node.where}",
-            do="feed an array with at least one element along the axis",
-        )

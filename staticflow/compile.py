@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from staticflow.assembled import share_assemblies
 from staticflow.buffers import Layout, stored_nodes
+from staticflow.constant_carries import settle
 from staticflow.defer import defer
 from staticflow.donate import donate
 from staticflow.driver_text import DriverText
+from staticflow.drop_unused import drop_unused
 from staticflow.early import mark_early
 from staticflow.emit import driver_source
 from staticflow.far import guard_far
@@ -22,8 +24,9 @@ from staticflow.fuse import fuse
 from staticflow.generalise import Generalised
 from staticflow.hoist import rearrange
 from staticflow.layout import lay_out, place_assemblies
-from staticflow.loop_passes import drop_unused, map_bodies, merge_scans, separate_bodies, settle
+from staticflow.loop_passes import map_bodies, separate_bodies
 from staticflow.memory import MemoryPlan, plan_memory
+from staticflow.merge_scans import merge_scans
 from staticflow.narrow import narrow
 from staticflow.node import Node, Op
 from staticflow.order import results_early

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from staticflow.bodies import capture, check_carries, cut_out, meet, slot
+from staticflow.bodies import capture, cut_out, slot
 from staticflow.branching import Branch, While
+from staticflow.carries import check_carries, meet
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.kinds import parts
 from staticflow.leaves import as_node
@@ -64,7 +65,7 @@ def _branch(flag: Node, one: list[Node], other: list[Node], before: int) -> tupl
     """
     outputs = [*one, *other]
     declared = {node for node in toposort(outputs) if node.serial > before and node.inputs}
-    inside = {node for node in declared if not getattr(node.op, "is_random", False)}
+    inside = {node for node in declared if not node.op.is_random}
     body, consts, outer = cut_out(outputs, (), inside)
     count = len(one)
     op = Branch((slot("flag", flag.type), *consts), tuple(body[:count]), tuple(body[count:]))

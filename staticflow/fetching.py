@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from staticflow.checks import check_indices, check_outside_loops, index_limits
+from staticflow.checks import check_outside_loops
 from staticflow.errors import GraphError, fail
 from staticflow.fast_call import FastCall, compile_rows
 from staticflow.feeds import as_array, bind_sizes, checked_feeds, input_nodes, match_feeds, measured
+from staticflow.index_checks import check_indices, index_limits
 from staticflow.leaves import Hyper, Param, State
 from staticflow.native.crew import Helpers
 from staticflow.native.forks import ForkAware

@@ -69,9 +69,7 @@ def _callables(callbacks: Callbacks | None) -> Sequence[Callback]:
 class Fit:
     """One call of `Session.fit`."""
 
-    def __init__(
-        self, fetches: Fetches, owner: object, data: Any, options: FitOptions
-    ) -> None:
+    def __init__(self, fetches: Fetches, owner: object, data: Any, options: FitOptions) -> None:
         """`owner` is what callbacks are given, beside the log."""
         self.state = state = fetches.state
         self.fetches, self.owner = fetches, owner
@@ -210,9 +208,7 @@ class Fit:
         shards = len(trainer.shards)
         sums = memory.zeros((shards, epochs, len(self.names)), np.float64)
         first = 0
-        whole = Epochs(
-            range(0), batches, rows.count, state.step_count + 1, ragged, permutation
-        )
+        whole = Epochs(range(0), batches, rows.count, state.step_count + 1, ragged, permutation)
 
         def poll() -> None:
             bar.update(before * batches + first + trainer.sync.done)
@@ -222,9 +218,7 @@ class Fit:
             done = 0
             try:
                 some = whole._replace(batches=range(first, end))
-                done = trainer.run(
-                    state.pool, some, list(sums), poll, short, self.guard.active
-                )
+                done = trainer.run(state.pool, some, list(sums), poll, short, self.guard.active)
             finally:
                 state.step_count += done or trainer.sync.done
             if trainer.found_nan:

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from staticflow.generalise import Generalised
-from staticflow.kinds import Map, Reduce
+from staticflow.kinds import Map, Reduce, View
 from staticflow.node import Axes, Kind, Node
 from staticflow.traversal import is_implicit, through_views
 
@@ -79,7 +79,7 @@ def fuse(g: Generalised, order: Sequence[Node] | None = None) -> list[Group]:
         kind = node.op.kind
         if kind in (Kind.LEAF, Kind.VIEW, Kind.ALIAS, Kind.PART) or is_implicit(node):
             continue
-        if _is_again(node):
+        if node.op.again:
             continue  # placed with what reads it
         first = _earliest(node, home)
         if kind in LOOP_KINDS:
@@ -91,14 +91,10 @@ def fuse(g: Generalised, order: Sequence[Node] | None = None) -> list[Group]:
     return groups
 
 
-def _is_again(node: Node) -> bool:
-    return getattr(node.op, "again", False)
-
-
 def _place_copies(node: Node, group: Group, home: dict[Node, int]) -> None:
     """Put the cheap values that were copied for this node right before it."""
     for x in node.inputs:
-        if _is_again(x) and x not in home:
+        if x.op.again and x not in home:
             group.nodes.insert(group.nodes.index(node), x)
             group.level[x], group.stage[x] = group.level[node], group.stage[node]
             home[x] = home[node]
@@ -117,7 +113,7 @@ def producers(node: Node) -> Iterable[Node]:
 def _earliest(node: Node, home: Mapping[Node, int]) -> int:
     first = 0
     for p in producers(node):
-        first = max(first, home[p] if p in home else _earliest(p, home) if _is_again(p) else 0)
+        first = max(first, home[p] if p in home else _earliest(p, home) if p.op.again else 0)
     return first
 
 
@@ -191,7 +187,7 @@ def _stage(
     stage = 0
     space_rank = len(group.space) + (1 if widen else 0)
     for position, x in enumerate(node.inputs):
-        if _is_again(x) and x not in home:
+        if x.op.again and x not in home:
             copied = _stage(x, group, home, level, widen)  # what it reads is read here as well
             if copied is None:
                 return None
@@ -217,7 +213,6 @@ def _stage(
 
 def _adds_last_axis(views: tuple[Node, ...], rank: int) -> bool:
     """Whether views repeat a row value along the innermost loop, and do nothing else."""
-    if len(views) != 1:
+    if len(views) != 1 or not isinstance(views[0].op, View):
         return False
-    axes = getattr(views[0].op, "axes", None)
-    return views[0].op.name == "broadcast" and axes == tuple(range(rank - 1))
+    return views[0].op.new_axes == (rank - 1,)

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from staticflow.bodies import Loop
 from staticflow.dims import AnyDim, Dim, evaluate
 from staticflow.errors import GraphError, fail
-from staticflow.node import Axes, Classes, Kind, Node
+from staticflow.node import Axes, Classes, Node
 from staticflow.traversal import toposort
 
 FIRST_ROW = Dim.named("row0")  # where a shard's rows begin within the whole batch
@@ -106,8 +107,8 @@ def _relate(
 ) -> None:
     if node in axes:
         return  # the slot of a loop, which has the axes of what it stands for
-    if node.op.kind is Kind.LOOP:
-        axes[node] = _relate_loop(node, unifier, axes, symbols, bodies)
+    if isinstance(node.op, Loop):
+        axes[node] = _relate_loop(node, node.op, unifier, axes, symbols, bodies)
     else:
         axes[node] = node.op.relate(unifier, node.type, *(axes[x] for x in node.inputs))
     symbols[node] = tuple(n if n == 0 else unifier.fresh(n) for n in node.op.sizes())
@@ -115,12 +116,12 @@ def _relate(
 
 def _relate_loop(
     node: Node,
+    op: Loop,
     unifier: _Unifier,
     axes: dict[Node, Any],
     symbols: dict[Node, tuple[AnyDim, ...]],
     bodies: dict[Node, tuple[Node, ...]],
 ) -> Any:
-    op: Any = node.op
     inputs = [axes[x] for x in node.inputs]
     axes.update(zip(op.slots, op.enter(*inputs), strict=True))
     symbols.update(dict.fromkeys(op.slots, ()))
@@ -162,15 +163,15 @@ def _number(
     whole = {
         int(str(symbol)[1:])
         for node in everything
-        if getattr(node.op, "whole_size", False)
+        if node.op.whole_size
         for symbol in new_symbols[node]
         if symbol != 0
     }
     streams: dict[int, int] = {}  # equal draws, by the token that they share
     numbers = {
-        node: streams.setdefault(id(getattr(node.op, "token", node)), len(streams))
+        node: streams.setdefault(id(node.op.drawn()), len(streams))
         for node in everything
-        if getattr(node.op, "is_random", False)
+        if node.op.is_random
     }
     return Generalised(
         tuple(order),
@@ -185,8 +186,7 @@ def _number(
 
 def _walk(order: Sequence[Node], bodies: Mapping[Node, tuple[Node, ...]]) -> Iterator[Node]:
     for node in order:
-        if node in bodies:
-            op: Any = node.op
-            yield from op.slots
+        if isinstance(node.op, Loop):
+            yield from node.op.slots
             yield from _walk(bodies[node], bodies)
         yield node

@@ -17,12 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from staticflow.bodies import Slot, slot, substitute
 from staticflow.copying import in_order
 from staticflow.errors import Where
-from staticflow.kinds import Map, Part, Reduce, parts
+from staticflow.kinds import Assemble, Map, Part, Reduce, View, parts
 from staticflow.lift import CannotLiftError, Lifter, refuse
 from staticflow.loop_passes import map_bodies, rebuild_loops
 from staticflow.node import Kind, Node, apply, operator
@@ -244,9 +243,8 @@ def _total(term: Node, lifter: _BodyLifter) -> Node:
         return apply(Reduce(term.op.row, axes), stack, where=term.where)
     if term.op.kind is Kind.SCATTER:
         return lifter.sum_of_scatters(term)
-    op: Any = term.op
-    linear = op.kind is Kind.VIEW or (op.kind is Kind.ASSEMBLE and not op.fill)
-    if linear:
+    op = term.op
+    if isinstance(op, View) or (isinstance(op, Assemble) and not op.fill):
         return apply(op, *(_total(x, lifter) for x in term.inputs), where=term.where)
     if _is_add(term):
         return operator("add")(*(_total(x, lifter) for x in term.inputs))

@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from staticflow.checks import index_limits
 from staticflow.dims import AnyDim, Dim
 from staticflow.driver_text import size_text
+from staticflow.index_checks import index_limits
 from staticflow.kernel_text import Writer, identifier
 from staticflow.native.numba_import import import_numba
 from staticflow.node import Kind, Node

@@ -1,4 +1,4 @@
-"""What families of ops share: elementwise maps, reductions, views, and parts of several outputs.
+"""What families of ops share: maps, reductions, views, gathers, assemblies, parts of outputs.
 
 A map or a reduction is a row of the op table; a view says where its elements lie.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -192,6 +192,20 @@ class ReduceRow:
     formula: str = ""
 
 
+class IndexMap(Op):
+    """An elementwise op of the position: `body` may use {i}, {size} and {flat}."""
+
+    kind = Kind.MAP
+    body: str
+    letters: ClassVar[tuple[str, ...]] = ()  # the holes for inputs
+    counts: ClassVar[bool] = False  # whether it is the index itself
+
+    @property
+    def implicit(self) -> bool:
+        """Whether it is always computed again, and never stored."""
+        return True
+
+
 class View(Op):
     """Another look at the same elements: strides and an offset, never a copy of its own."""
 
@@ -202,6 +216,21 @@ class View(Op):
     @property
     def keeps_weak(self) -> bool:
         return True
+
+    @property
+    def new_axes(self) -> tuple[int, ...]:
+        """The axes of the result along which the input is repeated."""
+        return ()
+
+    def of_one_element(self) -> View:
+        """The view of each element along the leading axis, which this view repeats."""
+        raise NotImplementedError
+
+    def region(self, shape: tuple[AnyDim, ...]) -> tuple[tuple[AnyDim, AnyDim], ...] | None:
+        """Where the elements begin and end along each axis of the input; None if they do not lie
+        side by side, in the order of the input.
+        """
+        return None
 
     def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
         """The access of the result; None where strides cannot express it and a copy is needed."""
@@ -228,6 +257,59 @@ class View(Op):
 
     def jvp(self, tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node | None:
         return apply(self, tangents[0]) if tangents[0] is not None else None
+
+
+class Gather(Op):
+    """Elements of a table, the first input, at run-time indices along `axis`, the second."""
+
+    kind = Kind.GATHER
+    axis: int
+    along: ClassVar[bool] = False  # whether each row of the table has indices of its own
+
+    def loop_strides(self, strides: Axes, index_rank: int) -> Axes:
+        """The strides of the table along the axes of the result, 0 where the index decides."""
+        raise NotImplementedError
+
+    def index_strides(self, strides: Axes, rank: int) -> Axes:
+        """The strides of the index along the `rank` loops, 0 along those that it does not have."""
+        raise NotImplementedError
+
+
+class Scatter(Op):
+    """The transpose of a gather: zeros with `size` along `axis`, to which the input is added."""
+
+    kind = Kind.SCATTER
+    axis: int
+    size: AnyDim
+    along: ClassVar[bool] = False
+
+    def loop_strides(self, strides: Axes, index_rank: int) -> Axes:
+        """The strides of the result along the axes of the input, 0 where the index decides."""
+        raise NotImplementedError
+
+    def index_strides(self, strides: Axes, rank: int) -> Axes:
+        """The strides of the index along the `rank` loops, 0 along those that it does not have."""
+        raise NotImplementedError
+
+
+class Assemble(Op):
+    """The inputs stored into regions of one array."""
+
+    kind = Kind.ASSEMBLE
+
+    @property
+    def fill(self) -> float | None:
+        """What stands outside of all regions; None where these cover everything."""
+        return None
+
+    @property
+    def joined(self) -> int | None:
+        """The axis along which the inputs lie one after the other; None if they lie otherwise."""
+        return None
+
+    def regions(self, ins: tuple[Axes, ...], sizes: Axes) -> tuple[Axes, ...]:
+        """For each input, where it starts along each axis."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,16 @@ t reads place t + 1 and writes place t.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from staticflow.access import Access
+from staticflow.bodies import Loop
 from staticflow.buffers import Buffer, Layout, Moving, assembly_regions, stored_nodes
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, fuse
 from staticflow.generalise import Generalised
 from staticflow.kinds import Part
 from staticflow.node import Axes, Kind, Node
+from staticflow.recurrence import Scan
 from staticflow.traversal import is_implicit, through_views, toposort
 
 
@@ -63,12 +64,13 @@ def _add(layout: Layout, node: Node, role: str) -> None:
 
 def lay_out_loop(layout: Layout, node: Node) -> None:
     """Give a loop's values their places; see the module's docstring."""
-    op: Any = node.op
+    op = node.op
+    assert isinstance(op, Loop)
     layout.loops[node] = len(layout.loops)
     init, xs, consts = op.split(node.inputs)
-    length = layout.g.axes[node][-1][0] if op.steps else 1
+    length = layout.g.axes[node][-1][0] if isinstance(op, Scan) else 1
     if op.carries:
-        _carries(layout, node, init, length)
+        _carries(layout, node, op, init, length)
     for s, x in zip(op.xs, xs, strict=True):
         outer = layout.of(x)
         moving = Moving(outer.buffer, outer.offset, outer.strides[0], "{t}", layout.loops[node])
@@ -77,10 +79,10 @@ def lay_out_loop(layout: Layout, node: Node) -> None:
         layout.access[s] = Access(buffer, 0, shape, outer.strides[1:])
     for s, x in zip(op.consts, consts, strict=True):
         layout.access[s] = layout.of(x)
-    if op.steps:
-        _stacks(layout, node, length)
+    if isinstance(op, Scan):
+        _stacks(layout, node, op, length)
     elif not op.carries:
-        _branches(layout, node)
+        _branches(layout, node, op)
     layout.groups[node] = []
     for region in op.regions:
         order = toposort(region)
@@ -90,9 +92,8 @@ def lay_out_loop(layout: Layout, node: Node) -> None:
         lay_out_nodes(layout, order, stored, ())
 
 
-def _branches(layout: Layout, node: Node) -> None:
+def _branches(layout: Layout, node: Node, op: Loop) -> None:
     """Let every body compute an output into the same memory."""
-    op: Any = node.op
     for i, outputs in enumerate(zip(*op.regions, strict=True)):
         part = layout.part(node, i)
         first = outputs[0] if part is None else part
@@ -110,21 +111,21 @@ def _buffer(
     return index
 
 
-def keeps_history(op: Any, position: int) -> bool:
+def keeps_history(op: Loop, position: int) -> bool:
     """Whether a carry's values at all steps are read."""
-    return op.steps and (op.next[position] in op.ys or op.carries[position] in op.ys)
+    return isinstance(op, Scan) and (op.next[position] in op.ys or op.carries[position] in op.ys)
 
 
-def _carries(layout: Layout, node: Node, init: list[Node], length: AnyDim) -> None:
-    op: Any = node.op
+def _carries(layout: Layout, node: Node, op: Loop, init: list[Node], length: AnyDim) -> None:
+    reverse = isinstance(op, Scan) and op.reverse
     for position, (s, following) in enumerate(zip(op.carries, op.next, strict=True)):
         shape = layout.g.axes[s]
         size = product(shape)
         history = keeps_history(op, position)
         places = length + 1 if history else 2
         home = _buffer(layout, s, (places, *shape), "temp")
-        read, write = _places(history and op.reverse, history)
-        first: AnyDim = length * size if history and op.reverse else 0
+        read, write = _places(history and reverse, history)
+        first: AnyDim = length * size if history and reverse else 0
         layout.access[init[position]] = _at(home, first, shape)
         layout.history[node, position] = home
         number = layout.loops[node]
@@ -134,7 +135,7 @@ def _carries(layout: Layout, node: Node, init: list[Node], length: AnyDim) -> No
         if part is None:
             continue
         if history:
-            last: AnyDim = 0 if op.reverse else length * size
+            last: AnyDim = 0 if reverse else length * size
             layout.access[part] = _at(home, last, shape)
         else:
             _move(layout, part, home, size, "({n} % 2)", number)
@@ -161,9 +162,8 @@ def _move(layout: Layout, node: Node, home: int, size: AnyDim, place: str, loop:
         layout.access[each] = Access.contiguous(buffer, layout.g.axes[each])
 
 
-def _stacks(layout: Layout, node: Node, length: AnyDim) -> None:
+def _stacks(layout: Layout, node: Node, op: Scan, length: AnyDim) -> None:
     """The stacks of ys: buffers of their own, or views of a carry's history."""
-    op: Any = node.op
     count = len(op.carries)
     for position, y in enumerate(op.ys):
         part = layout.part(node, count + position)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from staticflow import ops
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.leaves import as_node
 from staticflow.node import Node
+from staticflow.ops import cos, floor, maximum, minimum, power
 from staticflow.require import as_float
 
 
@@ -55,8 +55,8 @@ class Cosine(Schedule):
         _rate("final", self.final)
 
     def __call__(self, done: Node, lr: Node) -> Node:
-        part = ops.minimum(done / float(self.steps), 1.0)
-        return self.final + (lr - self.final) * (0.5 + 0.5 * ops.cos(math.pi * part))
+        part = minimum(done / float(self.steps), 1.0)
+        return self.final + (lr - self.final) * (0.5 + 0.5 * cos(math.pi * part))
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Step(Schedule):
         _rate("factor", self.factor)
 
     def __call__(self, done: Node, lr: Node) -> Node:
-        return lr * ops.power(self.factor, ops.floor(done / float(self.every)))
+        return lr * power(self.factor, floor(done / float(self.every)))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Exponential(Schedule):
         _rate("rate", self.rate)
 
     def __call__(self, done: Node, lr: Node) -> Node:
-        return lr * ops.power(self.rate, done)
+        return lr * power(self.rate, done)
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class Warmup(Schedule):
         return self.then.base
 
     def __call__(self, done: Node, lr: Node) -> Node:
-        ramp = ops.minimum((done + 1.0) / float(self.steps), 1.0)
-        return ramp * self.then(ops.maximum(done - float(self.steps), 0.0), lr)
+        ramp = minimum((done + 1.0) / float(self.steps), 1.0)
+        return ramp * self.then(maximum(done - float(self.steps), 0.0), lr)
 
 
 @dataclass(frozen=True)

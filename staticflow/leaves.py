@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,10 @@ class Leaf(Op):
     serial: int = field(kw_only=True, default_factory=lambda: next(SERIALS))
     followers: list[Node] = field(init=False, repr=False, default_factory=list)
     kind = Kind.LEAF
+
+    @property
+    def given_name(self) -> str:
+        return self.label
 
     def check(self, *xs: TensorType) -> None:
         require(not xs and self.label, f"{self.name} has a name, and takes no arrays")
@@ -166,3 +171,21 @@ def as_node(value: Any, scalar_dtype: str = "float32") -> Node:
     if array.dtype.kind not in "fiub":
         fail(DTypeError, "only numbers can stand in an expression", got=repr(value)[:80])
     return const(array)
+
+
+def is_scalar_const(x: Node) -> bool:
+    """Whether `x` is a constant that stands in the generated code."""
+    return isinstance(x.op, Const) and x.op.is_scalar
+
+
+def fold(op: Op, inputs: Sequence[Node]) -> Node:
+    """The constant that an op makes of constants; of Python's numbers, such a number."""
+    type_ = op.infer(*(x.type for x in inputs))
+    assert isinstance(type_, TensorType)
+    with np.errstate(all="ignore"):
+        value = op.reference(*(x.op.value for x in inputs if isinstance(x.op, Const)))
+        numbers = [x.weak for x in inputs]
+        if op.keeps_weak and type_.is_float and all(n is not None for n in numbers):
+            exact = np.asarray(op.reference(*(np.asarray(n, "float64") for n in numbers)))
+            return weak_const(float(exact), type_.dtype)
+    return const(value, type_.dtype)

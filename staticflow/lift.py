@@ -13,11 +13,10 @@ the loop becomes one scan whose carries, xs and ys have the new axis, where they
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from staticflow.bodies import Slot, slot
 from staticflow.dims import AnyDim
-from staticflow.kinds import Part, parts
+from staticflow.kinds import Gather, Part, Scatter, parts
 from staticflow.node import Kind, Node, apply, operator
 from staticflow.recurrence import Scan
 from staticflow.traversal import dependents
@@ -77,7 +76,7 @@ class Lifter:
             return self._product(node, inputs)
         if node.op.kind is Kind.GATHER:
             return self._gather(node, inputs)
-        op: Any = node.op.lifted(self.length)
+        op = node.op.lifted(self.length)
         if op is None:
             raise CannotLiftError(node.op.name)
         return apply(op, *(self._spread(x, lifted) for x, lifted in inputs), where=node.where)
@@ -96,10 +95,12 @@ class Lifter:
 
     def _gather(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
         (table, table_lifted), (index, index_lifted) = inputs
-        op: Any = node.op
-        if table_lifted and not index_lifted and op.lifted(self.length) is not None:
-            return apply(op.lifted(self.length), table, index, where=node.where)
-        if index_lifted and not table_lifted and op.name == "take" and op.axis == 0:
+        op = node.op
+        assert isinstance(op, Gather)
+        over_all = op.lifted(self.length)
+        if table_lifted and not index_lifted and over_all is not None:
+            return apply(over_all, table, index, where=node.where)
+        if index_lifted and not table_lifted and not op.along and op.axis == 0:
             return apply(op, table, index, where=node.where)
         raise CannotLiftError(op.name)
 
@@ -125,7 +126,8 @@ class Lifter:
         return self._scans[node]
 
     def _lifted_scan(self, node: Node, inputs: list[tuple[Node, bool]]) -> list[tuple[Node, bool]]:
-        op: Any = node.op
+        op = node.op
+        assert isinstance(op, Scan)
         wide = _wide_slots(op, [lifted for _, lifted in inputs])
         if not wide:
             same = apply(op, *(x for x, _ in inputs), where=node.where)
@@ -174,8 +176,9 @@ class Lifter:
     def sum_of_scatters(self, node: Node) -> Node:
         """sum over steps of what is added at run-time indices, as one scatter of all steps."""
         (g, g_lifted), (index, index_lifted) = (self.lift(x) for x in node.inputs)
-        op: Any = node.op
-        if op.name != "scatteradd" or op.axis != 0 or not (g_lifted and index_lifted):
+        op = node.op
+        assert isinstance(op, Scatter)
+        if op.along or op.axis != 0 or not (g_lifted and index_lifted):
             raise CannotLiftError("a scatter that is not by rows")
         return apply(op, g, index, where=node.where)
 

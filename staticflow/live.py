@@ -71,9 +71,7 @@ class Live(Generic[T]):
     @overload
     def __get__(self, session: LiveAttributes, owner: type[LiveAttributes]) -> T: ...
 
-    def __get__(
-        self, session: LiveAttributes | None, owner: type[LiveAttributes]
-    ) -> T | Live[T]:
+    def __get__(self, session: LiveAttributes | None, owner: type[LiveAttributes]) -> T | Live[T]:
         return self if session is None else self._read(session._fetches.state)
 
     def __set__(self, session: LiveAttributes, value: Any) -> None:

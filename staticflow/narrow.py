@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from staticflow.dims import AnyDim
-from staticflow.kinds import Map
+from staticflow.kinds import Map, View
 from staticflow.loop_passes import map_bodies
 from staticflow.node import Node, apply
-from staticflow.ops.slices import Slice
 from staticflow.traversal import rebuild, toposort, with_inputs
 
+Region = tuple[tuple[AnyDim, AnyDim], ...]  # the bounds along each axis
 MOST = 16  # slices of one value: every two of them are compared
 
 
@@ -32,7 +32,7 @@ def _narrowed(roots: Sequence[Node]) -> list[Node]:
     while values := _in_parts(found):
 
         def move(node: Node, inputs: tuple[Node, ...], values: set[Node] = values) -> Node:
-            if isinstance(node.op, Slice) and node.inputs[0] in values:
+            if node.inputs and node.inputs[0] in values:
                 return _part(node, inputs[0])
             return with_inputs(node, inputs)
 
@@ -42,17 +42,18 @@ def _narrowed(roots: Sequence[Node]) -> list[Node]:
 
 def _in_parts(roots: Sequence[Node]) -> set[Node]:
     """The elementwise values of which only separate slices are read."""
-    slices: dict[Node, list[Slice]] = {}
+    slices: dict[Node, list[Region]] = {}
     others = set(roots)
     for node in toposort(roots):
-        if isinstance(node.op, Slice) and set(node.op.steps) == {1}:
-            slices.setdefault(node.inputs[0], []).append(node.op)
-        else:
+        region = node.op.region(node.inputs[0].shape) if isinstance(node.op, View) else None
+        if region is None:
             others.update(node.inputs)
+        else:
+            slices.setdefault(node.inputs[0], []).append(region)
     return {
         node
         for node, parts in slices.items()
-        if node not in others and _is_elementwise(node) and _are_separate(node, parts)
+        if node not in others and _is_elementwise(node) and _are_separate(parts)
     }
 
 
@@ -62,21 +63,15 @@ def _is_elementwise(node: Node) -> bool:
     )
 
 
-def _are_separate(node: Node, parts: Sequence[Slice]) -> bool:
+def _are_separate(parts: Sequence[Region]) -> bool:
     if len(parts) > MOST:
         return False
-    return all(
-        any(_apart(a, b, axis, node.shape[axis]) for axis in range(node.ndim))
-        for a, b in combinations(parts, 2)
-    )
+    return all(any(map(_apart, a, b)) for a, b in combinations(parts, 2))
 
 
-def _apart(a: Slice, b: Slice, axis: int, size: AnyDim) -> bool:
+def _apart(a: tuple[AnyDim, AnyDim], b: tuple[AnyDim, AnyDim]) -> bool:
     """Whether one is known to end along an axis before the other begins."""
-    (first, end), (other, last) = (
-        (s.starts[axis], size if s.full[axis] else s.stops[axis]) for s in (a, b)
-    )
-    gaps = [start - stop for start, stop in ((other, end), (first, last)) if stop is not None]
+    gaps = (b[0] - a[1], a[0] - b[1])
     return any(isinstance(gap, int) and gap >= 0 for gap in gaps)
 
 

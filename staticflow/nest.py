@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from staticflow.access import Access, contiguous_strides
 from staticflow.buffers import Layout, lives_in_register, view_access
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group
-from staticflow.kinds import Reduce
+from staticflow.kinds import Gather, IndexMap, Reduce, Scatter
 from staticflow.leaves import Const
 from staticflow.node import Kind, Node
 from staticflow.traversal import is_implicit, through_views
@@ -87,16 +86,15 @@ def loop_access(node: Node, x: Node, layout: Layout) -> Access:
     The indices of a gather or scatter run over some of the loops only.
     """
     access = layout.of(x)
-    if node.op.kind not in (Kind.GATHER, Kind.SCATTER) or x is not node.inputs[1]:
+    if not isinstance(node.op, Gather | Scatter) or x is not node.inputs[1]:
         return access
-    op: Any = node.op
-    rank = len(layout.g.axes[node if node.op.kind is Kind.GATHER else node.inputs[0]])
-    return replace(access, strides=op.index_strides(access.strides, rank))
+    rank = len(layout.g.axes[node if isinstance(node.op, Gather) else node.inputs[0]])
+    return replace(access, strides=node.op.index_strides(access.strides, rank))
 
 
 def _uses_flat_index(node: Node) -> bool:
     """Whether an element's value depends on its row-major position."""
-    return "{flat}" in getattr(node.op, "body", "")
+    return isinstance(node.op, IndexMap) and "{flat}" in node.op.body
 
 
 def flat_strides(node: Node, layout: Layout, split: Mapping[Node, int]) -> tuple[AnyDim, ...]:
@@ -121,10 +119,9 @@ def implicit_access(node: Node, layout: Layout) -> Access:
 
 def gather_strides(node: Node, layout: Layout) -> tuple[AnyDim, ...]:
     """The strides of a gather's table along the loops, without the gathered axis."""
-    op: Any = node.op
+    assert isinstance(node.op, Gather)
     table = layout.of(node.inputs[0])
-    strides: tuple[AnyDim, ...] = op.loop_strides(table.strides, len(layout.g.axes[node.inputs[1]]))
-    return strides
+    return node.op.loop_strides(table.strides, len(layout.g.axes[node.inputs[1]]))
 
 
 def store_strides(node: Node, layout: Layout) -> tuple[AnyDim, ...]:
@@ -134,8 +131,7 @@ def store_strides(node: Node, layout: Layout) -> tuple[AnyDim, ...]:
         kept = iter(own)
         rank = len(own) + len(node.op.axes)
         return tuple(0 if axis in node.op.axes else next(kept) for axis in range(rank))
-    if node.op.kind is Kind.SCATTER:
-        op: Any = node.op
-        strides: tuple[AnyDim, ...] = op.loop_strides(own, len(layout.g.axes[node.inputs[1]]))
+    if isinstance(node.op, Scatter):
+        strides = node.op.loop_strides(own, len(layout.g.axes[node.inputs[1]]))
         return strides
     return own

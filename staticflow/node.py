@@ -90,6 +90,9 @@ class Op:
 
     kind: Kind
     stops_derivatives: ClassVar[bool] = False  # whatever it is applied to
+    is_random: ClassVar[bool] = False  # whether its value is drawn
+    whole_size: ClassVar[bool] = False  # whether its sizes are those of the unsharded value
+    again: ClassVar[bool] = False  # whether it is computed once more, where it is read
 
     @property
     def implicit(self) -> bool:
@@ -104,6 +107,31 @@ class Op:
     @property
     def name(self) -> str:
         return type(self).__name__.lower()
+
+    @property
+    def given_name(self) -> str | None:
+        """The name that a user gave it; None for an op that has none."""
+        return None
+
+    @property
+    def limit_of_labels(self) -> AnyDim | None:
+        """What its first input must stay below, from 0 on; None where anything goes."""
+        return None
+
+    def select(self, training: bool) -> int | None:
+        """Which input is the value, in a training step or elsewhere; None if that is all the same.
+
+        An op that selects is resolved before it is compiled.
+        """
+        return None
+
+    def drawn(self) -> Any:
+        """What tells this random draw from others: equal draws have the same object."""
+        raise NotImplementedError(f"{self.name} draws nothing")
+
+    def repeated(self, count: AnyDim) -> Op:
+        """A random draw for each of `count` steps of a loop, along a new leading axis."""
+        raise NotImplementedError(f"{self.name} draws nothing")
 
     def check(self, *xs: TensorType) -> None:
         """Refuse attributes and inputs that no function of `ops` would make; raises GraphError.
@@ -256,7 +284,7 @@ class Node:
     @property
     def name(self) -> str:
         """The declared name of a leaf, else the op's name."""
-        return self.label or getattr(self.op, "label", None) or self.op.name
+        return self.label or self.op.given_name or self.op.name
 
     @property
     def T(self) -> Node:

@@ -6,10 +6,10 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from staticflow import ops
 from staticflow.errors import GraphError, fail
 from staticflow.learning_rates import cosine, exponential, step, warmup
 from staticflow.node import Node
+from staticflow.ops import exp, sign, sqrt
 from staticflow.optimizer import Optimizer, Slots, Update, check
 
 
@@ -69,7 +69,7 @@ class RMSProp(Optimizer):
             mean = self.alpha * now.slots["mean"] + (1.0 - self.alpha) * g
             new["mean"] = mean
             v = v - mean * mean
-        direction = g / (ops.sqrt(v) + self.eps)
+        direction = g / (sqrt(v) + self.eps)
         if self.momentum:
             direction = self.momentum * now.slots["momentum"] + direction
             new["momentum"] = direction
@@ -100,7 +100,7 @@ class Adagrad(Optimizer):
     def _change(self, now: Update) -> tuple[Node, Slots]:
         total = now.slots["sum"] + now.g * now.g
         rate = now.lr / (1.0 + (now.t - 1.0) * self.lr_decay) if self.lr_decay else now.lr
-        return now.rate(rate) * now.g / (ops.sqrt(total) + self.eps), {"sum": total}
+        return now.rate(rate) * now.g / (sqrt(total) + self.eps), {"sum": total}
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ class Adam(Optimizer):
         m = b1 * now.slots["m"] + (1.0 - b1) * now.g
         v = b2 * now.slots["v"] + (1.0 - b2) * (now.g * now.g)
         rate = now.rate(now.lr / (1.0 - _decayed(b1, now.t)))
-        root = now.scalar(1.0 / ops.sqrt(1.0 - _decayed(b2, now.t)))
-        return rate * m / (ops.sqrt(v) * root + self.eps), {"m": m, "v": v}
+        root = now.scalar(1.0 / sqrt(1.0 - _decayed(b2, now.t)))
+        return rate * m / (sqrt(v) * root + self.eps), {"m": m, "v": v}
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,13 @@ class Lion(Optimizer):
     def _change(self, now: Update) -> tuple[Node, Slots]:
         b1, b2 = self.betas
         m = now.slots["m"]
-        direction = ops.sign(b1 * m + (1.0 - b1) * now.g)
+        direction = sign(b1 * m + (1.0 - b1) * now.g)
         return now.rate(now.lr) * direction, {"m": b2 * m + (1.0 - b2) * now.g}
 
 
 def _decayed(beta: float, t: Node) -> Any:
     """beta^t for a float64 scalar t, as exp(t log beta), which costs a fraction of a power."""
-    return ops.exp(t * math.log(beta)) if beta > 0 else 0.0
+    return exp(t * math.log(beta)) if beta > 0 else 0.0
 
 
 def _check_betas(optimizer: Adam | Lion) -> None:

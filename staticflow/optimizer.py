@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
-from staticflow import ops
 from staticflow.errors import GraphError, fail
 from staticflow.learning_rates import Schedule, as_schedule
 from staticflow.node import Node
+from staticflow.ops import clip, minimum
 from staticflow.require import as_float
 
 Slots = dict[str, Node]
@@ -130,10 +130,10 @@ class Optimizer:
         if self.clip_norm is not None:
             if norm is None:
                 fail(GraphError, "clip_norm: the norm of the gradient is missing")
-            factor = ops.minimum(self.clip_norm / (norm.astype("float64") + 1e-6), 1.0)
+            factor = minimum(self.clip_norm / (norm.astype("float64") + 1e-6), 1.0)
             g = g * factor.astype(g.dtype)
         if self.clip_value is not None:
-            g = ops.clip(g, -self.clip_value, self.clip_value)
+            g = clip(g, -self.clip_value, self.clip_value)
         return g
 
 

@@ -76,7 +76,7 @@ class Placement:
         return {
             node: axis
             for node in nodes
-            if shard is not None and getattr(node.op, "is_random", False)
+            if shard is not None and node.op.is_random
             for axis, n in enumerate(node.shape)
             if has_dim(n, shard)
         }

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from staticflow.access import Access
+from staticflow.bodies import Loop
 from staticflow.buffers import view_access
 from staticflow.copying import COPY
 from staticflow.dims import product
@@ -122,9 +122,8 @@ def _initial_carries(g: Generalised) -> set[Edge]:
     uses = Counter(x for node in g.order for x in node.inputs)
     edges: set[Edge] = set()
     for node in g.order:
-        if node.op.kind is Kind.LOOP:
-            op: Any = node.op
-            init, _, _ = op.split(node.inputs)
+        if isinstance(node.op, Loop):
+            init, _, _ = node.op.split(node.inputs)
             edges |= {(node, i) for i, x in enumerate(init) if x.op is not COPY or uses[x] > 1}
     return edges
 

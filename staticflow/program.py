@@ -33,6 +33,7 @@ from staticflow.driver_tables import (
 from staticflow.driver_text import DriverText
 from staticflow.emit import driver_source
 from staticflow.kernel_text import kernel_source
+from staticflow.leaves import Const
 from staticflow.loops import Kernel
 from staticflow.native import memory
 from staticflow.native.code_unit import CodeUnit
@@ -136,8 +137,8 @@ class Program:
     @cached_property
     def constants(self) -> dict[Node, NDArray[Any]]:
         """The values of the leaves that have one."""
-        values = {node: getattr(node.op, "value", None) for node in self.leaves}
-        return {node: memory.lend(value) for node, value in values.items() if value is not None}
+        held = [(node, node.op) for node in self.leaves]
+        return {node: memory.lend(op.value) for node, op in held if isinstance(op, Const)}
 
     @cached_property
     def dimensions(self) -> frozenset[str]:

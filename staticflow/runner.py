@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from staticflow.checks import IndexLimit
 from staticflow.dims import evaluate
 from staticflow.driver_tables import CREW, HEADER
 from staticflow.errors import GraphError, fail
 from staticflow.failures import check_call
 from staticflow.fast_call import FastCall
+from staticflow.index_checks import IndexLimit
 from staticflow.native import memory
 from staticflow.native.gate import ReadGate
 from staticflow.native.memory import Array

@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticflow.bodies import capture, check_carries, draw_each_step, meet, slot
+from staticflow.bodies import capture, draw_each_step, slot
+from staticflow.carries import check_carries, meet
 from staticflow.dims import AnyDim, as_dim, square_root
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.gates import arrange_products

@@ -9,14 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from staticflow.checks import (
-    IndexLimit,
-    check_indices,
-    check_loss,
-    check_metrics,
-    check_outside_loops,
-    index_limits,
-)
+from staticflow.checks import check_loss, check_metrics, check_outside_loops
 from staticflow.dims import names_of
 from staticflow.errors import GraphError, fail
 from staticflow.feeds import (
@@ -27,6 +20,7 @@ from staticflow.feeds import (
     measured,
     row_dimension,
 )
+from staticflow.index_checks import IndexLimit, check_indices, index_limits
 from staticflow.leaves import Input, Param
 from staticflow.native.memory import Array
 from staticflow.node import Node

@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from staticflow.bodies import Loop
 from staticflow.dims import AnyDim, Dim
-from staticflow.kinds import Map, Part, Reduce, View
+from staticflow.kinds import Assemble, Gather, Map, Part, Reduce, Scatter, View
 from staticflow.leaves import Input
 from staticflow.node import Kind, Node
+from staticflow.recurrence import Scan
 from staticflow.traversal import dims_of, is_zero, toposort
 from staticflow.types import TensorType
 
@@ -82,8 +84,8 @@ def keeps_partial(node: Node, at: Sequence[At], shard: str) -> bool:
         return op.row.linear
     if op.kind is Kind.CONTRACT:
         return list(at).count(PARTIAL) == 1 and all(a in (PARTIAL, WHOLE) for a in at)
-    if op.kind is Kind.ASSEMBLE:
-        return all(a == PARTIAL for a in at) and not getattr(op, "fill", None)
+    if isinstance(op, Assemble):
+        return all(a == PARTIAL for a in at) and not op.fill
     return False
 
 
@@ -122,9 +124,10 @@ def _loop(node: Node, at: Sequence[At], shard: str) -> At:
 
     There are no collectives within a loop.
     """
-    op: Any = node.op
-    if not op.steps:
-        return _control(node, at, shard)
+    op = node.op
+    assert isinstance(op, Loop)
+    if not isinstance(op, Scan):
+        return _control(node, op, at, shard)
     init, xs, consts = op.split(at)
     if any(axis_of(x) == 0 for x in xs):
         raise CannotShardError(f"{op.name} at {node.where} loops over {shard}")
@@ -147,11 +150,10 @@ def _loop(node: Node, at: Sequence[At], shard: str) -> At:
     return (*init, *(_shifted(y, 1) for y in places[len(init) :]))
 
 
-def _control(node: Node, at: Sequence[At], shard: str) -> At:
+def _control(node: Node, op: Loop, at: Sequence[At], shard: str) -> At:
     """A branch is placed if all shards take the same one, and both bodies leave values alike; a
     loop that runs until something is so, if nothing in it is split.
     """
-    op: Any = node.op
     known = dict(zip(op.slots, at, strict=True))
     one, other = (_body(region, known, shard, set())[0] for region in op.regions)
     if op.carries:
@@ -214,7 +216,7 @@ def _map(node: Node, at: Sequence[At], shard: str) -> At:
     places = {a for a in at if a != WHOLE}
     if not places:
         rows = [axis for axis, n in enumerate(node.shape) if has_dim(n, shard)]
-        if getattr(node.op, "is_random", False) and [node.shape[axis] for axis in rows] == [shard]:
+        if node.op.is_random and [node.shape[axis] for axis in rows] == [shard]:
             return rows[0]  # drawn by row number, and a shard knows its first row
         _no_rows_made(node, shard)
         return WHOLE
@@ -232,7 +234,7 @@ def _map(node: Node, at: Sequence[At], shard: str) -> At:
 def _no_rows_made(node: Node, shard: str) -> None:
     """An index or a random value over the batch would need the shard's place in it."""
     if any(has_dim(n, shard) for n in node.shape):
-        if not node.inputs or getattr(node.op, "is_random", False):
+        if not node.inputs or node.op.is_random:
             raise CannotShardError(f"{node.op.name} at {node.where} counts over {shard}")
 
 
@@ -276,7 +278,8 @@ def _spread(node: Node, shard: str) -> At:
     """A whole value repeated along the rows is a row value like any other."""
     axes = [axis for axis, n in enumerate(node.shape) if has_dim(n, shard)]
     source = [axis for axis, n in enumerate(node.inputs[0].shape) if has_dim(n, shard)]
-    if len(axes) == 1 and not source and node.op.name == "broadcast":
+    repeats = isinstance(node.op, View) and axes == [k for k in axes if k in node.op.new_axes]
+    if len(axes) == 1 and not source and repeats:
         return axes[0]
     if axes:
         raise CannotShardError(f"{node.op.name} at {node.where} spreads over {shard} twice")
@@ -305,21 +308,23 @@ def _contraction(node: Node, at: Sequence[At]) -> At:
 
 
 def _gather(node: Node, at: Sequence[At]) -> At:
-    op: Any = node.op
+    op = node.op
+    assert isinstance(op, Gather)
     table, index = at
-    if op.name == "take" and table == WHOLE and isinstance(index, int):
-        return int(op.axis) + index
-    if op.name != "take" and table == index and table != op.axis:
+    if not op.along and table == WHOLE and isinstance(index, int):
+        return op.axis + index
+    if op.along and table == index and table != op.axis:
         return table
     raise CannotShardError(f"{op.name} at {node.where} looks up rows of other shards")
 
 
 def _scatter(node: Node, at: Sequence[At]) -> At:
-    op: Any = node.op
+    op = node.op
+    assert isinstance(op, Scatter)
     g, index = at
-    if op.name == "scatteradd" and isinstance(index, int) and g == int(op.axis) + index:
+    if not op.along and isinstance(index, int) and g == op.axis + index:
         return PARTIAL
-    if op.name != "scatteradd" and g == index and g != op.axis:
+    if op.along and g == index and g != op.axis:
         return g
     raise CannotShardError(f"{op.name} at {node.where} adds to rows of other shards")
 

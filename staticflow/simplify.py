@@ -5,38 +5,34 @@
 
 The graph is rebuilt from its leaves on. Each node is INTERNED: the first with an op and inputs
 stands for all. Then the rules for its op are tried; what one puts in its place is settled in the
-same way, until no rule applies. The rules themselves are a table in `staticflow.ops.rewrites`.
+same way, until no rule applies. The rules are a table (`rewriting`) that ops fill.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
 from staticflow.errors import attributed
 from staticflow.kinds import Map
-from staticflow.leaves import Const, Hyper
-from staticflow.node import Kind, Node
-from staticflow.ops.alias import ByMode
-from staticflow.ops.coerce import fold, is_scalar_const, stretch
-from staticflow.ops.rewrites import RULES
-from staticflow.ops.rules import Rule
+from staticflow.leaves import Const, Hyper, fold, is_scalar_const
+from staticflow.node import Node, operator
+from staticflow.rewriting import REWRITES
 from staticflow.traversal import rebuild, with_inputs
+from staticflow.types import Shape
 
 
 def resolve_mode(roots: Sequence[Node], training: bool) -> list[Node]:
-    """Choose at every ByMode what training, or what inference computes."""
+    """Choose at every op that selects what training, or what inference computes."""
 
     def choose(node: Node, inputs: tuple[Node, ...]) -> Node:
-        if isinstance(node.op, ByMode):
-            return inputs[node.op.select(training)]
-        return with_inputs(node, inputs)
+        chosen = node.op.select(training)
+        return with_inputs(node, inputs) if chosen is None else inputs[chosen]
 
     return rebuild(roots, choose)
 
 
 def simplify(roots: Sequence[Node]) -> list[Node]:
     """The same values by fewer nodes. Simplifying again changes nothing."""
-    rules = _by_head(RULES)
     interned: dict[Hashable, Node] = {}
     settled: dict[Node, Node] = {}
     became: dict[Node, Node] = {}  # by a rule, and not settled yet
@@ -54,20 +50,13 @@ def simplify(roots: Sequence[Node]) -> list[Node]:
         elif node not in settled:
             own = with_inputs(node, tuple(settled[x] for x in node.inputs))
             own = interned.setdefault(_identity(own), own)
-            simpler = None if own in settled else _rewrite(own, rules)
+            simpler = None if own in settled else _rewrite(own)
             if simpler is None:
                 settled[node] = settled.setdefault(own, own)
             else:
                 became[node] = became[own] = simpler
                 stack += [node, own]
     return [settled[root] for root in roots]
-
-
-def _by_head(rules: Sequence[Rule]) -> dict[str | Kind, list[Rule]]:
-    table: dict[str | Kind, list[Rule]] = {}
-    for rule in rules:
-        table.setdefault(rule.head, []).append(rule)
-    return table
 
 
 def _identity(node: Node) -> Hashable:
@@ -81,16 +70,20 @@ def _identity(node: Node) -> Hashable:
     return (node.op, node.inputs)
 
 
-def _rewrite(node: Node, rules: Mapping[str | Kind, Sequence[Rule]]) -> Node | None:
+def _rewrite(node: Node) -> Node | None:
     """What the first rule that applies makes of a node, of the node's type."""
     op = node.op
     with attributed(node.where):
         if isinstance(op, Map) and all(is_scalar_const(x) for x in node.inputs):
             return fold(op, node.inputs)
-        for rule in (*rules.get(op.name, ()), *rules.get(op.kind, ())):
+        for rule in (*REWRITES.get(op.name, ()), *REWRITES.get(op.kind, ())):
             simpler = rule.rewrite(node)
             if simpler is not None:
-                simpler = stretch(simpler, node.shape)
-                assert simpler.type == node.type, f"{rule.reason}: {simpler} for {node}"
-                return simpler
+                result = _repeated(simpler, node.shape)
+                assert result.type == node.type, f"{rule.reason}: {simpler} for {node}"
+                return result
     return None
+
+
+def _repeated(x: Node, shape: Shape) -> Node:
+    return x if x.shape == shape else operator("broadcast_to")(x, shape)

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.checks import check_indices, check_integer, check_outside_loops, index_limits
+from staticflow.checks import check_integer, check_outside_loops
 from staticflow.compile import compile_graph
 from staticflow.errors import GraphError, fail
 from staticflow.fast_call import FastCall
 from staticflow.feeds import as_array, bind_sizes
 from staticflow.file_errors import checked
 from staticflow.file_version import check_version, written
+from staticflow.index_checks import check_indices, index_limits
 from staticflow.leaves import Const, Hyper, Input, Leaf
 from staticflow.native import memory
 from staticflow.native.memory import Array

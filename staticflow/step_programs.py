@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from staticflow import ops
 from staticflow.compile import compile_graph
 from staticflow.declare import input
 from staticflow.differentiate import reaching
@@ -22,7 +21,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.leaves import Hyper, State
 from staticflow.native.toolchain import Toolchain
 from staticflow.node import Node, apply
-from staticflow.ops import zeros
+from staticflow.ops import sqrt, zeros
 from staticflow.ops.counting import count
 from staticflow.optim import Optimizer
 from staticflow.program import Program
@@ -200,7 +199,7 @@ def _update_graph(
     norm = None
     if optimizer.needs_norm:
         wide = g.astype("float64")
-        norm = ops.sqrt(ops.sum(wide * wide))
+        norm = sqrt((wide * wide).sum())
     groups: dict[str, Node] = {}
     if masked or any(not _leaf(n).decay for n in params):
         groups["decay_mask"] = leaves["decay_mask"] = flat("decay_mask")

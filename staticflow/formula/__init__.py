@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from staticflow.constant_carries import settle
+from staticflow.drop_unused import drop_unused
 from staticflow.errors import GraphError, fail
 from staticflow.formula.maps import MAP_RULES
 from staticflow.formula.patterns import PATTERNS
@@ -24,7 +26,6 @@ from staticflow.formula.text import write
 from staticflow.formula.views import VIEW_RULES
 from staticflow.hoist import rearrange
 from staticflow.leaves import Leaf
-from staticflow.loop_passes import drop_unused, settle
 from staticflow.node import Kind, Node
 from staticflow.simplify import simplify
 from staticflow.traversal import toposort
