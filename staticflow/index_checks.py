@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from staticflow.bodies import Loop
 from staticflow.dims import AnyDim, evaluate
 from staticflow.errors import GraphError, fail
-from staticflow.kinds import Gather, Scatter
+from staticflow.kinds import Gather, Map, Scatter
 from staticflow.leaves import Input
 from staticflow.node import Kind, Node
 from staticflow.recurrence import Scan
 from staticflow.traversal import toposort
+from staticflow.types import INTEGERS
 
 Array = NDArray[Any]
 
@@ -84,10 +85,17 @@ def _bounds(node: Node) -> list[tuple[Node, AnyDim, AnyDim]]:
 
 
 def _source(node: Node) -> Node:
-    """Where index values come from, through views and casts."""
-    while node.op.kind in (Kind.VIEW, Kind.ALIAS) or node.op.name == "astype":
+    """Where index values come from, through views and from one integer dtype to another."""
+    while node.op.kind in (Kind.VIEW, Kind.ALIAS) or _keeps_integers(node):
         node = node.inputs[0]
     return node
+
+
+def _keeps_integers(node: Node) -> bool:
+    """Whether a node has the integers, or the 0 and 1, of its input in another dtype."""
+    if not isinstance(node.op, Map) or not node.op.row.converts:
+        return False
+    return node.dtype in INTEGERS and not node.inputs[0].type.is_float
 
 
 def check_indices(

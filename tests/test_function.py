@@ -130,6 +130,14 @@ def test_indices_are_refused_or_clamped_and_never_read_outside() -> None:
         with pytest.raises(sf.GraphError, match="'index': an index is out of range"):
             direct(rows, bad)
     np.testing.assert_array_equal(computed(rows, [10**12]), rows[[2]])
+    narrow = sf.input("narrow", ("j",), "int32")
+    converted = sf.function([table, narrow], ops.take(table, narrow.astype("int64"), 0))
+    np.testing.assert_array_equal(converted(rows, [-1, 0]), rows[[-1, 0]])
+    with pytest.raises(sf.GraphError, match="'narrow': an index is out of range"):
+        converted(rows, [3])
+    real = sf.input("real", ("j",))
+    rounded = sf.function([table, real], ops.take(table, real.astype("int64"), 0))
+    np.testing.assert_array_equal(rounded(rows, [-0.5, 9.0]), rows[[0, 2]])
     assert computed(rows[:0], np.zeros(0, "i8")).shape == (0, 2)
     for f in (direct, computed):
         with pytest.raises(sf.GraphError, match=r"element to take|out of range"):
