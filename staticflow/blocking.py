@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER
+from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER, STOP
 from staticflow.native.blocks import Blocks
 from staticflow.native.memory import CORE_CACHE_BYTES, Array, records, words, words_of
 from staticflow.program import Frame, Program, Scratch
@@ -124,4 +124,5 @@ def blocked_frame(
     frame.kept.append(block_table)
     table[Blocks.STEP] = program.function.address
     table[Blocks.COUNT], table[Blocks.BLOCKS] = len(starts), block_table.ctypes.data
+    table[Blocks.STOP_ENTRY] = STOP
     return frame

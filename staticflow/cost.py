@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from staticflow.buffers import ITEMSIZE
 from staticflow.dims import evaluate, product
+from staticflow.native.routines import is_known, nanoseconds
 from staticflow.native.target import vector_bytes
 from staticflow.schedule import (
+    BlockStep,
     BranchStep,
     CallStep,
     CollectiveStep,
@@ -23,12 +26,16 @@ from staticflow.schedule import (
     PackStep,
     ProductStep,
     Step,
+    fold,
+    sizes_within,
+    walk,
 )
 
 FLOPS_PER_LANE_NS = 13.0  # of the matrix product, for each lane of a vector
 NS_PER_ELEMENT = 0.015  # of a fused loop over 64-byte vectors, in additions of 4 bytes
 NS_PER_PACKED = 0.1
 NS_PER_CALL = 10.0
+NS_PER_UNKNOWN = 10.0  # and element, of a function of the user's
 NS_PER_BARRIER = 200.0
 NS_PER_BYTE = 0.04  # that another core has written
 HALVING = 1.08  # parts of the rows take a little longer than the rows: more edges, uneven ends
@@ -57,57 +64,62 @@ class Choice:
 
 def estimate(steps: Sequence[Step], sizes: Mapping[str, int]) -> float:
     """Nanoseconds that the steps take on one core."""
-    total = 0.0
-    width = vector_bytes()
-    for step in steps:
-        total += NS_PER_CALL
-        if isinstance(step, ProductStep):
+    known = sizes_within(steps, sizes)
+
+    def cost(step: Step, bodies: tuple[list[float], ...]) -> float:
+        return NS_PER_CALL + _cost(step, known) + _runs(step, known, bodies)
+
+    return sum(fold(steps, cost), 0.0)
+
+
+def _runs(step: Step, sizes: Mapping[str, int], bodies: tuple[list[float], ...]) -> float:
+    """What the bodies of a step cost, as often as they run; of a branch the dearer one counts."""
+    costs = [sum(body) for body in bodies]
+    if isinstance(step, LoopStep):
+        return evaluate(step.length, sizes) * costs[0]
+    return max(costs) if isinstance(step, BranchStep) else sum(costs)
+
+
+def _cost(step: Step, sizes: Mapping[str, int]) -> float:
+    """What a step costs beside its call and its bodies."""
+    match step:
+        case KernelStep():
+            return NS_PER_ELEMENT * (64 / vector_bytes()) * evaluate(step.work, sizes)
+        case ProductStep():
             flops = 2.0 * evaluate(step.m, sizes) * evaluate(step.n, sizes)
             flops *= evaluate(step.k, sizes) * evaluate(product(step.batch), sizes)
-            lanes = width / ITEMSIZE[step.dtype]
-            total += flops / (lanes * FLOPS_PER_LANE_NS)
-            if step.finished is not None:
-                total += estimate([step.finished.kernel], sizes) - NS_PER_CALL
-        elif isinstance(step, PackStep):
+            own = flops / (vector_bytes() / ITEMSIZE[step.dtype] * FLOPS_PER_LANE_NS)
+            return own if step.finished is None else own + _cost(step.finished.kernel, sizes)
+        case PackStep():
             elements = evaluate(step.product.k, sizes) * evaluate(step.product.n, sizes)
-            total += NS_PER_PACKED * elements
-        elif isinstance(step, LoopStep):
-            total += evaluate(step.length, sizes) * estimate(step.body, sizes)
-        elif isinstance(step, HalvesStep):
-            total += estimate(step.steps, sizes)
-        elif isinstance(step, BranchStep):
-            total += max(estimate(step.then, sizes), estimate(step.otherwise, sizes))
-        elif isinstance(step, KernelStep):
-            total += NS_PER_ELEMENT * (64 / width) * evaluate(step.work, sizes)
-    return total
+            return NS_PER_PACKED * elements
+        case CallStep() if is_known(step.routine):
+            return nanoseconds(step.routine, [evaluate(n, sizes) for n in step.sizes])
+        case CallStep():
+            return NS_PER_UNKNOWN * evaluate(step.elements, sizes)
+        case CollectiveStep() | LoopStep() | BranchStep() | BlockStep() | HalvesStep():
+            return 0.0
+    assert_never(step)
 
 
 def unbounded(steps: Sequence[Step]) -> bool:
-    """Whether there are steps whose time no estimate knows: loops until something is so, calls."""
-    for step in steps:
-        if isinstance(step, CallStep) or (isinstance(step, LoopStep) and step.flag is not None):
-            return True
-        inner: Sequence[Step] = ()
-        if isinstance(step, LoopStep | BranchStep):
-            inner = step.body
-        elif isinstance(step, HalvesStep):
-            inner = step.steps
-        if unbounded(inner):
-            return True
-    return False
+    """Whether there are steps whose time no estimate knows: loops until something is so, and calls
+    of the user's functions.
+    """
+    return any(
+        (isinstance(step, CallStep) and not is_known(step.routine))
+        or (isinstance(step, LoopStep) and step.flag is not None)
+        for step in walk(steps)
+    )
 
 
 def barriers(steps: Sequence[Step], sizes: Mapping[str, int]) -> int:
     """How often the shards wait for each other within the steps."""
-    total = 0
-    for step in steps:
-        if isinstance(step, CollectiveStep):
-            total += 2
-        elif isinstance(step, LoopStep):
-            total += evaluate(step.length, sizes) * barriers(step.body, sizes)
-        elif isinstance(step, BranchStep):
-            total += max(barriers(step.then, sizes), barriers(step.otherwise, sizes))
-    return total
+
+    def count(step: Step, bodies: tuple[list[float], ...]) -> float:
+        return 2 * isinstance(step, CollectiveStep) + _runs(step, sizes, bodies)
+
+    return int(sum(fold(steps, count)))
 
 
 def choose_shards(work: Work, threads: int, rows: int, reason: str) -> Choice:

@@ -15,11 +15,9 @@ from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER, PROFILE, SIZE_HEAD
 from staticflow.kernel_text import Writer, identifier
 from staticflow.loops import Kernel
 from staticflow.native.tile_text import Tile
-from staticflow.schedule import PackStep, Step, where_of
+from staticflow.schedule import BLOCK_NAMES, PackStep, Step, where_of
 
 Emitter: TypeAlias = Callable[["Driver", Any], None]
-# What the driver calls a thread's first row, and a block's first row and number of rows.
-BLOCK_NAMES = ("begin", "at", "rows")
 
 
 class Finishing(NamedTuple):

@@ -15,12 +15,12 @@ from staticflow.driver_tables import (
     TAIL_SIZES,
     WORK,
 )
-from staticflow.driver_text import BLOCK_NAMES, Driver, DriverText, buffer_name
+from staticflow.driver_text import Driver, DriverText, buffer_name
 from staticflow.emit_calls import emit_kernel
 from staticflow.kernel_text import Writer
 from staticflow.loops import For, Index, Kernel, Let, Load, Store
 from staticflow.native.product_crew import CHAIN_ROWS, SHARED, SHARED_CHAIN, SHARED_THIN
-from staticflow.schedule import BlockStep, HalvesStep, KernelStep, ProductStep
+from staticflow.schedule import BlockStep, HalvesStep, KernelStep, ProductStep, block_names
 
 BLOCK_BYTES = 1 << 17
 LINE_COST = 4  # of a product with a vector, which waits for its loads, to one of matrices
@@ -63,7 +63,7 @@ def _addition(suffix: str) -> Kernel:
 def _block_source(name: str, step: BlockStep, caller: Driver) -> DriverText:
     """The function that goes over one part of the rows, block by block."""
     driver, write = _part_driver(name, caller)
-    begin, at, rows = (f"{word}{step.number}" for word in BLOCK_NAMES)
+    begin, at, rows = step.names
     whole = driver.size(step.rows)
     row = f"max({driver.size(step.row_count)}, 1)"
     write(f"share = ({whole} + 1) // 2 if ({_parts(driver, step)}) > 1 else {whole}")
@@ -125,7 +125,7 @@ def _worth_halving(driver: Driver, step: HalvesStep) -> str:
 def _half_source(name: str, step: HalvesStep, caller: Driver) -> DriverText:
     """The function that makes one half of the rows."""
     driver, write = _part_driver(name, caller)
-    _, at, rows = (f"{word}{step.number}" for word in BLOCK_NAMES)
+    _, at, rows = block_names(step.number)
     whole = driver.size(step.rows)
     # Even numbers, as rows in pairs are faster.
     write(f"half = min(({whole} + 3) // 4 * 2{_lead(driver, step)}, {whole})")

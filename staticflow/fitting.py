@@ -26,7 +26,7 @@ from staticflow.native import memory
 from staticflow.native.memory import Array
 from staticflow.progress import Progress
 from staticflow.session_steps import check_labels, run_batch, trainer_for
-from staticflow.training import INLINE_NS, Epochs, Trainer
+from staticflow.training import Epochs, Trainer
 
 Callback = Callable[[Any, dict[str, float]], Any]
 Callbacks = Callback | Sequence[Callback]
@@ -214,11 +214,10 @@ class Fit:
             bar.update(before * batches + first + trainer.sync.done)
 
         for first, end in self.guard.calls(epochs * batches, trainer.choice.sharded_ns):
-            short = trainer.choice.sharded_ns * (end - first) < INLINE_NS and shards == 1
             done = 0
             try:
                 some = whole._replace(batches=range(first, end))
-                done = trainer.run(state.pool, some, list(sums), poll, short, self.guard.active)
+                done = trainer.run(state.pool, some, list(sums), poll, self.guard.active)
             finally:
                 state.step_count += done or trainer.sync.done
             if trainer.found_nan:

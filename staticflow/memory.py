@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from staticflow.buffers import Buffer
 from staticflow.dims import AnyDim, Dim, evaluate, names_of
 from staticflow.native.memory import LINE, aligned
-from staticflow.schedule import BranchStep, LoopStep, ProductStep, Step
+from staticflow.schedule import BranchStep, LoopStep, ProductStep, Step, walk
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,8 @@ def _shared(step: LoopStep | BranchStep, buffers: Sequence[Buffer]) -> set[int]:
 def _written(step: LoopStep | BranchStep) -> set[int]:
     """What the body writes before reading it, and so need not keep."""
     own: set[int] = set()
-    for inner in step.body:
-        if isinstance(inner, LoopStep | BranchStep):
-            own |= _written(inner) | inner.bases
-        else:
-            own |= inner.writes
+    for inner in walk(step.body):
+        own |= inner.bases if isinstance(inner, LoopStep | BranchStep) else inner.writes
     return own
 
 

@@ -39,7 +39,6 @@ class CheckedTrainer(Trainer):
         epochs: Epochs,
         sums: Sequence[NDArray[np.float64]],
         poll: Callable[[], None] | None = None,
-        inline: bool = False,
         watch: bool = False,
     ) -> int:
         """As `Trainer.run`, one step after the other; raises NumericsError, watched for or not."""
@@ -48,7 +47,7 @@ class CheckedTrainer(Trainer):
             for batch in epochs.batches:
                 before = [array.copy() for array in self._changed()]
                 one = epochs._replace(batches=range(batch, batch + 1))
-                done += super().run(pool, one, sums, poll, inline)
+                done += super().run(pool, one, sums, poll)
                 if not all(map(_finite, self._results())):
                     done -= 1
                     for array, old in zip(self._changed(), before, strict=True):

@@ -11,14 +11,14 @@ costs each product a turn of its own. Whether it pays is decided where the sizes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from staticflow.buffers import Buffer
 from staticflow.dims import AnyDim
 from staticflow.native.gemm_panels import SPARE_ROWS, WIDEST
-from staticflow.schedule import BranchStep, LoopStep, PackStep, ProductStep, Step
+from staticflow.schedule import BranchStep, LoopStep, PackStep, ProductStep, Step, walk
 
 
 def prepack(steps: Sequence[Step], buffers: list[Buffer]) -> list[Step]:
@@ -44,8 +44,9 @@ class _Packing:
         self.buffers = buffers
         self.steps: dict[Any, PackStep] = {}
         self._own: set[int] = set()  # what changes within the loop
-        for inner in (loop, *_loops_in(loop.body)):
-            self._own |= {*inner.writes, *inner.bases, *inner.moving}
+        for inner in walk([loop]):
+            if isinstance(inner, LoopStep | BranchStep):
+                self._own |= {*inner.writes, *inner.bases, *inner.moving}
 
     def changed(self, steps: Sequence[Step], count: AnyDim) -> list[Step]:
         """The steps, each made `count` times, with panels for their products."""
@@ -68,10 +69,3 @@ class _Packing:
             self.buffers.append(Buffer(index, step.node.inputs[1], step.dtype, room, "temp"))
             self.steps[key] = PackStep(step, count, index)
         return self.steps[key].panels
-
-
-def _loops_in(steps: Sequence[Step]) -> Iterator[LoopStep | BranchStep]:
-    for step in steps:
-        if isinstance(step, LoopStep | BranchStep):
-            yield step
-            yield from _loops_in(step.body)

@@ -15,7 +15,7 @@ from staticflow.driver_text import describe
 from staticflow.fetching import Fetches
 from staticflow.native.memory import words
 from staticflow.program import Frame, Program
-from staticflow.schedule import BranchStep, HalvesStep, LoopStep, Step, where_of
+from staticflow.schedule import BlockStep, Step, children, where_of
 from staticflow.session_steps import run_batch
 
 _INDENT = "    "  # of what is within a loop or a branch
@@ -72,10 +72,9 @@ def _with_depth(steps: Sequence[Step], depth: int = 0) -> Iterator[tuple[int, St
     """The steps in the order of their clocks, and how many loops they are in."""
     for step in steps:
         yield depth, step
-        if isinstance(step, LoopStep | BranchStep):
-            yield from _with_depth(step.body, depth + 1)
-        elif isinstance(step, HalvesStep):
-            yield from _with_depth(step.steps, depth + 1)
+        if not isinstance(step, BlockStep):  # which has one clock for all that is in it
+            for body in children(step):
+                yield from _with_depth(body, depth + 1)
 
 
 def profile(fetches: Fetches, feeds: Mapping[Any, Any], repeat: int) -> Profile:

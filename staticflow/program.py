@@ -161,6 +161,15 @@ class Program:
         crew, polls = compiled.standalone, compiled.driver.polls
         return self._load(driver_source(name, steps, buffers, timed=True, crew=crew, polls=polls))
 
+    @cached_property
+    def attentive(self) -> NativeFunction:
+        """The driver of a training step that gives up between any two steps, for long ones."""
+        compiled = self.compiled
+        name = f"{_driver_name(compiled.driver)}_attentive"
+        return self._load(
+            driver_source(name, compiled.steps, compiled.layout.buffers, between=True)
+        )
+
     def _load(self, driver: DriverText) -> NativeFunction:
         function = self._driver(driver, DRIVER_SIGNATURE)
         blocks = [self._driver(block, BLOCK_SIGNATURE) for block in driver.blocks]

@@ -25,7 +25,7 @@ from staticflow.native.memory import ALLOCATE, FREE, LINE, Words, words
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.node import Node
 from staticflow.program import Program
-from staticflow.schedule import BranchStep, CallStep, LoopStep, ProductStep, Step
+from staticflow.schedule import CallStep, ProductStep, Step, walk
 from staticflow.size_guards import MOST_BYTES
 
 BUSY, BLOCK, ALLOCATION, BYTES, SIZES = range(5)  # the words of a record
@@ -225,18 +225,15 @@ _ALLOCATE = f"""\
     block = record[{BLOCK}]"""
 
 
-def _work_lines(steps: Iterable[Step]) -> list[str]:
+def _work_lines(steps: Sequence[Step]) -> list[str]:
     """Room for the copies that some matrix products make of their operands."""
-    texts = dict.fromkeys(text for step in steps for text in scratch_conditions(step))
+    texts = dict.fromkeys(text for step in walk(steps) for text in scratch_conditions(step))
     return [f"    if {text}:\n        end = work + {GEMM_WORK_BYTES}" for text in texts]
 
 
 def scratch_conditions(step: Step) -> Iterator[str]:
     """When a step needs that room, as source; see `native/gemm.py` for when products copy."""
-    if isinstance(step, LoopStep | BranchStep):
-        for inner in step.body:
-            yield from scratch_conditions(inner)
-    elif isinstance(step, CallStep) and step.multiplies:
+    if isinstance(step, CallStep) and step.multiplies:
         yield "True"
     elif isinstance(step, ProductStep):
         m, n, k = (_text(size) for size in (step.m, step.n, step.k))

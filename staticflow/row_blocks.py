@@ -17,7 +17,7 @@ from dataclasses import replace
 from staticflow.buffers import Buffer
 from staticflow.dims import AnyDim, Dim
 from staticflow.row_chains import Chain
-from staticflow.schedule import BlockStep, Place, ProductStep, Step
+from staticflow.schedule import BlockStep, Place, ProductStep, Step, block_names
 
 
 def in_row_blocks(steps: Sequence[Step], buffers: list[Buffer]) -> list[Step]:
@@ -62,7 +62,7 @@ def _block(steps: list[Step], number: int) -> tuple[list[Step], BlockStep, list[
     rows = first.m
     if not isinstance(rows, Dim) or rows.name is None:
         return None
-    begin, at, count = (Dim.named(f"{name}{number}") for name in ("begin", "at", "rows"))
+    begin, at, count = map(Dim.named, block_names(number))
     chain = Chain(rows, begin, at, count)
     length = 0
     for position, step in enumerate(steps):

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from staticflow.dims import Dim
 from staticflow.finish import finish_products
 from staticflow.row_chains import Chain
-from staticflow.schedule import HalvesStep, KernelStep, ProductStep, Step
+from staticflow.schedule import HalvesStep, KernelStep, ProductStep, Step, block_names
 
 FEWEST_PRODUCTS = 2  # one alone is shared in pieces if it is large, see `product_crew`
 REACH = 16  # steps that have nothing to do with the rows, between two that have
@@ -44,7 +44,7 @@ def _halves(steps: list[Step], number: int) -> tuple[HalvesStep, list[Step]] | N
     rows = _rows(steps)
     if rows is None:
         return None
-    begin, at, count = (Dim.named(f"{name}{number}") for name in ("begin", "at", "rows"))
+    begin, at, count = map(Dim.named, block_names(number))
     chain = Chain(rows, begin, at, count)
     taken = _taken(chain, steps)
     whole = tuple(steps[position] for position in taken)

@@ -9,16 +9,24 @@ A step names buffers and offsets in size classes; what memory they get is the me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar, assert_never
 
-from staticflow.dims import AnyDim
+from staticflow.dims import AnyDim, evaluate
 from staticflow.errors import Where
 from staticflow.loops import Kernel
 from staticflow.native.tile_text import Tile
 from staticflow.node import Node
 
 Place = tuple[int, AnyDim]  # a buffer and an offset in elements
+# What steps that run on some rows call a thread's first row, a block's first row and its rows.
+BLOCK_NAMES = ("begin", "at", "rows")
+
+
+def block_names(number: int) -> tuple[str, ...]:
+    """Those names in the steps of one block."""
+    return tuple(f"{word}{number}" for word in BLOCK_NAMES)
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,7 @@ class CallStep:
     inputs: int
     sizes: tuple[AnyDim, ...]
     node: Node
+    elements: AnyDim  # of all inputs and outputs
     multiplies: bool = False  # whether it needs the scratch of the matrix product
     fails: bool = False  # whether it gives a code, 0 for success
 
@@ -233,6 +242,11 @@ class BlockStep:
     node: Node
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What its steps call a thread's first row, a block's first row and number of rows."""
+        return block_names(self.number)
+
+    @property
     def reads(self) -> frozenset[int]:
         return frozenset().union(*(step.reads for step in self.body))
 
@@ -291,30 +305,80 @@ Step = (
 )  # fmt: skip
 
 
+T = TypeVar("T")
+
+
+def children(step: Step) -> tuple[tuple[Step, ...], ...]:
+    """The bodies of a step in the order in which they run; () for a step that has none.
+
+    The kernel that a product finishes belongs to the product, and the halves of rows are the same
+    steps as the whole.
+    """
+    match step:
+        case KernelStep() | ProductStep() | PackStep() | CollectiveStep() | CallStep():
+            return ()
+        case LoopStep() | BlockStep():
+            return (step.body,)
+        case BranchStep():
+            return step.then, step.otherwise
+        case HalvesStep():
+            return step.before, step.whole
+    assert_never(step)
+
+
+def walk(steps: Sequence[Step]) -> Iterator[Step]:
+    """Every step, outer before inner."""
+    for step in steps:
+        yield step
+        for body in children(step):
+            yield from walk(body)
+
+
+def fold(steps: Sequence[Step], value: Callable[[Step, tuple[list[T], ...]], T]) -> list[T]:
+    """The values of steps, each made from the values of what is in its bodies."""
+    return [value(step, tuple(fold(body, value) for body in children(step))) for step in steps]
+
+
 def map_kernels(steps: Sequence[Step], change: Callable[[KernelStep], KernelStep]) -> list[Step]:
     """The steps with every kernel changed, in loops, branches, blocks and behind products too."""
 
     def changed(step: Step) -> Step:
-        if isinstance(step, KernelStep):
-            return change(step)
-        if isinstance(step, ProductStep) and step.finished is not None:
-            finished = replace(step.finished, kernel=change(step.finished.kernel))
-            return replace(step, finished=finished)
-        if isinstance(step, LoopStep | BlockStep):
-            return replace(step, body=all_changed(step.body))
-        if isinstance(step, HalvesStep):
-            parts = (step.before, step.body, step.whole)
-            before, body, whole = map(all_changed, parts)
-            return replace(step, before=before, body=body, whole=whole)
-        if isinstance(step, BranchStep):
-            then, otherwise = all_changed(step.then), all_changed(step.otherwise)
-            return replace(step, then=then, otherwise=otherwise)
-        return step
+        match step:
+            case KernelStep():
+                return change(step)
+            case ProductStep():
+                finished = step.finished
+                if finished is None:
+                    return step
+                return replace(step, finished=replace(finished, kernel=change(finished.kernel)))
+            case PackStep() | CollectiveStep() | CallStep():
+                return step
+            case LoopStep() | BlockStep():
+                return replace(step, body=all_changed(step.body))
+            case BranchStep():
+                then, otherwise = all_changed(step.then), all_changed(step.otherwise)
+                return replace(step, then=then, otherwise=otherwise)
+            case HalvesStep():
+                parts = (step.before, step.body, step.whole)
+                before, body, whole = map(all_changed, parts)
+                return replace(step, before=before, body=body, whole=whole)
+            case _:
+                assert_never(step)
 
     def all_changed(inner: Sequence[Step]) -> tuple[Step, ...]:
         return tuple(map(changed, inner))
 
     return list(all_changed(steps))
+
+
+def sizes_within(steps: Sequence[Step], sizes: Mapping[str, int]) -> Mapping[str, int]:
+    """The sizes, and those that the bodies of blocks know if one block has all rows."""
+    own: dict[str, int] = {}
+    for step in walk(steps):
+        if isinstance(step, BlockStep):
+            named = zip(step.names, (0, 0, evaluate(step.rows, sizes)), strict=True)
+            own.update(named)
+    return {**sizes, **own} if own else sizes
 
 
 def where_of(step: Step) -> Where:

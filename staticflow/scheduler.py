@@ -71,7 +71,8 @@ def _turned(group: Group, layout: Layout) -> CallStep | None:
     if (x.offset, y.offset) != (0, 0) or (x.strides, y.strides) != ((1, columns), (rows, 1)):
         return None
     routine = f"turn_{SUFFIX[node.dtype]}"
-    return CallStep(routine, (x.buffer, y.buffer), 1, (rows, columns), node)
+    elements = 2 * rows * columns
+    return CallStep(routine, (x.buffer, y.buffer), 1, (rows, columns), node, elements)
 
 
 def _kernels(
@@ -198,7 +199,8 @@ def _call(node: Node, layout: Layout) -> Step:
     own = node.inputs[0].dtype
     scratch = [_temp(node, dtype or own, n, layout) for dtype, n in op.scratch(*shapes)]
     buffers = (*inputs, *outputs, *scratch)
-    return CallStep(routine, buffers, len(inputs), sizes, node, op.multiplies, op.fails)
+    elements: AnyDim = sum(layout.buffers[b].count for b in (*inputs, *outputs))
+    return CallStep(routine, buffers, len(inputs), sizes, node, elements, op.multiplies, op.fails)
 
 
 def _temp(node: Node, dtype: str, count: AnyDim, layout: Layout) -> int:

@@ -13,24 +13,22 @@ from staticflow.native.product_crew import (
     SHARED_THIN,
     worth_sharing,
 )
-from staticflow.schedule import BlockStep, BranchStep, HalvesStep, LoopStep, ProductStep, Step
+from staticflow.schedule import BlockStep, HalvesStep, ProductStep, Step, fold, sizes_within
 
 
 def has_large_products(steps: Sequence[Step], sizes: Mapping[str, int]) -> bool:
     """Whether a product of the program is shared at these sizes, when somebody is there."""
-    for step in steps:
-        if isinstance(step, LoopStep | BranchStep) and has_large_products(step.body, sizes):
-            return True
-        if isinstance(step, HalvesStep) and has_large_products(step.steps, sizes):
-            return True
+    known = sizes_within(steps, sizes)
+
+    def is_shared(step: Step, bodies: tuple[list[bool], ...]) -> bool:
         if isinstance(step, BlockStep):
-            if evaluate(step.rows * step.row_count, sizes) >= SHARED_THIN:
-                return True
-        elif isinstance(step, ProductStep):
-            extents = [evaluate(dim, sizes) for dim in (step.m, step.n, step.k)]
-            if worth_sharing(*extents):
-                return True
-    return False
+            return evaluate(step.rows * step.row_count, known) >= SHARED_THIN
+        if isinstance(step, ProductStep):
+            return worth_sharing(*(evaluate(dim, known) for dim in (step.m, step.n, step.k)))
+        return any(any(body) for body in bodies)
+
+    found: list[bool] = fold(steps, is_shared)
+    return any(found)
 
 
 def has_chains(steps: Sequence[Step], sizes: Mapping[str, int]) -> bool:

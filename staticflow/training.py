@@ -8,6 +8,7 @@ any number of steps: each shard has its rows, its gradient, and its slice of the
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from staticflow.blocking import block_rows
 from staticflow.buffers import SUFFIX
-from staticflow.cost import Choice, Work, barriers, choose_shards, estimate
+from staticflow.cost import Choice, Work, barriers, choose_shards, estimate, unbounded
 from staticflow.failures import check_call
 from staticflow.native.blocks import run_blocks
 from staticflow.native.collectives import own_products
@@ -31,8 +32,7 @@ from staticflow.program import Frame
 from staticflow.shard_memory import Common, ShardMemory, StepValues, TrainingMemory
 from staticflow.shard_rules import PARTIAL
 from staticflow.step_programs import ELEMENTS
-
-INLINE_NS = 20e6  # a native call this short is made by the calling thread itself
+from staticflow.step_time import StepTime
 
 
 class Epochs(NamedTuple):
@@ -63,6 +63,8 @@ class Trainer:
         self.rows = self.env[programs.batch] if programs.batch else 1
         self.flat = memory.flat
         self.choice = self._choose(threads)
+        varies = unbounded(programs.forward.compiled.steps)
+        self.time = StepTime(self.choice.sharded_ns, varies)
         self.sync = SyncBlock()
         toolchain = programs.forward.toolchain
         self.call = worker(toolchain).train.bind()
@@ -90,6 +92,7 @@ class Trainer:
         self.ragged = 0  # the rows of the smaller batch that there are tables for
         self._peers: list[Array] = []
         self._connect()
+        self._look_often()
 
     def _choose(self, threads: int) -> Choice:
         compiled = self.programs.forward.compiled
@@ -158,6 +161,13 @@ class Trainer:
         self._hand_out("whole", Shard.WHOLE)
         self._introduce("update", stops=False)
 
+    def _look_often(self) -> None:
+        """Let long steps look at the stop flag between kernels; blocks of rows are short."""
+        if self.time.is_long and not self.block:
+            address = self.programs.forward.attentive.address
+            for memory in self.shards:
+                memory.table[Shard.STEP] = address
+
     def _introduce(self, name: str, stops: bool = True) -> None:
         """Tell the programs of one name, one for each shard, of each other."""
         peers = words_of(m.frames[name].addresses[0] for m in self.shards)
@@ -221,14 +231,14 @@ class Trainer:
         epochs: Epochs,
         sums: Sequence[NDArray[np.float64]],
         poll: Callable[[], None] | None = None,
-        inline: bool = False,
         watch: bool = False,
     ) -> int:
         """Train on some batches; returns the steps finished by all shards.
 
-        Each shard adds its loss and metrics to its row of `sums`, by epoch. `poll` and `inline` are
-        as for `ShardPool.run`. With `watch`, a step whose loss is NaN is left before its update,
-        and ends the run.
+        Each shard adds its loss and metrics to its row of `sums`, by epoch. The calling thread
+        makes the steps itself if they are known to be short, else it waits, looks for signals and
+        calls `poll`. With `watch`, a step whose loss is NaN is left before its update, and ends the
+        run.
         """
         for memory, own_sums in zip(self.shards, sums, strict=True):
             table = memory.table
@@ -240,11 +250,14 @@ class Trainer:
             table.point(Shard.METRIC_SUMS, own_sums)
         tables = [memory.table for memory in self.shards]
         self._under_way = True
+        began = time.perf_counter_ns()
         try:
             with self.gate.fitting():
-                done = pool.run(self.call, tables, poll, inline)
+                done = pool.run(self.call, tables, poll, self.time.is_short(len(epochs.batches)))
         finally:
             self._under_way = False
+        self.time.measure(time.perf_counter_ns() - began, min(done))
+        self._look_often()
         check_call(self.sync.reason)
         return min(done)
 
@@ -280,8 +293,7 @@ class Trainer:
             table[Shard.UPDATE] = 0
         try:
             epochs = Epochs(range(1), 1, self.rows, first_step=step_count + 1)
-            short = self.choice.serial_ns < INLINE_NS
-            self.run(pool, epochs, list(sums), inline=short, watch=watch)
+            self.run(pool, epochs, list(sums), watch=watch)
         finally:
             table[Shard.UPDATE] = update
         if self.found_nan:

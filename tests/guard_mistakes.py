@@ -38,7 +38,7 @@ def data_of_too_few_rows(place: str) -> None:
     few = {"x": fed(rows(5, 5)), "t": fed(rows(6, 3))}
     trainer.bind_data(few, {})
     sums = [memory.zeros((1, 1), np.float64)]
-    trainer.run(net._state.pool, Epochs(range(1), 1, 6, 1), sums, inline=True)
+    trainer.run(net._state.pool, Epochs(range(1), 1, 6, 1), sums)
 
 
 def buffers_of_too_few_rows(place: str) -> None:
@@ -69,7 +69,7 @@ def permutation_beyond_the_data(place: str) -> None:
     order = np.arange(600) + (-1 if place == "begin" else 1)
     sums = [memory.zeros((1, 1), np.float64)]
     both = Epochs(range(2), 2, 600, 1, permutation=order)
-    trainer.run(net._state.pool, both, sums, inline=True)
+    trainer.run(net._state.pool, both, sums)
 
 
 MISTAKES = {

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from small_nets import assert_same, data, regression, values
@@ -112,3 +113,64 @@ def test_an_interrupt_in_a_callback_ends_the_fit() -> None:
     assert session.step_count == 20
     session.fit(FED, batch_size=32, progress=False)
     assert session.step_count == 40
+
+
+def fit_is_interrupted(session: sf.Session, fed: dict[str, Any]) -> float:
+    """How long a fit of one epoch goes on after Ctrl-C."""
+    session.fit({name: array[:8] for name, array in fed.items()}, batch_size=1, progress=False)
+    running = threading.Event()
+
+    def fit() -> None:
+        running.set()
+        session.fit(fed, batch_size=1, progress=False)
+
+    return interrupt(fit, running.is_set, 0.3)
+
+
+def test_steps_of_native_calls_are_interrupted() -> None:
+    """They were taken for steps of 10 us, and a fit of them for a short call."""
+    x = sf.input("x", ("batch", 1))
+    a = sf.param("a", (200, 200), init=np.eye(200, dtype="f4") * 3)
+    loss = ops.mean(x) * 1e-6 + ops.linalg.slogdet(a)[1] * 1e-3
+    session = sf.Session(loss=loss, optimizer=sf.optim.SGD(1e-6), threads=2)
+    assert fit_is_interrupted(session, {"x": np.zeros((4000, 1), "f4")}) < LATENCY
+
+
+@numba.njit
+def slow(x: Any) -> Any:
+    """Some milliseconds for a single element."""
+    total = 0.0
+    for i in range(300_000):
+        total += np.sin(x.flat[0] + i)
+    return x + total * 0
+
+
+def test_steps_that_no_model_knows_are_interrupted() -> None:
+    """A user's function may take any time; so may a loop until something is so."""
+    x, w = sf.input("x", ("batch", 1)), sf.param("w", (1,))
+    called = sf.custom_op(slow, vjp=lambda g, y, x: (g,))
+    session = sf.Session(loss=called(x * w).mean(), optimizer=sf.optim.SGD(1e-6))
+    assert fit_is_interrupted(session, {"x": np.zeros((1000, 1), "f4")}) < LATENCY
+
+
+def test_one_long_step_without_products_is_left_undone() -> None:
+    """Batch norm needs all rows at once, so that the step is not cut into blocks of them."""
+    x = sf.input("x", ("batch", 64))
+    scale = sf.param("scale", (64,), init="ones")
+    y = x * scale
+    for _ in range(10):
+        y = ops.sin((y - y.mean(axis=0)) / (ops.std(y, axis=0) + 1e-3))
+    session = sf.Session(loss=ops.square(y).mean(), optimizer=sf.optim.SGD(1e-3), threads=2)
+    fed = {"x": np.random.default_rng(0).standard_normal((200_000, 64)).astype("f4")}
+    session.step(fed)
+    before, steps = values(session), session.step_count
+    running = threading.Event()
+
+    def step() -> None:
+        running.set()
+        while True:
+            session.step(fed)
+
+    assert interrupt(step, running.is_set, 0.3) < LATENCY
+    if session.step_count == steps:
+        assert_same(values(session), before)

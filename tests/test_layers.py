@@ -49,7 +49,7 @@ LAYERS: dict[str, set[str]] = {
         "index_checks", "feeds", "parameters", "jit_function",
     },
     "training": {
-        "step_programs", "training", "shard_memory",
+        "step_programs", "training", "shard_memory", "step_time",
         "numerics", "history", "progress", "owned", "partials", "slots", "trained", "row_means",
     },
     "session": {

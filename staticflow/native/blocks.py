@@ -24,16 +24,19 @@ class Blocks(IntEnum):
     INPUTS = 4  # address of (address of the pointer to row 0, entry of T, row bytes) for each input
     SUM_COUNT = 5
     SUMS = 6  # address of (source, target, items, item bytes) for each array to add up
+    STOP_ENTRY = 7  # of a block's T: the address of the stop flag
     WORDS = 8
 
 
 RUN_BLOCKS = '''
 def run_blocks(T, S):
-    """Run the program on each block and add up its outputs."""
+    """Run the program on each block and add up its outputs; 1 if the run is given up."""
     table = i8ptr(T)
     for b in range(table[COUNT]):
         block = i8ptr(table[BLOCKS] + 24 * b)
         own = i8ptr(block[0])
+        if load_acquire(own[table[STOP_ENTRY]]) != 0:
+            return 1
         for k in range(table[INPUT_COUNT]):
             record = i8ptr(table[INPUTS] + 24 * k)
             own[record[1]] = i8ptr(record[0])[0] + block[2] * record[2]

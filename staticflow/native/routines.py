@@ -6,10 +6,11 @@ scratch of the matrix product if it uses that. An op names its routine; see `ops
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from staticflow.native import lapack, linalg_solve, row_routines
+from staticflow.native import routine_times as times
 from staticflow.native.objects import External, KernelSource, Signature
 from staticflow.native.products import gemm, turned
 from staticflow.native.toolchain import Toolchain
@@ -20,31 +21,43 @@ Provider = Callable[[Toolchain, str], External]
 
 @dataclass(frozen=True)
 class Routine:
-    """A routine's source, how many arguments it takes, and what it calls."""
+    """A routine's source, how many arguments it takes, how long it takes, and what it calls."""
 
     source: str
     arguments: int
+    time: Callable[..., float]  # nanoseconds, see `routine_times`
     calls: tuple[str, ...] = ()  # gemm, turned, lapack <function>, or another routine
 
 
 ROUTINES = {
-    "cholesky": Routine(linalg_solve.CHOLESKY, 6, ("gemm",)),
-    "lu": Routine(linalg_solve.LU, 8, ("gemm",)),
-    "triangular": Routine(linalg_solve.TRIANGULAR, 11, ("gemm",)),
-    "lu_solve": Routine(linalg_solve.LU_SOLVE, 10, ("triangular",)),
-    "qr": Routine(linalg_solve.QR, 7),
-    "squarings": Routine(linalg_solve.SQUARINGS, 7, ("gemm",)),
-    "eigh": Routine(lapack.EIGH, 7, ("lapack syevd",)),
-    "svd": Routine(lapack.SVD, 9, ("lapack gesdd",)),
-    "cumsum": Routine(row_routines.CUMSUM, 5),
-    "recurrence": Routine(row_routines.RECURRENCE, 6),
-    "argsort": Routine(row_routines.ARGSORT, 6),
-    "turn": Routine(row_routines.TURN, 4, ("turned",)),
+    "cholesky": Routine(linalg_solve.CHOLESKY, 6, times.cholesky, ("gemm",)),
+    "lu": Routine(linalg_solve.LU, 8, times.lu, ("gemm",)),
+    "triangular": Routine(linalg_solve.TRIANGULAR, 11, times.triangular, ("gemm",)),
+    "lu_solve": Routine(linalg_solve.LU_SOLVE, 10, times.lu_solve, ("triangular",)),
+    "qr": Routine(linalg_solve.QR, 7, times.qr),
+    "squarings": Routine(linalg_solve.SQUARINGS, 7, times.squarings, ("gemm",)),
+    "eigh": Routine(lapack.EIGH, 7, times.eigh, ("lapack syevd",)),
+    "svd": Routine(lapack.SVD, 9, times.svd, ("lapack gesdd",)),
+    "cumsum": Routine(row_routines.CUMSUM, 5, times.cumsum),
+    "recurrence": Routine(row_routines.RECURRENCE, 6, times.recurrence),
+    "argsort": Routine(row_routines.ARGSORT, 6, times.argsort),
+    "turn": Routine(row_routines.TURN, 4, times.turn, ("turned",)),
 }
 # Routines that are made at run time: the functions of custom ops.
 PROVIDED: dict[str, Provider] = {}
 # What a routine was that ended with this code instead of 0.
 FAILURES: dict[int, str] = {}
+
+
+def is_known(call: str) -> bool:
+    """Whether a call such as `lu_f4` is of this table, and not of a function of the user's."""
+    return call.rsplit("_", 1)[0] in ROUTINES
+
+
+def nanoseconds(call: str, sizes: Sequence[int]) -> float:
+    """How long a known call takes."""
+    name, suffix = call.rsplit("_", 1)
+    return ROUTINES[name].time(ITEM_BYTES[suffix] / 4, *sizes)
 
 
 def routine(toolchain: Toolchain, name: str, suffix: str) -> External:
