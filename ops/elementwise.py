@@ -29,13 +29,14 @@ def _row(
     name: str, body: str, reference: Callable[..., Any], derivative: Derivative, doc: str,
     formula: str = "0", domain: str = "float", points: tuple[float, ...] = EDGES,
     sample: tuple[float, float] = (-3.0, 3.0), cost: int = 10, symbol: str = "", linear: str = "",
-    whole: bool = False,
+    whole: bool = False, large: str = "",
 ) -> Function:  # fmt: skip
     rule = None if derivative is None else lambda g, y, x: (derivative(g, y, x),)
+    beyond = MapRow(large, "x", f"{large}_{{t}}({{x}})", reference, None, doc) if large else None
     row = MapRow(
         name, "x", body, reference, rule, doc, domain,
         points=points, sample=sample, cost=cost, linear=linear, formula=formula,
-        whole=whole,
+        whole=whole, large=beyond,
     )  # fmt: skip
     return declare_row(row, symbol)
 
@@ -93,15 +94,15 @@ cbrt = _row("cbrt", "cbrt_{t}({x})", np.cbrt,
 
 sin = _row("sin", "sin_{t}({x})", np.sin,
     lambda g, y, x: g * cos(x),
-    "The sine of radians.", "cos(x)", points=(*EDGES, 100.0))  # fmt: skip
+    "The sine of radians.", "cos(x)", points=(*EDGES, 100.0), large="sin_far")  # fmt: skip
 
 cos: Function = _row("cos", "cos_{t}({x})", np.cos,
     lambda g, y, x: -g * sin(x),
-    "The cosine of radians.", "-sin(x)", points=(*EDGES, 100.0))  # fmt: skip
+    "The cosine of radians.", "-sin(x)", points=(*EDGES, 100.0), large="cos_far")  # fmt: skip
 
 tan = _row("tan", "tan_{t}({x})", np.tan,
     lambda g, y, x: g * (1.0 + y * y),
-    "The tangent of radians.", "1 + y^2", sample=(-1.2, 1.2), cost=16)  # fmt: skip
+    "The tangent of radians.", "1 + y^2", sample=(-1.2, 1.2), cost=16, large="tan_far")  # fmt: skip
 
 arcsin = _row("arcsin", "arcsin_{t}({x})", np.arcsin,
     lambda g, y, x: g / sqrt((1.0 - x) * (1.0 + x)),

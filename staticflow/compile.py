@@ -18,7 +18,7 @@ from staticflow.driver_text import DriverText
 from staticflow.drop_unused import drop_unused
 from staticflow.early import mark_early
 from staticflow.emit import driver_source
-from staticflow.far import guard_far
+from staticflow.far import guard_large_arguments
 from staticflow.finish import finish_products
 from staticflow.fuse import fuse
 from staticflow.generalise import Generalised
@@ -65,7 +65,7 @@ PIPELINE = (
     (prepack, "copy the weights of products in loops into panels, before the loops"),
     (finish_products, "do with a product's result what follows, while it is in registers"),
     (widen_steps, "put narrow rows side by side, as many as fill vectors"),
-    (guard_far, "look for huge arguments of float64's sin, cos and tan"),
+    (guard_large_arguments, "look for huge arguments of float64's sin, cos and tan"),
     (defer, "mark the gradients that shards can make in parts instead of adding up"),
     (mark_early, "mark the first product, which shards can make in parts of its sum"),
     (plan_memory, "give temporaries a slot in one arena"),
@@ -127,7 +127,7 @@ def compile_graph(
     steps = in_halves(in_row_blocks(steps, layout.buffers)) if standalone else steps
     steps = prepack(steps, layout.buffers)
     steps = steps if standalone else finish_products(steps)
-    steps = defer(guard_far(widen_steps(steps)), layout, roots, placement)
+    steps = defer(guard_large_arguments(widen_steps(steps)), layout, roots, placement)
     steps = mark_early(steps, layout.buffers, shard)
     memory = plan_memory(layout.buffers, steps, known=g.sizes)
     waits = any(isinstance(step, ProductStep) and step.late for step in steps)

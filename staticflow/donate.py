@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from staticflow.buffers import SUFFIX, Layout
 from staticflow.fuse import Group
-from staticflow.loops import For, Index, Kernel, Let, Load, Store
+from staticflow.loops import For, Index, Kernel, Let, Load, StoreElement
 from staticflow.node import Kind, Node
 from staticflow.schedule import KernelStep, Step
 from staticflow.traversal import through_views
@@ -74,10 +74,9 @@ def sound(
 
 def _copy(layout: Layout, source: int, target: int, node: Node) -> KernelStep:
     suffix = SUFFIX[node.dtype]
-    index = Index((("i0", "1"),))
-    body = (
-        For("i0", "n0", (Let("v0", Load("p0", index), suffix), Store(Load("p1", index), "v0"))),
-    )
+    index = Index.along("i0")
+    store = StoreElement(Load("p1", index), "v0")
+    body = (For("i0", "n0", (Let("v0", Load("p0", index), suffix), store)),)
     kernel = Kernel("copy", (("p0", f"{suffix}*"), ("p1", f"{suffix}*")), ("n0",), body)
     return KernelStep(
         kernel,

@@ -18,7 +18,7 @@ from staticflow.driver_tables import (
 from staticflow.driver_text import Driver, DriverText, buffer_name
 from staticflow.emit_calls import emit_kernel
 from staticflow.kernel_text import Writer
-from staticflow.loops import For, Index, Kernel, Let, Load, Store
+from staticflow.loops import ADDED, For, Index, Kernel, Let, Load, StoreElement
 from staticflow.native.product_crew import CHAIN_ROWS, SHARED, SHARED_CHAIN, SHARED_THIN
 from staticflow.schedule import BlockStep, HalvesStep, KernelStep, ProductStep, block_names
 
@@ -54,8 +54,8 @@ def _parts(driver: Driver, step: BlockStep) -> str:
 
 def _addition(suffix: str) -> Kernel:
     """The kernel that adds what the second half has summed up."""
-    target, part = (Load(name, Index((("i0", "1"),))) for name in ("p0", "p1"))
-    body = (Let("v0", part, suffix), Store(target, "v0", "{acc} + {x}"))
+    target, part = (Load(name, Index.along("i0")) for name in ("p0", "p1"))
+    body = (Let("v0", part, suffix), StoreElement(target, "v0", ADDED))
     pointers = (("p0", f"{suffix}*"), ("p1", f"{suffix}*"))
     return Kernel("add_part", pointers, ("n0",), (For("i0", "n0", body),))
 

@@ -1,4 +1,5 @@
-"""Make float64's sin, cos and tan right for every argument, and fast where none is huge.
+"""Make float64's sin, cos and tan right for every argument, and fast where none is huge: those ops
+whose row has another for large arguments.
 
 Before:  for i: y[i] = sin_f8(x[i])                        NaN from 2^50 on
 After:   far = 0
@@ -15,18 +16,31 @@ storing anything.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from staticflow.loops import Assign, Call, Expr, For, If, Kernel, Let, Stmt, Store, walk
+from staticflow.kinds import MapRow
+from staticflow.loops import (
+    Apply,
+    Assign,
+    Call,
+    Code,
+    For,
+    If,
+    Kernel,
+    Let,
+    Stmt,
+    StoreElement,
+    walk,
+)
 from staticflow.schedule import KernelStep, Step, map_kernels
 
 LIMIT = 2.0**50
-_FUNCTION = re.compile(r"(sin|cos|tan)_f8\((\w+)\)")
+HUGE = Code("far > 0")
+_COUNT = f"(far + (1 if abs({{x}}) >= f8({LIMIT!r}) else 0))"
 
 
-def guard_far(steps: Sequence[Step]) -> list[Step]:
+def guard_large_arguments(steps: Sequence[Step]) -> list[Step]:
     """Every kernel with such a function in a form that looks for huge arguments first."""
     return map_kernels(steps, _guarded)
 
@@ -45,13 +59,18 @@ def _body(kernel: Kernel) -> tuple[Stmt, ...]:
     head, rest = kernel.body[:first], kernel.body[first:]
     totals = frozenset(s.name for s in head if isinstance(s, Let))
     search = tuple(_searching(rest, totals))
-    return (*head, Let("far", "0", "i8"), *search, If("far > 0", tuple(map(_far, rest)), rest))
+    count = Let("far", Code("0"), "i8")
+    return (*head, count, *search, If(HUGE, tuple(map(_for_large, rest)), rest))
 
 
-def _function(statement: Stmt) -> re.Match[str] | None:
-    if isinstance(statement, Let) and isinstance(statement.value, Expr):
-        return _FUNCTION.fullmatch(str(statement.value))
-    return None
+def _function(statement: Stmt) -> tuple[MapRow, str] | None:
+    """What a statement applies that has another row for large arguments, and to what."""
+    if not isinstance(statement, Let) or not isinstance(statement.value, Apply):
+        return None
+    value = statement.value
+    if value.row.large is None or value.dtype != "f8" or not isinstance(value.args[0], str):
+        return None
+    return value.row.large, value.args[0]
 
 
 def _searching(body: Sequence[Stmt], totals: frozenset[str]) -> Iterator[Stmt]:
@@ -61,21 +80,21 @@ def _searching(body: Sequence[Stmt], totals: frozenset[str]) -> Iterator[Stmt]:
             inner = tuple(_searching(statement.body, totals))
             if inner:
                 yield replace(statement, body=inner)
-        elif isinstance(statement, Store | Call):
+        elif isinstance(statement, StoreElement | Call):
             continue
         elif not (isinstance(statement, Assign) and statement.name in totals):
             yield statement
             found = _function(statement)
             if found:
-                count = f"(far + (1 if abs({{x}}) >= f8({LIMIT!r}) else 0))"
-                yield Assign("far", Expr(count, (("x", found[2]),)))
+                yield Assign("far", Code(_COUNT, (("x", found[1]),)))
 
 
-def _far(statement: Stmt) -> Stmt:
+def _for_large(statement: Stmt) -> Stmt:
     """A statement with the functions for all arguments."""
     if isinstance(statement, For):
-        return replace(statement, body=tuple(map(_far, statement.body)), over="range")
+        return replace(statement, body=tuple(map(_for_large, statement.body)), over="range")
     found = _function(statement)
     if found and isinstance(statement, Let):
-        return replace(statement, value=Expr(f"{found[1]}_far_f8({{x}})", (("x", found[2]),)))
+        row, x = found
+        return replace(statement, value=Apply(row, (x,), "f8", "f8"))
     return statement

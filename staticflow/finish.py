@@ -13,11 +13,14 @@ kernel stays beside the product, for the sizes at which that is made in a way th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from staticflow.buffers import SUFFIX
-from staticflow.loops import Kernel, Let, Load, Store
+from staticflow.dims import AnyDim
+from staticflow.kernel_text import scalar_text
+from staticflow.loops import Apply, Kernel, Let, Literal, Load, Scalar, Size, StoreElement
 from staticflow.native.tile_text import (
     FLOAT,
     LINE,
@@ -25,8 +28,12 @@ from staticflow.native.tile_text import (
     SINGLE,
     SUM,
     TRUTH,
+    NamedValue,
+    Number,
     Tile,
-    vector_kind,
+    Variable,
+    VectorValue,
+    vector_value,
 )
 from staticflow.schedule import Finished, KernelStep, ProductStep, Step
 from staticflow.widen import RowNest, row_nest
@@ -68,8 +75,8 @@ def _is_alone(product: ProductStep, step: KernelStep) -> bool:
 
 def _fits(product: ProductStep, step: KernelStep, nest: RowNest) -> bool:
     """Whether the kernel runs over the product's rows and columns, and these lie side by side."""
-    sizes = dict(zip(step.kernel.sizes, step.sizes, strict=True))
-    extents = [sizes.get(loop.extent) for loop in (nest.columns, nest.rows)]
+    sizes: dict[Size, AnyDim] = dict(zip(step.kernel.sizes, step.sizes, strict=True))
+    extents = [sizes.get(nest.width), sizes.get(nest.height)]
     contiguous = product.c.row == product.n and product.c.column == 1
     return contiguous and extents == [product.n, product.m] == list(sizes.values())
 
@@ -78,7 +85,7 @@ def _tile(nest: RowNest, suffix: str, kernel: Kernel, own: str) -> Tile | None:
     if nest.after or any(code != f"{suffix}*" for _, code in kernel.pointers):
         return None
     loads: list[tuple[str, str]] = []
-    lets: list[tuple[str, str]] = []
+    lets: list[NamedValue] = []
     kinds: dict[str, str] = {}
     stores: list[tuple[str, str]] = []
     for statement in nest.columns.body:
@@ -86,13 +93,13 @@ def _tile(nest: RowNest, suffix: str, kernel: Kernel, own: str) -> Tile | None:
             loads.append((statement.name, statement.value.pointer))
             kinds[statement.name] = FLOAT
         elif isinstance(statement, Let):
-            kind = vector_kind(str(statement.value), kinds, suffix)
-            if kind is None or statement.dtype != {FLOAT: suffix, TRUTH: "b1"}[kind]:
+            value = _vectors(statement.value, kinds, suffix)
+            if value is None or statement.dtype != {FLOAT: suffix, TRUTH: "b1"}[value.kind]:
                 return None
-            lets.append((statement.name, str(statement.value)))
-            kinds[statement.name] = kind
-        elif isinstance(statement, Store) and kinds.get(statement.value) == FLOAT:
-            stores.append((statement.target.pointer, statement.value))
+            lets.append(NamedValue(statement.name, value, scalar_text(statement.value)))
+            kinds[statement.name] = value.kind
+        elif isinstance(statement, StoreElement) and _is_float(statement.value, kinds):
+            stores.append((statement.target.pointer, str(statement.value)))
         else:
             return None
     result = [name for name, pointer in loads if pointer == own]
@@ -102,3 +109,25 @@ def _tile(nest: RowNest, suffix: str, kernel: Kernel, own: str) -> Tile | None:
         stores.append((own, result[0]))
     pointers = tuple((p, _ROLES[nest.kinds[p]]) for p, _ in kernel.pointers)
     return Tile(suffix, pointers, own, tuple(loads), tuple(lets), tuple(stores))
+
+
+def _is_float(value: Scalar, kinds: Mapping[str, str]) -> bool:
+    """Whether a value is a name of a float."""
+    return isinstance(value, str) and kinds.get(value) == FLOAT
+
+
+def _vectors(value: Scalar | Load, kinds: Mapping[str, str], suffix: str) -> VectorValue | None:
+    """A scalar of the loop as vectors of `suffix`; None where it is more than some instructions."""
+    match value:
+        case str():
+            return Variable(value, kinds[value]) if value in kinds else None
+        case Literal(dtype, number) if dtype == suffix and math.isfinite(number):
+            return Number(float(number))
+        case Apply():
+            parts = [_vectors(arg, kinds, suffix) for arg in value.args]
+            operands = dict(zip(value.row.inputs, parts, strict=True))
+            known = {letter: part for letter, part in operands.items() if part is not None}
+            body = value.row.body.format(**{letter: letter for letter in operands},
+                                         t=value.dtype, r=value.result)  # fmt: skip
+            return vector_value(body, known, suffix)
+    return None

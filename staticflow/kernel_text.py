@@ -14,8 +14,31 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import assert_never
 
-from staticflow.loops import Assign, Call, For, If, Kernel, Let, Load, Stmt, Store
+from staticflow.loops import (
+    Apply,
+    Assign,
+    Call,
+    Code,
+    Combined,
+    Draw,
+    For,
+    If,
+    Index,
+    Initial,
+    Kernel,
+    Let,
+    Literal,
+    Load,
+    Position,
+    Scalar,
+    Size,
+    SizeValue,
+    Stmt,
+    StoreElement,
+    WrapIndex,
+)
 
 INTEGERS = ("i4", "i8", "b1")
 LONGEST_NAME = 64  # of what a name in source is made of, which may be of any length
@@ -60,37 +83,80 @@ def kernel_source(kernel: Kernel, name: str) -> str:
 
 
 def _statement(write: Writer, statement: Stmt) -> None:
-    if isinstance(statement, For):
-        with write.block(f"for {statement.variable} in {statement.over}({statement.extent}):"):
-            for inner in statement.body:
-                _statement(write, inner)
-    elif isinstance(statement, If):
-        ways = ((f"if {statement.condition}:", statement.then), ("else:", statement.otherwise))
-        for head, body in ways:
-            with write.block(head):
-                for inner in body:
-                    _statement(write, inner)
-    elif isinstance(statement, Let):
-        text = str(statement.value)
-        cast = statement.dtype in INTEGERS and not isinstance(statement.value, Load)
-        write(
-            f"{statement.name} = {statement.dtype}({text})"
-            if cast
-            else f"{statement.name} = {text}"
-        )
-    elif isinstance(statement, Assign):
-        write(f"{statement.name} = {statement.value}")
-    elif isinstance(statement, Call):
-        with write.block(f"if {statement.condition}:"):
-            write(statement.text)
-    else:
-        write(f"{statement.target} = {_stored(statement)}")
+    match statement:
+        case For():
+            head = f"for {statement.variable} in {statement.over}({_extent(statement.extent)}):"
+            _block(write, head, statement.body)
+        case If():
+            _block(write, f"if {scalar_text(statement.condition)}:", statement.then)
+            _block(write, "else:", statement.otherwise)
+        case Let():
+            text = scalar_text(statement.value)
+            cast = statement.dtype in INTEGERS and not isinstance(statement.value, Load)
+            write(f"{statement.name} = {f'{statement.dtype}({text})' if cast else text}")
+        case Assign():
+            write(f"{statement.name} = {scalar_text(statement.value)}")
+        case Call():
+            with write.block(f"if {scalar_text(statement.condition)}:"):
+                write(f"{statement.routine}({', '.join(map(str, statement.args))})")
+        case StoreElement():
+            write(f"{scalar_text(statement.target)} = {_stored(statement)}")
+        case _:
+            assert_never(statement)
 
 
-def _stored(store: Store) -> str:
+def _block(write: Writer, head: str, body: tuple[Stmt, ...]) -> None:
+    with write.block(head):
+        for inner in body:
+            _statement(write, inner)
+
+
+def _extent(extent: Size | Code) -> str:
+    return scalar_text(extent) if isinstance(extent, Code) else str(extent)
+
+
+def _stored(store: StoreElement) -> str:
     if store.combine is None:
-        return store.value
-    return store.combine.format(acc=str(store.target), x=store.value)
+        return scalar_text(store.value)
+    acc, x = scalar_text(store.target), scalar_text(store.value)
+    return store.combine.body.format(acc=acc, x=x)
+
+
+def scalar_text(value: Scalar | Load) -> str:
+    """An expression of one element, as Python."""
+    match value:
+        case str():
+            return value
+        case Literal():
+            return f"{value.dtype}({value.value!r})"
+        case SizeValue():
+            return f"{value.dtype}({value.size})"
+        case Position():
+            beside = "" if value.offset is None else f" + {value.offset}"
+            return f"{value.dtype}({_index_text(value.index)}{beside})"
+        case Apply():
+            holes = dict(zip(value.row.inputs, map(scalar_text, value.args), strict=True))
+            return value.row.body.format(**holes, t=value.dtype, r=value.result)
+        case Draw():
+            holes = dict(zip(value.letters, map(scalar_text, value.args), strict=True))
+            flat = scalar_text(value.position)
+            return value.body.format(**holes, t=value.dtype, flat=flat, stream=value.stream)
+        case WrapIndex():
+            return f"wrap_index(i8({scalar_text(value.position)}), {value.extent})"
+        case Initial():
+            return value.body.replace("{t}", value.dtype)
+        case Combined():
+            return value.combine.body.format(acc=value.accumulator, x=scalar_text(value.value))
+        case Code():
+            return value.template.format(**dict(value.args))
+        case Load():
+            terms = (*value.index.terms, *value.dynamic.terms)
+            return f"{value.pointer}[{_index_text(Index(terms))}]"
+    assert_never(value)
+
+
+def _index_text(index: Index) -> str:
+    return " + ".join(" * ".join(map(str, (v, *s))) for v, s in index.terms) or "0"
 
 
 def kernel_name(kernel: Kernel) -> str:

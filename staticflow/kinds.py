@@ -121,6 +121,7 @@ class MapRow:
     formula: str = ""  # the derivative as people write it
     whole: bool = False  # whether integers and booleans are their own results
     converts: bool = False  # whether the row, not the inputs, says what the result's dtype is
+    large: MapRow | None = None  # what computes it in float64 for arguments of 2^50 and beyond
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,31 @@ from staticflow.fuse import Group, is_row_reduction
 from staticflow.generalise import FIRST_ROW
 from staticflow.kinds import Map, Reduce
 from staticflow.leaves import Const
-from staticflow.loops import Assign, Expr, For, Index, Kernel, Let, Load, Stmt, Store, index_name
+from staticflow.loops import (
+    ADDED,
+    Apply,
+    Assign,
+    Combine,
+    Combined,
+    Draw,
+    Factors,
+    For,
+    Index,
+    Initial,
+    Kernel,
+    Let,
+    Literal,
+    Load,
+    Position,
+    Scalar,
+    Size,
+    SizeValue,
+    Stmt,
+    StoreElement,
+    WrapIndex,
+    factors,
+    index_name,
+)
 from staticflow.nest import (
     Nest,
     flat_strides,
@@ -35,7 +59,7 @@ from staticflow.traversal import is_implicit, through_views
 
 
 @dataclass(frozen=True)
-class Lowered:
+class LoweredKernel:
     """A kernel, and what this use of it passes for its arguments."""
 
     kernel: Kernel
@@ -57,17 +81,17 @@ class _Builder:
     pointer_types: list[str] = field(default_factory=list)
     size_names: dict[AnyDim, str] = field(default_factory=dict)
     names: dict[Node, str] = field(default_factory=dict)
-    loads: dict[tuple[str, str], str] = field(default_factory=dict)
+    loads: dict[tuple[str, Index], str] = field(default_factory=dict)
     counter: int = 0
 
     def fresh(self, letter: str = "v") -> str:
         self.counter += 1
         return f"{letter}{self.counter - 1}"
 
-    def size(self, dim: AnyDim) -> str:
-        """The text of a size: a literal, or the local name of an argument."""
+    def size(self, dim: AnyDim) -> Size:
+        """A size in the kernel: a number, or the local name of an argument."""
         if isinstance(dim, int):
-            return str(dim)
+            return dim
         if dim not in self.size_names:
             self.size_names[dim] = f"n{len(self.size_names)}"
         return self.size_names[dim]
@@ -79,13 +103,13 @@ class _Builder:
             self.pointer_types.append(self.layout.buffers[buffer].suffix + "*")
         return self.pointer_names[key]
 
-    def stride(self, dim: AnyDim, level: int) -> str:
-        """The text of a stride: the product of the inner extents where it is that."""
+    def stride(self, dim: AnyDim, level: int) -> Factors:
+        """The factors of a stride: the inner extents where it is their product."""
         for start in range(level + 1, len(self.nest.extents)):
             inner = self.nest.extents[start:]
             if dim == product(inner) and all(n != 1 for n in inner):
-                return " * ".join(self.size(n) for n in inner)
-        return self.size(dim)
+                return tuple(self.size(n) for n in inner)
+        return factors(self.size(dim))
 
     def index(self, strides: Sequence[AnyDim]) -> Index:
         terms = [
@@ -101,7 +125,7 @@ class _Builder:
 
 def lower_group(
     group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]
-) -> Lowered:
+) -> LoweredKernel:
     """Lower a loop group; see the module's docstring."""
     build = _Builder(group, layout, stored, split, merge_loops(group, layout, stored, split))
     body = _nest(build)
@@ -113,60 +137,71 @@ def lower_group(
         sizes=tuple(build.size_names.values()),
         body=body,
     )
-    return Lowered(kernel, tuple(build.pointer_names), tuple(build.size_names), tuple(group.nodes))
+    pointers, sizes = tuple(build.pointer_names), tuple(build.size_names)
+    return LoweredKernel(kernel, pointers, sizes, tuple(group.nodes))
+
+
+@dataclass
+class _Sections:
+    """The statements of one loop body, and of what surrounds it."""
+
+    kernel: _Ends
+    lets: list[Stmt] = field(default_factory=list)
+    stores: list[Stmt] = field(default_factory=list)
+    prologue: list[Stmt] = field(default_factory=list)  # of the innermost loop, within the row
+    epilogue: list[Stmt] = field(default_factory=list)
+
+
+@dataclass
+class _Ends:
+    """The statements before and after all loops."""
+
+    before: list[Stmt] = field(default_factory=list)
+    after: list[Stmt] = field(default_factory=list)
 
 
 def _nest(build: _Builder) -> tuple[Stmt, ...]:
     group = build.group
     depth = len(build.nest.extents)
-    before: list[Stmt] = []
-    after: list[Stmt] = []
+    ends = _Ends()
     last = max(group.stage.values(), default=0)
     row: list[Stmt] = []
     for stage in range(last + 2):
-        row += _level(build, "row", stage, before, after, [])
-        epilogue: list[Stmt] = []
-        prologue: list[Stmt] = []
-        inner = _level(build, "inner", stage, before, after, epilogue, prologue)
-        if inner:
-            row += prologue
-            row += [_loop(build, depth - 1, inner)] if depth else inner
-            row += epilogue
+        outer = _level(build, "row", stage, ends)
+        row += outer.lets + outer.stores
+        inner = _level(build, "inner", stage, ends)
+        body = inner.lets + inner.stores
+        if body:
+            row += inner.prologue
+            row += [_loop(build, depth - 1, body)] if depth else body
+            row += inner.epilogue
     for level in range(depth - 2, -1, -1):
         row = [_loop(build, level, row)]
-    return tuple(before + row + after)
+    return tuple(ends.before + row + ends.after)
 
 
 def _loop(build: _Builder, level: int, body: list[Stmt]) -> Stmt:
     return For(index_name(level), build.size(build.nest.extents[level]), tuple(body))
 
 
-def _level(
-    build: _Builder,
-    level: str,
-    stage: int,
-    before: list[Stmt],
-    after: list[Stmt],
-    epilogue: list[Stmt],
-    prologue: list[Stmt] | None = None,
-) -> list[Stmt]:
+def _level(build: _Builder, level: str, stage: int, ends: _Ends) -> _Sections:
     """The statements of one loop body: values first, stores last."""
     build.loads = {}
-    lets: list[Stmt] = []
-    stores: list[Stmt] = []
+    sections = _Sections(ends)
     for node in build.group.nodes:
         if build.group.level[node] != level or build.group.stage[node] != stage:
             continue
         if isinstance(node.op, Reduce):
-            _reduce(build, node, lets, stores, before, after, epilogue, prologue)
+            _reduce(build, node, sections)
         elif node.op.kind is Kind.SCATTER:
-            _scatter(build, node, lets, stores, before)
+            _scatter(build, node, sections)
         else:
-            name = _compute(build, node, lets)
+            name = _compute(build, node, sections.lets)
             build.names[node] = name
             if node in build.stored:
-                stores.append(Store(build.element(build.layout.access[node]), name))
-    return lets + stores
+                target = build.element(build.layout.access[node])
+                sections.stores.append(StoreElement(target, name))
+    return sections
 
 
 def _compute(build: _Builder, node: Node, lets: list[Stmt]) -> str:
@@ -174,33 +209,30 @@ def _compute(build: _Builder, node: Node, lets: list[Stmt]) -> str:
     if node.op.kind is Kind.GATHER:
         lets.append(Let(name, _gather(build, node, lets), SUFFIX[node.dtype]))
         return name
-    args = [_value(build, node, x, lets) for x in node.inputs]
+    args = tuple(_value(build, node, x, lets) for x in node.inputs)
     op: Any = node.op
+    result = SUFFIX[node.dtype]
+    value: Scalar
     if isinstance(op, Map):
-        letters = list(op.row.inputs)
-        holes = list(zip(letters, args, strict=True))
-        compute = SUFFIX[node.inputs[0].dtype] if node.inputs else SUFFIX[node.dtype]
-        holes += [("t", compute), ("r", SUFFIX[node.dtype])]
-        expr = Expr(op.row.body, tuple(holes))
+        compute = SUFFIX[node.inputs[0].dtype] if node.inputs else result
+        value = Apply(op.row, args, compute, result)
     else:
-        holes = [*zip(op.letters, args, strict=True), ("t", SUFFIX[node.dtype])]
-        holes.append(("flat", _flat(build, node)))
-        holes.append(("stream", str(build.layout.g.streams.get(node, 0))))
-        expr = Expr(op.body, tuple(holes))
-    lets.append(Let(name, expr, SUFFIX[node.dtype]))
+        stream = build.layout.g.streams.get(node, 0)
+        value = Draw(op.body, op.letters, args, result, _flat(build, node), stream)
+    lets.append(Let(name, value, result))
     return name
 
 
-def _flat(build: _Builder, node: Node) -> str:
+def _flat(build: _Builder, node: Node) -> Position:
     """The row-major position of an element in the whole, unsharded value."""
     strides = flat_strides(node, build.layout, build.split)
-    text = str(build.index(strides))
-    if node in build.split:
-        text += f" + {build.size(FIRST_ROW * strides[build.split[node]])}"
-    return f"({text})"
+    index = build.index(strides)
+    if node not in build.split:
+        return Position(index)
+    return Position(index, build.size(FIRST_ROW * strides[build.split[node]]))
 
 
-def _value(build: _Builder, node: Node, x: Node, lets: list[Stmt]) -> str:
+def _value(build: _Builder, node: Node, x: Node, lets: list[Stmt]) -> Scalar:
     """The scalar that `node` reads from its input `x`."""
     root, views = through_views(x)
     if isinstance(root.op, Const) and root.op.is_scalar:
@@ -214,29 +246,27 @@ def _value(build: _Builder, node: Node, x: Node, lets: list[Stmt]) -> str:
 
 def _load(build: _Builder, access: Access, dtype: str, lets: list[Stmt]) -> str:
     load = build.element(access)
-    key = (load.pointer, str(load.index))
+    key = (load.pointer, load.index)
     if key not in build.loads:
         build.loads[key] = build.fresh()
         lets.append(Let(build.loads[key], load, SUFFIX[dtype]))
     return build.loads[key]
 
 
-def _implicit(build: _Builder, root: Node, x: Node) -> str:
+def _implicit(build: _Builder, root: Node, x: Node) -> Scalar:
     op: Any = root.op
     suffix = SUFFIX[root.dtype]
-    if op.counts:
-        access = implicit_access(x, build.layout)
-        index = str(build.index(access.strides))
-        if access.offset != 0:
-            index += f" + {build.size(access.offset)}"
-        return f"{suffix}({index})"
-    return f"{suffix}({build.size(build.layout.g.symbols[root][0])})"
+    if not op.counts:
+        return SizeValue(suffix, build.size(build.layout.g.symbols[root][0]))
+    access = implicit_access(x, build.layout)
+    index = build.index(access.strides)
+    return Position(index, None if access.offset == 0 else build.size(access.offset), suffix)
 
 
-def literal(node: Node) -> str:
-    """A scalar constant as typed source."""
+def literal(node: Node) -> Literal:
+    """A scalar constant."""
     assert isinstance(node.op, Const)
-    return f"{SUFFIX[node.dtype]}({node.op.value[()].item()!r})"
+    return Literal(SUFFIX[node.dtype], node.op.value[()].item())
 
 
 def _gather(build: _Builder, node: Node, lets: list[Stmt]) -> Load:
@@ -245,92 +275,77 @@ def _gather(build: _Builder, node: Node, lets: list[Stmt]) -> Load:
     access = build.layout.of(table)
     position = _value(build, node, index, lets)
     extent = build.size(build.layout.g.axes[table][op.axis])
-    clamped = build.fresh()
-    lets.append(Let(clamped, clamp(position, extent), "i8"))
-    stride = build.size(access.strides[op.axis])
-    base = Index(build.index(gather_strides(node, build.layout)).terms)
-    return Load(build.pointer(access.buffer, access.offset), base, f"{clamped} * {stride}")
+    dynamic = _wrapped(build, position, extent, access.strides[op.axis], lets)
+    base = build.index(gather_strides(node, build.layout))
+    return Load(build.pointer(access.buffer, access.offset), base, dynamic)
 
 
-def clamp(position: str, extent: str) -> Expr:
-    """An index that never leaves the axis; a negative one counts from the end, as in NumPy."""
-    text = "wrap_index(i8({i}), {n})"
-    return Expr(text, (("i", position), ("n", extent)))
+def _wrapped(
+    build: _Builder, position: Scalar, extent: Size, stride: AnyDim, lets: list[Stmt]
+) -> Index:
+    """The index by a position that is known at run time, which never leaves its axis."""
+    name = build.fresh()
+    lets.append(Let(name, WrapIndex(position, extent), "i8"))
+    return Index(((name, (build.size(stride),)),))
 
 
-def _scatter(
-    build: _Builder, node: Node, lets: list[Stmt], stores: list[Stmt], before: list[Stmt]
-) -> None:
+def _scatter(build: _Builder, node: Node, sections: _Sections) -> None:
     op: Any = node.op
-    value = _value(build, node, node.inputs[0], lets)
-    position = _value(build, node, node.inputs[1], lets)
+    value, position = (_value(build, node, x, sections.lets) for x in node.inputs)
     access = build.layout.access[node]
     extent = build.size(build.layout.g.axes[node][op.axis])
-    clamped = build.fresh()
-    lets.append(Let(clamped, clamp(position, extent), "i8"))
-    stride = build.size(access.strides[op.axis])
+    dynamic = _wrapped(build, position, extent, access.strides[op.axis], sections.lets)
     index = build.index(store_strides(node, build.layout))
     pointer = build.pointer(access.buffer, access.offset)
-    before.append(_clear(build, node, pointer))
-    target = Load(pointer, index, f"{clamped} * {stride}")
-    stores.append(Store(target, value, "{acc} + {x}"))
+    sections.kernel.before.append(_clear(build, node, pointer))
+    sections.stores.append(StoreElement(Load(pointer, index, dynamic), value, ADDED))
 
 
 def _clear(build: _Builder, node: Node, pointer: str) -> Stmt:
     """Set a whole contiguous buffer to zero."""
     count = build.size(build.layout.buffers[build.layout.access[node].buffer].count)
-    zero = f"{SUFFIX[node.dtype]}(0)"
-    store = Store(Load(pointer, Index((("z", "1"),))), zero)
-    return For("z", count, (store,))
+    zero = Literal(SUFFIX[node.dtype], 0)
+    return For("z", count, (StoreElement(Load(pointer, Index.along("z")), zero),))
 
 
-def _reduce(
-    build: _Builder,
-    node: Node,
-    lets: list[Stmt],
-    stores: list[Stmt],
-    before: list[Stmt],
-    after: list[Stmt],
-    epilogue: list[Stmt],
-    prologue: list[Stmt] | None,
-) -> None:
+def _reduce(build: _Builder, node: Node, sections: _Sections) -> None:
     assert isinstance(node.op, Reduce)
-    suffix = SUFFIX[node.dtype]
-    value = _value(build, node, node.inputs[0], lets)
-    init = node.op.row.init.replace("{t}", suffix)
-    combine = node.op.row.combine
+    row, suffix = node.op.row, SUFFIX[node.dtype]
+    value = _value(build, node, node.inputs[0], sections.lets)
+    init = Initial(row.init, suffix)
+    combine = Combine(row.combine, adds=row.linear)
+    ends = sections.kernel
     whole = len(node.op.axes) == len(build.group.space)
     if is_row_reduction(node, build.group.space):
         name = build.fresh("a")
-        assert prologue is not None
-        prologue.append(Let(name, init, suffix))
-        stores.append(_accumulate(name, combine, value))
+        sections.prologue.append(Let(name, init, suffix))
+        sections.stores.append(_accumulate(name, combine, value))
         build.names[node] = name
         if node in build.stored:
-            epilogue.append(Store(build.element(build.layout.access[node]), name))
+            target = build.element(build.layout.access[node])
+            sections.epilogue.append(StoreElement(target, name))
     elif whole:
         name, partial = build.fresh("a"), build.fresh("a")
-        assert prologue is not None
-        before.append(Let(name, init, suffix))
-        prologue.append(Let(partial, init, suffix))
-        stores.append(_accumulate(partial, combine, value))
-        epilogue.append(_accumulate(name, combine, partial))
-        after.append(Store(build.element(build.layout.access[node]), name))
+        ends.before.append(Let(name, init, suffix))
+        sections.prologue.append(Let(partial, init, suffix))
+        sections.stores.append(_accumulate(partial, combine, value))
+        sections.epilogue.append(_accumulate(name, combine, partial))
+        ends.after.append(StoreElement(build.element(build.layout.access[node]), name))
     else:
         access = build.layout.access[node]
         index = build.index(store_strides(node, build.layout))
         target = Load(build.pointer(access.buffer, access.offset), index)
-        before.append(_initialise(build, node, target, init))
-        stores.append(Store(target, value, combine))
+        ends.before.append(_initialise(build, target, init))
+        sections.stores.append(StoreElement(target, value, combine))
 
 
-def _accumulate(name: str, combine: str, value: str) -> Assign:
-    return Assign(name, Expr(combine, (("acc", name), ("x", value))))
+def _accumulate(name: str, combine: Combine, value: Scalar) -> Assign:
+    return Assign(name, Combined(combine, name, value))
 
 
-def _initialise(build: _Builder, node: Node, target: Load, init: str) -> Stmt:
+def _initialise(build: _Builder, target: Load, init: Initial) -> Stmt:
     """Set the elements that a reduction accumulates into, over the loops that index them."""
-    statement: Stmt = Store(target, init)
+    statement: Stmt = StoreElement(target, init)
     used = {variable for variable, _ in target.index.terms}
     for level in range(len(build.nest.extents) - 1, -1, -1):
         if index_name(level) in used:

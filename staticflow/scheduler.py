@@ -20,8 +20,8 @@ from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group, iteration_space
 from staticflow.generalise import Generalised
 from staticflow.kinds import Map
-from staticflow.loops import For, Index, Kernel, Load, Store
-from staticflow.lower import Lowered, lower_group
+from staticflow.loops import For, Index, Kernel, Literal, Load, StoreElement, accesses
+from staticflow.lower import LoweredKernel, lower_group
 from staticflow.node import Axes, Kind, Node
 from staticflow.schedule import (
     BranchStep,
@@ -139,9 +139,9 @@ def _belongs(buffer: int, node: Node, layout: Layout) -> bool:
     return moving is not None and moving.loop == layout.loops[node]
 
 
-def _kernel_step(lowered: Lowered, work: AnyDim) -> KernelStep:
+def _kernel_step(lowered: LoweredKernel, work: AnyDim) -> KernelStep:
     names = dict(zip((n for n, _ in lowered.kernel.pointers), lowered.pointers, strict=True))
-    written = {names[p][0] for p in _stored_pointers(lowered.kernel.body)}
+    written = {names[x.pointer][0] for x, stored in accesses(lowered.kernel.body) if stored}
     reads = {buffer for buffer, _ in lowered.pointers}
     return KernelStep(
         lowered.kernel,
@@ -152,16 +152,6 @@ def _kernel_step(lowered: Lowered, work: AnyDim) -> KernelStep:
         lowered.nodes,
         work,
     )
-
-
-def _stored_pointers(body: Sequence[Any]) -> set[str]:
-    found: set[str] = set()
-    for statement in body:
-        if isinstance(statement, Store):
-            found.add(statement.target.pointer)
-        elif isinstance(statement, For):
-            found |= _stored_pointers(statement.body)
-    return found
 
 
 def _product(node: Node, layout: Layout) -> ProductStep:
@@ -239,8 +229,8 @@ def _fills(groups: Sequence[Group], layout: Layout) -> dict[int, list[Step]]:
 def _fill(node: Node, value: float, layout: Layout) -> KernelStep:
     access = layout.access[node]
     suffix = SUFFIX[node.dtype]
-    target = Load("p0", Index((("i0", "1"),)))
-    body = (For("i0", "n0", (Store(target, f"{suffix}({value!r})"),)),)
+    store = StoreElement(Load("p0", Index.along("i0")), Literal(suffix, value))
+    body = (For("i0", "n0", (store,)),)
     kernel = Kernel("fill", (("p0", f"{suffix}*"),), ("n0",), body)
     buffer = access.buffer
     count = layout.buffers[buffer].count

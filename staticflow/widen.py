@@ -15,18 +15,33 @@ over rows 5 times.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from staticflow.kinds import Map
-from staticflow.loops import Assign, Call, Expr, For, Index, Kernel, Let, Load, Stmt, Store
+from staticflow.loops import (
+    Assign,
+    Call,
+    Code,
+    For,
+    Index,
+    Initial,
+    Kernel,
+    Let,
+    Load,
+    Scalar,
+    Size,
+    Stmt,
+    StoreElement,
+    factors,
+    names_in,
+)
 from staticflow.native.narrow import FEWEST, FEWEST_SUMMED, MOST_ROOMS, WIDEST
 from staticflow.schedule import KernelStep, Step, map_kernels
 
-_VARIABLES = re.compile(r"\bi[01]\b")
+_VARIABLES = frozenset(("i0", "i1"))
 _FLOATS = ("f4", "f8")
-_SUM = "({acc} + {x})"
+_ABREAST = Code("r > 1")
 
 
 def widen_steps(steps: Sequence[Step]) -> list[Step]:
@@ -50,6 +65,8 @@ class RowNest:
     before: tuple[Stmt, ...]
     rows: For
     columns: For
+    height: Size
+    width: Size
     after: tuple[Stmt, ...]
     kinds: Mapping[str, str]  # flat, repeated (a value for each column), fixed, or summed
 
@@ -69,22 +86,32 @@ def widen(kernel: Kernel, cost: int) -> Kernel:
     nest = row_nest(kernel)
     if nest is None:
         return kernel
-    n0, n1 = nest.columns.extent, nest.rows.extent
+    n0 = nest.width
     suffix = dict(kernel.pointers)
     rooms = {p: f"q{p[1:]}" for p in (*nest.repeated, *nest.summed)}
     widest = "f8" if "f8*" in (suffix[p] for p in rooms) else "f4"
     count = f"rows_abreast_{widest}"
-    enough = f"{n1} >= {FEWEST_SUMMED}" if nest.summed else f"{n0} * {n1} >= {FEWEST}"
-    rows = f"{count}({n0}, {n1}, {cost}) if {n0} < {WIDEST} and {enough} else 1"
-    head: list[Stmt] = [Let("r", rows, ""), Let("n", f"r * {n0}", "")]
+    head: list[Stmt] = [
+        Let("r", _rows(nest, count, cost), ""),
+        Let("n", Code("r * {n0}", (("n0", n0),)), ""),
+    ]
     for p, room in rooms.items():
-        head.append(Let(room, f"{_named('room', suffix[p])}({p}, r)", ""))
-    head += [Call(_call("repeat", suffix[p], rooms[p], p, n0), "r > 1") for p in nest.repeated]
-    tail = [Call(_call("fold", suffix[p], rooms[p], p, n0), "r > 1") for p in nest.summed]
+        room_of = Code(f"{_named('room', suffix[p])}({{p}}, r)", (("p", p),))
+        head.append(Let(room, room_of, ""))
+    repeats = [_call("repeat", suffix[p], rooms[p], p, n0) for p in nest.repeated]
+    folds = [_call("fold", suffix[p], rooms[p], p, n0) for p in nest.summed]
     before = [_cleared(s, rooms) if isinstance(s, For) else s for s in nest.before]
-    body = (*head, *before, *_parts(nest, rooms, _over(kernel, nest)), *tail, *nest.after)
-    calls = [s.text.split("(")[0] for s in (*head, *tail) if isinstance(s, Call)]
-    return replace(kernel, body=body, calls=tuple(dict.fromkeys((count, *calls))))
+    parts = _parts(nest, rooms, _over(kernel, nest))
+    body = (*head, *repeats, *before, *parts, *folds, *nest.after)
+    calls = dict.fromkeys((count, *(call.routine for call in (*repeats, *folds))))
+    return replace(kernel, body=body, calls=tuple(calls))
+
+
+def _rows(nest: RowNest, count: str, cost: int) -> Code:
+    """How many rows go abreast: none where rows are wide enough, or few."""
+    enough = f"{{n1}} >= {FEWEST_SUMMED}" if nest.summed else f"{{n0}} * {{n1}} >= {FEWEST}"
+    text = f"{count}({{n0}}, {{n1}}, {cost}) if {{n0}} < {WIDEST} and {enough} else 1"
+    return Code(text, (("n0", nest.width), ("n1", nest.height)))
 
 
 def _over(kernel: Kernel, nest: RowNest) -> str:
@@ -94,8 +121,8 @@ def _over(kernel: Kernel, nest: RowNest) -> str:
     return "abreast_f8" if any(t == "f8*" for _, t in kernel.pointers) else "abreast_f4"
 
 
-def _call(name: str, suffix: str, room: str, pointer: str, columns: str) -> str:
-    return f"{_named(name, suffix)}({room}, {pointer}, {columns}, n)"
+def _call(name: str, suffix: str, room: str, pointer: str, columns: Size) -> Call:
+    return Call(_named(name, suffix), (room, pointer, columns, "n"), _ABREAST)
 
 
 def _named(name: str, suffix: str) -> str:
@@ -104,40 +131,40 @@ def _named(name: str, suffix: str) -> str:
 
 def _cleared(loop: For, rooms: dict[str, str]) -> For:
     """The loop that sets a sum to zero, for all places abreast."""
-    body = tuple(_moved(statement, rooms, "") for statement in loop.body)
+    body = tuple(_moved(statement, rooms, None) for statement in loop.body)
     return For(loop.variable, "n", body)
 
 
 def _parts(nest: RowNest, rooms: dict[str, str], over: str) -> tuple[Stmt, ...]:
     """The whole groups of rows, then what is left of them, as one group that is narrower."""
-    n0, n1 = nest.columns.extent, nest.rows.extent
-    inner = tuple(_moved(statement, rooms, n0) for statement in nest.columns.body)
+    sizes = (("n0", nest.width), ("n1", nest.height))
+    inner = tuple(_moved(statement, rooms, nest.width) for statement in nest.columns.body)
     columns = For(nest.columns.variable, "m", inner, over)
     body = tuple(columns if s is nest.columns else s for s in nest.rows.body)
     part = (
-        Let("s", "part * w * n", ""),
-        Let("g", "1 if part else w", ""),
-        Let("m", f"{n0} * {n1} - s if part else n", ""),
+        Let("s", Code("part * w * n"), ""),
+        Let("g", Code("1 if part else w"), ""),
+        Let("m", Code("{n0} * {n1} - s if part else n", sizes), ""),
         For(nest.rows.variable, "g", body),
     )
-    groups = Let("w", f"{n1} if r == 1 else {n1} // r", "")
-    return groups, For("part", "1 if r == 1 else 2", part)
+    groups = Let("w", Code("{n1} if r == 1 else {n1} // r", sizes), "")
+    return groups, For("part", Code("1 if r == 1 else 2"), part)
 
 
-def _moved(statement: Stmt, rooms: dict[str, str], n0: str) -> Stmt:
+def _moved(statement: Stmt, rooms: dict[str, str], width: Size | None) -> Stmt:
     """A statement of the inner loop: its elements lie where they do with rows abreast."""
     if isinstance(statement, Let) and isinstance(statement.value, Load):
-        return replace(statement, value=_place(statement.value, rooms, n0))
-    if isinstance(statement, Store):
-        return replace(statement, target=_place(statement.target, rooms, n0))
+        return replace(statement, value=_place(statement.value, rooms, width))
+    if isinstance(statement, StoreElement):
+        return replace(statement, target=_place(statement.target, rooms, width))
     return statement
 
 
-def _place(load: Load, rooms: dict[str, str], n0: str) -> Load:
-    terms = load.index.terms
-    if dict(terms).get("i0") == n0 and n0:
-        terms = (("s", "1"), ("i0", "n"), ("i1", "1"))
-    return Load(rooms.get(load.pointer, load.pointer), Index(terms))
+def _place(load: Load, rooms: dict[str, str], width: Size | None) -> Load:
+    index = load.index
+    if width is not None and dict(index.terms).get("i0") == factors(width):
+        index = Index((("s", ()), ("i0", ("n",)), ("i1", ())))
+    return Load(rooms.get(load.pointer, load.pointer), index)
 
 
 def row_nest(kernel: Kernel) -> RowNest | None:
@@ -150,9 +177,10 @@ def row_nest(kernel: Kernel) -> RowNest | None:
     if len(inner) != 1 or inner[0].variable != "i1":
         return None
     columns = inner[0]
-    if not _is_plain(rows, columns):
+    height, width = rows.extent, columns.extent
+    if isinstance(height, Code) or isinstance(width, Code) or not _is_plain(rows, columns):
         return None
-    kinds = _kinds(columns)
+    kinds = _kinds(columns, width)
     if kinds is None:
         return None
     before, after = kernel.body[:at], kernel.body[at + 1 :]
@@ -161,19 +189,19 @@ def row_nest(kernel: Kernel) -> RowNest | None:
     floats = all(dict(kernel.pointers)[p].rstrip("*") in _FLOATS for p in (*summed, *repeated))
     if not floats or len(summed) + len(repeated) > MOST_ROOMS:
         return None
-    if not all(_is_clear(s, summed, columns.extent) for s in before if isinstance(s, For)):
+    if not all(_is_clear(s, summed, width) for s in before if isinstance(s, For)):
         return None
     if any(isinstance(s, For) for s in after):
         return None
-    return RowNest(before, rows, columns, after, kinds)
+    return RowNest(before, rows, columns, height, width, after, kinds)
 
 
 def _is_plain(rows: For, columns: For) -> bool:
     """Whether nothing but totals happens beside the inner loop, and nothing in it counts."""
     for statement in rows.body:
-        if isinstance(statement, Store):
+        if isinstance(statement, StoreElement):
             return False
-        if isinstance(statement, Let) and not isinstance(statement.value, str):
+        if isinstance(statement, Let) and not isinstance(statement.value, Initial):
             return False
     for statement in columns.body:
         if isinstance(statement, For | Call):
@@ -183,18 +211,18 @@ def _is_plain(rows: For, columns: For) -> bool:
     return True
 
 
-def _counts(value: Expr | Load | str) -> bool:
-    return not isinstance(value, Load) and _VARIABLES.search(str(value)) is not None
+def _counts(value: Scalar | Load) -> bool:
+    return not isinstance(value, Load) and not _VARIABLES.isdisjoint(names_in(value))
 
 
-def _kinds(columns: For) -> dict[str, str] | None:
+def _kinds(columns: For, width: Size) -> dict[str, str] | None:
     """How each pointer lies along the loops: flat, repeated, summed or fixed; None if otherwise."""
     kinds: dict[str, str] = {}
     for statement in columns.body:
-        if isinstance(statement, Store):
-            pointer, kind = statement.target.pointer, _kind_of_store(statement, columns.extent)
+        if isinstance(statement, StoreElement):
+            pointer, kind = statement.target.pointer, _kind_of_store(statement, width)
         elif isinstance(statement, Let) and isinstance(statement.value, Load):
-            pointer, kind = statement.value.pointer, _kind_of_load(statement.value, columns.extent)
+            pointer, kind = statement.value.pointer, _kind_of_load(statement.value, width)
         else:
             continue
         if kind is None or kinds.setdefault(pointer, kind) != kind:
@@ -202,27 +230,28 @@ def _kinds(columns: For) -> dict[str, str] | None:
     return kinds
 
 
-def _kind_of_load(load: Load, extent: str) -> str | None:
+def _kind_of_load(load: Load, width: Size) -> str | None:
     terms = dict(load.index.terms)
-    if load.dynamic:
+    if load.dynamic.terms:
         return None
-    if terms == {"i0": extent, "i1": "1"}:
+    if terms == {"i0": factors(width), "i1": ()}:
         return "flat"
-    if terms == {"i1": "1"}:
+    if terms == {"i1": ()}:
         return "repeated"
     return None if terms else "fixed"
 
 
-def _kind_of_store(store: Store, extent: str) -> str | None:
-    kind = _kind_of_load(store.target, extent)
+def _kind_of_store(store: StoreElement, width: Size) -> str | None:
+    kind = _kind_of_load(store.target, width)
     if kind == "flat" and store.combine is None:
         return "flat"
-    return "summed" if kind == "repeated" and store.combine == _SUM else None
+    sums = store.combine is not None and store.combine.adds
+    return "summed" if kind == "repeated" and sums else None
 
 
-def _is_clear(loop: For, summed: tuple[str, ...], columns: str) -> bool:
+def _is_clear(loop: For, summed: tuple[str, ...], columns: Size) -> bool:
     """Whether a loop before the rows sets a sum over rows to zero."""
     if loop.extent != columns or len(loop.body) != 1:
         return False
     store = loop.body[0]
-    return isinstance(store, Store) and store.target.pointer in summed
+    return isinstance(store, StoreElement) and store.target.pointer in summed

@@ -15,7 +15,7 @@ from staticflow.compile import PIPELINE, Compiled, compile_graph
 from staticflow.interpret import interpret
 from staticflow.kernel_text import kernel_source
 from staticflow.leaves import Input
-from staticflow.loops import For, Kernel, Load, Store, walk
+from staticflow.loops import For, Kernel, Load, StoreElement, walk
 from staticflow.node import Kind
 from staticflow.schedule import CallStep, KernelStep, ProductStep
 from staticflow.traversal import leaves
@@ -94,7 +94,7 @@ def test_no_size_is_in_a_kernel() -> None:
 def test_a_chain_of_maps_is_one_loop() -> None:
     (kernel,) = kernels(check([ops.tanh(x * 2.0 + y) - ops.sqrt(ops.square(x))]))
     assert depth(kernel) == 1, "contiguous arrays of any rank are one loop"
-    assert sum(isinstance(s, Store) for s in walk(kernel.body)) == 1
+    assert sum(isinstance(s, StoreElement) for s in walk(kernel.body)) == 1
 
 
 def test_a_row_operand_keeps_the_loops_apart() -> None:

@@ -17,26 +17,37 @@ from staticflow.native.gemm_finish import finish_ir
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.llvm_compile import compile_ir
 from staticflow.native.target import target_machine
-from staticflow.native.tile_text import FLOAT, TRUTH, Tile, vector_kind
+from staticflow.native.tile_text import (
+    FLOAT,
+    TRUTH,
+    NamedValue,
+    Tile,
+    Variable,
+    vector_value,
+)
 from staticflow.schedule import KernelStep, ProductStep
 
 SUFFIX = {"float32": "f4", "float64": "f8"}
-RELU = Tile(
-    "f4", (("p0", "matrix"), ("p1", "line")), "p0", (("v1", "p0"), ("v2", "p1")),
-    (("v0", "(v1 + v2)"), ("v3", "(f4(0) if v0 < f4(0) else v0)")), (("p0", "v3"),),
-)  # fmt: skip
+RELU = {
+    "pointers": (("p0", "matrix"), ("p1", "line")),
+    "own": "p0",
+    "loads": (("v1", "p0"), ("v2", "p1")),
+    "lets": (("v0", "(v1 + v2)"), ("v3", "(f4(0) if v0 < f4(0) else v0)")),
+    "stores": (("p0", "v3"),),
+}
 # C * (1 - h * h) * s, left in C and in another matrix, and the largest of that and -0.5 summed.
-EVERYTHING = Tile(
-    "f4",
-    (("p0", "matrix"), ("p1", "single"), ("p2", "matrix"), ("p3", "matrix"), ("p4", "sum")),
-    "p2",
-    (("v1", "p0"), ("v4", "p2"), ("v5", "p1")),
-    (
+EVERYTHING = {
+    "pointers": (
+        ("p0", "matrix"), ("p1", "single"), ("p2", "matrix"), ("p3", "matrix"), ("p4", "sum"),
+    ),
+    "own": "p2",
+    "loads": (("v1", "p0"), ("v4", "p2"), ("v5", "p1")),
+    "lets": (
         ("v0", "(v1 * v1)"), ("v2", "(f4(1.0) - v0)"), ("v3", "((v4 * v2) * v5)"),
         ("v6", "max(v3, f4(-0.5))"), ("v7", "(v3 > f4(0))"), ("v8", "(abs(v3) if v7 else -v6)"),
     ),
-    (("p2", "v3"), ("p3", "v8"), ("p4", "v6")),
-)  # fmt: skip
+    "stores": (("p2", "v3"), ("p3", "v8"), ("p4", "v6")),
+}  # fmt: skip
 MOST = 1 << 22  # multiplications
 CASES = [(d, w, t) for d in SUFFIX for w in (64, 32, 16) for t in ("relu", "everything")]
 
@@ -83,8 +94,14 @@ class Finished:
 def typed(tile: Tile, dtype: str) -> Tile:
     """The same tile for elements of a dtype."""
     suffix = SUFFIX[dtype]
-    lets = tuple((name, text.replace("f4", suffix)) for name, text in tile.lets)
-    return Tile(suffix, tile.pointers, tile.own, tile.loads, lets, tile.stores)
+    known = {name: Variable(name) for name, _ in tile["loads"]}
+    lets = []
+    for name, text in tile["lets"]:
+        text = text.replace("f4", suffix)
+        value = vector_value(text, known, suffix)
+        lets.append(NamedValue(name, value, text))
+        known[name] = Variable(name, value.kind)
+    return Tile(**{**tile, "suffix": suffix, "lets": tuple(lets)})
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda c: "-".join(map(str, c)))
@@ -251,4 +268,6 @@ def test_conditions_of_conditions():
     ],
 )
 def test_expressions(text, kind):
-    assert vector_kind(text, {"v0": FLOAT, "v1": FLOAT, "t": TRUTH}, "f4") == kind
+    known = {"v0": Variable("v0"), "v1": Variable("v1"), "t": Variable("t", TRUTH)}
+    value = vector_value(text, known, "f4")
+    assert kind == (None if value is None else value.kind)

@@ -1,7 +1,7 @@
-"""What becomes of a product's result while it is still in registers, as text.
+"""What becomes of a product's result while it is still in registers, as values.
 
     add_relu over C [m, n]:      v1 = C;  v2 = p1[column]      loads
-                                 v0 = (v1 + v2)                lets, with the expressions of kernels
+                                 v0 = (v1 + v2)                lets
                                  v3 = (f4(0) if v0 < f4(0) else v0)
                                  C = v3                        stores
 
@@ -13,14 +13,56 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import TypeAlias
 
 from staticflow.native.syntax import parsed_expression
 
 MATRIX, LINE, SINGLE, SUM = "matrix", "line", "single", "sum"
 FLOAT, TRUTH = "float", "truth"
 CALLS = {"abs": 1, "min": 2, "max": 2}
-ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div)
-RELATIONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
+ARITHMETIC: Mapping[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+RELATIONS: Mapping[type, str] = {
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
+}  # fmt: skip
+NEGATE, CHOOSE = "negate", "choose"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a statement before has named."""
+
+    name: str
+    kind: str = FLOAT
+
+
+@dataclass(frozen=True)
+class Number:
+    """The same number in all elements."""
+
+    value: float
+    kind = FLOAT
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An instruction or two: arithmetic, a relation, a choice by a truth, or one of CALLS."""
+
+    name: str
+    parts: tuple[VectorValue, ...]
+    kind: str
+
+
+VectorValue: TypeAlias = "Variable | Number | Operation"
+
+
+@dataclass(frozen=True)
+class NamedValue:
+    """A variable and its value; `text` is how source writes that."""
+
+    name: str
+    value: VectorValue
+    text: str
 
 
 @dataclass(frozen=True)
@@ -35,7 +77,7 @@ class Tile:
     pointers: tuple[tuple[str, str], ...]  # name, role
     own: str  # the pointer of C itself
     loads: tuple[tuple[str, str], ...]  # variable, pointer
-    lets: tuple[tuple[str, str], ...]  # variable, expression
+    lets: tuple[NamedValue, ...]
     stores: tuple[tuple[str, str], ...]  # pointer of a matrix or a sum, variable
 
     @property
@@ -55,44 +97,62 @@ class Tile:
         sums = self.of_role(SUM)
         return "; ".join((
             *(f"{name} = {at[p]}" for name, p in self.loads),
-            *(f"{name} = {expression}" for name, expression in self.lets),
+            *(f"{let.name} = {let.text}" for let in self.lets),
             *(f"{at[p]} {'+=' if p in sums else '='} {name}" for p, name in self.stores),
         ))  # fmt: skip
 
 
-def vector_kind(text: str, kinds: Mapping[str, str], suffix: str) -> str | None:
-    """FLOAT or TRUTH, for what an expression over vectors of these kinds gives.
+def vector_value(
+    body: str, operands: Mapping[str, VectorValue], suffix: str
+) -> VectorValue | None:
+    """What an op's body makes of its operands, over the names of which it is written.
 
     None where it is not a few instructions on vectors of `suffix`, as `gemm_finish.evaluate` makes
     them.
     """
-    return _kind(parsed_expression(text), kinds, suffix)
+    return _value(_parsed(body), operands, suffix)
 
 
-def _kind(node: ast.expr, kinds: Mapping[str, str], suffix: str) -> str | None:
-    def all_are(kind: str, *parts: ast.expr) -> bool:
-        return all(_kind(part, kinds, suffix) == kind for part in parts)
+@cache
+def _parsed(body: str) -> ast.expr:
+    tree: ast.expr = parsed_expression(body)
+    return tree
+
+
+def _value(
+    node: ast.expr, operands: Mapping[str, VectorValue], suffix: str
+) -> VectorValue | None:
+    def operation(name: str, kind: str, wanted: str, *parts: ast.expr) -> VectorValue | None:
+        values = [_value(part, operands, suffix) for part in parts]
+        of_kind = tuple(x for x in values if x is not None and x.kind == wanted)
+        return Operation(name, of_kind, kind) if len(of_kind) == len(parts) else None
 
     match node:
         case ast.Name(id=name):
-            return kinds.get(name)
-        case ast.BinOp(left, operation, right):
-            known = isinstance(operation, ARITHMETIC)
-            return FLOAT if known and all_are(FLOAT, left, right) else None
+            return operands.get(name)
+        case ast.BinOp(left, operator, right) if type(operator) in ARITHMETIC:
+            return operation(ARITHMETIC[type(operator)], FLOAT, FLOAT, left, right)
         case ast.UnaryOp(ast.USub(), operand):
-            return FLOAT if all_are(FLOAT, operand) else None
-        case ast.Compare(left, [operation], [right]):
-            known = isinstance(operation, RELATIONS)
-            return TRUTH if known and all_are(FLOAT, left, right) else None
+            return operation(NEGATE, FLOAT, FLOAT, operand)
+        case ast.Compare(left, [relation], [right]) if type(relation) in RELATIONS:
+            return operation(RELATIONS[type(relation)], TRUTH, FLOAT, left, right)
         case ast.IfExp(test, body, orelse):
-            kind = _kind(body, kinds, suffix)
-            return kind if kind and all_are(TRUTH, test) and all_are(kind, orelse) else None
+            return _choice(*(_value(part, operands, suffix) for part in (test, body, orelse)))
         case ast.Call(ast.Name(id=name), [number], []) if name == suffix:
-            return FLOAT if _is_number(number) else None
-        case ast.Call(ast.Name(id=name), arguments, []):
-            known = CALLS.get(name) == len(arguments)
-            return FLOAT if known and all_are(FLOAT, *arguments) else None
+            return Number(float(ast.literal_eval(number))) if _is_number(number) else None
+        case ast.Call(ast.Name(id=name), arguments, []) if CALLS.get(name) == len(arguments):
+            return operation(name, FLOAT, FLOAT, *arguments)
     return None
+
+
+def _choice(
+    test: VectorValue | None, then: VectorValue | None, otherwise: VectorValue | None
+) -> VectorValue | None:
+    if test is None or then is None or otherwise is None:
+        return None
+    if test.kind != TRUTH or then.kind != otherwise.kind:
+        return None
+    return Operation(CHOOSE, (test, then, otherwise), then.kind)
 
 
 def _is_number(node: ast.expr) -> bool:
