@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.dims import AnyDim, product
+from staticflow.kinds import Scratch
 from staticflow.node import Array, Axes, Classes, Node, OutType
 from staticflow.ops.linalg_rules import (
     cholesky_cotangent,
@@ -29,7 +30,7 @@ from staticflow.ops.linalg_rules import (
     svd_cotangent,
 )
 from staticflow.ops.linalg_triangular import check_solve, solve_or_infinite
-from staticflow.ops.native_call import NativeCall, Scratch, batch_of, same_batch
+from staticflow.ops.native_call import NativeCall, batch_of, same_batch
 from staticflow.require import require, require_matrices, require_operands
 from staticflow.types import TensorType
 

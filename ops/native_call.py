@@ -6,38 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from staticflow.dims import AnyDim, product
+from staticflow.kinds import Call
 from staticflow.leaves import Input
-from staticflow.node import Axes, Classes, Kind, Node, Op, apply
+from staticflow.node import Axes, Classes, Node, apply
 from staticflow.ops.alias import Alias, stop_gradient
 from staticflow.require import require, require_operands
 from staticflow.types import TensorType
 
-# Dtypes, "" for that of the first input, and numbers of elements
-Scratch = tuple[tuple[str, AnyDim], ...]
 
+class NativeCall(Call):
+    """A call of `staticflow.native.routines.ROUTINES[routine]`.
 
-class NativeCall(Op):
-    """One call of `staticflow.native.routines.ROUTINES[routine]` on contiguous arrays.
-
-    The routine gets the inputs, the outputs and the scratch, then `routine_sizes` and `sizes`. It
-    is chosen for the dtype of the first input. Leading axes are a batch, which it loops over.
+    Leading axes are a batch, which the routine loops over.
     """
-
-    kind = Kind.CALL
-    routine: ClassVar[str]
-    multiplies: ClassVar[bool] = False  # whether the routine calls the matrix product
-    fails: ClassVar[bool] = False  # whether it returns a code, 0 for success
-
-    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
-        """Sizes and flags, from the size classes of the inputs' axes."""
-        raise NotImplementedError
-
-    def scratch(self, *xs: Axes) -> Scratch:
-        """The memory that the routine needs beside its inputs and outputs."""
-        return ()
 
     def lifted(self, length: AnyDim) -> NativeCall | None:
         return self

@@ -9,12 +9,13 @@ import numpy as np
 
 from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
+from staticflow.kinds import Scratch
 from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.compare import less, less_equal
 from staticflow.ops.indexing import take_along_axis
-from staticflow.ops.native_call import NativeCall, Scratch, batch_of
+from staticflow.ops.native_call import NativeCall, batch_of
 from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import expand_dims, moveaxis, ravel

@@ -17,6 +17,9 @@ from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
 from staticflow.require import require, require_axes, require_operands
 from staticflow.types import TensorType
 
+# Dtypes, "" for that of the first input, and numbers of elements
+Scratch = tuple[tuple[str, AnyDim], ...]
+
 
 @dataclass(frozen=True)
 class Map(Op):
@@ -311,6 +314,27 @@ class Assemble(Op):
     def regions(self, ins: tuple[Axes, ...], sizes: Axes) -> tuple[Axes, ...]:
         """For each input, where it starts along each axis."""
         raise NotImplementedError
+
+
+class Call(Op):
+    """One call of a native routine on contiguous arrays.
+
+    The routine gets the inputs, the outputs and the scratch, then `routine_sizes` and `sizes`. It
+    is chosen for the dtype of the first input.
+    """
+
+    kind = Kind.CALL
+    routine: ClassVar[str]  # its name, without the dtype
+    multiplies: ClassVar[bool] = False  # whether the routine calls the matrix product
+    fails: ClassVar[bool] = False  # whether it returns a code, 0 for success
+
+    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
+        """Sizes and flags, from the size classes of the inputs' axes."""
+        raise NotImplementedError
+
+    def scratch(self, *xs: Axes) -> Scratch:
+        """The memory that the routine needs beside its inputs and outputs."""
+        return ()
 
 
 @dataclass(frozen=True)

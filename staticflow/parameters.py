@@ -14,10 +14,10 @@ import numpy as np
 
 from staticflow.errors import GraphError, fail
 from staticflow.init import initialise
-from staticflow.leaves import Leaf
+from staticflow.leaves import Leaf, Param, State
 from staticflow.native import memory
 from staticflow.native.memory import Array
-from staticflow.node import Node
+from staticflow.node import Node, Op
 
 LINE_ITEMS = 16  # spans begin at multiples of it: a cache line of float32, two of float64
 
@@ -106,7 +106,8 @@ class ParameterStore(Mapping[str, Array]):
     def initialise(self, rng: np.random.Generator) -> None:
         """Give every leaf its declared initial value, in order of declaration."""
         for name, node in self.nodes.items():
-            op: Any = node.op
+            op = node.op
+            assert isinstance(op, Param | State)
             shape = tuple(int(str(n)) for n in node.shape)
             self._views[name][...] = initialise(op.init, rng, shape, node.dtype, name)
 
@@ -153,6 +154,6 @@ def declared_order(nodes: Sequence[Node]) -> list[Node]:
     return sorted(nodes, key=lambda node: _serial(node.op))
 
 
-def _serial(op: Any) -> int:
+def _serial(op: Op) -> int:
     assert isinstance(op, Leaf)
     return op.serial

@@ -64,8 +64,8 @@ class Encoder:
         """The states with their updates, by position; may add nodes."""
         found = []
         for state in self._states:  # grows while it is walked
-            op: Any = state.op
-            found.append([self.node(state), *map(self.node, op.updates)])
+            assert isinstance(state.op, State)
+            found.append([self.node(state), *map(self.node, state.op.updates)])
         return found
 
     def structure(self, value: Any) -> Any:
@@ -80,7 +80,7 @@ class Encoder:
         return None
 
     def _entry(self, node: Node) -> dict[str, Any]:
-        op: Any = node.op
+        op = node.op
         self._current = node
         entry: dict[str, Any] = {"op": self._class(op)}
         members = self._fields(op)

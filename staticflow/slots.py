@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
+from staticflow.leaves import Param
 from staticflow.node import Node
 from staticflow.optim import Optimizer
 from staticflow.parameters import ParameterStore
@@ -38,9 +39,11 @@ def make_slots(
     for name in optimizer.slots:
         slots[name] = flat.like()
         slots[name][:] = optimizer.slot_init(name)
-    for name, attribute in (("decay_mask", "decay"), ("lr_scale", "lr_scale")):
-        extras[name] = flat.like()
-        for span in flat.spans:
-            value = float(getattr(span.node.op, attribute))
-            extras[name][span.start : span.start + span.count] = value
+    extras = {"decay_mask": flat.like(), "lr_scale": flat.like()}
+    for span in flat.spans:
+        param = span.node.op
+        assert isinstance(param, Param)
+        own = slice(span.start, span.start + span.count)
+        extras["decay_mask"][own] = param.decay
+        extras["lr_scale"][own] = param.lr_scale
     return slots, extras

@@ -85,7 +85,7 @@ def _named(nodes: Any) -> list[tuple[str, Node]]:
 
 
 def _label(node: Any) -> str:
-    return getattr(node, "label", None) or ""
+    return (node.label or "") if isinstance(node, Node) else ""
 
 
 def _leaf_names(roots: list[Node]) -> dict[Node, str]:
