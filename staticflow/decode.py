@@ -238,7 +238,7 @@ def check_sizes(roots: Sequence[Node]) -> None:
     for node, axes in g.axes.items():
         for own, shape in _axes_of(node, axes):
             for symbol, size in zip(own, shape, strict=True):
-                value = g.sizes[int(str(symbol)[1:])] if isinstance(symbol, Dim) else symbol
+                value = g.sizes[g.numbers[symbol]] if symbol in g.numbers else symbol
                 if value != size:
                     fail(GraphError, f"{node.name}: a size is {size} and {value}", where=node.where)
 

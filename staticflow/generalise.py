@@ -29,6 +29,7 @@ class Generalised:
     axes: Mapping[Node, Any]  # Axes, or a tuple of them for an op with several outputs
     symbols: Mapping[Node, tuple[AnyDim, ...]]  # of the op's size attributes
     sizes: tuple[AnyDim, ...]  # the value of class n<i>, in the user's names
+    numbers: Mapping[AnyDim, int]  # of the classes: i of n<i>
     whole: frozenset[int]  # the classes that hold a size of the unsharded value
     streams: Mapping[Node, int]  # the random nodes, numbered
     bodies: Mapping[Node, tuple[Node, ...]]  # of the loops, inner ones too, in order
@@ -140,12 +141,14 @@ def _number(
 ) -> Generalised:
     """Number the classes by first appearance, so that equal structures get equal names."""
     names: dict[AnyDim, AnyDim] = {1: 1, 0: 0}
+    positions: dict[AnyDim, int] = {}
     sizes: list[AnyDim] = []
 
     def rename(symbol: AnyDim) -> AnyDim:
         root = unifier.find(symbol)
         if root not in names:
             names[root] = Dim.named(f"n{len(sizes)}")
+            positions[names[root]] = len(sizes)
             sizes.append(unifier.value[root])
         return names[root]
 
@@ -161,7 +164,7 @@ def _number(
         new_axes[node] = rename_all(axes[node])
         new_symbols[node] = rename_all(symbols[node])
     whole = {
-        int(str(symbol)[1:])
+        positions[symbol]
         for node in everything
         if node.op.whole_size
         for symbol in new_symbols[node]
@@ -178,6 +181,7 @@ def _number(
         new_axes,
         new_symbols,
         tuple(sizes),
+        positions,
         frozenset(whole),
         numbers,
         bodies,

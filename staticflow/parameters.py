@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from staticflow.dims import evaluate
 from staticflow.errors import GraphError, fail
 from staticflow.init import initialise
 from staticflow.leaves import Leaf, Param, State
@@ -39,7 +40,7 @@ class FlatArray:
         self.spans: list[Span] = []
         start = 0
         for node in nodes:
-            count = int(np.prod([int(str(n)) for n in node.shape], dtype=np.int64))
+            count = int(np.prod([evaluate(n, {}) for n in node.shape], dtype=np.int64))
             self.spans.append(Span(node, start, count))
             start += -(-count // LINE_ITEMS) * LINE_ITEMS
         self.size = start
@@ -52,7 +53,7 @@ class FlatArray:
     def view(self, span: Span, data: Array | None = None) -> Array:
         """The part of a leaf, in its shape."""
         source = self.data if data is None else data
-        shape = tuple(int(str(n)) for n in span.node.shape)
+        shape = tuple(evaluate(n, {}) for n in span.node.shape)
         return source[span.start : span.start + span.count].reshape(shape)
 
 
@@ -108,7 +109,7 @@ class ParameterStore(Mapping[str, Array]):
         for name, node in self.nodes.items():
             op = node.op
             assert isinstance(op, Param | State)
-            shape = tuple(int(str(n)) for n in node.shape)
+            shape = tuple(evaluate(n, {}) for n in node.shape)
             self._views[name][...] = initialise(op.init, rng, shape, node.dtype, name)
 
     def address(self, node: Node) -> int:

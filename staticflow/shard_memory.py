@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.blocking import BlockedFrame, blocked_frame
+from staticflow.dims import evaluate
 from staticflow.driver_tables import PEERS, SHARDS, STOP, SYNC
 from staticflow.leaves import Hyper
 from staticflow.native import memory
@@ -98,7 +99,7 @@ class ShardBuffers:
         self.forward = Scratch()
         self.update = Scratch(self.forward.work)
         self.next_states: dict[str, Array] = {
-            s.name: memory.zeros(tuple(int(str(n)) for n in s.shape), s.dtype)
+            s.name: memory.zeros(tuple(evaluate(n, {}) for n in s.shape), s.dtype)
             for s in programs.states
         }
 
