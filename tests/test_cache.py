@@ -123,7 +123,6 @@ def test_every_part_of_a_source_is_in_the_key() -> None:
         KernelSource("k", "text", Signature("i8", ("u8",))),
         KernelSource("k", "text", Signature("", ("i8",))),
         KernelSource("k", "text", base.signature, namespace_key=("a",)),
-        KernelSource("k", "text", base.signature, inline_ir=("a",)),
         KernelSource("k", "text", base.signature, fastmath=()),
         KernelSource("k", "text", base.signature, noalias=False),
         KernelSource("k", "text", base.signature, error_result=1),

@@ -136,26 +136,6 @@ def test_an_error_in_a_source_is_reported_with_the_line(toolchain: Toolchain) ->
         kernel(toolchain, "def wrong(x):\n    return undefined_name(x)\n", "i8", "i8")
 
 
-INLINED = """
-define float @square_plus(float %x, float %y) {
-  %s = fmul float %x, %x
-  %r = fadd float %s, %y
-  ret float %r
-}
-"""
-
-
-def test_linked_ir_is_inlined_and_vectorised(toolchain: Toolchain) -> None:
-    text = "def f(a, o, n):\n    for i in range(n):\n        o[i] = sq(a[i], f4(1))\n"
-    external = External("square_plus", Signature("f4", ("f4", "f4")))
-    function = kernel(
-        toolchain, text, "", "f4*", "f4*", "u8", externals={"sq": external}, inline_ir=(INLINED,)
-    )
-    a, out = np.arange(50, dtype=np.float32), np.zeros(50, np.float32)
-    function.bind()(a.ctypes.data, out.ctypes.data, 50)
-    np.testing.assert_array_equal(out, a * a + 1)
-
-
 def test_jitted_functions_and_numba_intrinsics_in_the_namespace(toolchain: Toolchain) -> None:
     @numba.njit
     def average(x: float, y: float) -> float:

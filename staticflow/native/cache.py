@@ -32,8 +32,8 @@ MAGIC = b"SFOBJ\x01\r\n"
 _CHECKSUM = 32
 LARGEST = 1 << 28  # bytes of an entry; a thousand times what the longest programs take
 _CODE_SHAPERS = (
-    "intrinsics.py", "llvm_compile.py", "numba_compile.py", "numba_types.py",
-    "source_expressions.py", "source_translate.py", "source_values.py", "target.py",
+    "intrinsics.py", "kernel_arithmetic.py", "kernel_target.py", "llvm_compile.py",
+    "numba_compile.py", "numba_types.py", "target.py",
 )  # fmt: skip
 
 

@@ -53,8 +53,7 @@ class KernelSource:
     namespace is a function so that a warm start never builds it; `namespace_key` is the text that
     stands for its content in the cache key. Jitted functions are compiled with their own options,
     and a kernel that calls them by Numba, which costs 0.3 s more in a process that has not used it
-    yet. `inline_ir` is LLVM IR whose functions `externals` may name as well: it is linked in and
-    inlined, so that loops over them vectorise.
+    yet.
 
     `noalias` promises that no two pointer arguments overlap where one is written. `error_result`
     is what a function with a result gives when Numba's code inside it raised (by default 0: then
@@ -67,7 +66,6 @@ class KernelSource:
     externals: Mapping[str, External] = field(default_factory=dict)
     namespace: Callable[[], Mapping[str, object]] = _no_names
     namespace_key: tuple[str, ...] = ()
-    inline_ir: tuple[str, ...] = ()
     fastmath: tuple[str, ...] = FASTMATH
     noalias: bool = True
     error_result: int = 0
@@ -75,7 +73,7 @@ class KernelSource:
     def key_parts(self) -> list[str]:
         """Everything that shapes the code, apart from the versions and the machine."""
         called = [(name, *external) for name, external in sorted(self.externals.items())]
-        lists = (self.namespace_key, self.inline_ir, sorted(self.fastmath), called)
+        lists = (self.namespace_key, sorted(self.fastmath), called)
         options = (self.noalias, self.error_result)
         # each list is one part, so that no entry can move from one list to the next unnoticed
         text = ("kernel", self.name, self.source, str(self.signature))
