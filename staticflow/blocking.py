@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER, STOP
+from staticflow.native import memory
 from staticflow.native.blocks import Blocks
 from staticflow.native.memory import CORE_CACHE_BYTES, Array, records, words, words_of
 from staticflow.program import Frame, Program, Scratch
 
 BLOCK_BYTES = 1 << 18
+MOST_IN_SINGLE = 64  # blocks whose float32 gradients are added up in float32
 MAX_GRADIENT_SHARE = 0.25  # of a block's bytes
 
 
@@ -47,7 +49,7 @@ class BlockedFrame:
     table: NDArray[np.int64]
     slots: NDArray[np.int64]  # for each buffer from outside, where row 0 is
     frames: list[Frame]
-    sums: list[tuple[int, int, int, int]] = field(default_factory=list)
+    sums: list[tuple[int, ...]] = field(default_factory=list)
     inputs: list[tuple[int, int, int]] = field(default_factory=list)
     kept: list[Any] = field(default_factory=list)
 
@@ -85,8 +87,13 @@ class BlockedFrame:
 
     def add_up(self, source: Array, target: Array) -> None:
         """Sum an array over the blocks."""
-        self.kept += [source, target]
-        self.sums.append((source.ctypes.data, target.ctypes.data, target.size, target.itemsize))
+        wide = target.dtype == np.float32 and self.blocks > MOST_IN_SINGLE
+        total = memory.zeros((target.size,), np.float64) if wide else None
+        self.kept += [source, target, total]
+        self.sums.append((
+            source.ctypes.data, target.ctypes.data, target.size, target.itemsize,
+            0 if total is None else total.ctypes.data,
+        ))  # fmt: skip
         self._write(Blocks.SUMS, Blocks.SUM_COUNT, self.sums)
 
     def _write(self, entry: int, count: int, rows: list[Any]) -> None:

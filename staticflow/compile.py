@@ -24,6 +24,7 @@ from staticflow.fuse import fuse
 from staticflow.generalise import Generalised
 from staticflow.hoist import rearrange
 from staticflow.layout import lay_out, place_assemblies
+from staticflow.long_sums import split_long_sums
 from staticflow.loop_passes import map_bodies, separate_bodies
 from staticflow.memory import MemoryPlan, plan_memory
 from staticflow.merge_scans import merge_scans
@@ -65,6 +66,7 @@ PIPELINE = (
     (prepack, "copy the weights of products in loops into panels, before the loops"),
     (finish_products, "do with a product's result what follows, while it is in registers"),
     (widen_steps, "put narrow rows side by side, as many as fill vectors"),
+    (split_long_sums, "add up float32 over long axes in blocks"),
     (guard_large_arguments, "look for huge arguments of float64's sin, cos and tan"),
     (defer, "mark the gradients that shards can make in parts instead of adding up"),
     (mark_early, "mark the first product, which shards can make in parts of its sum"),
@@ -127,7 +129,8 @@ def compile_graph(
     steps = in_halves(in_row_blocks(steps, layout.buffers)) if standalone else steps
     steps = prepack(steps, layout.buffers)
     steps = steps if standalone else finish_products(steps)
-    steps = defer(guard_large_arguments(widen_steps(steps)), layout, roots, placement)
+    steps = split_long_sums(widen_steps(steps), layout.buffers)
+    steps = defer(guard_large_arguments(steps), layout, roots, placement)
     steps = mark_early(steps, layout.buffers, shard)
     memory = plan_memory(layout.buffers, steps, known=g.sizes)
     waits = any(isinstance(step, ProductStep) and step.late for step in steps)

@@ -33,7 +33,6 @@ from staticflow.loops import (
     Load,
     Position,
     Scalar,
-    Size,
     SizeValue,
     Stmt,
     StoreElement,
@@ -85,11 +84,12 @@ def kernel_source(kernel: Kernel, name: str) -> str:
 def _statement(write: Writer, statement: Stmt) -> None:
     match statement:
         case For():
-            head = f"for {statement.variable} in {statement.over}({_extent(statement.extent)}):"
+            head = f"for {statement.variable} in {statement.over}({_range(statement)}):"
             _block(write, head, statement.body)
         case If():
             _block(write, f"if {scalar_text(statement.condition)}:", statement.then)
-            _block(write, "else:", statement.otherwise)
+            if statement.otherwise:
+                _block(write, "else:", statement.otherwise)
         case Let():
             text = scalar_text(statement.value)
             cast = statement.dtype in INTEGERS and not isinstance(statement.value, Load)
@@ -111,8 +111,11 @@ def _block(write: Writer, head: str, body: tuple[Stmt, ...]) -> None:
             _statement(write, inner)
 
 
-def _extent(extent: Size | Code) -> str:
-    return scalar_text(extent) if isinstance(extent, Code) else str(extent)
+def _range(loop: For) -> str:
+    extent = scalar_text(loop.extent) if isinstance(loop.extent, Code) else str(loop.extent)
+    if loop.step != 1:
+        return f"{loop.start}, {extent}, {loop.step}"
+    return extent if loop.start == 0 else f"{loop.start}, {extent}"
 
 
 def _stored(store: StoreElement) -> str:

@@ -177,7 +177,7 @@ class Call:
 
 @dataclass(frozen=True)
 class For:
-    """Run `body` for `variable` from 0 up to `extent`.
+    """Run `body` for `variable` from `start` up to `extent`, in steps of `step`.
 
     `over` is what counts: a long loop whose iterations do not depend on each other goes over
     `abreast_f4` or `abreast_f8`, a range of which several vectors are under way at a time.
@@ -187,11 +187,13 @@ class For:
     extent: Size | Code
     body: tuple[Stmt, ...]
     over: str = "range"
+    start: Size = 0
+    step: int = 1
 
 
 @dataclass(frozen=True)
 class If:
-    """Run the one statements where a condition holds, else the others."""
+    """Run the one statements where a condition holds, else the others, if there are any."""
 
     condition: Code
     then: tuple[Stmt, ...]

@@ -23,7 +23,7 @@ from staticflow.session_state import SessionState
 MODES = ("stop", "raise", "ignore")
 COPY_SECONDS = 0.05  # the age at which a copy is replaced
 CALL_NS = 0.05e9  # what a native call may add to it
-BYTES_PER_SECOND = 5e7  # of copies: a hundredth of what memory can do
+BYTES_PER_SECOND = 5e7  # of copies: a hundredth of what memory can do; a large net's are older
 _REMEDY = (
     "lower the learning rate, clip the gradient (clip_norm=), or see where it comes from with "
     "Session(check_numerics=True); fit(on_nan='ignore') goes on"
@@ -116,8 +116,9 @@ class NanGuard:
         """Take the copy if values have become bad since; says so."""
         if not self._has_worsened():
             return ""
-        for copy, array in zip(self._copies, self._live, strict=True):
-            array[...] = copy
+        with self._state.gate.writing():  # a run in another thread sees all or nothing of it
+            for copy, array in zip(self._copies, self._live, strict=True):
+                array[...] = copy
         self._state.step_count = self._step
         age = time.monotonic() - self._time
         return (

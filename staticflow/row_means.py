@@ -5,12 +5,13 @@
 
 A metric is one if it is linear in sums over rows (`shard_rules` says what is linear), and of degree
 0 in the number of rows: a sum has degree 1, and divided by the number of rows it has 0. What cannot
-be told, as of custom ops, is taken for a mean.
+be proven so is refused as well: nobody sees from a number that it is a wrong one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from staticflow.dims import AnyDim, Dim, evaluate
@@ -28,6 +29,7 @@ from staticflow.shard_rules import (
 )
 from staticflow.simplify import resolve_mode
 from staticflow.traversal import is_zero, leaves, toposort
+from staticflow.types import TensorType
 
 Degree = int | None  # None where it cannot be told
 
@@ -73,18 +75,34 @@ class _Rows:
             if PARTIAL in places and not self._is_linear(node, places):
                 return f"{node.name} of a sum over rows, made at {node.where}"
             try:
-                place = result_at(node, places, self.batch)
+                place = self._place(node, places)
             except CannotShardError:
-                over_rows = isinstance(node.op, Reduce)
-                return f"{node.name} over rows, made at {node.where}" if over_rows else ""
+                return f"{node.name} over rows, made at {node.where}"
             counts = place == PARTIAL and PARTIAL not in places
             if counts and node not in self.fed:
                 place = WHOLE  # the sum of a constant
             self.at[node] = place
             self.degree[node] = self._degree(node, int(counts))
-        if self.at[metric] == PARTIAL and self.degree[metric] not in (0, None):
-            return "a sum over rows, which grows with their number"
-        return ""
+        if self.degree[metric] == 0:
+            return ""
+        what = "a sum over rows" if self.at[metric] == PARTIAL else "a value"
+        if self.degree[metric] is None:
+            return f"{what}, of which it cannot be told how it grows with the number of rows"
+        return f"{what}, which grows with the number of rows"
+
+    def _place(self, node: Node, places: Sequence[Any]) -> Any:
+        """Where the rows of a node are; CannotShardError where it is not made row by row."""
+        if isinstance(node.op, Input):
+            axes = [k for k, d in enumerate(node.shape) if has_dim(d, self.batch)]
+            if len(axes) > 1:
+                raise CannotShardError(f"{node.name} has rows on several axes")
+            return axes[0] if axes else WHOLE
+        try:
+            return result_at(node, places, self.batch)
+        except CannotShardError:
+            if node.op.kind is Kind.CALL and set(places) == {0} and _is_by_rows(node):
+                return 0 if isinstance(node.type, TensorType) else (0,) * len(node.type)
+            raise
 
     def _is_linear(self, node: Node, places: Sequence[Any]) -> bool:
         """Whether a node of sums over rows is linear in them, and of one degree."""
@@ -122,6 +140,17 @@ class _Rows:
             return 0
         sizes: Sequence[AnyDim] = [d for d in node.op.sizes() if has_dim(d, self.batch)]
         return _power(sizes[0], self.batch) if sizes else 0
+
+
+def _is_by_rows(node: Node) -> bool:
+    """Whether a routine takes the first axis for a batch, which it goes over: it takes one row."""
+    if node.op.lifted(1) is None:
+        return False
+    try:
+        node.op.check(*(replace(x.type, shape=x.shape[1:]) for x in node.inputs))
+    except GraphError:
+        return False
+    return True
 
 
 def _power(size: AnyDim, batch: str) -> Degree:

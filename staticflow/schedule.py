@@ -16,7 +16,7 @@ from typing import TypeVar, assert_never
 from staticflow.dims import AnyDim, evaluate
 from staticflow.errors import Where
 from staticflow.loops import Kernel
-from staticflow.native.tile_text import Tile
+from staticflow.native.tile_text import SPARE, Tile
 from staticflow.node import Node
 
 Place = tuple[int, AnyDim]  # a buffer and an offset in elements
@@ -58,6 +58,12 @@ class Finished:
 
     tile: Tile
     kernel: KernelStep
+
+    def with_kernel(self, kernel: KernelStep) -> Finished:
+        """The same by another kernel; pointers that it has more are spare in registers."""
+        spare = kernel.kernel.pointers[len(self.tile.pointers) :]
+        pointers = (*self.tile.pointers, *((name, SPARE) for name, _ in spare))
+        return Finished(replace(self.tile, pointers=pointers), kernel)
 
 
 @dataclass(frozen=True)
@@ -350,7 +356,7 @@ def map_kernels(steps: Sequence[Step], change: Callable[[KernelStep], KernelStep
                 finished = step.finished
                 if finished is None:
                     return step
-                return replace(step, finished=replace(finished, kernel=change(finished.kernel)))
+                return replace(step, finished=finished.with_kernel(change(finished.kernel)))
             case PackStep() | CollectiveStep() | CallStep():
                 return step
             case LoopStep() | BlockStep():

@@ -160,8 +160,9 @@ class Session(LiveAttributes):
         KeyboardInterrupt with the parameters as of the last finished step. `callbacks` are
         functions of (session, log), or one of them, called after each epoch: true ends the fit.
         `on_nan` says what a loss that is NaN does: "stop" the fit with a warning, "raise"
-        NumericsError, or "ignore" it. The parameters are those before that step, or of a copy up to
-        0.1 s old if they had become NaN themselves; step_count says of which step.
+        NumericsError, or "ignore" it. The parameters are those before that step, or of a copy if
+        they had become NaN themselves: up to 0.1 s old, and 2 s for each 100 MB that steps change.
+        The warning says how old, step_count says of which step.
         """
         self._state.require_optimizer("fit")
         options = FitOptions(

@@ -115,6 +115,25 @@ def _fold(room: Any, target: Any, columns: int, width: int) -> None:
         target[i] = sum(room[j] for j in range(i, width, columns))
 
 
+def _begin_totals(parts: Any, totals: Any, count: int) -> None:
+    for i in range(count):
+        totals[i], parts[i] = np.float64(parts[i]), np.float32(0)
+
+
+def _add_to_totals(parts: Any, totals: Any, count: int) -> None:
+    for i in range(count):
+        totals[i], parts[i] = totals[i] + np.float64(parts[i]), np.float32(0)
+
+
+def _end_totals(parts: Any, totals: Any, count: int) -> None:
+    for i in range(count):
+        parts[i] = np.float32(totals[i])
+
+
+def _room_for_totals(pointer: Any, rows: int) -> Any:
+    return pointer if rows == 1 else Pointer(garbage(2 * ROOM_BYTES).view(np.float64), 0)
+
+
 def _room(suffix: str) -> Any:
     def room(pointer: Any, rows: int) -> Any:
         count = ROOM_BYTES // itemsize(suffix)
@@ -124,7 +143,12 @@ def _room(suffix: str) -> Any:
 
 
 def _narrow_routines() -> dict[str, Any]:
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {
+        "begin_totals_f4": _begin_totals,
+        "add_to_totals_f4": _add_to_totals,
+        "end_totals_f4": _end_totals,
+        "room_for_totals": _room_for_totals,
+    }
     for suffix in ("f4", "f8"):
         names[f"rows_abreast_{suffix}"] = rows_abreast
         names[f"abreast_{suffix}"] = range

@@ -2,7 +2,7 @@
 
 `call` takes a vector node and gives a scalar; `reference` takes a list of mpmath's numbers. `order`
 is how many derivatives exist at the points: where the function itself has but one, that one is
-checked.
+checked. No step away from a point is smaller than `nearest`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Special:
     points: tuple[tuple[float, ...], ...]
     order: int = 2
     label: str = ""
+    nearest: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.op}-{self.label}" if self.label else self.op
@@ -84,8 +85,10 @@ UNARY = (
     unary("logit", lambda x: mp.log(x / (1 - x)), 0.5, 0.25, 1e-9),
     *(Special("power", lambda x, k=k: ops.power(x[0], k), lambda v, k=k: v[0] ** k,
               ((0.0,), (-0.0,), (1.0,), (-2.0,)), label=f"{k}") for k in (0, 1, 2, 3, 4)),
+    # k (k - 1) x^(k - 2) has a factor beyond float64 at 1e-300, also where k is 0.
     *(Special("power", lambda x, k=k: ops.power(x[0], ops.stop_gradient(0.0 * x[0] + k)),
-              lambda v, k=k: v[0] ** k, ((0.0,), (-0.0,), (1.0,), (-2.0,)), label=f"node {k}")
+              lambda v, k=k: v[0] ** k, ((0.0,), (-0.0,), (1.0,), (-2.0,)),
+              label=f"node {k}", nearest=1e-100)
       for k in (0, 1, 2, 3, 4)),
     unary("abs", abs, 1.0, -1.0, 1e-30), unary("fabs", abs, 1.0, -1.0, 1e-30),
     unary("relu", lambda x: x if x > 0 else 0 * x, 1.0, -1.0, 1e-30),

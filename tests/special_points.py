@@ -44,6 +44,11 @@ def compiled(special: Special, size: int, dtype: str) -> Callable[[Array], list[
     return sf.function([x], outputs)
 
 
+def _real(value: Any) -> float:
+    """A number as float64; NaN for one that is not real, beyond what a function is defined for."""
+    return float(value) if mp.im(value) == 0 else float("nan")
+
+
 def exact(special: Special, point: Sequence[float]) -> list[Array]:
     """The same to 50 digits, by differences of far smaller steps than any double has."""
     size = len(point)
@@ -54,7 +59,7 @@ def exact(special: Special, point: Sequence[float]) -> list[Array]:
             return special.reference(v)
 
         def slope(*orders: int) -> float:
-            return float(mp.diff(function, at, orders)) if sum(orders) else float(function(*at))
+            return _real(mp.diff(function, at, orders) if sum(orders) else function(*at))
 
         def unit(*axes: int) -> list[int]:
             return [axes.count(k) for k in range(size)]

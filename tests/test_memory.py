@@ -17,7 +17,7 @@ from staticflow import models, ops
 from staticflow.compile import Compiled, compile_graph
 from staticflow.dims import evaluate
 from staticflow.leaves import Param
-from staticflow.loops import Load, walk
+from staticflow.loops import Call, Code, Let, Load, walk
 from staticflow.native.memory import LINE
 from staticflow.schedule import (
     CallStep,
@@ -47,11 +47,16 @@ def touched(step: Step) -> Iterator[int]:
         names = {name: place[0] for (name, _), place in zip(
             step.kernel.pointers, step.pointers, strict=True)}  # fmt: skip
         for statement in walk(step.kernel.body):
+            if isinstance(statement, Call):
+                yield from (names[p] for p in statement.args if p in names)
+            if isinstance(statement, Let) and isinstance(statement.value, Code):
+                yield from (names[p] for _, p in statement.value.args if p in names)
             for part in (getattr(statement, "target", None), getattr(statement, "value", None)):
                 if isinstance(part, Load):
                     yield names[part.pointer.replace("q", "p")]  # a room stands for its buffer
     elif isinstance(step, ProductStep):
         yield from (step.a.place[0], step.b.place[0], step.c.place[0])
+        yield from () if step.finished is None else touched(step.finished.kernel)
         yield from () if step.panels is None else (step.panels,)
     elif isinstance(step, PackStep):
         yield from (step.product.b.place[0], step.panels)

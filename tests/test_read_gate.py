@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -69,6 +70,50 @@ def test_a_reader_waits_for_one_step_and_the_fit_for_those_who_read() -> None:
     net._state.gate.leave()
     fit.join(30)
     assert not fit.is_alive() and (net.params["a"] != before).all()
+
+
+def test_what_is_put_back_is_seen_as_a_whole_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A reader inside keeps the guard against NaN from putting back; later ones wait for it."""
+    x = sf.input("x", ("batch",))
+    a, b = (sf.param(name, (100_000,), "ones") for name in "ab")
+    difference = ops.sum(a - b) + 0 * ops.sum(x)
+    loss = ops.mean(ops.sqrt(ops.square(ops.sum(a) * x))) + ops.mean(
+        ops.sqrt(ops.square(ops.sum(b) * x))
+    )
+    net = sf.Session(loss=loss, outputs={"d": difference}, optimizer=sf.optim.SGD(1e-9), threads=1)
+    entered, order = threading.Event(), list[str]()
+    writing = ReadGate.writing
+
+    def write(gate: ReadGate) -> AbstractContextManager[None]:
+        gate.enter()  # as a reader that came a moment before
+        entered.set()
+        return writing(gate)
+
+    monkeypatch.setattr(ReadGate, "writing", write)
+
+    def fit() -> None:
+        with pytest.warns(RuntimeWarning, match="are again those of step"):
+            net.fit({"x": np.array([1.0, 1.0, 0.0])}, 1, 1, shuffle=False, progress=False)
+        order.append("fit")
+
+    def read() -> None:
+        assert net.run("d", {"x": np.ones(1)}) == 0
+        order.append("read")
+
+    net.run("d", {"x": np.ones(1)})
+    threads = [threading.Thread(target=fit), threading.Thread(target=read)]
+    threads[0].start()
+    assert entered.wait(60)
+    time.sleep(0.1)
+    threads[1].start()
+    time.sleep(0.2)
+    assert not order and np.isnan(net.params["a"]).all()
+    net._state.gate.leave()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(order) == ["fit", "read"] and np.isfinite(net.params["a"]).all()
 
 
 def test_a_fit_that_waits_for_a_reader_can_be_interrupted() -> None:

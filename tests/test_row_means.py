@@ -52,6 +52,13 @@ MEANS: dict[str, Metric] = {
     ),
     "cross entropy": lambda n: ops.softmax_cross_entropy(n.z, n.label).mean(),
     "the best of two": lambda n: ops.top_k(n.z, 2)[0].mean(),
+    "among the best two": lambda n: (
+        ops.equal(ops.top_k(n.z, 2)[1], n.label[:, None]).astype("float32").sum(-1).mean()
+    ),
+    "a solution for each row": lambda n: ops.linalg.solve(
+        ops.eye(3) + n.z[:, :, None] * n.z[:, None, :], n.z[:, :, None]
+    ).mean(),
+    "running sums in each row": lambda n: ops.cumsum(n.z, -1).mean(),
     "a spread in each row": lambda n: ops.std(n.z, -1).mean(),
     "relative": lambda n: (n.error / (1.0 + ops.abs(n.t))).mean(),
     "a sum over a count": lambda n: ops.sum(n.error) / ops.sum(ops.ones_like(n.t)),
@@ -74,10 +81,20 @@ OTHERS: dict[str, tuple[Metric, str]] = {
         lambda n: ops.sum(n.weight * n.error[:, 0]) / ops.sum(n.weight), "divide of a sum over rows"
     ),
     "the worst": (lambda n: ops.max(n.error), "max over rows"),
-    "a sum": (lambda n: ops.sum(n.error), "grows with their number"),
-    "a count": (lambda n: ops.sum((n.y > 0).astype("float32")), "grows with their number"),
+    "a sum": (lambda n: ops.sum(n.error), "grows with the number of rows"),
+    "a count": (lambda n: ops.sum((n.y > 0).astype("float32")), "grows with the number of rows"),
     "a sum and a penalty": (lambda n: ops.sum(n.error) + ops.sum(n.w), "add of a sum over rows"),
-    "a product of columns": (lambda n: (n.t.T @ n.y)[0, 0], "grows with their number"),
+    "a product of columns": (lambda n: (n.t.T @ n.y)[0, 0], "grows with the number of rows"),
+    "a median": (lambda n: ops.sort(n.y[:, 0])[0], "argsort over rows"),
+    "the first row": (lambda n: n.y[0, 0], "slice over rows"),
+    "the last of running sums": (lambda n: ops.cumsum(n.y[:, 0])[-1], "over rows"),
+    "a loop over rows": (
+        lambda n: sf.scan(lambda c, row: (c + row[0], None), 0.0, n.y)[0], "scan over rows"
+    ),
+    "neighbours": (lambda n: ops.mean(ops.diff(n.y, axis=0)), "slice over rows"),
+    "pairs of rows": (lambda n: ops.mean(n.x @ n.x.T), "dot over rows"),
+    "a number of rows": (lambda n: n.x.shape[0] * ops.sum(n.w), "a value, which grows with"),
+    "an unbiased mean": (lambda n: ops.sum(n.y) / (n.x.shape[0] - 1), "it cannot be told how"),
     "a log of a mean": (lambda n: ops.log(ops.mae(n.y, n.t)), "log of a sum over rows"),
 }  # fmt: skip
 
@@ -97,6 +114,14 @@ def test_others_are_refused_by_name(name: str) -> None:
     with pytest.raises(sf.GraphError, match=f"(?s)metric 'm' is no mean over rows.*{why}") as e:
         net.session(metric(net))
     assert "test_row_means.py:" in str(e.value)
+
+
+def test_rows_may_lie_on_another_axis() -> None:
+    x, t = sf.input("x", ("time", "batch", 3)), sf.input("t", ("batch", 1))
+    y = models.FNN([4, 1])(models.RNN(4, "gru")(ops.transpose(x, (1, 0, 2))))
+    session = sf.Session(loss=ops.mse(y, t), metrics={"mae": ops.mae(y, t)})
+    fed = {"x": RNG.normal(size=(5, ROWS, 3)).astype("float32"), "t": FED["t"]}
+    assert np.isfinite(session.run("mae", fed))
 
 
 def test_what_batch_norm_does_in_training_is_no_fault() -> None:

@@ -23,10 +23,37 @@ class Blocks(IntEnum):
     INPUT_COUNT = 3
     INPUTS = 4  # address of (address of the pointer to row 0, entry of T, row bytes) for each input
     SUM_COUNT = 5
-    SUMS = 6  # address of (source, target, items, item bytes) for each array to add up
+    SUMS = 6  # address of a record for each array to add up, see Sum
     STOP_ENTRY = 7  # of a block's T: the address of the stop flag
     WORDS = 8
 
+
+class Sum(IntEnum):
+    """An array to add up over the blocks, in int64 words."""
+
+    SOURCE = 0
+    TARGET = 1
+    ITEMS = 2
+    ITEM_BYTES = 3
+    TOTAL = 4  # address of as many float64 for the totals of float32 over many blocks, or 0
+    SUM_WORDS = 5
+
+
+ADD_WIDE = """
+def add_wide(total, part, count, begins):
+    if begins != 0:
+        for i in range(count):
+            total[i] = f8(part[i])
+    else:
+        for i in range(count):
+            total[i] += f8(part[i])
+"""
+
+ROUND = """
+def round_totals(total, target, count):
+    for i in range(count):
+        target[i] = f4(total[i])
+"""
 
 RUN_BLOCKS = '''
 def run_blocks(T, S):
@@ -44,25 +71,35 @@ def run_blocks(T, S):
         if given_up != 0:
             return given_up
         for k in range(table[SUM_COUNT]):
-            record = i8ptr(table[SUMS] + 32 * k)
-            if b == 0:
-                copy_bytes(record[1], record[0], record[2] * record[3])
-            elif record[3] == 4:
-                add_f4(record[1], record[0], record[2])
+            record = i8ptr(table[SUMS] + 8 * SUM_WORDS * k)
+            source, target, items = record[SOURCE], record[TARGET], record[ITEMS]
+            if record[TOTAL] != 0:
+                add_wide(record[TOTAL], source, items, 1 if b == 0 else 0)
+                if b == table[COUNT] - 1:
+                    round_totals(record[TOTAL], target, items)
+            elif b == 0:
+                copy_bytes(target, source, items * record[ITEM_BYTES])
+            elif record[ITEM_BYTES] == 4:
+                add_f4(target, source, items)
             else:
-                add_f8(record[1], record[0], record[2])
+                add_f8(target, source, items)
     return 0
 '''
 
 
 def run_blocks(toolchain: Toolchain) -> NativeFunction:
     """The compiled function, with the signature of a program's step."""
+    routines = {
+        "add_f4": ("add_array", ADD_ARRAY, ("f4*", "f4*", "u8")),
+        "add_f8": ("add_array", ADD_ARRAY, ("f8*", "f8*", "u8")),
+        "add_wide": ("add_wide", ADD_WIDE, ("f8*", "f4*", "u8", "i8")),
+        "round_totals": ("round_totals", ROUND, ("f8*", "f4*", "u8")),
+    }
     add = {}
-    for code in ("f4", "f8"):
-        signature = Signature("", (f"{code}*", f"{code}*", "u8"))
-        function = toolchain.kernel(KernelSource("add_array", ADD_ARRAY, signature))
-        add[f"add_{code}"] = External(function.symbol, Signature("", ("i8", "i8", "i8")))
-    names = {entry.name: int(entry) for entry in Blocks}
+    for called, (name, source, types) in routines.items():
+        function = toolchain.kernel(KernelSource(name, source, Signature("", types)))
+        add[called] = External(function.symbol, Signature("", ("i8",) * len(types)))
+    names = {entry.name: int(entry) for table in (Blocks, Sum) for entry in table}
     return toolchain.kernel(
         KernelSource(
             name="run_blocks",

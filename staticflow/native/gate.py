@@ -32,6 +32,7 @@ class Gate(IntEnum):
     TICKETS = 16  # how many readers have come
     ADMITTED = 17  # so many of them may read
     LEFT = 32  # so many have
+    NEVER = 40  # 0: a flag that stops nothing
     WORDS = 48
 
 
@@ -154,6 +155,13 @@ class ReadGate(ForkAware):
             reopen(self.address)
 
     @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around what changes parameters beside the training loop: those inside have left."""
+        with self.fitting():
+            _bound().admit(self.address, self.address + 8 * Gate.NEVER)
+            yield
+
+    @contextmanager
     def reading(self) -> Iterator[None]:
         """Around what reads parameters for long, and gives the GIL back meanwhile."""
         self.enter()
@@ -191,11 +199,13 @@ class _Bound(NamedTuple):
     wait: Callable[[int, int], int]
     leave: Callable[[int], int]
     reopen: Callable[[int], int]
+    admit: Callable[[int, int], int]
 
 
 @functools.cache
 def _bound() -> _Bound:
     tools = toolchain()
     reopen = _function(tools, "reopen", REOPEN, _ONE)
-    functions = (enter_gate(tools), await_admission(tools), leave_gate(tools), reopen)
+    loops = _function(tools, "admit", ADMIT, _TWO)
+    functions = (enter_gate(tools), await_admission(tools), leave_gate(tools), reopen, loops)
     return _Bound(*(function.bind() for function in functions))

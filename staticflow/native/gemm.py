@@ -63,6 +63,8 @@ Compiling one precision takes 0.55 s with 64-byte vectors (emission 0.10, optimi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
 from staticflow.native.gemm_block import WORDS, blocked, copying_pays, direct
@@ -77,6 +79,7 @@ from staticflow.native.gemm_tiny import is_tiny, tiny
 from staticflow.native.gemm_turn import turn
 
 PIECE = 1 << 12  # of k in one sum: products of usual sizes are of one piece
+WIDE = 1 << 12  # elements of C whose sums over pieces are added up in float64, on the stack
 QUADS = "a b c work a_row b_row c_row k accumulate m n"
 TINY = "a b c a_row a_col b_row b_col c_row k accumulate m n"
 GENERAL = "a b c work m n k a_row a_col b_row b_col c_row accumulate"
@@ -134,8 +137,12 @@ def _general(code: Code, vectors: int) -> None:
     x = code.function("general", pointers, integers)
     code.module.globals["general"].attributes.add("noinline")
     with code.when(code.all(code.is_(x["m"], ">", 0), code.is_(x["n"], ">", 0))):
+        long = code.is_(x["k"], ">", PIECE)
+        few = code.is_(code.mul(x["m"], x["n"]), "<=", WIDE)
+        wide = [(code.all(long, few), lambda: _wide_pieces(code, x))] if code.size == 4 else []
         code.cases(
-            (code.is_(x["k"], ">", PIECE), lambda: _pieces(code, x)),
+            *wide,
+            (long, lambda: _pieces(code, x)),
             (code.is_(x["k"], ">", 0), lambda: _choose(code, x, vectors)),
             (code.is_(x["accumulate"], "==", 0), lambda: _clear(code, x)),
         )
@@ -149,13 +156,63 @@ def _pieces(code: Code, x: Values) -> None:
     """
 
     def piece(p: Value, k: Value) -> None:
-        a = code.move(x["a"], code.mul(p, x["a_col"]))
-        b = code.move(x["b"], code.mul(p, x["b_row"]))
         accumulate = code.b.select(code.is_(p, ">", 0), number(1), x["accumulate"])
-        part = x | {"a": a, "b": b, "k": k, "accumulate": accumulate}
-        code.call("general", *[part[word] for word in GENERAL.split()])
+        _piece(code, x, p, k, accumulate)
 
     code.blocks(x["k"], PIECE, piece)
+
+
+def _piece(code: Code, x: Values, p: Value, k: Value, accumulate: Value) -> None:
+    """C = or += the part of a product that k steps from p on make."""
+    a = code.move(x["a"], code.mul(p, x["a_col"]))
+    b = code.move(x["b"], code.mul(p, x["b_row"]))
+    part = x | {"a": a, "b": b, "k": k, "accumulate": accumulate}
+    code.call("general", *[part[word] for word in GENERAL.split()])
+
+
+def _wide_pieces(code: Code, x: Values) -> None:
+    """As `_pieces`, with the sums over pieces in float64."""
+    double = ir.DoubleType()
+    totals = code.b.bitcast(code.b.alloca(double, WIDE), POINTER)
+
+    def elements(change: Callable[[Value, Value], None]) -> None:
+        """change(where an element of C lies, where its total does), for all of them."""
+
+        def row(i: Value) -> None:
+            c, first = code.move(x["c"], code.mul(i, x["c_row"])), code.mul(i, x["n"])
+
+            def element(j: Value) -> None:
+                total = code.move(totals, code.mul(code.add(first, j), 8))
+                change(code.move(c, code.mul(j, code.size)), total)
+
+            code.steps(number(0), x["n"], 1, element)
+
+        code.steps(number(0), x["m"], 1, row)
+
+    def wide(c: Value) -> Value:
+        return code.b.fpext(code.load_scalar(c), double)
+
+    def begin(c: Value, total: Value) -> None:
+        zero = ir.Constant(double, 0.0)
+        before = code.either(code.is_(x["accumulate"], "!=", 0), lambda: [wide(c)], lambda: [zero])
+        code.b.store(before[0], total, align=8)
+
+    def add(c: Value, total: Value) -> None:
+        before = code.b.load(total, typ=double, align=8)
+        code.b.store(code.b.fadd(before, wide(c)), total, align=8)
+
+    def end(c: Value, total: Value) -> None:
+        code.store_scalar(
+            code.b.fptrunc(code.b.load(total, typ=double, align=8), code.element), c
+        )
+
+    def piece(p: Value, k: Value) -> None:
+        _piece(code, x, p, k, number(0))
+        elements(add)
+
+    elements(begin)
+    code.blocks(x["k"], PIECE, piece)
+    elements(end)
 
 
 def _choose(code: Code, x: Values, vectors: int) -> None:

@@ -34,6 +34,7 @@ from staticflow.native.tile_text import (
     LINE,
     MATRIX,
     SINGLE,
+    SPARE,
     SUM,
     Number,
     Tile,
@@ -42,6 +43,7 @@ from staticflow.native.tile_text import (
 )
 
 DEPTH = 1024  # of k: beyond it, the general product takes it in slabs
+ROWS = 1 << 14  # with sums over them, which add up tile by tile: the kernel has blocks for more
 ARGUMENTS = "m n k a a_row a_col b b_row b_col c c_row work stop"
 COLUMNS = ("a b c", "a_row a_col b_row c_row k accumulate m n")  # pointers, integers
 FLIPPED = ("a b c work", "a_row a_col b_row b_col c_row k accumulate m n")
@@ -58,7 +60,7 @@ class Finish:
 
     def right(self, x: Values, distance: Value) -> Values:
         """The pointers `distance` bytes of columns further."""
-        fixed = self.tile.of_role(SINGLE)
+        fixed = (*self.tile.of_role(SINGLE), *self.tile.of_role(SPARE))
         return {p: x[p] if p in fixed else self.code.move(x[p], distance)
                 for p in self.tile.others}  # fmt: skip
 
@@ -192,6 +194,8 @@ def _entry(code: Code, finish: Finish, vectors: int, symbols: Mapping[str, str],
     x |= {word: code.mul(x[word], code.size) for word in strides}
     x["accumulate"] = number(0)
     usual = code.all(*(code.is_(x[word], ">", 1) for word in "mn"), _is_one_piece(code, x, most))
+    if finish.tile.of_role(SUM):
+        usual = code.all(usual, code.is_(x["m"], "<=", ROWS))
     code.cases(
         (usual, lambda: _choose(code, finish, x, given, vectors, symbols)),
         (None, lambda: _otherwise(code, finish, given, symbols)),

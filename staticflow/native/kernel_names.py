@@ -41,16 +41,24 @@ def _cycles(builder: Any) -> Any:
 cycles = declare("cycles", "i8", (), _cycles)
 
 
-def _room(builder: Any, pointer: Any, rows: Any) -> Any:
+def _room(builder: Any, pointer: Any, rows: Any, size: int = ROOM_BYTES) -> Any:
     """The pointer if one row goes at a time, else room on the stack for several rows abreast."""
     with builder.goto_entry_block():
-        slot = builder.alloca(ir.ArrayType(ir.IntType(8), ROOM_BYTES))
+        slot = builder.alloca(ir.ArrayType(ir.IntType(8), size))
         slot.align = VECTOR_BYTES
     single = builder.icmp_signed("==", rows, ir.Constant(rows.type, 1))
     return builder.select(single, pointer, builder.bitcast(slot, pointer.type))
 
 
-_ROOMS = {f"room_{t}": declare(f"room_{t}", f"{t}*", (f"{t}*", "i8"), _room) for t in ("f4", "f8")}
+def _room_for_totals(builder: Any, pointer: Any, rows: Any) -> Any:
+    """The same for as many float64 as there is room for float32."""
+    return _room(builder, pointer, rows, 2 * ROOM_BYTES)
+
+
+_ROOMS = {
+    **{f"room_{t}": declare(f"room_{t}", f"{t}*", (f"{t}*", "i8"), _room) for t in ("f4", "f8")},
+    "room_for_totals": declare("room_for_totals", "f8*", ("f8*", "i8"), _room_for_totals),
+}
 
 
 def _bounds() -> dict[str, object]:

@@ -1,4 +1,7 @@
-"""What kernels call to put narrow rows side by side; see `staticflow.widen`."""
+"""What kernels call to put narrow rows side by side, and to add up over many of them.
+
+See `staticflow.widen` and `staticflow.long_sums`.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,33 @@ def fold(room, target, columns, width):
         target[i] = room[i]
 '''
 
-_SOURCES = {"rows_abreast": ROWS_ABREAST, "repeat": REPEAT, "fold": FOLD}
+BEGIN_TOTALS = '''
+def begin_totals(parts, totals, count):
+    """Let totals begin with what is there, and the parts with zero."""
+    for i in range(count):
+        totals[i] = f8(parts[i])
+        parts[i] = f4(0)
+'''
+
+ADD_TO_TOTALS = '''
+def add_to_totals(parts, totals, count):
+    """Add the parts to the totals; they begin with zero again."""
+    for i in range(count):
+        totals[i] += f8(parts[i])
+        parts[i] = f4(0)
+'''
+
+END_TOTALS = '''
+def end_totals(parts, totals, count):
+    """The totals, rounded, in the place of the parts."""
+    for i in range(count):
+        parts[i] = f4(totals[i])
+'''
+
+_SOURCES = {
+    "rows_abreast": ROWS_ABREAST, "repeat": REPEAT, "fold": FOLD, "begin_totals": BEGIN_TOTALS,
+    "add_to_totals": ADD_TO_TOTALS, "end_totals": END_TOTALS,
+}  # fmt: skip
 _ITEM_BYTES = {"f4": 4, "f8": 8}
 
 
@@ -70,9 +99,12 @@ def _routine(toolchain: Toolchain, name: str, suffix: str) -> External:
     item = _ITEM_BYTES[suffix]
     sizes = {"WIDTH": WIDTH_BYTES, "LANES": VECTOR_BYTES, "ROOM": ROOM_BYTES}
     names = {word: count // item for word, count in sizes.items()}
-    pointers = (f"{suffix}*",) * 2
-    counts = name == "rows_abreast"
-    signature = Signature("i8", ("i8",) * 3) if counts else Signature("", (*pointers, "i8", "i8"))
+    own = f"{suffix}*"
+    signature = Signature("", (own, own, "i8", "i8"))
+    if name == "rows_abreast":
+        signature = Signature("i8", ("i8",) * 3)
+    elif name.endswith("totals"):
+        signature = Signature("", (own, "f8*", "i8"))
     source = KernelSource(
         name=name,
         source=_SOURCES[name],

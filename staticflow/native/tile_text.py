@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from staticflow.native.syntax import parsed_expression
 
-MATRIX, LINE, SINGLE, SUM = "matrix", "line", "single", "sum"
+MATRIX, LINE, SINGLE, SUM, SPARE = "matrix", "line", "single", "sum", "spare"
 FLOAT, TRUTH = "float", "truth"
 CALLS = {"abs": 1, "min": 2, "max": 2}
 ARITHMETIC: Mapping[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
@@ -70,7 +70,8 @@ class Tile:
     """Statements over the elements of C.
 
     A pointer's role says what lies there: a `matrix` of C's shape and strides, a `line` of values
-    for the columns, a `single` value, or a `sum` over the rows, for the columns.
+    for the columns, a `single` value, or a `sum` over the rows, for the columns. What is `spare`,
+    only the kernel over memory needs.
     """
 
     suffix: str
@@ -93,7 +94,8 @@ class Tile:
     def text(self) -> str:
         """The statements, one after the other, with what lies where."""
         places = {MATRIX: "{}[row, column]", LINE: "{}[column]", SINGLE: "{}[0]", SUM: "{}[column]"}
-        at = {p: places[role].format(p) for p, role in self.pointers} | {self.own: "C[row, column]"}
+        roles = ((p, role) for p, role in self.pointers if role != SPARE)
+        at = {p: places[role].format(p) for p, role in roles} | {self.own: "C[row, column]"}
         sums = self.of_role(SUM)
         return "; ".join((
             *(f"{name} = {at[p]}" for name, p in self.loads),

@@ -30,7 +30,8 @@ def run(count: int, seed: int, tick: Tick) -> dict[str, int | str]:
         special = SPECIALS[order[k % len(SPECIALS)]]
         point = np.array(special.points[rng.integers(len(special.points))])
         if special.order > 1:  # else the step would leave the point where one derivative exists
-            point = point + rng.choice(STEPS, point.size) * np.maximum(np.abs(point), 1.0)
+            steps = [step for step in STEPS if step == 0 or abs(step) >= special.nearest]
+            point = point + rng.choice(steps, point.size) * np.maximum(np.abs(point), 1.0)
         dtype = "float32" if k % 3 == 0 and special.op not in DOUBLE else "float64"
         point = point.astype(dtype).astype("float64")
         if k % 2:
