@@ -25,7 +25,6 @@ class Iota(IndexMap):
 
     dim: AnyDim
     dtype: str
-    body = "{t}({i})"
     counts = True
 
     def check(self, *xs: TensorType) -> None:
@@ -58,7 +57,6 @@ class SizeOf(IndexMap):
 
     dim: AnyDim
     dtype: str
-    body = "{t}({size})"
     whole_size = True
 
     def check(self, *xs: TensorType) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from staticflow.dims import AnyDim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.kinds import IndexMap
+from staticflow.kinds import FlatMap
 from staticflow.leaves import Hyper
 from staticflow.native.random_formulas import draw
 from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
@@ -35,21 +35,19 @@ _BODIES = {d: d + "_{t}({seed}, {stream}, {step}, {flat})" for d in ("uniform", 
 
 
 @dataclass(frozen=True)
-class Random(IndexMap):
+class Random(FlatMap):
     """(seed, step) -> an array of `shape` drawn from `dist`: uniform in [0, 1), or normal."""
 
     dist: str
     shape: Shape
     token: Any  # an object that makes this node distinct; the stream's number where it is computed
     dtype: str
-    implicit = False
     is_random = True
     whole_size = True
     letters = ("seed", "step")
 
     @property
-    def body(self) -> str:  # type: ignore[override]
-        """The expression of one element."""
+    def body(self) -> str:
         return _BODIES[self.dist]
 
     def check(self, *xs: TensorType) -> None:

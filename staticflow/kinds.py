@@ -197,17 +197,26 @@ class ReduceRow:
 
 
 class IndexMap(Op):
-    """An elementwise op of the position: `body` may use {i}, {size} and {flat}."""
+    """An elementwise op of the index along an axis, or of a size: computed where it is read."""
 
     kind = Kind.MAP
-    body: str
-    letters: ClassVar[tuple[str, ...]] = ()  # the holes for inputs
     counts: ClassVar[bool] = False  # whether it is the index itself
 
     @property
     def implicit(self) -> bool:
-        """Whether it is always computed again, and never stored."""
         return True
+
+
+class FlatMap(Op):
+    """An elementwise op of the row-major position."""
+
+    kind = Kind.MAP
+    letters: ClassVar[tuple[str, ...]] = ()  # the holes for inputs
+
+    @property
+    def body(self) -> str:
+        """The expression of one element, over `letters`, {flat} and {stream}."""
+        raise NotImplementedError
 
 
 class View(Op):

@@ -16,7 +16,7 @@ from staticflow.access import Access, contiguous_strides
 from staticflow.buffers import Layout, lives_in_register, view_access
 from staticflow.dims import AnyDim, product
 from staticflow.fuse import Group
-from staticflow.kinds import Gather, IndexMap, Reduce, Scatter
+from staticflow.kinds import FlatMap, Gather, Reduce, Scatter
 from staticflow.leaves import Const
 from staticflow.node import Kind, Node
 from staticflow.traversal import is_implicit, through_views
@@ -71,7 +71,7 @@ def _accesses(
             yield gather_strides(node, layout)
         if node in stored:
             yield store_strides(node, layout)
-        if _uses_flat_index(node):
+        if isinstance(node.op, FlatMap):
             yield flat_strides(node, layout, split)
 
 
@@ -90,11 +90,6 @@ def loop_access(node: Node, x: Node, layout: Layout) -> Access:
         return access
     rank = len(layout.g.axes[node if isinstance(node.op, Gather) else node.inputs[0]])
     return replace(access, strides=node.op.index_strides(access.strides, rank))
-
-
-def _uses_flat_index(node: Node) -> bool:
-    """Whether an element's value depends on its row-major position."""
-    return isinstance(node.op, IndexMap) and "{flat}" in node.op.body
 
 
 def flat_strides(node: Node, layout: Layout, split: Mapping[Node, int]) -> tuple[AnyDim, ...]:
