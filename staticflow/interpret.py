@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from staticflow.bodies import Loop
 from staticflow.dims import Dim, evaluate
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.leaves import Const, Hyper, Leaf
-from staticflow.node import Array, Kind, Node, Op
-from staticflow.ops.alias import ByMode
+from staticflow.node import Array, Node, Op
 from staticflow.ops.random import Random, number_streams, with_stream
 from staticflow.traversal import toposort
 from staticflow.types import TensorType
@@ -56,16 +56,16 @@ def compute(
     for node in toposort(outputs):
         if isinstance(node.op, Leaf):
             values[node] = _leaf(node, env, hyper)
-        elif isinstance(node.op, ByMode):
-            values[node] = values[node.inputs[node.op.select(training)]]
+        elif (chosen := node.op.select(training)) is not None:
+            values[node] = values[node.inputs[chosen]]
         else:
             op = at_sizes(node.op, sizes)
             if isinstance(op, Random):
                 op = with_stream(op, streams[node])
             operands = [values[x] for x in node.inputs]
             with np.errstate(all="ignore"):
-                if op.kind is Kind.LOOP:
-                    result = op.unroll(evaluate_body, *operands)  # type: ignore[attr-defined]
+                if isinstance(op, Loop):
+                    result = op.unroll(evaluate_body, *operands)
                 else:
                     result = op.reference(*operands)
             values[node] = _typed(result, node, sizes)

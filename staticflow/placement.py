@@ -20,7 +20,7 @@ from typing import Any
 from staticflow.generalise import Generalised
 from staticflow.kinds import Map
 from staticflow.leaves import Const, Hyper
-from staticflow.node import Kind, Node, Op, OutType, apply, operator
+from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply, operator
 from staticflow.shard_rules import (
     PARTIAL,
     WHOLE,
@@ -50,10 +50,10 @@ class AllReduce(Op):
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0]
 
-    def reference(self, *xs: Any) -> Any:
+    def reference(self, *xs: Array) -> Any:
         return xs[0]
 
-    def relate(self, classes: Any, out: OutType, *xs: Any) -> Any:
+    def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return xs[0]
 
     def key(self) -> tuple[Any, ...]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from staticflow.buffers import lives_in_register, stored_nodes
 from staticflow.fuse import Group
@@ -88,11 +87,12 @@ def _worth_it(x: Node, node: Node, group: Group, stored: set[Node]) -> bool:
     if lives_in_register(x, (), node, group) or node.op.kind in (Kind.GATHER, Kind.SCATTER):
         return False
     chain = _chain(x, stored)
-    return chain is not None and sum(link.op.row.cost for link in chain) <= CHEAP
+    return chain is not None and sum(op.row.cost for op in chain) <= CHEAP
 
 
-def _chain(x: Node, stored: set[Node]) -> list[Any] | None:
-    """The maps that lead from one stored value to x, x first; None if it needs more values."""
+def _chain(x: Node, stored: set[Node]) -> list[Map] | None:
+    """The maps from one stored value to x, that of x first; None if it needs more values."""
+    assert isinstance(x.op, Map)
     roots = {through_views(y)[0] for y in x.inputs}
     sources = [r for r in roots if not is_implicit(r)]
     arrays = [r for r in sources if r.ndim]  # a scalar beside them costs nothing to load
@@ -103,11 +103,11 @@ def _chain(x: Node, stored: set[Node]) -> list[Any] | None:
     if not all(r is source or r in stored or r.op.kind is Kind.LEAF for r in sources):
         return None
     if source in stored or source.op.kind is Kind.LEAF:
-        return [x]
+        return [x.op]
     if not isinstance(source.op, Map) or source not in x.inputs:
         return None
     rest = _chain(source, stored)
-    return None if rest is None else [x, *rest]
+    return None if rest is None else [x.op, *rest]
 
 
 def _copy(x: Node, stored: set[Node], new: dict[Node, Node]) -> Node:
