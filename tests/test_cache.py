@@ -13,7 +13,7 @@ import pytest
 
 from staticflow.native import cache
 from staticflow.native.objects import KernelSource, ObjectCode, Signature
-from staticflow.native.source_hash import PRODUCTS, SCALARS, source_key
+from staticflow.native.source_hash import CODE_SHAPERS, PRODUCTS, SCALARS, source_key
 from staticflow.native.toolchain import Toolchain
 
 ROOT = Path(__file__).parent.parent
@@ -262,7 +262,7 @@ def test_processes_that_race_on_a_cold_cache_all_work(tmp_path: Path) -> None:
     assert answer(process(tmp_path)) == [42, 0, 1, False]
 
 
-@pytest.mark.parametrize("patterns", [PRODUCTS, SCALARS])
+@pytest.mark.parametrize("patterns", [CODE_SHAPERS, PRODUCTS, SCALARS])
 def test_an_edited_routine_has_another_key(tmp_path: Path, patterns: tuple[str, ...]) -> None:
     native = ROOT / "staticflow" / "native"
     copies = []

@@ -26,15 +26,12 @@ from pathlib import Path
 import llvmlite.binding as llvm
 
 from staticflow.native.objects import ObjectCode
+from staticflow.native.source_hash import CODE_SHAPERS, source_key
 from staticflow.native.target import host_features
 
 MAGIC = b"SFOBJ\x01\r\n"
 _CHECKSUM = 32
 LARGEST = 1 << 28  # bytes of an entry; a thousand times what the longest programs take
-_CODE_SHAPERS = (
-    "intrinsics.py", "kernel_arithmetic.py", "kernel_target.py", "llvm_compile.py",
-    "numba_compile.py", "numba_types.py", "target.py",
-)  # fmt: skip
 
 
 def default_directory() -> Path | None:
@@ -77,9 +74,7 @@ def _environment() -> tuple[str, ...]:
     """Versions, processor, and the text of the files that turn a source into an object."""
     versions = [f"{name}={_version(name)}" for name in ("numba", "llvmlite", "numpy")]
     machine = [platform.system(), platform.machine(), llvm.get_host_cpu_name(), host_features()]
-    here = Path(__file__).parent
-    shapers = [_file_hash(here / name) for name in _CODE_SHAPERS]
-    return (*versions, str(sys.implementation.cache_tag), *machine, *shapers)
+    return (*versions, str(sys.implementation.cache_tag), *machine, source_key(*CODE_SHAPERS))
 
 
 def _version(distribution: str) -> str:
@@ -87,10 +82,6 @@ def _version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class Store:

@@ -10,6 +10,12 @@ import functools
 import hashlib
 from pathlib import Path
 
+CODE_SHAPERS = (  # what turns a source into an object
+    "intrinsics.py", "kernel_arithmetic.py", "kernel_target.py", "llvm_compile.py",
+    "numba_compile.py", "numba_types.py", "target.py",
+)  # fmt: skip
+PRODUCTS = ("gemm*.py",)
+SCALARS = ("*math*.py", "random_formulas.py", "kernel_names.py")
 _HERE = Path(__file__).parent
 
 
@@ -30,10 +36,6 @@ def _hash(folder: Path, pattern: str) -> str:
     for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-PRODUCTS = ("gemm*.py",)
-SCALARS = ("*math*.py", "random_formulas.py", "kernel_names.py")
 
 
 def products_key() -> str:
