@@ -47,7 +47,6 @@ Array = np.ndarray[Any, Any]
 OutType = TensorType | tuple[TensorType, ...]
 Axes = tuple[AnyDim, ...]  # the size classes of a value's axes; a structural 1 is the int 1
 
-
 SERIALS = itertools.count()  # of nodes and leaves, in the order in which they are made
 
 
