@@ -6,7 +6,7 @@ from staticflow.buffers import ITEMSIZE, SUFFIX
 from staticflow.driver_tables import CREW, HEADER, LATE, STOP, WORK
 from staticflow.driver_text import Driver, Finishing
 from staticflow.kernel_text import kernel_name
-from staticflow.native.product_crew import SHARED
+from staticflow.native.product_pool import SHARED
 from staticflow.native.products import PIECE
 from staticflow.schedule import (
     CallStep,

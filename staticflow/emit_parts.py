@@ -19,7 +19,7 @@ from staticflow.driver_text import Driver, DriverText, buffer_name
 from staticflow.emit_calls import emit_kernel
 from staticflow.kernel_text import Writer
 from staticflow.loops import ADDED, For, Index, Kernel, Let, Load, StoreElement
-from staticflow.native.product_crew import CHAIN_ROWS, SHARED, SHARED_CHAIN, SHARED_THIN
+from staticflow.native.product_pool import CHAIN_ROWS, SHARED, SHARED_CHAIN, SHARED_THIN
 from staticflow.schedule import BlockStep, HalvesStep, KernelStep, ProductStep, block_names
 
 BLOCK_BYTES = 1 << 17

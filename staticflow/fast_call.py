@@ -37,10 +37,10 @@ from staticflow.native.array_layout import (
     Worker,
     bounds_table,
 )
-from staticflow.native.crew import SPIN_NS, SPINS, Helpers
+from staticflow.native.call_pool import SPIN_NS, SPINS, CallPool
 from staticflow.native.forks import ForkAware
 from staticflow.native.memory import CORE_CACHE_BYTES, Array, Words, words, words_of
-from staticflow.native.product_crew import crew
+from staticflow.native.product_pool import pool
 from staticflow.native.watch import watcher
 from staticflow.node import Node
 from staticflow.program import Frame, Program, Scratch
@@ -155,7 +155,7 @@ class FastCall(ForkAware):
         inputs: Sequence[Node],
         fixed: Mapping[Node, int],
         batch: str = "",
-        helpers: Helpers | None = None,
+        helpers: CallPool | None = None,
         suits: Callable[[Mapping[str, int]], bool] = lambda env: True,
         gate: int = 0,
     ) -> None:
@@ -298,7 +298,7 @@ class FastCall(ForkAware):
         table[Bound.ARRAY_COUNT] = len(arrays) + len(self.outputs)
         table[Bound.WORKER_COUNT], table[Bound.STOP_ENTRY] = pieces.threads, STOP
         if pieces.threads > 1 and self.helpers is not None:
-            table[Bound.CREW] = self.helpers.address
+            table[Bound.POOL] = self.helpers.address
             piece_ns = pieces.nanoseconds * pieces.piece / pieces.rows
             table[Bound.PATIENCE] = SPINS + int(2 * piece_ns / SPIN_NS)
         kept = (dims, shapes, shape_memory, slots, workers, frames)
@@ -349,6 +349,6 @@ class FastCall(ForkAware):
             frame.bind(self.program.leaves[node], address)
         compiled = self.program.compiled
         if compiled.standalone and has_chains(compiled.steps, frame.sizes_by_name()):
-            crew().start()
-            frame.T[CREW] = crew().address
+            pool().start()
+            frame.T[CREW] = pool().address
         return frame

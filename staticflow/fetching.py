@@ -15,7 +15,7 @@ from staticflow.fast_call import FastCall, compile_rows
 from staticflow.feeds import as_array, bind_sizes, checked_feeds, input_nodes, match_feeds, measured
 from staticflow.index_checks import check_indices, index_limits
 from staticflow.leaves import Hyper, Param, State
-from staticflow.native.crew import Helpers
+from staticflow.native.call_pool import CallPool
 from staticflow.native.forks import ForkAware
 from staticflow.native.memory import Array, filled
 from staticflow.node import Node
@@ -56,7 +56,7 @@ class Fetches(ForkAware):
         """Compile what is fetched again when it is next asked for."""
         with self._lock:
             self.known, self._fast = {}, {}
-            vars(self).pop("crew", None)
+            vars(self).pop("pool", None)
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None, seed: int | None = None) -> Any:
         """The values, in the structure of the fetches; a `seed` says what is drawn."""
@@ -131,7 +131,7 @@ class Fetches(ForkAware):
         runner = Runner(program, inputs, fixed, state.gate)
         runner.limits = index_limits(nodes)
         if not state.check_numerics and FastCall.fits(inputs):
-            helpers = self.crew if batch else None
+            helpers = self.pool if batch else None
             gate = state.gate.address
             runner.fast_call = FastCall(program, inputs, fixed, batch, helpers, gate=gate)
         return runner
@@ -149,12 +149,12 @@ class Fetches(ForkAware):
         return shared(state.toolchain, key, make).for_leaves(named_leaves(nodes))
 
     @cached_property
-    def crew(self) -> Helpers | None:
+    def pool(self) -> CallPool | None:
         """The threads that help with long runs."""
         state = self.state
         if state.threads == 1:
             return None
-        return Helpers(state.threads - 1, state.toolchain)
+        return CallPool(state.threads - 1, state.toolchain)
 
     def fixed(self, program: Program) -> dict[Node, int]:
         """The addresses of everything but inputs."""

@@ -41,7 +41,7 @@ from staticflow.native.collectives import all_sum
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
-from staticflow.native.product_crew import parts_functions, shared_product
+from staticflow.native.product_pool import parts_functions, shared_product
 from staticflow.native.products import finished_product, pack, packed_gemm, product
 from staticflow.native.routines import routine as native_routine
 from staticflow.native.source_hash import math_key

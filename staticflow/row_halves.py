@@ -21,7 +21,7 @@ from staticflow.finish import finish_products
 from staticflow.row_chains import Chain
 from staticflow.schedule import HalvesStep, KernelStep, ProductStep, Step, block_names
 
-FEWEST_PRODUCTS = 2  # one alone is shared in pieces if it is large, see `product_crew`
+FEWEST_PRODUCTS = 2  # one alone is shared in pieces if it is large, see `product_pool`
 REACH = 16  # steps that have nothing to do with the rows, between two that have
 
 

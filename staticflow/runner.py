@@ -23,7 +23,8 @@ from staticflow.index_checks import IndexLimit
 from staticflow.native import memory
 from staticflow.native.gate import ReadGate
 from staticflow.native.memory import Array
-from staticflow.native.product_crew import Helpers, crew
+from staticflow.native.product_pool import pool
+from staticflow.native.thread_pool import ThreadPool
 from staticflow.node import Node
 from staticflow.program import Frame, Program, Scratch
 from staticflow.sharing import has_large_products
@@ -43,7 +44,7 @@ class _Bound:
     read: list[tuple[int, int]]  # an input, and the entry of T for its address
     kept: list[tuple[int, Array]]  # an output, and where it is copied from
     fresh: list[tuple[int, int, tuple[int, ...], Any]]  # an output, its entry, shape and dtype
-    helpers: Helpers | None  # for large products
+    helpers: ThreadPool | None  # for large products
 
     def feed(self, arrays: Sequence[Array]) -> None:
         for position, copy in self.copies:
@@ -121,7 +122,7 @@ class Runner:
             bound.feed(arrays)
             results = bound.allocate()
             if bound.helpers is not None:
-                bound.helpers.wake()
+                bound.helpers.call()
             with nullcontext() if self.gate is None else self.gate.reading():
                 check_call(self.program.call(*bound.frame.addresses))
                 for position, own in bound.kept:
@@ -194,12 +195,12 @@ class Runner:
                 bound.kept.append((position, out))
         return bound
 
-    def _helpers(self, frame: Frame) -> Helpers | None:
-        """The crew, if the program has something for it to do at the frame's sizes."""
+    def _helpers(self, frame: Frame) -> ThreadPool | None:
+        """The pool of the process, if the program has work for it at the frame's sizes."""
         compiled = self.program.compiled
         if not compiled.standalone or not has_large_products(compiled.steps, frame.sizes_by_name()):
             return None
-        helpers = crew()
+        helpers = pool()
         frame.T[CREW] = helpers.address
         return helpers
 

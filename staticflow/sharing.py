@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from staticflow.buffers import ITEMSIZE
 from staticflow.dims import evaluate
-from staticflow.native.product_crew import (
+from staticflow.native.product_pool import (
     CHAIN_ROWS,
     SHARED,
     SHARED_CHAIN,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from staticflow import blocking, fast_call, owned, partials, training
 from staticflow.cost import Choice
-from staticflow.native import crew
+from staticflow.native import call_pool
 
 Array = NDArray[Any]
 THREADS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16)
@@ -80,7 +80,7 @@ def settings(random: Random) -> list[tuple[Any, str, Any]]:
     if random.random() < 0.3:
         found.append((partials, "NS_PER_BARRIER", 0.0))
     if random.random() < 0.6:
-        found.append((crew, "WAKE_AFTER_NS", random.choice((0, 1000))))
+        found.append((call_pool, "WAKE_AFTER_NS", random.choice((0, 1000))))
         found += [(fast_call, "SHARED_NS", 0.0), (fast_call, "KEEP_GIL_NS", 0.0)]
         found.append((fast_call, "PIECE_NS", random.choice((10.0, 300.0, 5e3))))
     if random.random() < 0.4:

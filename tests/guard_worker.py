@@ -76,10 +76,10 @@ def main(first: int, last: int, families: Sequence[str]) -> None:
 
     width = min(WIDTHS[first // TOGETHER % len(WIDTHS)], target.vector_bytes())
     target.vector_bytes = lambda: width  # before others import it
-    from staticflow.native import product_crew
+    from staticflow.native import product_pool
 
     with mock.patch("os.cpu_count", return_value=4):
-        product_crew.crew()
+        product_pool.pool()
     np.seterr(all="ignore")
     for seed in range(first, last):
         run_seed(seed, family_of(seed, families))

@@ -14,7 +14,8 @@ import staticflow as sf
 from staticflow import models, ops
 from staticflow.fast_call import SHARED_NS, FastCall, choose_pieces
 from staticflow.native import python_call
-from staticflow.native.crew import Crew
+from staticflow.native.call_pool import Calls
+from staticflow.native.thread_pool import Pool
 
 pytestmark = pytest.mark.skipif(not python_call.supported(), reason="another Python or NumPy")
 WIDTH = 64
@@ -150,19 +151,19 @@ def test_many_threads_at_a_time(count: int) -> None:
 
 def test_helpers_do_some_of_the_work_and_sleep_when_there_is_none() -> None:
     net, x = session(2, width=512), rows(20_000, 512)
-    assert net._fetches.crew is not None
-    shared = net._fetches.crew._words
+    assert net._fetches.pool is not None
+    shared = net._fetches.pool.table
     for _ in range(200):
         net.run("y", {"x": x})
-        if shared[Crew.HELPED]:
+        if shared[Pool.HELPED]:
             break
-    assert shared[Crew.HELPED] > 0
+    assert shared[Pool.HELPED] > 0
     done = threading.Event()
     for _ in range(200):
-        if shared[Crew.SLEEPING] == 1:
+        if shared[Pool.SLEEPERS] == 1:
             break
         done.wait(0.01)
-    assert (shared[Crew.SLEEPING], shared[Crew.STATE], shared[Crew.BUSY]) == (1, 0, 0)
+    assert (shared[Pool.SLEEPERS], shared[Pool.STATE], shared[Pool.OWNER]) == (1, 0, 0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -222,18 +223,20 @@ def test_the_long_way_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_interrupt_while_helpers_are_woken_arrives() -> None:
     net, x = session(2, width=512), rows(5000, 512)
     net.run("y", {"x": x})
-    assert net._fetches.crew is not None
+    assert net._fetches.pool is not None
+    table, begin = net._fetches.pool.table, net._fetches.pool.begin
 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    net._fetches.crew._words[Crew.WAKE] = id(interrupted)
-    net._fetches.crew._words[Crew.SLEEPING] += 1
+    started, table[Pool.STARTED] = table[Pool.STARTED], 0
+    table[Calls.START] = id(interrupted)
+    table[Pool.SLEEPERS] += 1
     with pytest.raises(KeyboardInterrupt):
         for _ in range(1000):
             net.run("y", {"x": x})
-    net._fetches.crew._words[Crew.SLEEPING] -= 1
-    net._fetches.crew._words[Crew.WAKE] = id(net._fetches.crew.wake)
+    table[Pool.SLEEPERS] -= 1
+    table[Calls.START], table[Pool.STARTED] = id(begin), started
     np.testing.assert_allclose(net.run("y", {"x": x}), reference(net, x), rtol=1e-3, atol=1e-4)
 
 

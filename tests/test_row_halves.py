@@ -15,7 +15,8 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.native.product_crew import CHAIN_ROWS, Crew, crew
+from staticflow.native.product_pool import CHAIN_ROWS, pool
+from staticflow.native.thread_pool import Pool
 from staticflow.schedule import HalvesStep, ProductStep
 from staticflow.sharing import has_chains
 
@@ -68,16 +69,16 @@ def test_same_numbers_in_all_sizes(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_same_bits_with_and_without_help(dtype: str) -> None:
-    f, table = chain(dtype), crew().table
+    f, table = chain(dtype), pool().table
     for sizes in ((50, 100, 100, 50), (51, 99, 101, 77), (17, 150, 251, 60)):
         fed = arrays(*sizes, dtype)
         assert is_shared(f, fed)
         helped = [f(*fed) for _ in range(300)]
-        table[Crew.OWNER] = 1  # as if another caller had the crew
+        table[Pool.OWNER] = 1  # as if another caller had the crew
         try:
             alone = f(*fed)
         finally:
-            table[Crew.OWNER] = 0
+            table[Pool.OWNER] = 0
         for found in helped:
             np.testing.assert_array_equal(found, alone)
 
@@ -164,33 +165,33 @@ def test_what_needs_other_rows_is_not_halved() -> None:
 
 def test_helpers_come_by_themselves_after_a_rest() -> None:
     """Calls of the short way wake a helper that sleeps once enough work has gone without."""
-    f, table = chain("float64"), crew().table
+    f, table = chain("float64"), pool().table
     fed = arrays(64, 100, 100, 100, "float64")
     f(*fed)
     for _ in range(3):
         end = time.perf_counter() + 20
-        while table[Crew.SLEEPERS] == 0 and time.perf_counter() < end:
+        while table[Pool.SLEEPERS] == 0 and time.perf_counter() < end:
             time.sleep(0.01)
-        assert table[Crew.SLEEPERS] > 0
-        alarm = int(table[Crew.ALARM])
-        while table[Crew.ALARM] == alarm and time.perf_counter() < end:
+        assert table[Pool.SLEEPERS] > 0
+        alarm = int(table[Pool.ALARM])
+        while table[Pool.ALARM] == alarm and time.perf_counter() < end:
             f(*fed)
-        assert table[Crew.ALARM] > alarm
+        assert table[Pool.ALARM] > alarm
 
 
 def test_seldom_calls_wake_nobody() -> None:
-    f, table = chain("float64"), crew().table
+    f, table = chain("float64"), pool().table
     fed = arrays(64, 60, 60, 60, "float64")
     f(*fed)
-    table[Crew.UNHELPED], table[Crew.WAKE_AFTER] = 0, np.iinfo(np.int64).max
+    table[Pool.UNHELPED], table[Pool.WAKE_AFTER] = 0, np.iinfo(np.int64).max
     try:
         time.sleep(0.05)
-        alarm = int(table[Crew.ALARM])
+        alarm = int(table[Pool.ALARM])
         for _ in range(200):
             f(*fed)
-        assert table[Crew.ALARM] == alarm
+        assert table[Pool.ALARM] == alarm
     finally:
-        table[Crew.WAKE_AFTER] = 0
+        table[Pool.WAKE_AFTER] = 0
 
 
 LEAVING = """

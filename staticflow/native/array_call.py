@@ -26,7 +26,7 @@ from staticflow.native.array_layout import (
     Owner,
     Worker,
 )
-from staticflow.native.crew import Crew, finish, offer, wake
+from staticflow.native.call_pool import finish, offer, wake
 from staticflow.native.gate import await_admission, enter_gate, leave_gate
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.python_call import PLAIN_FLAGS
@@ -203,13 +203,13 @@ def run_released(owner, bound, main, ticket):
     work = i8ptr(owner)[OWNER_WORK]
     gate = i8ptr(owner)[OWNER_GATE]
     watch = i8ptr(owner)[OWNER_WATCH]
-    crew = b[BOUND_CREW]
-    offered = 0
+    pool = b[BOUND_POOL]
+    began = 0
     raised = 0
-    if crew != 0 and ticket == 0:
-        offered = offer(crew, work, bound, b[BOUND_NANOSECONDS])
-        if offered != 0:
-            raised = 1 - wake(crew, b[BOUND_NANOSECONDS])
+    if pool != 0 and ticket == 0:
+        began = offer(pool, work, bound)
+        if began != 0:
+            raised = 1 - wake(pool, b[BOUND_NANOSECONDS])
     state = 0
     if main != 0:
         enter_call(watch)
@@ -218,8 +218,8 @@ def run_released(owner, bound, main, ticket):
     if ticket != 0:
         await_admission(gate, ticket)
     call2(work, bound, 0)
-    if offered != 0:
-        finish(crew, b[BOUND_PATIENCE], b[BOUND_STOP])
+    if began != 0:
+        finish(pool, began, b[BOUND_PATIENCE], b[BOUND_STOP])
     if gate != 0:
         leave_gate(gate)
     if main != 0:
@@ -300,7 +300,7 @@ _PYTHON = {
 def _names() -> Mapping[str, object]:
     layouts = {
         "OWNER": Owner, "INPUT": Input, "BOUND": Bound, "OUTPUT": Output, "WORKER": Worker,
-        "CREW": Crew, "WATCH": Watch,
+        "WATCH": Watch,
     }  # fmt: skip
     named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
     return {**named, "PLAIN_FLAGS": PLAIN_FLAGS, "HASH_FACTOR": HASH_FACTOR}

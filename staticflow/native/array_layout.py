@@ -67,7 +67,7 @@ class Bound(IntEnum):
     WORKERS = 4  # address of a `Worker` for each thread
     SLOTS = 5  # address of (entry of T or -1, row bytes) for each input, then for each output
     KEEP_GIL = 6
-    CREW = 7  # 0: the caller does it alone
+    POOL = 7  # 0: the caller does it alone
     ROWS = 8
     PIECE = 9  # rows of a piece
     NANOSECONDS = 10  # estimated

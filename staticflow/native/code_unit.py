@@ -1,6 +1,6 @@
 """The machine code of one program: linked together, and given back when nobody needs it any more.
 
-    for the life of the process     the worker, products, crews, ... : `Toolchain.kernel`
+    for the life of the process     the worker, products, pools, ... : `Toolchain.kernel`
     for the life of a program       its kernels, finished products and drivers: a `CodeUnit`
 
 A unit takes kernels that another unit has from there, and keeps that one's code for as long as its

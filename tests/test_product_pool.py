@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow.native import product_crew as crew
+from staticflow.native import product_pool
 from staticflow.native.memory import words
 from staticflow.native.objects import External, KernelSource
-from staticflow.native.product_crew import Crew, worth_sharing
+from staticflow.native.product_pool import Products, pool, worth_sharing
+from staticflow.native.thread_pool import CALM, OPENED, Pool
 from staticflow.native.toolchain import toolchain
 
 RNG = np.random.default_rng(0)
@@ -65,12 +66,12 @@ def test_the_same_bits_with_and_without_help() -> None:
     for m, k, n in SHAPES:
         a, b = operands(m, k, n, "float64", "")
         helped = [f(a, b) for _ in range(20)]
-        table = crew.crew().table
-        table[Crew.OWNER] = 1  # as if another caller had the crew
+        table = pool().table
+        table[Pool.OWNER] = 1  # as if another caller had the crew
         try:
             alone = f(a, b)
         finally:
-            table[Crew.OWNER] = 0
+            table[Pool.OWNER] = 0
         for found in helped:
             np.testing.assert_array_equal(found, alone)
 
@@ -88,40 +89,40 @@ def test_nothing_is_shared_while_the_crew_rests() -> None:
     f = product("float64")
     a, b = operands(300, 200, 150, "float64", "")
     f(a, b)
-    table = crew.crew().table
-    table[Crew.ALONE_UNTIL] = np.iinfo(np.int64).max
-    taken = int(table[Crew.TURN])
+    table = pool().table
+    table[Pool.ALONE_UNTIL] = np.iinfo(np.int64).max
+    taken = int(table[Pool.TURN])
     try:
         found = f(a, b)
-        assert table[Crew.TURN] == taken
+        assert table[Pool.TURN] == taken
     finally:
-        table[Crew.ALONE_UNTIL] = 0
+        table[Pool.ALONE_UNTIL] = 0
     np.testing.assert_array_equal(found, f(a, b))
-    assert table[Crew.TURN] != taken
+    assert table[Pool.TURN] != taken
 
 
 def test_rests_are_longer_when_helpers_are_late_again() -> None:
     """A caller waits for a helper; here, for a thread that leaves after 10 ms."""
     tools = toolchain()
-    crew.parts_functions(tools)
-    close = tools.kernel(_calling(crew._ownership(tools)["close"])).bind()
-    table = words(Crew.WORDS)
-    table[Crew.TAKE] = crew.crew().table[Crew.TAKERS + 2]  # there are no pieces: it takes none
+    product_pool.parts_functions(tools)
+    close = tools.kernel(_calling(product_pool.close(tools))).bind()
+    table = words(Pool.WORDS)
+    table[Pool.TASK] = pool().table[Products.TAKERS + 2]  # there are no pieces: it takes none
 
     def leave() -> None:
         time.sleep(0.01)
-        table[Crew.STATE] -= 1
+        table[Pool.STATE] -= 1
 
     def rest(late: bool) -> int:
         """The cycles of the rest after it; 0 if there is none."""
-        table[[Crew.STATE, Crew.ALONE_UNTIL, Crew.NEXT]] = crew.OPENED + late, 0, 0
+        table[[Pool.STATE, Pool.ALONE_UNTIL, Pool.NEXT]] = OPENED + late, 0, 0
         helper = threading.Thread(target=leave if late else lambda: None)
         helper.start()
         close(int(table.ctypes.data), 0)
         helper.join()
-        assert table[Crew.STATE] == 0
-        until = int(table[Crew.ALONE_UNTIL])
-        return (int(table[Crew.CALM_AT]) - until) // crew.CALM if until else 0
+        assert table[Pool.STATE] == 0
+        until = int(table[Pool.ALONE_UNTIL])
+        return (int(table[Pool.CALM_AT]) - until) // CALM if until else 0
 
     forever = np.iinfo(np.int64).max
     for calm_at, factor in (
@@ -130,9 +131,9 @@ def test_rests_are_longer_when_helpers_are_late_again() -> None:
         (forever, 128),
         (0, 1),
     ):
-        table[Crew.CALM_AT] = calm_at
+        table[Pool.CALM_AT] = calm_at
         assert rest(late=True) > factor * 5_000_000  # of 10 ms
-        assert table[Crew.REST] == factor
+        assert table[Pool.REST] == factor
     assert any(rest(late=False) == 0 for _ in range(10))
 
 
