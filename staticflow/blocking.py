@@ -75,13 +75,13 @@ class BlockedFrame:
 
     def bind_rows(self, buffer: int, row_bytes: int) -> None:
         """Say that a buffer holds rows, of which each block has its own."""
-        record = (self.slot_address(buffer), HEADER + buffer, row_bytes)
+        record = (self.entry_address(buffer), HEADER + buffer, row_bytes)
         if record in self.inputs:
             return
         self.inputs.append(record)
         self._write(Blocks.INPUTS, Blocks.INPUT_COUNT, self.inputs)
 
-    def slot_address(self, buffer: int) -> int:
+    def entry_address(self, buffer: int) -> int:
         """The address of the word that says where a buffer lies."""
         return int(self.slots.ctypes.data) + 8 * (HEADER + buffer)
 

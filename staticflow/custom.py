@@ -24,7 +24,7 @@ from typing import Any
 from staticflow.dims import AnyDim
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.kinds import parts
-from staticflow.native.custom_call import Slot, provide
+from staticflow.native.custom_call import CallArgument, provide
 from staticflow.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
@@ -202,8 +202,8 @@ def _apply(definition: Definition, nodes: Sequence[Node]) -> tuple[Node, bool]:
     given = nodes[0].type if definition.infer is None else definition.infer(*nodes)
     single = isinstance(given, TensorType) or not isinstance(given, list)
     types = [_type(definition, entry) for entry in ([given] if single else given)]
-    inputs = [Slot(x.dtype, x.ndim) for x in nodes]
-    outputs = [Slot(t.dtype, t.ndim) for t in types]
+    inputs = [CallArgument(x.dtype, x.ndim) for x in nodes]
+    outputs = [CallArgument(t.dtype, t.ndim) for t in types]
     label = f"custom op {definition.name}"
     name = provide(definition.forward, inputs, outputs, label)
     shapes, dtypes = tuple(t.shape for t in types), tuple(t.dtype for t in types)

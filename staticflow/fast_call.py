@@ -30,8 +30,8 @@ from staticflow.leaves import Hyper
 from staticflow.native import array_call, python_call
 from staticflow.native.array_layout import (
     MAX_INPUTS,
+    ArrayRecord,
     Bound,
-    Input,
     Output,
     Owner,
     Worker,
@@ -195,10 +195,10 @@ class FastCall(ForkAware):
         owner[Owner.FAILED] = id(check_call)
         owner[Owner.WATCH], owner[Owner.GATE] = watcher().address, gate
         owner[Owner.INPUT_COUNT], owner[Owner.OUTPUT_COUNT] = len(self.inputs), len(self.outputs)
-        records = words(max(1, Input.WORDS * len(self.inputs)))
+        records = words(max(1, ArrayRecord.WORDS * len(self.inputs)))
         for k, (node, name) in enumerate(zip(self.inputs, self._names, strict=True)):
             record = [id(name), id(node), id(self._dtypes[node]), node.ndim]
-            records[Input.WORDS * k : Input.WORDS * (k + 1)] = record
+            records[ArrayRecord.WORDS * k : ArrayRecord.WORDS * (k + 1)] = record
         owner[Owner.INPUTS] = records.ctypes.data
         self._list_bounds()
         return records
@@ -283,11 +283,11 @@ class FastCall(ForkAware):
         table = words(Bound.HELD + len(arrays) + len(self.outputs))
         dims = words_of(n for a in arrays for n in a.shape)
         shapes, shape_memory = self._shapes(env)
-        slots = self._slots(env)
+        entries = self._entries(env)
         workers, frames = self._workers(pieces, env, context)
         for entry, array in (
             (Bound.CONTEXT, context.busy), (Bound.DIMS, dims), (Bound.SHAPES, shapes),
-            (Bound.SLOTS, slots), (Bound.WORKERS, workers),
+            (Bound.ENTRIES, entries), (Bound.WORKERS, workers),
         ):  # fmt: skip
             table[entry] = array.ctypes.data
         table[Bound.STEP] = self.program.function.address
@@ -301,7 +301,7 @@ class FastCall(ForkAware):
             table[Bound.POOL] = self.helpers.address
             piece_ns = pieces.nanoseconds * pieces.piece / pieces.rows
             table[Bound.PATIENCE] = SPINS + int(2 * piece_ns / SPIN_NS)
-        kept = (dims, shapes, shape_memory, slots, workers, frames)
+        kept = (dims, shapes, shape_memory, entries, workers, frames)
         return _Tables(table, kept, pieces, context)
 
     def _shapes(self, env: Mapping[str, int]) -> tuple[Words, list[Array]]:
@@ -314,18 +314,18 @@ class FastCall(ForkAware):
             shapes[Output.WORDS * k : Output.WORDS * (k + 1)] = record
         return shapes, kept
 
-    def _slots(self, env: Mapping[str, int]) -> Words:
+    def _entries(self, env: Mapping[str, int]) -> Words:
         buffers = [self.program.leaves.get(node) for node in self.inputs]
         buffers += self.program.compiled.output_buffers
-        slots = words(2 * len(buffers))
+        entries = words(2 * len(buffers))
         for k, (node, buffer) in enumerate(
             zip([*self.inputs, *self.outputs], buffers, strict=True)
         ):
-            slots[2 * k] = -1 if buffer is None else HEADER + buffer
+            entries[2 * k] = -1 if buffer is None else HEADER + buffer
             if node.shape and self.batch and node.shape[0] == self.batch:
                 count = int(np.prod([evaluate(n, env) for n in node.shape[1:]], dtype=np.int64))
-                slots[2 * k + 1] = count * self._dtypes[node].itemsize
-        return slots
+                entries[2 * k + 1] = count * self._dtypes[node].itemsize
+        return entries
 
     def _workers(
         self, pieces: Pieces, env: Mapping[str, int], context: _Context

@@ -123,12 +123,12 @@ def plan_memory(
     temporary = [b for b in buffers if b.role == "temp" and b.index in ranges]
     table = {f"n{i}": size for i, size in enumerate(known)}
     extent = {b.index: _extent(b, table) for b in temporary}
-    slots: list[_Slot] = []
+    slots: list[_ArenaRange] = []
     for buffer in sorted(temporary, key=lambda b: (*_reversed(extent[b.index]), ranges[b.index])):
         own = ranges[buffer.index]
         slot = _best(slots, own)
         if slot is None:
-            slot = _Slot(extent[buffer.index])
+            slot = _ArenaRange(extent[buffer.index])
             slots.append(slot)
         slot.add(buffer, own)
     slots.sort(key=lambda slot: (slot.firsts[0], slot.lasts[0]))
@@ -157,8 +157,8 @@ def _reversed(extent: Extent) -> Extent:
 
 
 @dataclass
-class _Slot:
-    """What lies in a slot, and when: ranges that do not meet, in the order of time."""
+class _ArenaRange:
+    """What lies in a slot of the arena, and when: times that do not meet, in the order of time."""
 
     extent: Extent  # of the first buffer, which is the largest
     buffers: list[Buffer] = field(default_factory=list)
@@ -180,7 +180,7 @@ class _Slot:
         return max(0, min(gap for gap in (before, after) if gap is not None))
 
 
-def _best(slots: Sequence[_Slot], own: tuple[int, int]) -> _Slot | None:
+def _best(slots: Sequence[_ArenaRange], own: tuple[int, int]) -> _ArenaRange | None:
     """The smallest slot that is free; of several the one that is used closest in time."""
     best, nearest = None, 0
     for slot in slots:

@@ -93,10 +93,10 @@ def parts_of(
     made: list[tuple[Words, tuple[object, ...]]] = []
     for shard, frame in enumerate(frames):
         top, bottom = product.own_rows(*cuts[shard])
-        b = [frame.slot_address(step.b.place[0]), item * top * n, n, 1]
+        b = [frame.entry_address(step.b.place[0]), item * top * n, n, 1]
         products = []
         for peer, other in enumerate(frames):
-            a = [other.slot_address(step.a.place[0]), item * top, product.rows, 1]
+            a = [other.entry_address(step.a.place[0]), item * top, product.rows, 1]
             target = z[peer] if peer == shard else own[shard][peer].ctypes.data
             products.append([rows[peer], n, bottom - top, *a, *b, target, n, 0, works[shard]])
         others = [own[p][shard].ctypes.data for p in range(len(frames)) if p != shard]

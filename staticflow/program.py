@@ -101,7 +101,7 @@ class Frame:
         """What n0, n1, ... stand for."""
         return {f"n{i}": int(n) for i, n in enumerate(self.S[SIZE_HEADER:])}
 
-    def slot_address(self, buffer: int) -> int:
+    def entry_address(self, buffer: int) -> int:
         """The address of the table entry that says where a buffer lies."""
         return self.addresses[0] + 8 * (HEADER + buffer)
 
@@ -237,18 +237,18 @@ class Program:
         whole_env: Mapping[str, int] | None = None,
         first_row: int = 0,
         scratch: Scratch | None = None,
-        late: int = 0,
+        owner_bits: int = 0,
     ) -> Frame:
         """Memory for the given values of the named dimensions.
 
         `env` holds the sizes of this shard, `whole_env` those of the whole batch. The frame shares
-        `scratch` with other frames, if it is given. It leaves the products with the bits `late` to
-        the caller, and keeps what they read.
+        `scratch` with other frames, if it is given. It leaves the products with the bits
+        `owner_bits` to the caller, and keeps what they read.
         """
         compiled = self.compiled
         check_size_guards(self.size_guards, whole_env or env)
         sizes = compiled.g.evaluate(env, whole_env or env)
-        plan = compiled.late_memory if late else compiled.memory
+        plan = compiled.late_memory if owner_bits else compiled.memory
         table = {f"n{i}": n for i, n in enumerate(sizes)}
         check_room(sizes, plan.offsets(table)[1] + self._result_bytes(env), env)
         S = memory.zeros((SIZE_HEADER + len(sizes),), np.int64)
@@ -260,7 +260,7 @@ class Program:
         arena, places = plan.allocate(table, scratch.arena)
         for buffer, address in places.items():
             T[HEADER + buffer] = address
-        T[LATE] = late
+        T[LATE] = owner_bits
         T[WORK] = scratch.work.ctypes.data
         T[SHARDS] = 1
         T[STOP] = self._running.ctypes.data

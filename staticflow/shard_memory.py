@@ -24,8 +24,7 @@ from staticflow.leaves import Hyper
 from staticflow.native import memory
 from staticflow.native.gate import ReadGate
 from staticflow.native.memory import Array, words
-from staticflow.native.worker_layout import Input as InputEntry
-from staticflow.native.worker_layout import Shard, Sync, Variant
+from staticflow.native.worker_layout import InputRecord, Shard, Sync, Variant
 from staticflow.native.worker_tables import ShardTable, SyncBlock
 from staticflow.node import Node
 from staticflow.parameters import FlatArray, ParameterStore
@@ -266,7 +265,7 @@ class ShardMemory:
         """
         leaves, inputs = self.common.programs.forward.leaves, self.common.programs.inputs
         self._rows = []
-        entries = []
+        records = []
         for name, array in data.items():
             if inputs[name] not in leaves:
                 continue
@@ -275,26 +274,26 @@ class ShardMemory:
             row_bytes = array.itemsize * math.prod(array.shape[axis + 1 :])
             own = memory.aligned(outer * max(self._row_count, 1) * row_bytes)
             self._rows.append(own)
-            entry = [0] * len(InputEntry)
-            entry[InputEntry.SOURCE] = array.ctypes.data
-            entry[InputEntry.ROW_BYTES] = row_bytes
-            entry[InputEntry.TARGET] = own.ctypes.data
-            entry[InputEntry.OUTER] = outer
-            entry[InputEntry.SOURCE_STRIDE] = array.shape[axis] * row_bytes
-            for slot, frame in self._variants():
+            record = [0] * len(InputRecord)
+            record[InputRecord.SOURCE] = array.ctypes.data
+            record[InputRecord.ROW_BYTES] = row_bytes
+            record[InputRecord.TARGET] = own.ctypes.data
+            record[InputRecord.OUTER] = outer
+            record[InputRecord.SOURCE_STRIDE] = array.shape[axis] * row_bytes
+            for entry, frame in self._variants():
                 buffer = leaves[inputs[name]]
                 frame.bind(buffer, own.ctypes.data)
                 if isinstance(frame, BlockedFrame):
                     frame.bind_rows(buffer, row_bytes)
-                entry[slot] = frame.slot_address(buffer) if axis == 0 else 0
-            entries.append(entry)
-        self.table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, entries)
+                record[entry] = frame.entry_address(buffer) if axis == 0 else 0
+            records.append(record)
+        self.table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, records)
 
     def _variants(self) -> Iterator[tuple[int, Frame | BlockedFrame]]:
         """The frames that read rows, each with the entry for the place where it looks for them."""
-        yield InputEntry.WHOLE_SLOT, self.frames["whole"]
+        yield InputRecord.WHOLE_ENTRY, self.frames["whole"]
         if "ragged" in self.frames:
-            yield InputEntry.LAST_BATCH_SLOT, self.frames["ragged"]
+            yield InputRecord.LAST_BATCH_ENTRY, self.frames["ragged"]
 
     def release(self) -> None:
         """Forget what belongs to one run only."""

@@ -102,7 +102,7 @@ def test_nothing_is_shared_while_the_crew_rests() -> None:
 
 
 def test_rests_are_longer_when_helpers_are_late_again() -> None:
-    """A caller waits for a helper; here, for a thread that leaves after 10 ms."""
+    """A caller waits for a helper; here, for a thread that leaves 10 ms after it has gone to sleep."""
     tools = toolchain()
     product_pool.parts_functions(tools)
     close = tools.kernel(_calling(product_pool.close(tools))).bind()
@@ -110,6 +110,8 @@ def test_rests_are_longer_when_helpers_are_late_again() -> None:
     table[Pool.TASK] = pool().table[Products.TAKERS + 2]  # there are no pieces: it takes none
 
     def leave() -> None:
+        while not table[Pool.CALLER_SLEEPS]:
+            time.sleep(1e-4)
         time.sleep(0.01)
         table[Pool.STATE] -= 1
 

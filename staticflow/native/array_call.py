@@ -20,8 +20,8 @@ from typing import Any
 from staticflow.native.array_layout import (
     HASH_FACTOR,
     MAX_INPUTS,
+    ArrayRecord,
     Bound,
-    Input,
     Output,
     Owner,
     Worker,
@@ -137,11 +137,11 @@ def work(table, worker):
         if i8ptr(T)[entry] != stop:
             i8ptr(T)[entry] = stop
         for k in range(b[BOUND_ARRAY_COUNT]):
-            slot = i8ptr(b[BOUND_SLOTS] + 16 * k)
-            if slot[0] >= 0:
-                place = i8ptr(b[BOUND_HELD + k])[2] + first * slot[1]
-                if i8ptr(T)[slot[0]] != place:  # else helpers keep their copy of the table
-                    i8ptr(T)[slot[0]] = place
+            target = i8ptr(b[BOUND_ENTRIES] + 16 * k)
+            if target[0] >= 0:
+                place = i8ptr(b[BOUND_HELD + k])[2] + first * target[1]
+                if i8ptr(T)[target[0]] != place:  # else helpers keep their copy of the table
+                    i8ptr(T)[target[0]] = place
         failed = call2(b[BOUND_STEP], T, S)
         if failed == 0 and load_acquire(stop) != 0:
             failed = stopped(stop)
@@ -299,7 +299,7 @@ _PYTHON = {
 
 def _names() -> Mapping[str, object]:
     layouts = {
-        "OWNER": Owner, "INPUT": Input, "BOUND": Bound, "OUTPUT": Output, "WORKER": Worker,
+        "OWNER": Owner, "INPUT": ArrayRecord, "BOUND": Bound, "OUTPUT": Output, "WORKER": Worker,
         "WATCH": Watch,
     }  # fmt: skip
     named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}

@@ -36,7 +36,7 @@ class Owner(IntEnum):
     ARRAY = 2
     EMPTY = 3  # address of PyArray_Empty
     INPUT_COUNT = 4
-    INPUTS = 5  # address of an `Input` for each
+    INPUTS = 5  # address of an `ArrayRecord` for each
     OUTPUT_COUNT = 6
     BOUNDS = 7  # address of a hash table of `Bound` tables, see `bounds_table`
     WORK = 8  # i64 work(i64 bound, i64 worker)
@@ -47,7 +47,7 @@ class Owner(IntEnum):
     WORDS = 16
 
 
-class Input(IntEnum):
+class ArrayRecord(IntEnum):
     """An input: the keys it goes by, and what its array must be."""
 
     NAME = 0
@@ -65,7 +65,7 @@ class Bound(IntEnum):
     SHAPES = 2  # address of an `Output` for each
     STEP = 3  # i64 step(i64 T, i64 S)
     WORKERS = 4  # address of a `Worker` for each thread
-    SLOTS = 5  # address of (entry of T or -1, row bytes) for each input, then for each output
+    ENTRIES = 5  # address of (entry of T or -1, row bytes) for each input, then for each output
     KEEP_GIL = 6
     POOL = 7  # 0: the caller does it alone
     ROWS = 8

@@ -25,14 +25,16 @@ from staticflow.native.toolchain import Toolchain
 FIRST_CODE = 1000  # of failures; smaller ones mean something else to the training loop
 
 
-class Slot(NamedTuple):
+class CallArgument(NamedTuple):
     """An argument or result of a function: dtype and number of axes."""
 
     dtype: str
     ndim: int
 
 
-def provide(function: Any, inputs: Sequence[Slot], outputs: Sequence[Slot], label: str) -> str:
+def provide(
+    function: Any, inputs: Sequence[CallArgument], outputs: Sequence[CallArgument], label: str
+) -> str:
     """Enter a jitted function among the routines; returns the routine's name."""
     key = fingerprint(function)
     digest = hashlib.sha256(repr((key, tuple(inputs), tuple(outputs))).encode()).hexdigest()
@@ -65,7 +67,9 @@ def provide(function: Any, inputs: Sequence[Slot], outputs: Sequence[Slot], labe
     return name
 
 
-def _wrapper(name: str, inputs: Sequence[Slot], outputs: Sequence[Slot], code: int) -> str:
+def _wrapper(
+    name: str, inputs: Sequence[CallArgument], outputs: Sequence[CallArgument], code: int
+) -> str:
     slots = [*((f"x{k}", s) for k, s in enumerate(inputs)),
              *((f"y{k}", s) for k, s in enumerate(outputs))]  # fmt: skip
     sizes = [f"{letter}_{axis}" for letter, slot in slots for axis in range(slot.ndim)]

@@ -20,7 +20,7 @@ from staticflow.native.worker_layout import (
     GRADIENT_WORDS,
     INPUT_WORDS,
     Gradient,
-    Input,
+    InputRecord,
     Parts,
     Reason,
     Shard,
@@ -107,9 +107,9 @@ def gather(context, variant, batch):
         record = i8ptr(shard[SHARD_INPUTS] + 8 * k * INPUT_WORDS)
         size = record[INPUT_ROW_BYTES]
         whole = variant == SHARD_WHOLE
-        slot = record[INPUT_WHOLE_SLOT] if whole else record[INPUT_LAST_BATCH_SLOT]
-        if order == 0 and slot != 0:
-            i8ptr(slot)[0] = record[INPUT_SOURCE] + first * size
+        entry = record[INPUT_WHOLE_ENTRY] if whole else record[INPUT_LAST_BATCH_ENTRY]
+        if order == 0 and entry != 0:
+            i8ptr(entry)[0] = record[INPUT_SOURCE] + first * size
         else:
             for outer in range(record[INPUT_OUTER]):
                 source = record[INPUT_SOURCE] + outer * record[INPUT_SOURCE_STRIDE]
@@ -253,9 +253,14 @@ def train(context):
 def _constants() -> dict[str, int]:
     """The layout's names as the sources spell them: SHARD_SYNC, INPUT_SOURCE, ..."""
     layouts = {
-        "SHARD": Shard, "VARIANT": Variant, "INPUT": Input, "GRADIENT": Gradient, "SYNC": Sync,
-        "PARTS": Parts, "GATE": Gate,
-    }  # fmt: skip
+        "SHARD": Shard,
+        "VARIANT": Variant,
+        "INPUT": InputRecord,
+        "GRADIENT": Gradient,
+        "SYNC": Sync,
+        "PARTS": Parts,
+        "GATE": Gate,
+    }
     named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
     return {
         **named,

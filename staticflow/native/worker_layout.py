@@ -3,7 +3,7 @@
 Each shard has one table of `SHARD_WORDS` words (`Shard`), and the shards of a run share one block
 of `SYNC_WORDS` words (`Sync`). All entries are int64; addresses are plain integers, and whoever
 fills a table keeps the arrays behind its addresses alive. Records hang off the shard's table:
-`Input` (one per array gathered by rows) and `Gradient` (one per flat gradient array).
+`InputRecord` (one per array gathered by rows) and `Gradient` (one per flat gradient array).
 
 A run goes through the batches FIRST ... LAST-1 of a data set that is passed over EPOCHS times;
 batch k is batch k % BATCHES of epoch k // BATCHES. The last batch of an epoch may be smaller: it
@@ -35,7 +35,7 @@ class Shard(IntEnum):
     UPDATE = 14  # i64 update(i64 T, i64 S) of this shard's slice; 0 when nothing is trained
     UPDATE_T = 15
     UPDATE_S = 16
-    INPUTS = 17  # address of the `Input` records
+    INPUTS = 17  # address of the `InputRecord` records
     INPUT_COUNT = 18
     GRADIENTS = 19  # address of the `Gradient` records
     GRADIENT_COUNT = 20
@@ -64,7 +64,7 @@ class Variant(IntEnum):
     PARTS = 6  # address of the records of `Parts`, for a product made in parts; 0 without one
 
 
-class Input(IntEnum):
+class InputRecord(IntEnum):
     """An array whose rows are gathered into the shard's batch."""
 
     SOURCE = 0  # address of row 0
@@ -72,8 +72,8 @@ class Input(IntEnum):
     TARGET = 2  # where the shard's rows go, one after the other
     # Without a permutation the rows lie together: then these words are pointed at them and nothing
     # is copied (the words are entries of the program's tables T); 0 means copy all the same.
-    WHOLE_SLOT = 3
-    LAST_BATCH_SLOT = 4
+    WHOLE_ENTRY = 3
+    LAST_BATCH_ENTRY = 4
     # An array whose rows lie along an inner axis has them once for each element before that axis.
     OUTER = 5  # how many times; 1 where rows are the leading axis
     SOURCE_STRIDE = 6  # bytes from one time to the next, in the data
