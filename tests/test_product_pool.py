@@ -102,7 +102,7 @@ def test_nothing_is_shared_while_the_crew_rests() -> None:
 
 
 def test_rests_are_longer_when_helpers_are_late_again() -> None:
-    """A caller waits for a helper; here, for a thread that leaves 10 ms after it has gone to sleep."""
+    """A caller waits for a helper; here, for a thread that leaves 10 ms after it sleeps."""
     tools = toolchain()
     product_pool.parts_functions(tools)
     close = tools.kernel(_calling(product_pool.close(tools))).bind()
