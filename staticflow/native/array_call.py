@@ -28,10 +28,11 @@ from staticflow.native.array_layout import (
 )
 from staticflow.native.call_pool import finish, offer, wake
 from staticflow.native.gate import await_admission, enter_gate, leave_gate
-from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.objects import External, NativeFunction, Signature
 from staticflow.native.python_call import PLAIN_FLAGS
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.watch import Watch, enter_call, is_main, leave_call, stopped
+from staticflow.native.word_function import called, of_words, word_function
 
 GIVEN = '''
 def given(owner, feeds, arrays):
@@ -297,7 +298,7 @@ _PYTHON = {
 }
 
 
-def _names() -> Mapping[str, object]:
+def _constants() -> Mapping[str, int]:
     layouts = {
         "OWNER": Owner, "INPUT": ArrayRecord, "BOUND": Bound, "OUTPUT": Output, "WORKER": Worker,
         "WATCH": Watch,
@@ -306,7 +307,7 @@ def _names() -> Mapping[str, object]:
     return {**named, "PLAIN_FLAGS": PLAIN_FLAGS, "HASH_FACTOR": HASH_FACTOR}
 
 
-def _namespace() -> Mapping[str, object]:
+def _room() -> Mapping[str, object]:
     from llvmlite import ir
 
     from staticflow.native.intrinsics import declare
@@ -318,24 +319,14 @@ def _namespace() -> Mapping[str, object]:
             place = builder.alloca(ir.ArrayType(word, MAX_INPUTS))
         return builder.ptrtoint(place, word)
 
-    return {**_names(), "room_for_arrays": declare("room_for_arrays", "i8", (), emit)}
+    return {"room_for_arrays": declare("room_for_arrays", "i8", (), emit)}
 
 
 def _kernel(
-    toolchain: Toolchain, name: str, source: str, arguments: int, **externals: External
+    tools: Toolchain, name: str, source: str, arguments: int, **externals: External
 ) -> NativeFunction:
-    python = {n: External(n, s) for n, s in _PYTHON.items() if f"{n}(" in source}
-    return toolchain.kernel(
-        KernelSource(
-            name=name,
-            source=source,
-            signature=Signature("i8", ("i8",) * arguments),
-            externals={**python, **externals},
-            namespace=_namespace,
-            namespace_key=(str(sorted(_names().items())),),
-            noalias=False,
-        )
-    )
+    used = {**called(source, _PYTHON), **externals}
+    return word_function(tools, name, source, of_words(arguments), _constants(), used, _room)
 
 
 def work(toolchain: Toolchain) -> NativeFunction:

@@ -24,6 +24,7 @@ from staticflow.native.thread_pool import (
     settle,
 )
 from staticflow.native.toolchain import Toolchain
+from staticflow.native.word_function import of_words
 
 SPINS = 4000  # looks for the last helper, before the caller sleeps: some 60 us
 SPIN_NS = 15
@@ -77,9 +78,8 @@ def finish(pool, began, patience, stop):
 def _kernel(
     tools: Toolchain, name: str, source: str, arguments: int, **externals: External
 ) -> NativeFunction:
-    signature = Signature("i8", ("i8",) * arguments)
     constants = {word.name: int(word) for word in Calls}
-    return pool_kernel(tools, name, source, signature, constants, **externals)
+    return pool_kernel(tools, name, source, of_words(arguments), constants, **externals)
 
 
 def offer(tools: Toolchain) -> NativeFunction:
@@ -102,7 +102,7 @@ def wake(tools: Toolchain) -> NativeFunction:
         missed=missed(tools),
         rouse=rouse(tools).external,
         Py_DecRef=External("Py_DecRef", Signature("", ("i8",))),
-        PyObject_CallNoArgs=External("PyObject_CallNoArgs", Signature("i8", ("i8",))),
+        PyObject_CallNoArgs=External("PyObject_CallNoArgs", of_words(1)),
     )
 
 

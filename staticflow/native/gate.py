@@ -11,18 +11,17 @@ step at most, and neither side can keep the other out. Without a fit a ticket ad
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import NamedTuple
 
 from staticflow.native.forks import ForkAware
 from staticflow.native.memory import words
-from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.objects import External, NativeFunction
 from staticflow.native.toolchain import Toolchain, toolchain
-
-LOOKS = 200  # before it sleeps
-MOST_SLEEP = 1000  # us, to the next look at what else may have happened
+from staticflow.native.waiting import look_again
+from staticflow.native.word_function import of_words, word_function
 
 
 class Gate(IntEnum):
@@ -52,10 +51,7 @@ def await_admission(gate, ticket):
         if admitted >= ticket:
             return 0
         looks += 1
-        if looks < LOOKS:
-            pause()
-        else:
-            wait_while(gate + 8 * ADMITTED, admitted, MOST_SLEEP)
+        look_again(gate + 8 * ADMITTED, admitted, looks)
     return 0
 '''
 
@@ -80,10 +76,7 @@ def admit(gate, stop):
         if left >= tickets:
             return 0
         looks += 1
-        if looks < LOOKS:
-            pause()
-        else:
-            wait_while(gate + 8 * LEFT, left, MOST_SLEEP)
+        look_again(gate + 8 * LEFT, left, looks)
     return 1
 '''
 
@@ -95,45 +88,31 @@ def reopen(gate):
     return 0
 '''
 
-_ONE, _TWO = Signature("i8", ("i8",)), Signature("i8", ("i8", "i8"))
 
-
-def _names() -> Mapping[str, object]:
-    named = {entry.name: entry.value for entry in Gate}
-    return {**named, "LOOKS": LOOKS, "MOST_SLEEP": MOST_SLEEP}
-
-
-def _function(tools: Toolchain, name: str, source: str, signature: Signature) -> NativeFunction:
-    return tools.kernel(
-        KernelSource(
-            name=name,
-            source=source,
-            signature=signature,
-            namespace=_names,
-            namespace_key=(str(sorted(_names().items())),),
-            noalias=False,
-        )
-    )
+def _function(tools: Toolchain, name: str, source: str, arguments: int) -> NativeFunction:
+    named = {entry.name: int(entry) for entry in Gate}
+    waits = {"look_again": look_again(tools)} if "look_again(" in source else {}
+    return word_function(tools, name, source, of_words(arguments), named, waits)
 
 
 def enter_gate(tools: Toolchain) -> NativeFunction:
     """i64 enter_gate(gate)."""
-    return _function(tools, "enter_gate", ENTER, _ONE)
+    return _function(tools, "enter_gate", ENTER, 1)
 
 
 def await_admission(tools: Toolchain) -> NativeFunction:
     """i64 await_admission(gate, ticket)."""
-    return _function(tools, "await_admission", AWAIT, _TWO)
+    return _function(tools, "await_admission", AWAIT, 2)
 
 
 def leave_gate(tools: Toolchain) -> NativeFunction:
     """i64 leave_gate(gate)."""
-    return _function(tools, "leave_gate", LEAVE, _ONE)
+    return _function(tools, "leave_gate", LEAVE, 1)
 
 
 def admit(tools: Toolchain) -> External:
     """The loop's part: i64 admit(gate, stop), 1 if it was stopped."""
-    return _function(tools, "admit", ADMIT, _TWO).external
+    return _function(tools, "admit", ADMIT, 2).external
 
 
 class ReadGate(ForkAware):
@@ -205,7 +184,7 @@ class _Bound(NamedTuple):
 @functools.cache
 def _bound() -> _Bound:
     tools = toolchain()
-    reopen = _function(tools, "reopen", REOPEN, _ONE)
-    loops = _function(tools, "admit", ADMIT, _TWO)
+    reopen = _function(tools, "reopen", REOPEN, 1)
+    loops = _function(tools, "admit", ADMIT, 2)
     functions = (enter_gate(tools), await_admission(tools), leave_gate(tools), reopen, loops)
     return _Bound(*(function.bind() for function in functions))

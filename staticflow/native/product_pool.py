@@ -30,6 +30,7 @@ from staticflow.native.thread_pool import (
     settle,
 )
 from staticflow.native.toolchain import Toolchain, toolchain
+from staticflow.native.word_function import of_words
 
 SUFFIXES = ("f4", "f8")
 IDLE_CYCLES = 1_500_000
@@ -197,9 +198,6 @@ def _kernel(
     return pool_kernel(tools, name, _filled(source), signature, _constants(suffix), **externals)
 
 
-_TWO = Signature("i8", ("i8", "i8"))
-
-
 def shared_product(tools: Toolchain, suffix: str) -> External:
     """The matrix product of a dtype that helpers may take part in.
 
@@ -209,7 +207,7 @@ def shared_product(tools: Toolchain, suffix: str) -> External:
     whole = product(tools, suffix)
     cut = Signature("", ("i8", "i8", *words))
     piece = _kernel(tools, "piece", PIECE_SOURCE, cut, suffix, product=whole).external
-    take = _kernel(tools, "take", TAKE_SOURCE, _TWO, suffix, piece=piece)
+    take = _kernel(tools, "take", TAKE_SOURCE, of_words(2), suffix, piece=piece)
     pool().table[_taker(suffix)] = take.address
     return _kernel(
         tools,
@@ -227,8 +225,8 @@ def shared_product(tools: Toolchain, suffix: str) -> External:
 
 def parts_functions(tools: Toolchain) -> dict[str, External]:
     """What lets helpers call function(table, part, work): `begin_parts` and `end_parts`."""
-    pool().table[_taker("")] = _kernel(tools, "take_parts", TAKE_PARTS_SOURCE, _TWO).address
-    four, six = Signature("i8", ("i8",) * 4), Signature("", ("i8",) * 6)
+    pool().table[_taker("")] = _kernel(tools, "take_parts", TAKE_PARTS_SOURCE, of_words(2)).address
+    four, six = of_words(4), Signature("", ("i8",) * 6)
     begin = _kernel(
         tools, "begin_parts", BEGIN_PARTS_SOURCE, four, own=own(tools), open=opens(tools)
     )

@@ -33,9 +33,10 @@ from enum import IntEnum, auto
 from staticflow.native import memory
 from staticflow.native.forks import ForkAware
 from staticflow.native.memory import Words, words
-from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.objects import External, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.waiting import leave, wait_until_left
+from staticflow.native.word_function import of_words, word_function
 
 OPENED = 1 << 32
 REST_MOST, CALM = 128, 4
@@ -181,32 +182,23 @@ def pool_kernel(
     sleep = {"HELPER_SLEEP_US": HELPER_SLEEP_US}
     named = {**{word.name: int(word) for word in Pool}, **limits, **sleep, **(constants or {})}
 
-    def namespace() -> dict[str, object]:
-        from staticflow.native.kernel_names import cycles
+    return word_function(tools, name, source, signature, named, externals, _clock)
 
-        return {**named, "cycles": cycles}
 
-    return tools.kernel(
-        KernelSource(
-            name=name,
-            source=source,
-            signature=signature,
-            externals=externals,
-            namespace=namespace,
-            namespace_key=(str(sorted(named.items())),),
-            noalias=False,
-        )
-    )
+def _clock() -> Mapping[str, object]:
+    from staticflow.native.kernel_names import cycles
+
+    return {"cycles": cycles}
 
 
 def own(tools: Toolchain) -> External:
     """i64 own(pool)."""
-    return pool_kernel(tools, "own", OWN, _words(1)).external
+    return pool_kernel(tools, "own", OWN, of_words(1)).external
 
 
 def opens(tools: Toolchain) -> External:
     """i64 open(pool, task, argument), by who owns the pool."""
-    return pool_kernel(tools, "open", OPEN, _words(3)).external
+    return pool_kernel(tools, "open", OPEN, of_words(3)).external
 
 
 def settle(tools: Toolchain) -> External:
@@ -215,21 +207,17 @@ def settle(tools: Toolchain) -> External:
     `patience` is how often the caller looks for the last helper to leave before it sleeps.
     """
     wait = wait_until_left(tools)
-    return pool_kernel(tools, "settle", SETTLE, _words(4), wait_until_left=wait).external
+    return pool_kernel(tools, "settle", SETTLE, of_words(4), wait_until_left=wait).external
 
 
 def missed(tools: Toolchain) -> External:
     """i64 missed(pool, work), by who owns the pool."""
-    return pool_kernel(tools, "missed", MISSED, _words(2)).external
+    return pool_kernel(tools, "missed", MISSED, of_words(2)).external
 
 
 def rouse(tools: Toolchain) -> NativeFunction:
     """i64 rouse(pool)."""
-    return pool_kernel(tools, "rouse", ROUSE, _words(1))
-
-
-def _words(count: int) -> Signature:
-    return Signature("i8", ("i8",) * count)
+    return pool_kernel(tools, "rouse", ROUSE, of_words(1))
 
 
 @dataclass(frozen=True)
@@ -272,7 +260,7 @@ class ThreadPool(ForkAware):
         """What Python calls of the pool, compiled when it is first needed."""
         if self._native is None:
             tools = self._tools
-            help = pool_kernel(tools, "help", HELP, _words(2), leave=leave(tools))
+            help = pool_kernel(tools, "help", HELP, of_words(2), leave=leave(tools))
             self._native = _Native(help.bind(), rouse(tools).bind())
             # While there still is what they look at: before the pool or the process ends.
             weakref.finalize(self, _dismiss, self.table, self._native.rouse)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from staticflow.native.objects import External, KernelSource, Signature
+from staticflow.native.objects import External, Signature
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.watch import stopped
+from staticflow.native.word_function import of_words, word_function
 
-MOST_SLEEP = 1000  # us until the next look
+WORKER_SLEEP_US = 1000  # until the next look at what else may have happened
+LOOKS = 200  # before one who waits for a word sleeps
 
 WAIT_UNTIL_LEFT = '''
 def wait_until_left(state, sleeps, patience, stop):
-    """Return when nobody is inside; gives the looks it took, more than `patience` if it slept."""
+    """Return when no helper is inside: the looks it took, more than `patience` if it slept."""
     looks = 0
     while True:
         inside = load_acquire(state)
@@ -28,7 +30,7 @@ def wait_until_left(state, sleeps, patience, stop):
             pause()
         else:
             atomic_add(sleeps, 1)
-            wait_while(state, inside, MOST_SLEEP)
+            wait_while(state, inside, WORKER_SLEEP_US)
             atomic_add(sleeps, -1)
             if stop != 0:
                 if load_acquire(stop) != 0:
@@ -43,12 +45,27 @@ def leave(state, sleeps):
 '''
 
 
+LOOK_AGAIN = '''
+def look_again(word, seen, looks):
+    """Between two looks at a word that is still as it was: pause, or sleep after many of them."""
+    if looks < LOOKS:
+        pause()
+    else:
+        wait_while(word, seen, WORKER_SLEEP_US)
+'''
+
+
+def look_again(toolchain: Toolchain) -> External:
+    """To wait for a word to change: look_again(word, seen, looks), in a loop that looks at it."""
+    return _function(toolchain, "look_again", LOOK_AGAIN, Signature("", ("i8",) * 3))
+
+
 def wait_until_left(toolchain: Toolchain) -> External:
     """The caller's part: i64 wait_until_left(state, sleeps, patience, stop).
 
     Who waits for long looks at the stop flag, if there is one, and handles signals when it asks to.
     """
-    signature = Signature("i8", ("i8",) * 4)
+    signature = of_words(4)
     asks = {"stopped": stopped(toolchain)}
     return _function(toolchain, "wait_until_left", WAIT_UNTIL_LEFT, signature, asks)
 
@@ -59,24 +76,11 @@ def leave(toolchain: Toolchain) -> External:
 
 
 def _function(
-    toolchain: Toolchain,
+    tools: Toolchain,
     name: str,
     source: str,
     signature: Signature,
     externals: Mapping[str, External] | None = None,
 ) -> External:
-    return toolchain.kernel(
-        KernelSource(
-            name=name,
-            source=source,
-            signature=signature,
-            externals=externals or {},
-            namespace=_names,
-            namespace_key=(str(_names()),),
-            noalias=False,
-        )
-    ).external
-
-
-def _names() -> Mapping[str, object]:
-    return {"MOST_SLEEP": MOST_SLEEP}
+    named = {"WORKER_SLEEP_US": WORKER_SLEEP_US, "LOOKS": LOOKS}
+    return word_function(tools, name, source, signature, named, externals).external

@@ -16,13 +16,14 @@ import atexit
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import IntEnum
 
 from staticflow.native.forks import ForkAware
 from staticflow.native.memory import words
-from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.objects import External, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain, toolchain
+from staticflow.native.word_function import called, of_words, word_function
 
 ABORT, CHECK = 1, 2  # what a stop flag holds
 TICK_US = 50_000
@@ -158,29 +159,19 @@ _PYTHON = {
 }
 
 
-def _names() -> Mapping[str, object]:
-    own = {
-        "ABORT": ABORT, "CHECK": CHECK, "TICK_US": TICK_US, "IDLE_TICKS": IDLE_TICKS,
-        "LONGEST_SLEEP_US": LONGEST_SLEEP_US,
-    }  # fmt: skip
-    return {**{entry.name: entry.value for entry in Watch}, **own}
-
-
 def _function(
     tools: Toolchain, name: str, source: str, arguments: int = 1, **externals: External
 ) -> NativeFunction:
-    python = {n: External(n, s) for n, s in _PYTHON.items() if f"{n}(" in source}
-    return tools.kernel(
-        KernelSource(
-            name=name,
-            source=source,
-            signature=Signature("i8", ("i8",) * arguments),
-            externals={**python, **externals},
-            namespace=_names,
-            namespace_key=(str(sorted(_names().items())),),
-            noalias=False,
-        )
-    )
+    named = {
+        **{entry.name: int(entry) for entry in Watch},
+        "ABORT": ABORT,
+        "CHECK": CHECK,
+        "TICK_US": TICK_US,
+        "IDLE_TICKS": IDLE_TICKS,
+        "LONGEST_SLEEP_US": LONGEST_SLEEP_US,
+    }
+    used = {**called(source, _PYTHON), **externals}
+    return word_function(tools, name, source, of_words(arguments), named, used)
 
 
 def stopped(tools: Toolchain) -> External:

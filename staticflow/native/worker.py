@@ -16,6 +16,7 @@ from typing import NamedTuple
 from staticflow.native.gate import Gate, admit
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain import Toolchain
+from staticflow.native.waiting import WORKER_SLEEP_US
 from staticflow.native.worker_layout import (
     GRADIENT_WORDS,
     INPUT_WORDS,
@@ -38,7 +39,6 @@ LOOKS = 50
 LOST_CYCLES, OFTEN = 1_000_000, 400  # barriers from one loss to the next
 FEWEST_SLEEPS, MOST_SLEEPS = 512, 1 << 16  # barriers; more if it happens again within FORGET
 FORGET = 4096
-MOST_SLEEP = 1000  # us; then it sees whether the run was given up
 BLOCK = 2048  # items of a gradient added up at a time: they stay in the first-level cache
 
 BARRIER = '''
@@ -69,7 +69,7 @@ def barrier(context):
             give_way(context)
         else:
             atomic_add(sync + 8 * SYNC_SLEEPERS, 1)
-            wait_while(sync + 8 * SYNC_RELEASED, released, MOST_SLEEP)
+            wait_while(sync + 8 * SYNC_RELEASED, released, WORKER_SLEEP_US)
             atomic_add(sync + 8 * SYNC_SLEEPERS, -1)
     if shard[SHARD_SLEEPS] > 0:
         shard[SHARD_SLEEPS] -= 1
@@ -274,7 +274,7 @@ def _constants() -> dict[str, int]:
         "FEWEST_SLEEPS": FEWEST_SLEEPS,
         "MOST_SLEEPS": MOST_SLEEPS,
         "FORGET": FORGET,
-        "MOST_SLEEP": MOST_SLEEP,
+        "WORKER_SLEEP_US": WORKER_SLEEP_US,
         "BLOCK": BLOCK,
     }
 
