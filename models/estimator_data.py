@@ -13,7 +13,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Table:
+class EstimatorTable:
     """Rows (n, features)."""
 
     rows: Array

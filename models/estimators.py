@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.models.estimator_base import base
-from staticflow.models.estimator_data import Sequences, Table, as_sequences, of_steps
+from staticflow.models.estimator_data import EstimatorTable, Sequences, as_sequences, of_steps
 from staticflow.models.scaling import Scaler
 from staticflow.models.training_estimator import TrainingEstimator
 
@@ -160,12 +160,12 @@ class _FNN(TrainingEstimator):
     def _model_settings(self) -> dict[str, Any]:
         return {"activation": self.activation, "dropout": self.dropout, "norm": self.norm}
 
-    def _rows(self, X: Any) -> Table:
-        return Table(base.read_rows(self, X))
+    def _rows(self, X: Any) -> EstimatorTable:
+        return EstimatorTable(base.read_rows(self, X))
 
-    def _table(self, X: Any, y: Any, reset: bool) -> tuple[Table, Array]:
+    def _table(self, X: Any, y: Any, reset: bool) -> tuple[EstimatorTable, Array]:
         rows, target = base.read_table(self, X, y, reset, self.many)
-        return Table(rows), target
+        return EstimatorTable(rows), target
 
 
 class _RNN(TrainingEstimator):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import staticflow as sf
 from staticflow.models.estimator_base import base
-from staticflow.models.estimator_data import Sequences, Table, seed_of, split_rows
+from staticflow.models.estimator_data import EstimatorTable, Sequences, seed_of, split_rows
 from staticflow.models.network import Design, EarlyStopping, Network
 from staticflow.models.scaling import Scaler
 
@@ -65,7 +65,7 @@ class TrainingEstimator(base.BaseEstimator):
         self._check_fitted()
         return self._network.session
 
-    def _start(self, data: Table | Sequences, targets: Scaler | None) -> None:
+    def _start(self, data: EstimatorTable | Sequences, targets: Scaler | None) -> None:
         """Learn the scales of the features and make a network, which has them as leaves."""
         self.dtype_ = data.rows.dtype.name
         self._seed = seed_of(self.random_state)
@@ -86,7 +86,7 @@ class TrainingEstimator(base.BaseEstimator):
         self._network = Network(design, self._seed, self.threads, values, self._extra())
         self.n_iter_, self.loss_curve_, self.validation_curve_ = 0, [], []
 
-    def _train(self, data: Table | Sequences, target: Array, epochs: int) -> Self:
+    def _train(self, data: EstimatorTable | Sequences, target: Array, epochs: int) -> Self:
         feeds = {**data.feeds(self.dtype_), "t": self._encode(target)}
         settings: dict[str, Any] = {}
         stop = None
@@ -145,11 +145,13 @@ class TrainingEstimator(base.BaseEstimator):
                 f"this {type(self).__name__} is not fitted yet; call fit with training data first"
             )
 
-    def _rows(self, X: Any) -> Table | Sequences:
+    def _rows(self, X: Any) -> EstimatorTable | Sequences:
         """Data to predict from."""
         raise NotImplementedError
 
-    def _table(self, X: Any, y: Any, reset: bool) -> tuple[Table, Array] | tuple[Sequences, Array]:
+    def _table(
+        self, X: Any, y: Any, reset: bool
+    ) -> tuple[EstimatorTable, Array] | tuple[Sequences, Array]:
         """Data to train on and its targets; `reset` learns the number of features."""
         raise NotImplementedError
 
