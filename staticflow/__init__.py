@@ -15,7 +15,7 @@ from staticflow.node import Node
 from staticflow.scan import scan
 
 if TYPE_CHECKING:
-    from staticflow import init, models, optim
+    from staticflow import compiler, init, models, optim
     from staticflow.control import cond, while_loop
     from staticflow.formula import explain
     from staticflow.history import History
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError",
-    "cond", "const", "custom_op", "explain", "function", "grad", "hessian", "hvp", "init", "input",
-    "jacobian", "jvp", "models", "ops", "optim", "param", "scan", "state", "update", "vjp",
-    "while_loop",
+    "compiler", "cond", "const", "custom_op", "explain", "function", "grad", "hessian", "hvp",
+    "init", "input", "jacobian", "jvp", "models", "ops", "optim", "param", "scan", "state",
+    "update", "vjp", "while_loop",
 ]  # fmt: skip
 
 # What declaring a graph does not need is imported when it is first asked for.
@@ -38,7 +38,7 @@ _LATER = {
     "function": "staticflow.stateless",
     "while_loop": "staticflow.control",
 }
-_MODULES = ("init", "models", "optim")
+_MODULES = ("compiler", "init", "models", "optim")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """What all tests share: hypothesis without noise and without a memory of earlier runs, and the
 option `--write-golden`, with which test_golden.py writes its texts anew instead of comparing them.
-Tests of native code get a toolchain with an empty cache.
+Tests of native code get a toolchain with an empty cache. What each pass of the compiler leaves is
+verified.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from staticflow import pipeline, verify
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.worker import Worker, worker
 
@@ -22,6 +24,7 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("staticflow")
+pipeline.OBSERVERS.append(verify.verify)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -129,7 +129,7 @@ def test_predict_agrees_with_evaluate(digits: tuple[Path, str], call) -> None:
     assert accuracy == pytest.approx(Run(0, printed, "").accuracy(), abs=0.01)
 
 
-@pytest.mark.parametrize("view", ["--graph", "--source", "--memory"])
+@pytest.mark.parametrize("view", ["--graph", "--source", "--memory", "--passes"])
 def test_inspect_shows_what_was_compiled(digits: tuple[Path, str], call, view: str) -> None:
     run = call("inspect", str(digits[0] / "digits.sf"), view)
     assert run.code == 0 and len(run.out.splitlines()) > 10

@@ -56,8 +56,8 @@ def check(outputs: list[Node], compiled: Compiled | None = None, **sizes: int) -
 
 def test_the_pipeline_says_why() -> None:
     assert len(PIPELINE) > 8
-    for function, reason in PIPELINE:
-        assert callable(function) and len(reason) > 20
+    for each in PIPELINE:
+        assert callable(each.function) and len(each.reason) > 20
 
 
 # Sizes become classes

@@ -35,11 +35,12 @@ LAYERS: dict[str, set[str]] = {
     },
     "graphs for people": {"formula", "op_page"},
     "graph to loops": {
-        "buffers", "compile", "cost", "defer", "donate", "driver_tables", "driver_text",
+        "buffers", "compile", "compiler", "cost", "defer", "donate", "driver_tables", "driver_text",
         "early", "emit", "emit_calls", "emit_parts", "far", "finish", "fuse", "kernel_rows",
         "kernel_text", "layout", "long_sums", "loops", "lower", "memory", "nest", "order",
-        "placement", "prepack", "prepare", "recompute", "row_blocks", "row_chains", "row_halves",
-        "schedule", "scheduler", "shard_rules", "sharing", "size_guards", "takeover", "widen",
+        "pipeline", "placement", "prepack", "prepare", "recompute", "row_blocks", "row_chains",
+        "row_halves", "schedule", "scheduler", "shard_rules", "sharing", "size_guards", "takeover",
+        "verify", "widen",
     },
     "graphs and optimizers as data": {
         "learning_rates", "optimizer", "optim", "vocabulary", "serialise",

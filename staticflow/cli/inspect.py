@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from staticflow.cli.card import Card, TextCard, load_model
 from staticflow.cli.report import table
+from staticflow.compiler import trace
 from staticflow.data.table import listed
+from staticflow.node import Node
 
 if TYPE_CHECKING:
     from staticflow.session import Session
@@ -18,6 +20,9 @@ def run(options: argparse.Namespace) -> int:
     session, card = load_model(options.model)
     if options.source:
         print(session.source)
+    elif options.passes:
+        roots = [node for node in (session.loss, session.outputs) if isinstance(node, Node)]
+        print(trace(roots[:1], training=session.loss is not None))
     elif options.graph or options.memory:
         graph, _, programs = session.explain().partition("\nPROGRAM ")
         print(graph if options.graph else f"PROGRAM {programs}")

@@ -137,6 +137,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--graph", action="store_true", help="the graph")
     what.add_argument("--source", action="store_true", help="the generated loops")
     what.add_argument("--memory", action="store_true", help="its kernels and their buffers")
+    what.add_argument("--passes", action="store_true", help="what each pass of the compiler leaves")
 
 
 def _source(text: str) -> str:

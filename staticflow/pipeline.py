@@ -1,0 +1,337 @@
+"""The passes of the compiler in the order in which they run, and the loop that runs them.
+
+A pass takes what the passes before it have left (`State`) and gives the next such record:
+
+    graph -> graph     simplify, merge and hoist loops, narrow, shard
+    graph -> steps     copies, fusion, buffers, loop nests
+    steps -> steps     blocks of rows, panels, epilogues, widening
+    steps -> program   memory, driver
+
+A layout's buffers are the one thing that passes change where it lies: a pass adds to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from staticflow.assembled import share_assemblies
+from staticflow.buffers import Layout, stored_nodes
+from staticflow.constant_carries import settle
+from staticflow.defer import defer
+from staticflow.donate import donate
+from staticflow.driver_text import DriverText
+from staticflow.drop_unused import drop_unused
+from staticflow.early import mark_early
+from staticflow.emit import driver_source
+from staticflow.far import guard_large_arguments
+from staticflow.finish import finish_products
+from staticflow.fuse import Group, fuse
+from staticflow.generalise import Generalised
+from staticflow.hoist import rearrange
+from staticflow.layout import lay_out, place_assemblies
+from staticflow.long_sums import split_long_sums
+from staticflow.loop_passes import map_bodies, separate_bodies
+from staticflow.memory import MemoryPlan, plan_memory
+from staticflow.merge_scans import merge_scans
+from staticflow.narrow import narrow
+from staticflow.node import Node
+from staticflow.order import results_early
+from staticflow.placement import Placement, place
+from staticflow.prepack import prepack
+from staticflow.prepare import prepare, prepare_body
+from staticflow.recompute import recompute
+from staticflow.row_blocks import in_row_blocks
+from staticflow.row_halves import in_halves
+from staticflow.schedule import ProductStep, Step
+from staticflow.scheduler import schedule
+from staticflow.simplify import resolve_mode, simplify
+from staticflow.takeover import take_over
+from staticflow.widen import widen_steps
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a program is compiled for; see `compile_graph`."""
+
+    training: bool = False
+    shard: str | None = None
+    whole: Collection[int] = ()
+    donations: Mapping[int, Node] = field(default_factory=dict)
+    standalone: bool = False
+    name: str = "step"
+
+
+@dataclass(frozen=True)
+class State:
+    """What the passes so far have left; None or () is what no pass has made yet."""
+
+    task: Task
+    roots: tuple[Node, ...]
+    placement: Placement | None = None
+    g: Generalised | None = None
+    groups: tuple[Group, ...] = ()
+    layout: Layout | None = None
+    copies: tuple[Step, ...] = ()  # of results to where they were donated, after all steps
+    steps: tuple[Step, ...] | None = None
+    memory: MemoryPlan | None = None
+    late_memory: MemoryPlan | None = None
+    driver: DriverText | None = None
+
+    @property
+    def placed(self) -> Placement:
+        assert self.placement is not None, "no pass has placed the graph"
+        return self.placement
+
+    @property
+    def sized(self) -> Generalised:
+        assert self.g is not None, "no pass has found the size classes"
+        return self.g
+
+    @property
+    def laid_out(self) -> Layout:
+        assert self.layout is not None, "no pass has given buffers"
+        return self.layout
+
+    @property
+    def scheduled(self) -> tuple[Step, ...]:
+        assert self.steps is not None, "no pass has made steps"
+        return self.steps
+
+
+def always(task: Task) -> bool:
+    """For passes of every program."""
+    return True
+
+
+def standalone(task: Task) -> bool:
+    """For programs that run alone, whose products other threads may help with."""
+    return task.standalone
+
+
+def sharded(task: Task) -> bool:
+    """For programs that run beside others, or for a part of the rows."""
+    return not task.standalone
+
+
+@dataclass(frozen=True)
+class Pass:
+    """An entry of the pipeline: `apply` calls `function` with what of the state it needs."""
+
+    function: Callable[..., Any]
+    reason: str
+    apply: Callable[[State], State]
+    when: Callable[[Task], bool] = always
+    optional: bool = False  # whether programs without it compute the same
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+
+def _on_graph(function: Callable[[Sequence[Node]], Sequence[Node]], reason: str) -> Pass:
+    """A pass over the outputs alone, without which results are the same."""
+
+    def apply(state: State) -> State:
+        return replace(state, roots=tuple(function(state.roots)))
+
+    return Pass(function, reason, apply, optional=True)
+
+
+def _on_steps(
+    function: Callable[..., Sequence[Step]],
+    reason: str,
+    when: Callable[[Task], bool] = always,
+    given: Callable[[State], tuple[Any, ...]] = lambda state: (),
+) -> Pass:
+    """A pass over the steps and what else is `given`, without which results are the same."""
+
+    def apply(state: State) -> State:
+        return replace(state, steps=tuple(function(state.scheduled, *given(state))))
+
+    return Pass(function, reason, apply, when, optional=True)
+
+
+def _resolve(state: State) -> State:
+    return replace(state, roots=tuple(resolve_mode(state.roots, state.task.training)))
+
+
+def _simplify_bodies(state: State) -> State:
+    def simplified(op: Any, body: Sequence[Node]) -> list[Node]:
+        return simplify(resolve_mode(body, state.task.training))
+
+    return replace(state, roots=tuple(map_bodies(state.roots, simplified)))
+
+
+def _place(state: State) -> State:
+    placement = place(state.roots, state.task.shard, state.task.whole)
+    return replace(state, roots=tuple(placement.outputs), placement=placement)
+
+
+def _prepare_bodies(state: State) -> State:
+    roots = map_bodies(
+        state.roots, lambda op, body: prepare_body(op.carries, body, op.placed(body))
+    )
+    return replace(state, roots=tuple(roots))
+
+
+def _prepare(state: State) -> State:
+    g, roots = prepare(state.roots)
+    return replace(state, g=g, roots=tuple(roots))
+
+
+def _fuse(state: State) -> State:
+    return replace(state, groups=tuple(fuse(state.sized)))
+
+
+def _recompute(state: State) -> State:
+    return replace(state, roots=tuple(recompute(list(state.groups), list(state.roots))))
+
+
+def _results_early(state: State) -> State:
+    return replace(state, groups=tuple(results_early(list(state.groups))))
+
+
+def _lay_out(state: State) -> State:
+    return replace(state, layout=lay_out(state.sized, list(state.groups), list(state.roots)))
+
+
+def _place_assemblies(state: State) -> State:
+    place_assemblies(state.laid_out)
+    return state
+
+
+def _take_over(state: State) -> State:
+    take_over(state.laid_out, list(state.groups), outputs=not state.task.donations)
+    return state
+
+
+def _donate(state: State) -> State:
+    groups, roots = list(state.groups), list(state.roots)
+    return replace(state, copies=tuple(donate(state.laid_out, groups, roots, state.task.donations)))
+
+
+def _schedule(state: State) -> State:
+    groups, roots = list(state.groups), list(state.roots)
+    split = state.placed.split_draws(state.sized)
+    steps = schedule(groups, state.laid_out, stored_nodes(groups, roots), split)
+    return replace(state, steps=(*steps, *state.copies))
+
+
+def _plan_memory(state: State) -> State:
+    buffers, steps, known = state.laid_out.buffers, state.scheduled, state.sized.sizes
+    memory = late = plan_memory(buffers, steps, known=known)
+    if any(isinstance(step, ProductStep) and step.late for step in steps):
+        late = plan_memory(buffers, steps, deferred=True, known=known)
+    return replace(state, memory=memory, late_memory=late)
+
+
+def _print(state: State) -> State:
+    task = state.task
+    driver = driver_source(
+        task.name, state.scheduled, state.laid_out.buffers, crew=task.standalone,
+        polls=not task.training,
+    )  # fmt: skip
+    return replace(state, driver=driver)
+
+
+def _buffers(state: State) -> tuple[Any, ...]:
+    return (state.laid_out.buffers,)
+
+
+_SIMPLER = (
+    _on_graph(simplify, "fold constants, apply rewrite rules, share equal nodes, drop unused ones"),
+    Pass(map_bodies, "do the same in the bodies of loops", _simplify_bodies, optional=True),
+    _on_graph(simplify, "use around loops what has become simpler in them"),
+)
+PIPELINE: tuple[Pass, ...] = (
+    Pass(resolve_mode, "choose between what training and what inference computes", _resolve),
+    _on_graph(merge_scans, "make one loop of a scan and the same scan with residuals"),
+    *_SIMPLER,
+    _on_graph(settle, "make constants of carries that no step changes"),
+    _on_graph(drop_unused, "remove what of a loop nobody reads"),
+    _on_graph(rearrange, "move work that needs no loop out of loops: before them, or behind them"),
+    _on_graph(share_assemblies, "take what loops return out of what they assemble of it"),
+    *_SIMPLER,
+    _on_graph(drop_unused, "remove what nobody reads any more"),
+    _on_graph(narrow, "compute of elementwise values only the parts that are read, where they are"),
+    Pass(place, "decide what each shard holds: rows, everything, or a partial sum", _place),
+    replace(
+        _on_graph(separate_bodies, "give each loop nodes of its own, to be placed in memory"),
+        optional=False,
+    ),
+    Pass(prepare_body, "copy in loops where the moving buffers demand it", _prepare_bodies),
+    Pass(prepare, "copy where strides or outputs demand it, and find size classes", _prepare),
+    Pass(fuse, "group nodes that share loops into kernels", _fuse),
+    Pass(recompute, "compute cheap values where they are read", _recompute, optional=True),
+    Pass(prepare, "copy and find size classes, of what is computed again as well", _prepare),
+    Pass(fuse, "group again, with what is computed twice", _fuse),
+    Pass(
+        results_early, "compute a result that nothing reads when its operands are there",
+        _results_early, optional=True,
+    ),
+    Pass(lay_out, "give buffers to what leaves a kernel", _lay_out),
+    Pass(place_assemblies, "let parts lie where they are assembled", _place_assemblies),
+    Pass(
+        take_over, "let a value lie where an operand lay that nothing reads any more", _take_over,
+        optional=True,
+    ),
+    Pass(donate, "let new parameters lie where the old ones did", _donate),
+    Pass(schedule, "lower kernels to loop nests, in execution order", _schedule),
+    _on_steps(
+        in_row_blocks, "read a matrix once for all its products with vectors, block by block",
+        standalone, _buffers,
+    ),
+    _on_steps(
+        in_halves, "let two threads make half of the rows each, through chains of products",
+        standalone,
+    ),
+    _on_steps(
+        prepack, "copy the weights of products in loops into panels, before the loops",
+        given=_buffers,
+    ),
+    _on_steps(
+        finish_products, "do with a product's result what follows, while it is in registers",
+        sharded,
+    ),
+    _on_steps(widen_steps, "put narrow rows side by side, as many as fill vectors"),
+    replace(
+        _on_steps(split_long_sums, "add up float32 over long axes in blocks", given=_buffers),
+        optional=False,
+    ),
+    replace(
+        _on_steps(guard_large_arguments, "look for huge arguments of float64's sin, cos and tan"),
+        optional=False,
+    ),
+    _on_steps(
+        defer, "mark the gradients that shards can make in parts instead of adding up",
+        given=lambda state: (state.laid_out, state.roots, state.placed),
+    ),
+    _on_steps(
+        mark_early, "mark the first product, which shards can make in parts of its sum",
+        given=lambda state: (state.laid_out.buffers, state.task.shard),
+    ),
+    Pass(plan_memory, "give temporaries a slot in one arena", _plan_memory),
+    Pass(driver_source, "print kernels and driver as Numba source", _print),
+)  # fmt: skip
+
+Observer = Callable[[Pass, State, State], None]  # the pass, the state before it and after it
+OBSERVERS: list[Observer] = []  # of every program that is compiled: tests verify each state
+
+
+def run_passes(
+    state: State, pipeline: Sequence[Pass], observers: Sequence[Observer] = ()
+) -> State:
+    """What the passes make of a state, those that apply to its task."""
+    for each in pipeline:
+        if each.when(state.task):
+            before, state = state, each.apply(state)
+            for observe in (*OBSERVERS, *observers):
+                observe(each, before, state)
+    return state
+
+
+def without(*functions: Callable[..., Any]) -> tuple[Pass, ...]:
+    """The pipeline without the passes that call these functions."""
+    return tuple(each for each in PIPELINE if each.function not in functions)
