@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from staticflow.assembled import share_assemblies
 from staticflow.buffers import Layout, stored_nodes
@@ -63,8 +63,7 @@ class Task:
     name: str = "step"
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """What the passes so far have left; None or () is what no pass has made yet."""
 
     task: Task
@@ -134,7 +133,7 @@ def _on_graph(function: Callable[[Sequence[Node]], Sequence[Node]], reason: str)
     """A pass over the outputs alone, without which results are the same."""
 
     def apply(state: State) -> State:
-        return replace(state, roots=tuple(function(state.roots)))
+        return state._replace(roots=tuple(function(state.roots)))
 
     return Pass(function, reason, apply, optional=True)
 
@@ -148,53 +147,53 @@ def _on_steps(
     """A pass over the steps and what else is `given`, without which results are the same."""
 
     def apply(state: State) -> State:
-        return replace(state, steps=tuple(function(state.scheduled, *given(state))))
+        return state._replace(steps=tuple(function(state.scheduled, *given(state))))
 
     return Pass(function, reason, apply, when, optional=True)
 
 
 def _resolve(state: State) -> State:
-    return replace(state, roots=tuple(resolve_mode(state.roots, state.task.training)))
+    return state._replace(roots=tuple(resolve_mode(state.roots, state.task.training)))
 
 
 def _simplify_bodies(state: State) -> State:
     def simplified(op: Any, body: Sequence[Node]) -> list[Node]:
         return simplify(resolve_mode(body, state.task.training))
 
-    return replace(state, roots=tuple(map_bodies(state.roots, simplified)))
+    return state._replace(roots=tuple(map_bodies(state.roots, simplified)))
 
 
 def _place(state: State) -> State:
     placement = place(state.roots, state.task.shard, state.task.whole)
-    return replace(state, roots=tuple(placement.outputs), placement=placement)
+    return state._replace(roots=tuple(placement.outputs), placement=placement)
 
 
 def _prepare_bodies(state: State) -> State:
     roots = map_bodies(
         state.roots, lambda op, body: prepare_body(op.carries, body, op.placed(body))
     )
-    return replace(state, roots=tuple(roots))
+    return state._replace(roots=tuple(roots))
 
 
 def _prepare(state: State) -> State:
     g, roots = prepare(state.roots)
-    return replace(state, g=g, roots=tuple(roots))
+    return state._replace(g=g, roots=tuple(roots))
 
 
 def _fuse(state: State) -> State:
-    return replace(state, groups=tuple(fuse(state.sized)))
+    return state._replace(groups=tuple(fuse(state.sized)))
 
 
 def _recompute(state: State) -> State:
-    return replace(state, roots=tuple(recompute(list(state.groups), list(state.roots))))
+    return state._replace(roots=tuple(recompute(list(state.groups), list(state.roots))))
 
 
 def _results_early(state: State) -> State:
-    return replace(state, groups=tuple(results_early(list(state.groups))))
+    return state._replace(groups=tuple(results_early(list(state.groups))))
 
 
 def _lay_out(state: State) -> State:
-    return replace(state, layout=lay_out(state.sized, list(state.groups), list(state.roots)))
+    return state._replace(layout=lay_out(state.sized, list(state.groups), list(state.roots)))
 
 
 def _place_assemblies(state: State) -> State:
@@ -209,14 +208,14 @@ def _take_over(state: State) -> State:
 
 def _donate(state: State) -> State:
     groups, roots = list(state.groups), list(state.roots)
-    return replace(state, copies=tuple(donate(state.laid_out, groups, roots, state.task.donations)))
+    return state._replace(copies=tuple(donate(state.laid_out, groups, roots, state.task.donations)))
 
 
 def _schedule(state: State) -> State:
     groups, roots = list(state.groups), list(state.roots)
     split = state.placed.split_draws(state.sized)
     steps = schedule(groups, state.laid_out, stored_nodes(groups, roots), split)
-    return replace(state, steps=(*steps, *state.copies))
+    return state._replace(steps=(*steps, *state.copies))
 
 
 def _plan_memory(state: State) -> State:
@@ -224,7 +223,7 @@ def _plan_memory(state: State) -> State:
     memory = late = plan_memory(buffers, steps, known=known)
     if any(isinstance(step, ProductStep) and step.late for step in steps):
         late = plan_memory(buffers, steps, deferred=True, known=known)
-    return replace(state, memory=memory, late_memory=late)
+    return state._replace(memory=memory, late_memory=late)
 
 
 def _print(state: State) -> State:
@@ -233,7 +232,7 @@ def _print(state: State) -> State:
         task.name, state.scheduled, state.laid_out.buffers, crew=task.standalone,
         polls=not task.training,
     )  # fmt: skip
-    return replace(state, driver=driver)
+    return state._replace(driver=driver)
 
 
 def _buffers(state: State) -> tuple[Any, ...]:

@@ -121,7 +121,7 @@ def test_a_pass_can_be_added() -> None:
     x = sf.input("x", (3,), "float64")
     double = Pass(
         ops.multiply, "twice",
-        lambda state: replace(state, roots=tuple(root * 2.0 for root in state.roots)),
+        lambda state: state._replace(roots=tuple(root * 2.0 for root in state.roots)),
     )  # fmt: skip
     compiled = compile_graph([x + 1.0], pipeline=(double, *PIPELINE))
     (found,) = run_loops(compiled, {x: np.arange(3.0)}, {})
@@ -154,7 +154,7 @@ def compile_broken(outputs: Sequence[Node], change: Callable[[State], State]) ->
 def test_steps_that_come_too_early_are_found() -> None:
     x, w = sf.input("x", (3, 3)), sf.input("w", (3, 3))
     with pytest.raises(VerificationError, match=r"after broken: .* too early"):
-        compile_broken([ops.exp(x @ w) @ w], lambda s: replace(s, steps=s.scheduled[::-1]))
+        compile_broken([ops.exp(x @ w) @ w], lambda s: s._replace(steps=s.scheduled[::-1]))
 
 
 def test_sizes_that_nobody_knows_are_found() -> None:
@@ -163,7 +163,7 @@ def test_sizes_that_nobody_knows_are_found() -> None:
 
         (step,) = [s for s in state.scheduled if isinstance(s, KernelStep)]
         sizes = tuple(Dim.named("n77") for _ in step.sizes)
-        return replace(state, steps=(replace(step, sizes=sizes),))
+        return state._replace(steps=(replace(step, sizes=sizes),))
 
     with pytest.raises(VerificationError, match="n77"):
         compile_broken([ops.exp(sf.input("x", ("n", 3)))], change)
