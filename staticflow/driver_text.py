@@ -38,6 +38,7 @@ class DriverText:
     blocks: tuple[DriverText, ...] = ()  # functions of their own: the rows of one thread
     finished: Mapping[str, Finishing] = field(default_factory=dict)  # products that do more
     polls: bool = False  # it asks `stopped` whether to give up
+    buffers: frozenset[int] = frozenset()  # those whose entries of table T it uses
 
 
 @dataclass
@@ -53,7 +54,8 @@ class Driver:
     blocks: list[DriverText] = field(default_factory=list)
     write: Writer = field(default_factory=Writer)
     used_sizes: set[str] = field(default_factory=set)
-    used_buffers: set[int] = field(default_factory=set)
+    used_buffers: set[int] = field(default_factory=set)  # by their names
+    by_entry: set[int] = field(default_factory=set)  # by their numbers in table T
     kernels: dict[str, Kernel] = field(default_factory=dict)
     products: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
@@ -117,6 +119,7 @@ class Driver:
             tuple(self.blocks),
             self.finished,
             self.polls,
+            frozenset(self.used_buffers | self.by_entry),
         )
 
     def poll(self) -> None:

@@ -102,6 +102,7 @@ def emit_pack(driver: Driver, step: PackStep) -> None:
 def emit_collective(driver: Driver, step: CollectiveStep) -> None:
     name = f"all_{step.combine}_{driver.buffers[step.target].suffix}"
     driver.calls.add(name)
+    driver.by_entry |= {step.source, step.target}
     source, target = HEADER + step.source, HEADER + step.target
     driver.write(f"if {name}(T, {source}, {target}, {driver.size(step.count)}) != 0:")
     driver.write("    return 1")

@@ -77,6 +77,7 @@ def _block_source(name: str, step: BlockStep, caller: Driver) -> DriverText:
     write("return 0")
     start = []
     for total, partial in step.sums:
+        driver.by_entry.add(partial)
         start += [
             "if part > 0:",
             f"    {buffer_name(driver.buffers[total])} = T[{HEADER + partial}]",
@@ -172,5 +173,6 @@ def _block_text(driver: Driver, name: str, start: Sequence[str] = ()) -> DriverT
     text = (head.text + driver.write.text).replace(f"T[{WORK}]", "work")
     products, calls = frozenset(driver.products), frozenset(driver.calls)
     return DriverText(
-        text, driver.kernels, products, calls, finished=driver.finished, polls=driver.polls
-    )
+        text, driver.kernels, products, calls, finished=driver.finished, polls=driver.polls,
+        buffers=frozenset(driver.used_buffers | driver.by_entry),
+    )  # fmt: skip

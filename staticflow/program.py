@@ -40,25 +40,26 @@ from staticflow.native.code_unit import CodeUnit
 from staticflow.native.collectives import all_sum
 from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
 from staticflow.native.narrow import narrow_routines
-from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.objects import External, NativeFunction, Signature
 from staticflow.native.product_pool import parts_functions, shared_product
 from staticflow.native.products import finished_product, pack, packed_gemm, product
 from staticflow.native.routines import routine as native_routine
-from staticflow.native.source_hash import math_key
-from staticflow.native.tile_text import Tile
 from staticflow.native.toolchain import Toolchain
 from staticflow.native.watch import run_supervised, stopped
 from staticflow.node import Node
+from staticflow.program_units import (
+    BLOCK_SIGNATURE,
+    DRIVER_SIGNATURE,
+    by_words,
+    driver_unit,
+    kernel_unit,
+)
 from staticflow.size_guards import (
     SizeGuard,
     check_room,
     check_size_guards,
     size_guards_of,
 )
-
-DRIVER_SIGNATURE = Signature("i8", ("i8*", "i8*"))  # T and S
-BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch for products
-
 
 _PRODUCTS = {
     "gemm": product, "shared_gemm": shared_product, "packed_gemm": packed_gemm, "pack": pack,
@@ -195,30 +196,14 @@ class Program:
             externals["stopped"] = stopped(self.toolchain)
         if driver.blocks:
             externals |= parts_functions(self.toolchain)
-        source = KernelSource(
-            name=_driver_name(driver),
-            source=_without_comments(driver.source),
-            signature=signature,
-            externals=externals,
-            namespace=_driver_namespace,
-            noalias=False,
-        )
+        source = driver_unit(_driver_name(driver), driver.source, signature, externals)
         return self._unit.kernel(source)
 
     def _kernel(self, name: str, kernel: Kernel) -> External:
-        pointers = tuple(code for _, code in kernel.pointers)
-        function = self._unit.kernel(
-            KernelSource(
-                name=name,
-                source=kernel_source(kernel, name),
-                signature=Signature("", (*pointers, *("i8",) * len(kernel.sizes))),
-                externals=narrow_routines(self.toolchain, kernel.calls),
-                namespace=_namespace,
-                namespace_key=(math_key(),),
-            )
-        )
-        words = ("i8",) * (len(pointers) + len(kernel.sizes))
-        return External(function.symbol, Signature("", words))
+        arguments = (*(code for _, code in kernel.pointers), *("i8",) * len(kernel.sizes))
+        externals = narrow_routines(self.toolchain, kernel.calls)
+        unit = kernel_unit(name, kernel_source(kernel, name), arguments, externals)
+        return by_words(self._unit.kernel(unit))
 
     def _call(self, name: str) -> External:
         routine, suffix = name.rsplit("_", 1)
@@ -284,43 +269,6 @@ class Program:
         for node, value in self.constants.items():
             frame.bind(self.leaves[node], value.ctypes.data)
 
-    @cached_property
-    def source(self) -> str:
-        """The generated source: the kernels, then the driver that calls them."""
-        driver = self.compiled.driver
-        drivers = [*driver.blocks, driver]
-        kernels = {name: k for each in drivers for name, k in each.kernels.items()}
-        texts = [kernel_source(k, name) for name, k in kernels.items()]
-        finished = {name: f for each in drivers for name, f in each.finished.items()}
-        texts += [_finished_text(name, *finishing) for name, finishing in finished.items()]
-        return "\n\n".join([*texts, *(each.source for each in drivers)])
-
-
-def _finished_text(name: str, tile: Tile, kernel: str) -> str:
-    """A comment for a product that does more, whose code is made without source."""
-    return (
-        f"# {name}: the product C, and with its elements while they are in registers\n"
-        f"#     {tile.text}\n# or {kernel} over memory, where the tiles cannot\n"
-    )
-
-
-def _without_comments(source: str) -> str:
-    """The source as it is compiled: the same wherever the user's lines stand."""
-    lines = source.splitlines(keepends=True)
-    return "".join(line for line in lines if not line.lstrip().startswith("#"))
-
 
 def _driver_name(driver: DriverText) -> str:
     return driver.source.split("(")[0].removeprefix("def ").strip()
-
-
-def _driver_namespace() -> Mapping[str, object]:
-    from staticflow.native.kernel_names import cycles
-
-    return {"cycles": cycles}
-
-
-def _namespace() -> Mapping[str, object]:
-    from staticflow.native.kernel_names import kernel_namespace  # costs an import of numba
-
-    return kernel_namespace()

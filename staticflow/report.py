@@ -7,16 +7,32 @@ from collections.abc import Iterator
 from staticflow.driver_text import describe
 from staticflow.fetching import Fetches
 from staticflow.graph_text import format_graph
+from staticflow.module_source import functions_text, module_text, outputs_source
 from staticflow.program import Program
 from staticflow.schedule import where_of
 from staticflow.session_state import SessionState
 from staticflow.session_steps import step_programs
 from staticflow.training import Trainer
+from staticflow.training_main import TrainingStart, training_main
 
 
 def source(fetches: Fetches) -> str:
-    """The source of the training step if there is a loss and an optimizer, else of the outputs."""
-    return "\n\n".join(program.source for program in _programs(fetches))
+    """A module that trains if there is a loss and an optimizer, else one that computes the outputs.
+
+    It runs by itself: `python FILE`.
+    """
+    state = fetches.state
+    if state.graph.loss is None:
+        fetch = fetches.fetch(state.graph.outputs)
+        return outputs_source(fetch.runner.program, fetch.runner.inputs, {"seed": state.seed})
+    programs = step_programs(state, state.graph.batch_name())
+    flat = state.params.flats[(programs.params[0].dtype, True)] if programs.params else None
+    start = TrainingStart(
+        state.params, state.states, flat, state.optimizer, state.extras, state.seed
+    )
+    compiled = [p for p in (programs.forward, programs.update) if p is not None]
+    title = "A training step, as staticflow compiled it."
+    return module_text(title, functions_text(compiled), training_main(programs, start))
 
 
 def _programs(fetches: Fetches) -> list[Program]:

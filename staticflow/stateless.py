@@ -16,6 +16,7 @@ from staticflow.file_errors import checked
 from staticflow.file_version import check_version, written
 from staticflow.index_checks import check_indices, index_limits
 from staticflow.leaves import Const, Hyper, Input, Leaf
+from staticflow.module_source import outputs_source
 from staticflow.native import memory
 from staticflow.native.memory import Array
 from staticflow.native.toolchain import toolchain
@@ -135,8 +136,8 @@ class Function:
 
     @property
     def source(self) -> str:
-        """The generated source."""
-        return self.runner.program.source
+        """A module of the generated functions, which runs by itself: `python FILE`."""
+        return outputs_source(self.runner.program, self.inputs, {"seed": self.seed})
 
 
 def function_from_pickle(data: dict[str, Any], tensors: dict[str, Array]) -> Function:

@@ -64,7 +64,7 @@ def test_a_recorded_line_is_neither_code_nor_read(tmp_path: Path, monkeypatch: A
     rewritten(tmp_path / "m", place)
     loaded = sf.Session.load(tmp_path / "m")
     loaded.run("y", {"x": np.ones((2, 3), np.float32)})
-    source = loaded._fetches.fetch(loaded.outputs).runner.program.source
+    source = loaded.source
     assert "password" not in source + loaded.explain()
     assert "\n    import os" not in source
     here = apply(x.op, where=Where(str(secret), 1))

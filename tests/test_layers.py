@@ -46,11 +46,12 @@ LAYERS: dict[str, set[str]] = {
         "learning_rates", "optimizer", "optim", "vocabulary", "serialise",
     },
     "programs": {
-        "program", "program_table", "blocking", "reentrant", "fast_call", "runner",
+        "program", "program_units", "printed", "module_main", "module_source", "program_table",
+        "blocking", "reentrant", "fast_call", "runner",
         "index_checks", "feeds", "parameters", "jit_function",
     },
     "training": {
-        "step_programs", "training", "shard_memory", "step_time",
+        "step_programs", "training", "training_main", "shard_memory", "step_time",
         "numerics", "history", "progress", "owned", "partials", "slots", "trained", "row_means",
     },
     "session": {

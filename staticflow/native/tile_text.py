@@ -91,17 +91,50 @@ class Tile:
         return tuple(name for name, own in self.pointers if own == role and name != self.own)
 
     @property
-    def text(self) -> str:
-        """The statements, one after the other, with what lies where."""
-        places = {MATRIX: "{}[row, column]", LINE: "{}[column]", SINGLE: "{}[0]", SUM: "{}[column]"}
-        roles = ((p, role) for p, role in self.pointers if role != SPARE)
-        at = {p: places[role].format(p) for p, role in roles} | {self.own: "C[row, column]"}
+    def statements(self) -> tuple[str, ...]:
+        """What it does, one statement after the other, with what lies where."""
+        at = {p: _place(p, role, self.own) for p, role in self.pointers if role != SPARE}
         sums = self.of_role(SUM)
-        return "; ".join((
+        return (
             *(f"{name} = {at[p]}" for name, p in self.loads),
             *(f"{let.name} = {let.text}" for let in self.lets),
             *(f"{at[p]} {'+=' if p in sums else '='} {name}" for p, name in self.stores),
-        ))  # fmt: skip
+        )
+
+
+def parsed_tile(suffix: str, own: str, roles: Mapping[str, str], text: str) -> Tile:
+    """The tile whose statements these are, one a line; `own` is the pointer of C.
+
+    Raises ValueError for a statement that is none of a tile.
+    """
+    sums = {_place(p, role, own): p for p, role in roles.items() if role == SUM}
+    others = ((p, role) for p, role in roles.items() if role not in (SUM, SPARE))
+    places = {_place(p, role, own): p for p, role in others}
+    loads, lets, stores = [], [], []
+    known: dict[str, VectorValue] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        target, operator, value = line.partition(" += " if " += " in line else " = ")
+        if operator == " += " or target in places:
+            stores.append(((sums if operator == " += " else places)[target], value))
+        elif value in places:
+            loads.append((target, places[value]))
+            known[target] = Variable(target)
+        else:
+            made = vector_value(value, known, suffix)
+            if made is None:
+                raise ValueError(f"no statement of a tile: {line}")
+            lets.append(NamedValue(target, made, value))
+            known[target] = Variable(target, made.kind)
+    pointers = tuple(roles.items())
+    return Tile(suffix, pointers, own, tuple(loads), tuple(lets), tuple(stores))
+
+
+def _place(pointer: str, role: str, own: str) -> str:
+    """How a statement writes an element of what lies at a pointer."""
+    return "C[row, column]" if pointer == own else f"{pointer}[{_INDICES[role]}]"
+
+
+_INDICES = {MATRIX: "row, column", LINE: "column", SINGLE: "0", SUM: "column"}
 
 
 def vector_value(
