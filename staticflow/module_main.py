@@ -101,6 +101,7 @@ class Main:
         write, compiled = self.write, program.compiled
         buffers, blocks = compiled.layout.buffers, compiled.driver.blocks
         used = _used(program)
+        own = {number: node for node, number in program.leaves.items()}
         tail = TAIL_BLOCKS + len(blocks) if blocks else 0
         write(f"{name} = given.new('int64', {HEADER + len(buffers) + tail})")
         write(f"{name}[{WORK}] = given.place('uint8', {GEMM_WORK_BYTES})  # work of products")
@@ -108,7 +109,8 @@ class Main:
         write(f"{name}[{STOP}] = given.place('int64', 1)  # set to stop")
         for buffer in buffers:
             if buffer.index in used:
-                text = self.outputs.get(buffer.index) or _buffer_text(buffer, place)
+                leaf = own.get(buffer.index)
+                text = self.outputs.get(buffer.index) or _buffer_text(buffer, leaf, place)
                 note = f"{buffer.node.name}: {buffer.node.type}"
                 write.noted(f"{name}[{HEADER + buffer.index}] = {text}", note)
         if blocks:
@@ -127,11 +129,11 @@ def _name_of(source: str) -> str:
     return source.split("(")[0].removeprefix("def ").strip()
 
 
-def _buffer_text(buffer: Buffer, place: Place) -> str:
-    """Where a buffer lies, as source."""
-    if isinstance(buffer.node.op, Const):
-        return f"given.keep({_constant_text(buffer.node.op.value)}).ctypes.data"
-    found = place(buffer.node) if buffer.role == "leaf" else None
+def _buffer_text(buffer: Buffer, leaf: Node | None, place: Place) -> str:
+    """Where a buffer lies, as source. The leaf is this graph's: others may share the program."""
+    if leaf is not None and isinstance(leaf.op, Const):
+        return f"given.keep({_constant_text(leaf.op.value)}).ctypes.data"
+    found = None if leaf is None else place(leaf)
     if found is not None:
         return found
     count = buffer.count if isinstance(buffer.count, int) else size_text(buffer.count)

@@ -23,7 +23,7 @@ from staticflow.native import memory, watch
 from staticflow.native.code_unit import CodeUnit
 from staticflow.native.collectives import all_sum
 from staticflow.native.memory import Array
-from staticflow.native.narrow import narrow_routines
+from staticflow.native.narrow import SOURCES, narrow_routines
 from staticflow.native.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.product_pool import parts_functions, shared_product
 from staticflow.native.products import finished_product, pack, packed_gemm, product
@@ -45,7 +45,7 @@ PRODUCTS: Mapping[str, Callable[[Toolchain, str], External]] = {
     "gemm": product, "shared_gemm": shared_product, "packed_gemm": packed_gemm, "pack": pack,
 }  # fmt: skip
 PARTS = ("begin_parts", "end_parts")
-NARROW = ("rows_abreast", "repeat", "fold")
+NARROW = tuple(SOURCES)
 Decorator = Callable[[Callable[..., Any]], "Compiled"]
 
 

@@ -100,6 +100,16 @@ def test_outputs_with_parameters_and_rows_in_blocks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(results["out0"], session.run("y", {"x": value}))
 
 
+def test_a_session_that_shares_its_programs_prints_its_own(tmp_path: Path) -> None:
+    (first, _), (second, data) = lstm(), lstm()
+    first.fit(data, batch_size=32, progress=False)
+    start = {name: value.copy() for name, value in second.params.items()}
+    history = second.fit(data, epochs=3, batch_size=32, shuffle=False, progress=False)
+    assert second.source == first.source
+    text, _ = run(second.source, tmp_path, **data, **start)
+    assert [float(line.split()[-1]) for line in text.splitlines()] == [h["loss"] for h in history]
+
+
 def test_without_data_it_trains_on_random_numbers(tmp_path: Path) -> None:
     session, _ = regression()
     (tmp_path / "step.py").write_text(session.source)

@@ -83,7 +83,7 @@ def end_totals(parts, totals, count):
         parts[i] = f4(totals[i])
 '''
 
-_SOURCES = {
+SOURCES = {
     "rows_abreast": ROWS_ABREAST, "repeat": REPEAT, "fold": FOLD, "begin_totals": BEGIN_TOTALS,
     "add_to_totals": ADD_TO_TOTALS, "end_totals": END_TOTALS,
 }  # fmt: skip
@@ -107,7 +107,7 @@ def _routine(toolchain: Toolchain, name: str, suffix: str) -> External:
         signature = Signature("", (own, "f8*", "i8"))
     source = KernelSource(
         name=name,
-        source=_SOURCES[name],
+        source=SOURCES[name],
         signature=signature,
         namespace=lambda: names,
         namespace_key=(str(names),),
