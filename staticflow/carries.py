@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.kinds import Map
+from staticflow.leaves import as_node
 from staticflow.node import Node
 from staticflow.ops.cast import CASTS
 from staticflow.ops.coerce import fitted
 from staticflow.structure import flatten, paths
 from staticflow.traversal import toposort
+from staticflow.types import INTEGERS
 
 WIDENING = Map(CASTS["float64"])
+_NARROWEST = INTEGERS[0]
 
 
 def check_carries(what: str, init: Any, following: Any) -> list[Node]:
@@ -37,6 +40,47 @@ def check_carries(what: str, init: Any, following: Any) -> list[Node]:
                 do="make the step return what it takes: reshape or cast the one or the other",
             )
     return results
+
+
+def meet_integers(
+    starts: Sequence[Node], declare: Callable[[list[Node]], tuple[Sequence[Node], Sequence[Node]]]
+) -> list[Node]:
+    """The starts of a loop; those that are whole numbers of Python's have the dtype of the integers
+    that they meet. `declare` gives slots for such starts, and the next carry.
+
+    What a whole number of the narrowest dtype becomes tells whether it met others.
+    """
+    found = list(starts)
+    while any(map(_is_whole, found)):
+        tried = [as_node(s.weak, _NARROWEST) if _is_whole(s) else s for s in found]
+        try:
+            slots, following = declare(tried)
+        except (DTypeError, ShapeError, GraphError):  # what is wrong without a trial is said there
+            return found
+        if len(following) != len(found):
+            return found
+        open_ = {own for own, start in zip(slots, found, strict=True) if _is_whole(start)}
+        before, found = found, [
+            as_node(start.weak, new.dtype) if _is_whole(start) and _has_met(new, open_) else start
+            for start, new in zip(found, following, strict=True)
+        ]
+        if found == before:
+            break
+    return found
+
+
+def _is_whole(start: Node) -> bool:
+    return type(start.weak) is int and start.dtype == "float32" and not start.inputs
+
+
+def _has_met(new: Node, slots: Collection[Node]) -> bool:
+    """Whether the next carry is made of integers beside numbers of Python's and such slots."""
+    if new.dtype == _NARROWEST:
+        return any(
+            n.dtype == _NARROWEST and n.weak is None and not n.inputs and n not in slots
+            for n in toposort([new])
+        )
+    return new.dtype in INTEGERS
 
 
 def meet(

@@ -14,7 +14,7 @@ from typing import Any
 
 from staticflow.bodies import capture, cut_out, slot
 from staticflow.branching import Branch, While
-from staticflow.carries import check_carries, meet
+from staticflow.carries import check_carries, meet, meet_integers
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.kinds import parts
 from staticflow.leaves import as_node
@@ -105,8 +105,14 @@ def _declared(
     """The carry that a loop starts from, where Python's numbers have the dtypes that they meet; its
     slots; the condition, and the next carry.
     """
-    names = zip(paths(init, "carry"), flatten(init), strict=True)
-    carries = [slot(name, n.type) for name, n in names]
+
+    def next_of(starts: list[Node]) -> tuple[list[Node], list[Node]]:
+        slots = _slots(rebuild_like(init, iter(starts)))
+        following = body(rebuild_like(init, iter(slots)))
+        return slots, flatten(map_structure(lambda value: as_node(value), following))
+
+    init = rebuild_like(init, iter(meet_integers(flatten(init), next_of)))
+    carries = _slots(init)
     if not carries:
         fail(GraphError, "while_loop: needs a carry, without which no step changes anything")
     carry = rebuild_like(init, iter(carries))
@@ -116,6 +122,11 @@ def _declared(
     if starts != flatten(init):
         return _declared(cond, body, rebuild_like(init, iter(starts)))
     return init, carries, test, check_carries("while_loop", init, result)
+
+
+def _slots(init: Any) -> list[Node]:
+    names = zip(paths(init, "carry"), flatten(init), strict=True)
+    return [slot(name, n.type) for name, n in names]
 
 
 def _structure(branch: Any) -> Any:

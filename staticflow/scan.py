@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from staticflow.bodies import capture, draw_each_step, slot
-from staticflow.carries import check_carries, meet
+from staticflow.carries import check_carries, meet, meet_integers
 from staticflow.dims import AnyDim, as_dim, square_root
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.gates import arrange_products
@@ -83,15 +83,13 @@ def _traced(
     they meet; the nodes that its last xs, the random ones, and its constants stand for; and the
     structure of its ys.
     """
+    def next_of(starts: list[Node]) -> tuple[list[Node], list[Node]]:
+        slots, _, following, _ = _declared(step, rebuild_like(init, iter(starts)), xs)
+        return slots, flatten(following)
+
+    init = rebuild_like(init, iter(meet_integers(flatten(init), next_of)))
     start = slot("steps", TensorType((), "int64")).serial
-    names = zip(paths(init, "carry"), flatten(init), strict=True)
-    carries = [slot(name, n.type) for name, n in names]
-    elements = [slot(f"x {i}", n.type.with_shape(n.shape[1:])) for i, n in enumerate(flatten(xs))]
-    result = step(rebuild_like(init, iter(carries)), rebuild_like(xs, iter(elements)))
-    if not isinstance(result, tuple) or len(result) != 2:
-        fail(GraphError, "scan: the step must return (carry, y)", got=repr(type(result).__name__))
-    carry_out = map_structure(lambda value: as_node(value), result[0])
-    y_out = map_structure(lambda value: as_node(value), result[1])
+    carries, elements, carry_out, y_out = _declared(step, init, xs)
     starts = meet(flatten(init), carries, flatten(carry_out), flatten(y_out))
     if starts != flatten(init):
         return _traced(step, rebuild_like(init, iter(starts)), xs, size, reverse)
@@ -111,6 +109,20 @@ def _traced(
         origin=object(),
     )
     return op, init, list(draws.values()), outer, y_out
+
+
+def _declared(
+    step: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any
+) -> tuple[list[Node], list[Node], Any, Any]:
+    """The slots for the carry and for the elements of xs, the next carry, and y."""
+    names = zip(paths(init, "carry"), flatten(init), strict=True)
+    carries = [slot(name, n.type) for name, n in names]
+    elements = [slot(f"x {i}", n.type.with_shape(n.shape[1:])) for i, n in enumerate(flatten(xs))]
+    result = step(rebuild_like(init, iter(carries)), rebuild_like(xs, iter(elements)))
+    if not isinstance(result, tuple) or len(result) != 2:
+        fail(GraphError, "scan: the step must return (carry, y)", got=repr(type(result).__name__))
+    carry_out, y_out = (map_structure(lambda value: as_node(value), part) for part in result)
+    return carries, elements, carry_out, y_out
 
 
 def _truncated(

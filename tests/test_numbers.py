@@ -136,3 +136,30 @@ def test_generated_names_are_no_names_that_kernels_use() -> None:
     used = set(kernel_namespace()) | {"i4", "i8", "f4", "f8", "b1", "u4", "u8"}
     assert not used & {index_name(level) for level in range(64)}
     assert not [name for name in used if re.fullmatch(r"[vnp]\d+", name)]
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float32", "float64"])
+def test_a_whole_number_takes_the_dtype_of_the_integers_that_a_loop_meets(dtype: str) -> None:
+    """2^24 + 1 is no float32."""
+    x = sf.input("x", ("n",), dtype)
+    total, before = sf.scan(lambda c, v: (c + v, c), 0, x)
+    (first, second), _ = sf.scan(lambda c, v: ((c[0] + c[1], c[1] + v), None), (0, 0), x)
+    _, looped = sf.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] + x[0]), (0, 0))
+    best, _ = sf.scan(lambda c, v: (ops.maximum(c, v), None), 0, x)
+    counted, _ = sf.scan(lambda c, v: (c + 1, None), 0, x)
+    values = np.array([2**24 if dtype != "float32" else 5, 1, 1]).astype(dtype)
+    outputs = [total, before, first, second, looped, best]
+    expected = [values.sum(), [0, values[0], values[:2].sum()], 2 * values[0] + 1, values.sum(),
+                3 * values[0], values.max()]  # fmt: skip
+    for found, right in zip(sf.function([x], outputs)(values), expected, strict=True):
+        assert np.asarray(found).dtype == dtype
+        np.testing.assert_array_equal(found, right)
+    assert counted.dtype == "float32", "it met nothing"
+
+
+def test_a_whole_number_meets_what_a_step_computes() -> None:
+    x = sf.input("x", ("n", 3))
+    places, _ = sf.scan(lambda c, row: (c + ops.argmax(row), None), 0, x)
+    assert places.dtype == "int64"
+    mean, _ = sf.scan(lambda c, row: (0.5 * c + row.sum(), None), 0, x)
+    assert mean.dtype == "float32"
