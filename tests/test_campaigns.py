@@ -11,7 +11,7 @@ import campaigns
 import pytest
 from campaigns import __main__ as command
 
-PEERS = ("jax", "torch", "sklearn", "autograd")
+PEERS = ("jax", "torch", "sklearn", "autograd", "onnx")
 
 
 def loaded(name: str) -> campaigns.Campaign:
