@@ -11,7 +11,7 @@ import campaigns
 import pytest
 from campaigns import __main__ as command
 
-PEERS = ("jax", "torch", "sklearn", "autograd", "onnx")
+PEERS = ("jax", "torch", "sklearn", "autograd", "onnx", "array_api_strict")
 
 
 def loaded(name: str) -> campaigns.Campaign:
