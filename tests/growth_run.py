@@ -21,6 +21,7 @@ from small_nets import data, regression
 
 import staticflow as sf
 from staticflow import ops
+from staticflow.native.toolchain import toolchain
 
 ACTIVATIONS = (ops.tanh, ops.sigmoid, ops.relu, ops.softplus, ops.gelu, ops.silu, ops.sin)
 
@@ -101,7 +102,8 @@ def main(seed: int, graphs: int, steps: int) -> None:
             train_graph(1_000_000 * seed + number)
         tiny.train(steps, by_step=number % 2 == 0)
         gc.collect()
-        found: dict[str, Any] = {**size_of_process(), "steps": tiny.session.step_count}
+        done = {"steps": tiny.session.step_count, "compiled": toolchain().counts.compiled}
+        found: dict[str, Any] = {**size_of_process(), **done}
         print(json.dumps(found), flush=True)
 
 

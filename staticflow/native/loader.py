@@ -22,6 +22,10 @@ from staticflow.native.numba_import import import_numba
 from staticflow.native.objects import ObjectCode, wanted
 from staticflow.native.target import initialize, target_machine
 
+# How much an engine that can unload is given before another takes its place. LLVM keeps some 8 kB
+# of each library that is gone, until its engine goes, which is with the last library of it.
+UNITS_AN_ENGINE = 16
+
 
 @functools.cache
 def process_lock() -> threading.RLock:
@@ -100,12 +104,17 @@ class Loader:
         with process_lock():
             while self._gone:
                 self._gone.popleft().close()
-            if self._units is None:
-                initialize()
-                self._units = llvm.create_lljit_compiler()
-            self._count += 1
-            tracker = builder.link(self._units, f"unit{self._count}")
+            tracker = builder.link(self._engine_for_unit(), f"unit{self._count}")
         return tracker, {symbol: tracker[symbol] for symbol in symbols}
+
+    def _engine_for_unit(self) -> Any:
+        if self._units is None or self._count == UNITS_AN_ENGINE:
+            initialize()
+            if self._units is not None:
+                self._units.close()  # its libraries keep what they need of it
+            self._units, self._count = llvm.create_lljit_compiler(), 0
+        self._count += 1
+        return self._units
 
     def unload(self, tracker: Any) -> None:
         """Unload code when something is linked next: this may be called from anywhere."""

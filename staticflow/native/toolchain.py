@@ -26,7 +26,7 @@ from staticflow.native.numba_import import import_numba
 from staticflow.native.objects import KernelSource, NativeFunction, ObjectCode, wanted
 from staticflow.native.undisturbed import undisturbed
 
-RECENT_BYTES = 1 << 24
+RECENT_BYTES = 1 << 22  # of some hundred programs
 _Build: TypeAlias = Callable[[], ObjectCode]
 _Lock: TypeAlias = Callable[[], AbstractContextManager[Any]]
 

@@ -5,7 +5,7 @@ is trained. (None is compiled for Numba, which never gives back what it has comp
 function, ours or not.) Between two of them a tiny net goes on training, by `fit` and by `step`,
 with batches of 250 sizes. All this happens in one process with an empty cache
 (tests/growth_run.py); what it has in the last third of the run must be what it had in the middle
-third.
+third, but for what LLVM keeps of every kernel that it compiles.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from campaigns import Tick
 COUNT = 3000
 SAMPLE = 30
 STEPS = 334  # of the tiny net, beside each graph
+# llvmlite 0.50 gives the callbacks of a pass builder never back: 1.45 kB a kernel compiled anew
+KEPT_BY_LLVM = 1.5
 # What the last third may have beyond the middle one: at all, and for each graph
 SLACK = {"kilobytes": (3000, 2.0), "mappings": (10, 0.01), "files": (0, 0.0), "threads": (0, 0.0)}
 
@@ -40,16 +42,20 @@ def run(count: int, seed: int, tick: Tick) -> dict[str, int | str]:
         assert process.returncode == 0, f"seed {seed}, graph {len(sizes)}: {error[-4000:]}"
     check(sizes, seed)
     ends = {name: f"{sizes[-1][name]} (in the middle {_middle(sizes, name)})" for name in SLACK}
-    return {"graphs": count, "steps": sizes[-1]["steps"], **ends}
+    done = {name: sizes[-1][name] for name in ("steps", "compiled")}
+    return {"graphs": count, **done, **ends}
 
 
 def check(sizes: Sequence[dict[str, int]], seed: int) -> None:
     """The last third has about what the middle third has."""
     third = len(sizes) // 3
+    kernels = statistics.median(x["compiled"] for x in sizes[-third:]) - _middle(sizes, "compiled")
     for name, (slack, each) in SLACK.items():
         middle = _middle(sizes, name)
         last = statistics.median(size[name] for size in sizes[-third:])
         allowed = middle + slack + each * third
+        if name == "kilobytes":
+            allowed += KEPT_BY_LLVM * kernels
         assert last <= allowed, (
             f"seed {seed}: {name} grow: {middle} in the middle third of {len(sizes)} graphs, "
             f"{last} in the last, {(last - middle) / third:.1f} a graph"
