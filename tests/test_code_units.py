@@ -11,7 +11,10 @@ from growth_run import size_of_process
 
 from staticflow.native.llvm_compile import compile_ir
 from staticflow.native.loader import UNITS_AN_ENGINE, Loader
-from staticflow.native.objects import ObjectCode
+from staticflow.native.objects import KernelSource, ObjectCode, Signature
+from staticflow.native.toolchain import Toolchain
+
+KIND = Signature("", ("f4*", "i8"))
 
 
 def numbered(number: int) -> ObjectCode:
@@ -57,3 +60,19 @@ def test_what_is_linked_and_unloaded_leaves_no_memory() -> None:
 
     before = link_many(100)
     assert link_many(1000) - before < 2000  # 8000, as long as LLVM keeps something of each
+
+
+def test_what_numba_knows_of_a_kernel_goes_with_it(toolchain: Toolchain) -> None:
+    """Its conversions and the functions that it calls are types of its own to Numba."""
+
+    def compile_many(first: int, count: int) -> int:
+        for number in range(first, first + count):
+            name = f"made_{number}"
+            loop = f"    for i in range(n):\n        a[i] = f4(i8(a[i]) + {number})\n"
+            text = f"def {name}(a, n):\n{loop}"
+            toolchain.compiled_kernel(KernelSource(name, text, KIND))
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = compile_many(0, 5)
+    assert compile_many(5, 20) - before < 20 * 15  # some 130 a kernel, where they stay

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import weakref
 from typing import Any
 
 from llvmlite import ir
@@ -76,7 +77,10 @@ class _TypingContext(typing.Context):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._resolved: dict[Any, Any] = {}
+        # Signatures by function and types. Conversions and externals are functions of one kernel
+        # each, and go with it.
+        self._resolved: weakref.WeakKeyDictionary[Any, dict[Any, Any]]
+        self._resolved = weakref.WeakKeyDictionary()
 
     def load_additional_registries(self) -> None:
         """Numba calls this before each compilation."""
@@ -92,11 +96,10 @@ class _TypingContext(typing.Context):  # type: ignore[misc]
         """The signature of a function for types. Numba would try every candidate each time."""
         if kws or not (func in _OPERATORS or isinstance(func, types.Function)):
             return super().resolve_function_type(func, args, kws)
-        key = (func, args)
-        found = self._resolved.get(key)
-        if found is None:
-            found = self._resolved[key] = super().resolve_function_type(func, args, kws)
-        return found
+        known = self._resolved.setdefault(func, {})
+        if args not in known:
+            known[args] = super().resolve_function_type(func, args, kws)
+        return known[args]
 
 
 _OPERATORS = frozenset(
@@ -113,6 +116,14 @@ class _TargetContext(cpu.CPUContext):  # type: ignore[misc]
         from numba.cpython import builtins, mathimpl, numbers, rangeobj  # noqa: F401
 
         self.install_registry(mathimpl.registry)
+
+    def subtarget(self, **options: Any) -> Any:
+        """The context of one compilation. A manager of data models keeps the types that it has met,
+        also those of the functions that a kernel calls, so that each has its own.
+        """
+        made = super().subtarget(**options)
+        made.data_model_manager = self.data_model_manager.copy()
+        return made
 
     def refresh(self) -> None:
         """Numba calls this before each compilation. What comes last is what counts."""
