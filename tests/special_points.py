@@ -46,7 +46,7 @@ def compiled(special: Special, size: int, dtype: str) -> Callable[[Array], list[
 
 def _real(value: Any) -> float:
     """A number as float64; NaN for one that is not real, beyond what a function is defined for."""
-    return float(value) if mp.im(value) == 0 else float("nan")
+    return float(mp.re(value)) if mp.im(value) == 0 else float("nan")
 
 
 def exact(special: Special, point: Sequence[float]) -> list[Array]:
