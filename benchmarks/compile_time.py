@@ -149,7 +149,7 @@ def _first_fnn_step(workload: FNN, learning_rate: float) -> None:
 
 def _ours(workload: FNN | RNN) -> int:
     """One step, then others; how many kernels the others compiled. The clock stops in between."""
-    from staticflow.native.toolchain import toolchain
+    from staticflow.native.toolchain.toolchain import toolchain
 
     _first_step(workload, 1e-3)
     _stop()

@@ -44,7 +44,7 @@ def ours(hidden: int, remat: Any) -> tuple[Callable[[Array, Array], None], Calla
     net = session(hidden, remat)
 
     def planned(steps: int) -> float:
-        from staticflow.compile import compile_graph
+        from staticflow.compiler.compile import compile_graph
 
         assert net.loss is not None
         plan = compile_graph([net.loss, *sf.grad(net.loss, list(net.params.nodes.values()))])

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from staticflow.cli.parser import build_parser
-from staticflow.cli.text import TextProblem, bits
+from staticflow.cli.text_task import TextProblem, bits
 from staticflow.data.text import windows
 
 WITHIN = 0.02

@@ -7,8 +7,8 @@ from typing import Any
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.declare import freeze
 from staticflow.errors import fail
+from staticflow.graph.declare import freeze
 from staticflow.models.checks import check_width, float_dtype
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.file_version import VERSION, check_version, written
 from staticflow.models.fnn import FNN
 from staticflow.models.rnn import RNN
 from staticflow.models.scaling import Scaler, Standard
+from staticflow.session.files.file_version import VERSION, check_version, written
 
 Array = NDArray[Any]
 ROWS_AT_ONCE = 4096

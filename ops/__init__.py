@@ -1,5 +1,5 @@
 """The vocabulary: every op that a graph can be made of, each declared once, in the file of its
-subject, and entered in the op table (`staticflow.op_table.table()`).
+subject, and entered in the op table (`staticflow.graph.op_table.table()`).
 
 In a checkout this package is also found as `ops`; that name is made to mean this very package, so
 that nothing is declared twice.

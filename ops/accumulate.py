@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim
-from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.require import require, require_operands
+from staticflow.graph.types import TensorType, normalise_axis
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.compare import equal, where
@@ -27,8 +29,6 @@ from staticflow.ops.native_call import NativeCall, batch_of
 from staticflow.ops.public import public
 from staticflow.ops.shape import moveaxis, ravel
 from staticflow.ops.slices import pad_edges, slice_axis
-from staticflow.require import require, require_operands
-from staticflow.types import TensorType, normalise_axis
 
 
 @dataclass(frozen=True)

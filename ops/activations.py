@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from staticflow.node import Kind, Node
+from staticflow.graph.node import Kind, Node
+from staticflow.graph.types import INTEGERS, normalise_axes
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.arithmetic import clip, multiply
 from staticflow.ops.cast import cast
@@ -23,7 +24,6 @@ from staticflow.ops.public import public
 from staticflow.ops.reductions import SUM, reduce
 from staticflow.ops.statistics import peak
 from staticflow.ops.views import spread_along
-from staticflow.types import INTEGERS, normalise_axes
 
 
 @public()

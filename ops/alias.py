@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, Dim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
+from staticflow.graph.dims import AnyDim, Dim
+from staticflow.graph.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
+from staticflow.graph.require import is_size, require, require_operands
+from staticflow.graph.types import TensorType, broadcast_shapes
 from staticflow.ops.coerce import as_nodes, stretch
 from staticflow.ops.public import public
-from staticflow.require import is_size, require, require_operands
-from staticflow.types import TensorType, broadcast_shapes
 
 
 class Alias(Op):

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import DTypeError, fail
-from staticflow.kinds import MapRow
-from staticflow.leaves import Const, is_scalar_const
-from staticflow.node import Array, Kind, Node
+from staticflow.graph.kinds import MapRow
+from staticflow.graph.leaves import Const, is_scalar_const
+from staticflow.graph.node import Array, Kind, Node
 from staticflow.ops.coerce import as_nodes, operands
 from staticflow.ops.compare import equal, greater, logical_and, logical_not, where
 from staticflow.ops.elementwise import abs as magnitude

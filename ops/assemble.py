@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, Dim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.kinds import Assemble
-from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.dims import AnyDim, Dim
+from staticflow.graph.kinds import Assemble
+from staticflow.graph.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.require import require, require_axis, require_operands
+from staticflow.graph.types import TensorType, is_whole, normalise_axis, promote
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, node_of, reshape
 from staticflow.ops.slices import Starts, pad_edges, replace_entry, slice_axis, zeros_for
-from staticflow.require import require, require_axis, require_operands
-from staticflow.types import TensorType, is_whole, normalise_axis, promote
 
 
 @dataclass(frozen=True)

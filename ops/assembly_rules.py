@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticflow.dims import AnyDim
-from staticflow.node import Node, apply
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.node import Node, apply
+from staticflow.graph.rewriting import Rule
 from staticflow.ops.arithmetic import add
 from staticflow.ops.assemble import Concat
 from staticflow.ops.slices import Pad, Slice, pad_edges
-from staticflow.rewriting import Rule
 
 
 def _sum_of_pads(node: Node) -> Node | None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.kinds import Map, MapRow
-from staticflow.leaves import Const, const
-from staticflow.node import Array, Node, apply
-from staticflow.types import DTYPES, FLOATS, INTEGERS, as_dtype
+from staticflow.graph.kinds import Map, MapRow
+from staticflow.graph.leaves import Const, const
+from staticflow.graph.node import Array, Node, apply
+from staticflow.graph.types import DTYPES, FLOATS, INTEGERS, as_dtype
 
 
 def _convert(x: Array, dtype: str) -> Array:

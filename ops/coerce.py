@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, ShapeError, fail, user_line
-from staticflow.leaves import Const, as_node, is_scalar_const, weak_const
-from staticflow.node import Node, apply
+from staticflow.graph.dims import AnyDim, Dim
+from staticflow.graph.leaves import Const, as_node, is_scalar_const, weak_const
+from staticflow.graph.node import Node, apply
+from staticflow.graph.traversal import toposort
+from staticflow.graph.types import FLOATS, INTEGERS, Shape, broadcast_shapes, promote
 from staticflow.ops.cast import cast
 from staticflow.ops.counting import SizeOf
 from staticflow.ops.views import Squeeze, spread
-from staticflow.traversal import toposort
-from staticflow.types import FLOATS, INTEGERS, Shape, broadcast_shapes, promote
 
 DEFAULT_FLOAT = "float32"
 _SCALARS = (bool, int, float, Dim)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from staticflow.kinds import MapRow, boolean
-from staticflow.node import Node
+from staticflow.graph.kinds import MapRow, boolean
+from staticflow.graph.node import Node
 from staticflow.ops.public import declare_row
 
 ORDER = ((1.0, 1.0), (np.nan, 1.0), (np.nan, np.nan), (np.inf, -np.inf), (0.0, -0.0))

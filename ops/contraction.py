@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import product
 from staticflow.errors import ShapeError, fail
-from staticflow.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
+from staticflow.graph.dims import product
+from staticflow.graph.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
+from staticflow.graph.require import require, require_matrices, require_operands
+from staticflow.graph.types import TensorType, broadcast_shapes, normalise_axis, promote
 from staticflow.ops.arithmetic import multiply
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, stretch
@@ -19,8 +21,6 @@ from staticflow.ops.public import public
 from staticflow.ops.reductions import any, sum
 from staticflow.ops.shape import expand_dims, ravel, reshape, swapaxes, transpose
 from staticflow.ops.views import Expand, Squeeze
-from staticflow.require import require, require_matrices, require_operands
-from staticflow.types import TensorType, broadcast_shapes, normalise_axis, promote
 
 
 @dataclass(frozen=True)

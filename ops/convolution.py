@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.access import Access
-from staticflow.dims import AnyDim, floor_divide
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.kinds import View
-from staticflow.node import Array, Axes, Classes, Node, OutType, apply
+from staticflow.graph.dims import AnyDim, floor_divide
+from staticflow.graph.kinds import View
+from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
+from staticflow.graph.require import is_size, require, require_operands
+from staticflow.graph.strides import Access
+from staticflow.graph.types import Shape, TensorType, promote
 from staticflow.ops.alias import sized
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
@@ -27,8 +29,6 @@ from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import reshape
 from staticflow.ops.slices import flip_axis, pad_edges, slice_axis
-from staticflow.require import is_size, require, require_operands
-from staticflow.types import Shape, TensorType, promote
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, product
-from staticflow.kinds import IndexMap
-from staticflow.node import Array, Axes, Classes, Node, OutType, apply
+from staticflow.graph.dims import AnyDim, product
+from staticflow.graph.kinds import IndexMap
+from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
+from staticflow.graph.require import is_size, require, require_operands
+from staticflow.graph.types import DTYPES, Shape, TensorType
 from staticflow.ops.views import spread
-from staticflow.require import is_size, require, require_operands
-from staticflow.types import DTYPES, Shape, TensorType
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.leaves import const
-from staticflow.node import Kind, Node
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.leaves import const
+from staticflow.graph.node import Kind, Node
+from staticflow.graph.types import as_dtype, as_shape
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape
 from staticflow.ops.compare import equal, greater_equal, where
 from staticflow.ops.counting import iota, iota_like
 from staticflow.ops.public import public
 from staticflow.ops.shape import node_of
-from staticflow.types import as_dtype, as_shape
 
 
 @public(Kind.VIEW)

@@ -10,14 +10,14 @@ stays in its place, so that it shows in the result all the same.
 
 from __future__ import annotations
 
-from staticflow.leaves import const
-from staticflow.node import Node
+from staticflow.graph.leaves import const
+from staticflow.graph.node import Node
+from staticflow.graph.rewriting import Rule
 from staticflow.ops.arithmetic import divide, multiply, negative
 from staticflow.ops.counting import Iota
 from staticflow.ops.rules import uniform_value
 from staticflow.ops.shape import expand_dims
 from staticflow.ops.views import Broadcast, Transpose
-from staticflow.rewriting import Rule
 
 
 def diagonal_of(node: Node) -> Node | None:

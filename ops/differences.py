@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.node import Node
+from staticflow.graph.node import Node
+from staticflow.graph.types import Shape, normalise_axis
 from staticflow.ops.assemble import concatenate, stack
 from staticflow.ops.coerce import as_nodes, broadcast, broadcast_to_shape, floating
 from staticflow.ops.compare import not_equal
@@ -16,7 +17,6 @@ from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import expand_dims, moveaxis, node_of, transpose
 from staticflow.ops.slices import slice_axis
 from staticflow.ops.statistics import mean
-from staticflow.types import Shape, normalise_axis
 
 
 @public()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticflow.dims import AnyDim, product
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.node import Node
+from staticflow.graph.dims import AnyDim, product
+from staticflow.graph.node import Node
+from staticflow.graph.types import promote
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.contraction import matmul
@@ -14,7 +15,6 @@ from staticflow.ops.linalg_diagonal import diagonal
 from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import expand_dims, reshape, squeeze, transpose
-from staticflow.types import promote
 
 SPARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

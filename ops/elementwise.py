@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.kinds import MapRow
-from staticflow.node import Array, Node
+from staticflow.graph.kinds import MapRow
+from staticflow.graph.node import Array, Node
 from staticflow.ops.compare import greater, greater_equal, where
 from staticflow.ops.public import declare_row
 

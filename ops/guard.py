@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError, fail
-from staticflow.types import is_whole
+from staticflow.graph.types import is_whole
 
 F = TypeVar("F", bound=Callable[..., Any])
 _OWN = (GraphError, ShapeError, DTypeError, NumericsError)

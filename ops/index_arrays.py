@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import product
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.leaves import Const
-from staticflow.node import Node, apply
+from staticflow.graph.dims import product
+from staticflow.graph.leaves import Const
+from staticflow.graph.node import Node, apply
 from staticflow.ops.arithmetic import clip
 from staticflow.ops.coerce import broadcast, integral
 from staticflow.ops.compare import less, where

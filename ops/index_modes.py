@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from staticflow.dims import AnyDim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.leaves import Const, const
-from staticflow.node import Node, apply
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.leaves import Const, const
+from staticflow.graph.node import Node, apply
 from staticflow.ops.arithmetic import clip
 from staticflow.ops.arithmetic import mod as remainder
 from staticflow.ops.counting import SizeOf

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.kinds import Gather, Scatter
-from staticflow.leaves import Const
-from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.kinds import Gather, Scatter
+from staticflow.graph.leaves import Const
+from staticflow.graph.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.require import require, require_axis, require_operands
+from staticflow.graph.types import Shape, TensorType, as_shape, broadcast_shapes, normalise_axis
 from staticflow.ops.alias import bounded
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import integral, stretch
@@ -30,8 +32,6 @@ from staticflow.ops.counting import iota_like
 from staticflow.ops.index_modes import by_mode_of_take
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, moveaxis, node_of, reshape, transpose
-from staticflow.require import require, require_axis, require_operands
-from staticflow.types import Shape, TensorType, as_shape, broadcast_shapes, normalise_axis
 
 
 def _within(index: Array, size: int) -> Array:

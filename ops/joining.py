@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from staticflow.node import Kind, Node
+from staticflow.graph.node import Kind, Node
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.public import public

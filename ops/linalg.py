@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from staticflow.dims import product
 from staticflow.errors import ShapeError, fail
-from staticflow.kinds import parts
-from staticflow.node import Kind, Node, apply
+from staticflow.graph.dims import product
+from staticflow.graph.kinds import parts
+from staticflow.graph.node import Kind, Node, apply
+from staticflow.graph.types import FLOATS, broadcast_shapes, promote
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, floating, stretch
@@ -41,7 +42,6 @@ from staticflow.ops.native_call import Rule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.reductions import PROD, SUM, reduce
 from staticflow.ops.shape import expand_dims, moveaxis, reshape
-from staticflow.types import FLOATS, broadcast_shapes, promote
 
 
 def matrices(what: str, x: Any) -> Node:

@@ -8,8 +8,8 @@ none divides by anything, and all hold for singular matrices.
 
 from __future__ import annotations
 
-from staticflow.kinds import parts
-from staticflow.node import Node, apply
+from staticflow.graph.kinds import parts
+from staticflow.graph.node import Node, apply
 from staticflow.ops.coerce import stretch
 from staticflow.ops.compare import equal, logical_or, where
 from staticflow.ops.contraction import matmul

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.access import Access
-from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.kinds import View
-from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.kinds import View
+from staticflow.graph.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.require import require, require_matrices, require_operands
+from staticflow.graph.strides import Access
+from staticflow.graph.types import Shape, TensorType, normalise_axis
 from staticflow.ops.compare import equal, where
 from staticflow.ops.counting import iota_like
 from staticflow.ops.linalg_rules import identity_mask
@@ -20,8 +22,6 @@ from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import expand_dims, node_of, transpose
 from staticflow.ops.slices import pad_edges, slice_axis
-from staticflow.require import require, require_matrices, require_operands
-from staticflow.types import Shape, TensorType, normalise_axis
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.kinds import parts
-from staticflow.node import Kind, Node, apply
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.kinds import parts
+from staticflow.graph.node import Kind, Node, apply
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.compare import greater, where
 from staticflow.ops.contraction import matmul

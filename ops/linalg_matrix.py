@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.kinds import parts
-from staticflow.node import Node, apply
+from staticflow.graph.kinds import parts
+from staticflow.graph.node import Node, apply
+from staticflow.graph.types import normalise_axes
 from staticflow.ops.arithmetic import maximum, multiply, power
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.cast import cast
@@ -28,7 +29,6 @@ from staticflow.ops.reductions import max as largest
 from staticflow.ops.reductions import min as smallest
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import expand_dims, ravel, reshape
-from staticflow.types import normalise_axes
 
 # The Pade approximant of e^x of order 13, and up to which norm it has float64's precision.
 PADE = (

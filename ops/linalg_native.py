@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, product
-from staticflow.kinds import Scratch
-from staticflow.node import Array, Axes, Classes, Node, OutType
+from staticflow.graph.dims import AnyDim, product
+from staticflow.graph.kinds import Scratch
+from staticflow.graph.node import Array, Axes, Classes, Node, OutType
+from staticflow.graph.require import require, require_matrices, require_operands
+from staticflow.graph.types import TensorType
 from staticflow.ops.linalg_rules import (
     cholesky_cotangent,
     cholesky_tangent,
@@ -31,8 +33,6 @@ from staticflow.ops.linalg_rules import (
 )
 from staticflow.ops.linalg_triangular import check_solve, solve_or_infinite
 from staticflow.ops.native_call import NativeCall, batch_of, same_batch
-from staticflow.require import require, require_matrices, require_operands
-from staticflow.types import TensorType
 
 
 def _least(m: AnyDim, n: AnyDim) -> AnyDim | None:

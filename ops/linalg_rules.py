@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticflow.kinds import parts
-from staticflow.node import Node, apply
+from staticflow.graph.kinds import parts
+from staticflow.graph.node import Node, apply
+from staticflow.graph.types import Shape
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.compare import equal, greater, where
 from staticflow.ops.contraction import matmul
@@ -23,7 +24,6 @@ from staticflow.ops.counting import iota_like
 from staticflow.ops.creation import tril
 from staticflow.ops.linalg_triangular import Triangular, turn
 from staticflow.ops.shape import expand_dims
-from staticflow.types import Shape
 
 
 def identity_mask(shape: Shape) -> Node:

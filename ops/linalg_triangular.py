@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim
-from staticflow.kinds import Scratch
-from staticflow.node import Array, Axes, Classes, Node, OutType, apply
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.kinds import Scratch
+from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
+from staticflow.graph.require import require, require_matrices, require_operands
+from staticflow.graph.types import TensorType
 from staticflow.ops.contraction import matmul
 from staticflow.ops.creation import tril, triu
 from staticflow.ops.native_call import NativeCall, batch_of, same_batch
 from staticflow.ops.shape import swapaxes
-from staticflow.require import require, require_matrices, require_operands
-from staticflow.types import TensorType
 
 
 def check_solve(name: str, a: TensorType, b: TensorType) -> None:

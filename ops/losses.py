@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import ShapeError, fail
-from staticflow.kinds import MapRow
-from staticflow.node import Array, Kind, Node
+from staticflow.graph.kinds import MapRow
+from staticflow.graph.node import Array, Kind, Node
 from staticflow.ops.alias import bounded, sized
 from staticflow.ops.coerce import as_nodes, floating, integral, operands
 from staticflow.ops.compare import equal, greater_equal, less, where

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from staticflow.node import Node
+from staticflow.graph.node import Node
 from staticflow.ops.accumulate import cumprod, cumsum
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.compare import isnan, logical_and, logical_not

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from staticflow.dims import AnyDim, product
-from staticflow.kinds import Call
-from staticflow.leaves import Input
-from staticflow.node import Axes, Classes, Node, apply
+from staticflow.graph.dims import AnyDim, product
+from staticflow.graph.kinds import Call
+from staticflow.graph.leaves import Input
+from staticflow.graph.node import Axes, Classes, Node, apply
+from staticflow.graph.require import require, require_operands
+from staticflow.graph.types import TensorType
 from staticflow.ops.alias import Alias, stop_gradient
-from staticflow.require import require, require_operands
-from staticflow.types import TensorType
 
 
 class NativeCall(Call):
-    """A call of `staticflow.native.routines.ROUTINES[routine]`.
+    """A call of `staticflow.native.routines.table.ROUTINES[routine]`.
 
     Leading axes are a batch, which the routine loops over.
     """

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.node import Node
+from staticflow.graph.node import Node
+from staticflow.graph.types import broadcast_shapes, normalise_axes
 from staticflow.ops.alias import by_mode
 from staticflow.ops.coerce import as_nodes, floating
 from staticflow.ops.compare import less, where
@@ -14,7 +15,6 @@ from staticflow.ops.public import public
 from staticflow.ops.random import uniform
 from staticflow.ops.statistics import centre, mean_along
 from staticflow.ops.views import spread_along
-from staticflow.types import broadcast_shapes, normalise_axes
 
 
 @public()

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim
 from staticflow.errors import ShapeError, fail
-from staticflow.kinds import Scratch
-from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.kinds import Scratch
+from staticflow.graph.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.require import require, require_operands
+from staticflow.graph.types import TensorType, normalise_axis
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
 from staticflow.ops.compare import less, less_equal
@@ -20,8 +22,6 @@ from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import expand_dims, moveaxis, ravel
 from staticflow.ops.slices import slice_axis
-from staticflow.require import require, require_operands
-from staticflow.types import TensorType, normalise_axis
 
 KINDS = (None, "quicksort", "mergesort", "heapsort", "stable")
 

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from staticflow.kinds import Map, MapRow, ReduceRow
-from staticflow.leaves import fold, is_scalar_const
-from staticflow.node import Kind, Node, apply
-from staticflow.op_table import Declaration, declare
-from staticflow.operators import bind
+from staticflow.graph.kinds import Map, MapRow, ReduceRow
+from staticflow.graph.leaves import fold, is_scalar_const
+from staticflow.graph.node import Kind, Node, apply
+from staticflow.graph.op_table import Declaration, declare
+from staticflow.graph.operators import bind
 from staticflow.ops.coerce import as_nodes, operands
 from staticflow.ops.guard import guarded
 

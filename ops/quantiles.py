@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import product
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.node import Node
+from staticflow.graph.dims import product
+from staticflow.graph.node import Node
+from staticflow.graph.types import normalise_axes
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.coerce import floating
 from staticflow.ops.compare import isnan, logical_not, where
@@ -19,7 +20,6 @@ from staticflow.ops.public import public
 from staticflow.ops.reductions import any as some
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import expand_dims, reshape, transpose
-from staticflow.types import normalise_axes
 
 Axes = tuple[int, ...]
 

@@ -16,20 +16,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from staticflow.dims import AnyDim
 from staticflow.errors import GraphError, ShapeError, fail
-from staticflow.kinds import FlatMap
-from staticflow.leaves import Hyper
-from staticflow.native.random_formulas import draw
-from staticflow.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.kinds import FlatMap
+from staticflow.graph.leaves import Hyper
+from staticflow.graph.node import Array, Axes, Classes, Kind, Node, OutType, apply
+from staticflow.graph.require import is_size, require
+from staticflow.graph.types import FLOATS, Shape, TensorType, as_dtype, as_shape, normalise_axis
+from staticflow.native.math.random_formulas import draw
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.coerce import floating, stretch
 from staticflow.ops.elementwise import log
 from staticflow.ops.public import public
 from staticflow.ops.shape import moveaxis
 from staticflow.ops.statistics import argmax
-from staticflow.require import is_size, require
-from staticflow.types import FLOATS, Shape, TensorType, as_dtype, as_shape, normalise_axis
 
 _BODIES = {d: d + "_{t}({seed}, {stream}, {step}, {flat})" for d in ("uniform", "normal")}
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, Dim, floor_divide
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.node import Kind, Node
+from staticflow.graph.dims import AnyDim, Dim, floor_divide
+from staticflow.graph.node import Kind, Node
+from staticflow.graph.types import Shape, is_whole, normalise_axis
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.coerce import broadcast_to_shape
 from staticflow.ops.indexing import take
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, node_of, reshape, swapaxes
 from staticflow.ops.slices import flip_axis, slice_axis
-from staticflow.types import Shape, is_whole, normalise_axis
 
 
 def _with(shape: Shape, axis: int, size: AnyDim) -> Shape:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import ShapeError, fail
-from staticflow.kinds import Reduce, ReduceRow
-from staticflow.node import Array, Kind, Node, apply
+from staticflow.graph.kinds import Reduce, ReduceRow
+from staticflow.graph.node import Array, Kind, Node, apply
+from staticflow.graph.types import normalise_axes
 from staticflow.ops.alias import sized
 from staticflow.ops.arithmetic import maximum, minimum
 from staticflow.ops.cast import cast
@@ -24,7 +25,6 @@ from staticflow.ops.compare import where as choose
 from staticflow.ops.counting import iota_like
 from staticflow.ops.public import public
 from staticflow.ops.views import Expand, spread_along
-from staticflow.types import normalise_axes
 
 Axes = tuple[int, ...]
 

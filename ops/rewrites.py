@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 
-from staticflow.node import Node
+from staticflow.graph.node import Node
+from staticflow.graph.rewriting import Rule, enter
 from staticflow.ops.arithmetic import multiply
 from staticflow.ops.assembly_rules import ASSEMBLY_RULES
 from staticflow.ops.diagonal_rules import DIAGONAL_RULES
 from staticflow.ops.rules import formula
 from staticflow.ops.view_rules import VIEW_RULES
-from staticflow.rewriting import Rule, enter
 
 SMALL_OUTER = 1024  # elements
 

@@ -13,11 +13,11 @@ import ast
 from collections.abc import Iterator, Mapping
 from itertools import permutations
 
-from staticflow.leaves import Const, is_scalar_const
-from staticflow.node import Node
-from staticflow.op_table import table
+from staticflow.graph.leaves import Const, is_scalar_const
+from staticflow.graph.node import Node
+from staticflow.graph.op_table import table
+from staticflow.graph.rewriting import Rule
 from staticflow.ops.views import Broadcast, Expand
-from staticflow.rewriting import Rule
 
 Bindings = dict[str, Node]
 CONSTANTS = ("a", "b")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.errors import ShapeError, fail
-from staticflow.node import Kind, Node, apply
+from staticflow.graph.node import Kind, Node, apply
+from staticflow.graph.types import normalise_axis
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape, common_dtype, integral
 from staticflow.ops.indexing import ScatterAdd, check_known
 from staticflow.ops.public import public
 from staticflow.ops.shape import moveaxis, transpose
-from staticflow.types import normalise_axis
 
 
 @public(Kind.SCATTER)

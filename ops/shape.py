@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticflow.dims import AnyDim, divide, product
 from staticflow.errors import ShapeError, fail
-from staticflow.kinds import Map
-from staticflow.node import Kind, Node, apply
+from staticflow.graph.dims import AnyDim, divide, product
+from staticflow.graph.kinds import Map
+from staticflow.graph.node import Kind, Node, apply
+from staticflow.graph.types import Shape, as_dtype, as_shape, normalise_axes, normalise_axis
 from staticflow.ops.cast import CASTS, cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape
 from staticflow.ops.public import public
 from staticflow.ops.views import Expand, Reshape, Squeeze, Transpose
-from staticflow.types import Shape, as_dtype, as_shape, normalise_axes, normalise_axis
 
 
 def node_of(x: Any) -> Node:

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.access import Access
-from staticflow.dims import AnyDim
-from staticflow.kinds import Assemble, View
-from staticflow.leaves import const
-from staticflow.node import Array, Axes, Classes, Node, OutType, apply
-from staticflow.operators import bind
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.kinds import Assemble, View
+from staticflow.graph.leaves import const
+from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
+from staticflow.graph.operators import bind
+from staticflow.graph.require import require, require_operands
+from staticflow.graph.strides import Access
+from staticflow.graph.types import Shape, TensorType
 from staticflow.ops.coerce import broadcast_to_shape
 from staticflow.ops.shape import expand_dims, reshape
-from staticflow.require import require, require_operands
-from staticflow.types import Shape, TensorType
 
 Starts = tuple[tuple[AnyDim, ...], ...]
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.dims import AnyDim, Dim
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.node import Kind, Node, apply
+from staticflow.graph.dims import AnyDim, Dim
+from staticflow.graph.node import Kind, Node, apply
+from staticflow.graph.types import is_whole
 from staticflow.ops.index_arrays import gather_at, is_index_array, without_masks
 from staticflow.ops.public import public
 from staticflow.ops.slices import slice_axis
 from staticflow.ops.views import Expand, Squeeze
-from staticflow.types import is_whole
 
 
 @public(Kind.VIEW, "getitem")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.errors import ShapeError, fail
-from staticflow.leaves import as_node, const
-from staticflow.node import Kind, Node
+from staticflow.graph.leaves import as_node, const
+from staticflow.graph.node import Kind, Node
+from staticflow.graph.types import INTEGERS, as_dtype, promote
 from staticflow.ops.arithmetic import power
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import broadcast, broadcast_to_shape, met
@@ -16,7 +17,6 @@ from staticflow.ops.elementwise import abs as absolute
 from staticflow.ops.elementwise import floor, log10, sign
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims, moveaxis, node_of
-from staticflow.types import INTEGERS, as_dtype, promote
 
 
 @public(Kind.MAP)

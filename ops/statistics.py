@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.node import Node
+from staticflow.graph.node import Node
+from staticflow.graph.types import normalise_axes, normalise_axis
 from staticflow.ops.alias import sized, stop_gradient
 from staticflow.ops.arithmetic import divide
 from staticflow.ops.cast import cast
@@ -19,7 +20,6 @@ from staticflow.ops.public import public
 from staticflow.ops.reductions import MAX, MIN, SUM, chosen, kept, reduce
 from staticflow.ops.shape import expand_dims, node_of, reshape
 from staticflow.ops.views import spread_along
-from staticflow.types import normalise_axes, normalise_axis
 
 Axes = tuple[int, ...]
 

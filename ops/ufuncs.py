@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import DTypeError, fail
-from staticflow.leaves import as_node
-from staticflow.node import Kind, Node
+from staticflow.graph.leaves import as_node
+from staticflow.graph.node import Kind, Node
 from staticflow.ops.arithmetic import floor_divide, logaddexp, mod, power
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, floating, operands

@@ -7,15 +7,15 @@ map to the product that reads the result, which takes them as they are.
 
 from __future__ import annotations
 
-from staticflow.kinds import Map, Reduce
-from staticflow.leaves import is_scalar_const
-from staticflow.node import Kind, Node, apply
+from staticflow.graph.kinds import Map, Reduce
+from staticflow.graph.leaves import is_scalar_const
+from staticflow.graph.node import Kind, Node, apply
+from staticflow.graph.rewriting import Rule
 from staticflow.ops.contraction import Dot
 from staticflow.ops.rules import uniform_value
 from staticflow.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 from staticflow.ops.slices import Slice
 from staticflow.ops.views import Broadcast, Expand, Reshape, Squeeze, Transpose, spread
-from staticflow.rewriting import Rule
 
 MAPS_DEEP = 4  # so far a product looks for transposes
 

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.access import Access, contiguous_strides, merge_strides
-from staticflow.dims import AnyDim, divide, product
-from staticflow.kinds import View
-from staticflow.node import Array, Axes, Classes, Node, OutType, apply
-from staticflow.require import require, require_axes, require_operands
-from staticflow.types import Shape, TensorType
+from staticflow.graph.dims import AnyDim, divide, product
+from staticflow.graph.kinds import View
+from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
+from staticflow.graph.require import require, require_axes, require_operands
+from staticflow.graph.strides import Access, contiguous_strides, merge_strides
+from staticflow.graph.types import Shape, TensorType
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from staticflow import ops
-from staticflow.custom import custom_op
-from staticflow.declare import input, param, state, update
-from staticflow.differentiate import grad, hvp, jvp, vjp
+from staticflow.autodiff.derivatives import grad, hvp, jvp, vjp
+from staticflow.autodiff.jacobian import hessian, jacobian
 from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError
-from staticflow.jacobians import hessian, jacobian
-from staticflow.leaves import const
-from staticflow.node import Node
-from staticflow.scan import scan
+from staticflow.graph.declare import input, param, state, update
+from staticflow.graph.leaves import const
+from staticflow.graph.node import Node
+from staticflow.ops.control_flow.scan import scan
+from staticflow.ops.custom_op import custom_op
 
 if TYPE_CHECKING:
     from staticflow import compiler, init, models, optim
-    from staticflow.control import cond, while_loop
-    from staticflow.formula import explain
-    from staticflow.history import History
-    from staticflow.session import Session
-    from staticflow.stateless import function
+    from staticflow.compiler.formula.explain import explain
+    from staticflow.ops.control_flow.conditionals import cond, while_loop
+    from staticflow.session.function import function
+    from staticflow.session.report.history import History
+    from staticflow.session.session import Session
 
 __all__ = [
     "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError",
@@ -31,19 +34,17 @@ __all__ = [
 
 # What declaring a graph does not need is imported when it is first asked for.
 _LATER = {
-    "History": "staticflow.history",
-    "Session": "staticflow.session",
-    "cond": "staticflow.control",
-    "explain": "staticflow.formula",
-    "function": "staticflow.stateless",
-    "while_loop": "staticflow.control",
+    "History": "staticflow.session.report.history",
+    "Session": "staticflow.session.session",
+    "cond": "staticflow.ops.control_flow.conditionals",
+    "explain": "staticflow.compiler.formula.explain",
+    "function": "staticflow.session.function",
+    "while_loop": "staticflow.ops.control_flow.conditionals",
 }
 _MODULES = ("compiler", "init", "models", "optim")
 
 
 def __getattr__(name: str) -> Any:
-    import importlib
-
     if name in _LATER:
         value = getattr(importlib.import_module(_LATER[name]), name)
     elif name in _MODULES:
@@ -52,6 +53,23 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'staticflow' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _old_names() -> None:
+    """Let pickles of version 0.1.0 find what makes sessions and functions again."""
+    places = {"_function": "staticflow.session.function", "_session": "staticflow.session.session"}
+
+    def found(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(name)
+        return getattr(importlib.import_module(places[name]), f"{name[1:]}_from_pickle")
+
+    module = ModuleType("staticflow.replicas")
+    vars(module)["__getattr__"] = found
+    sys.modules[module.__name__] = module
+
+
+_old_names()
 
 
 def __dir__() -> list[str]:

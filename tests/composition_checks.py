@@ -15,8 +15,8 @@ from compositions import (
 from loop_interpreter import run_loops
 
 import staticflow as sf
-from staticflow.compile import compile_graph
-from staticflow.interpret import interpret
+from staticflow.compiler.compile import compile_graph
+from staticflow.runtime.interpreter import interpret
 
 
 def check_loops(seed: int) -> Composition:

@@ -11,9 +11,9 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from staticflow import pipeline, verify
-from staticflow.native.toolchain import Toolchain
-from staticflow.native.worker import Worker, worker
+from staticflow.compiler import pipeline, verify
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.native.training.worker import Worker, worker
 
 settings.register_profile(
     "staticflow",

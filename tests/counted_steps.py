@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import staticflow as sf
-from staticflow.cost import Choice, Work
+from staticflow.compiler.cost_model import Choice, Work
 
 Array = NDArray[Any]
 RATE = 2.0**-20

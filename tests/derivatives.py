@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.interpret import interpret
+from staticflow.runtime.interpreter import interpret
 
 Array = NDArray[Any]
 STEP = 1e-5

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import staticflow as sf
-from staticflow.native.toolchain import Toolchain
+from staticflow.native.toolchain.toolchain import Toolchain
 
 
 class Caches:

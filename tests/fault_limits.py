@@ -18,7 +18,7 @@ from child_processes import succeeds
 from small_nets import assert_same, data, regression, values
 
 import staticflow as sf
-from staticflow.native.toolchain import Toolchain
+from staticflow.native.toolchain.toolchain import Toolchain
 
 
 def _names(folder: Path) -> list[str]:

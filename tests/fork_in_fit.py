@@ -22,7 +22,8 @@ import numpy as np
 from counted_steps import assert_whole, counted, fed, steps_in, use_all_threads
 
 import staticflow as sf
-from staticflow import ops, training
+from staticflow import ops
+from staticflow.training import trainer as training
 
 CHILDREN = 5
 SECONDS = 60.0  # until a child counts as hung

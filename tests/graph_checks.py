@@ -21,8 +21,8 @@ from loop_interpreter import run_loops, run_sharded
 
 import staticflow as sf
 from staticflow import Node
-from staticflow.compile import compile_graph
-from staticflow.native.toolchain import toolchain
+from staticflow.compiler.compile import compile_graph
+from staticflow.native.toolchain.toolchain import toolchain
 
 LONG = (0, 1, 3, 7, 17, 33)  # beyond the widest vector, and odd
 

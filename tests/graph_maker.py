@@ -40,10 +40,10 @@ from random_graph import FLOATS, SIZES, Array, Choose, Graph
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.dims import evaluate
 from staticflow.errors import ShapeError
-from staticflow.interpret import interpret
-from staticflow.traversal import toposort
+from staticflow.graph.dims import evaluate
+from staticflow.graph.traversal import toposort
+from staticflow.runtime.interpreter import interpret
 
 
 def make_graph(choose: Choose, prefix: str, length: int, exact: bool, lead: str = "") -> Graph:

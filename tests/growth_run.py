@@ -21,7 +21,7 @@ from small_nets import data, regression
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.native.toolchain import toolchain
+from staticflow.native.toolchain.toolchain import toolchain
 
 ACTIVATIONS = (ops.tanh, ops.sigmoid, ops.relu, ops.softplus, ops.gelu, ops.silu, ops.sin)
 

@@ -13,10 +13,10 @@ from guard_pages import fed, part_entries, spoil
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.interpret import interpret
-from staticflow.leaves import Input
-from staticflow.structure import flatten
-from staticflow.traversal import leaves
+from staticflow.graph.leaves import Input
+from staticflow.graph.pytree import flatten
+from staticflow.graph.traversal import leaves
+from staticflow.runtime.interpreter import interpret
 from tests.derivatives import leaves_for
 from tests.op_cases import CASES
 

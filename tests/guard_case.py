@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow import blocking, fast_call, owned, partials, training
-from staticflow.cost import Choice
-from staticflow.native import call_pool
+from staticflow.compiler.cost_model import Choice
+from staticflow.native.threads import call_pool
+from staticflow.runtime import blocked_frame as blocking
+from staticflow.runtime import fast_call
+from staticflow.training import owner_computes as owned
+from staticflow.training import split_k as partials
+from staticflow.training import trainer as training
 
 Array = NDArray[Any]
 THREADS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16)

@@ -14,9 +14,9 @@ from guard_pages import fed, guarded
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.memory import MemoryPlan
+from staticflow.compiler.schedule.memory_plan import MemoryPlan
 from staticflow.native import memory
-from staticflow.training import Epochs
+from staticflow.training.trainer import Epochs
 
 
 def session() -> sf.Session:

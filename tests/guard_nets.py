@@ -12,8 +12,8 @@ from guard_case import Array, extent, extents, normal
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.leaves import Param
-from staticflow.traversal import leaves
+from staticflow.graph.leaves import Param
+from staticflow.graph.traversal import leaves
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,15 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow import embed, reentrant
-from staticflow.dims import evaluate
-from staticflow.driver_tables import HEADER
-from staticflow.memory import MemoryPlan
-from staticflow.native import memory, python_call
-from staticflow.parameters import FlatArray
-from staticflow.session import Session
+from staticflow.compiler.codegen.driver_abi import HEADER
+from staticflow.compiler.schedule.memory_plan import MemoryPlan
+from staticflow.graph.dims import evaluate
+from staticflow.native import memory
+from staticflow.native.calls import cpython as python_call
+from staticflow.runtime import reentrant
+from staticflow.runtime.parameters import FlatArray
+from staticflow.session import jit as embed
+from staticflow.session.session import Session
 
 Array = NDArray[Any]
 PAGE = mmap.PAGESIZE

@@ -13,7 +13,7 @@ from guard_case import Array, Case, Count, extent, extents, normal, settings
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.interpret import interpret
+from staticflow.runtime.interpreter import interpret
 
 CLOSE = {"float32": 2e-3, "float64": 1e-9}
 

@@ -14,9 +14,9 @@ from guard_pages import between, fed, spoil
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.interpret import interpret
-from staticflow.leaves import Input, Param
-from staticflow.traversal import leaves
+from staticflow.graph.leaves import Input, Param
+from staticflow.graph.traversal import leaves
+from staticflow.runtime.interpreter import interpret
 
 
 @dataclass(frozen=True)

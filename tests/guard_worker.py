@@ -72,11 +72,11 @@ def main(first: int, last: int, families: Sequence[str]) -> None:
     sys.path.append(str(HERE.parent))
     import numpy as np
 
-    from staticflow.native import target
+    from staticflow.native.toolchain import target
 
     width = min(WIDTHS[first // TOGETHER % len(WIDTHS)], target.vector_bytes())
     target.vector_bytes = lambda: width  # before others import it
-    from staticflow.native import product_pool
+    from staticflow.native.threads import product_pool
 
     with mock.patch("os.cpu_count", return_value=4):
         product_pool.pool()

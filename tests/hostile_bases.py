@@ -15,10 +15,10 @@ from safetensors.numpy import load_file
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.checkpoint import DATA, describe
-from staticflow.native.cache import _encode
-from staticflow.native.objects import ObjectCode
-from staticflow.structure import flatten
+from staticflow.graph.pytree import flatten
+from staticflow.native.toolchain.disk_cache import _encode
+from staticflow.native.toolchain.objects import ObjectCode
+from staticflow.session.files.checkpoint import DATA, describe
 
 Array = np.ndarray[Any, Any]
 Model = tuple[Any, dict[str, Array]]

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.checkpoint import DATA, DIGEST, digest_of
-from staticflow.native.cache import MAGIC
-from staticflow.op_table import table
-from staticflow.vocabulary import classes, derivatives, rows
+from staticflow.graph.op_table import table
+from staticflow.native.toolchain.disk_cache import MAGIC
+from staticflow.runtime.saved_names import classes, derivatives, rows
+from staticflow.session.files.checkpoint import DATA, DIGEST, digest_of
 
 Array = np.ndarray[Any, Any]
 CANARY = "canary.py"  # a file beside the mutated one, which nothing may read

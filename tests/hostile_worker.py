@@ -163,8 +163,8 @@ def run(session: Any, number: int) -> None:
     if number % 16 == 0 and session.outputs:
         first = leaves(session.outputs)[0]
         function = session.jit(first)
-        from staticflow.feeds import input_nodes
-        from staticflow.parameters import declared_order
+        from staticflow.runtime.feeds import input_nodes
+        from staticflow.runtime.parameters import declared_order
 
         inputs = {x.name: x for x in declared_order(list(input_nodes([first]).values()))}
         function(*feeds(inputs, rng).values())
@@ -222,7 +222,7 @@ def try_table(path: Path, number: int) -> Outcome:
 
 def store(folder: Path) -> Any:
     """A cache of its own for entries."""
-    from staticflow.native.cache import Store
+    from staticflow.native.toolchain.disk_cache import Store
 
     return Store(folder / "store")
 
@@ -231,7 +231,7 @@ def try_entry(path: Path, number: int) -> Outcome:
     """Read a cache entry under its name; code is not run."""
     from hostile_bases import KEY
 
-    from staticflow.native.objects import ObjectCode
+    from staticflow.native.toolchain.objects import ObjectCode
 
     try:
         with limited(LOADING):
@@ -264,7 +264,7 @@ def try_files(numbers: Iterator[int], folder: Path) -> Iterator[dict[str, Any]]:
     """The outcome of each case, and what it did that it must not do."""
     import numba  # noqa: F401
 
-    from staticflow.native.toolchain import toolchain
+    from staticflow.native.toolchain.toolchain import toolchain
 
     os.chdir(folder)
     (folder / "canary.py").write_text("secret = 1\n" * 40)

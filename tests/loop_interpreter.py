@@ -18,19 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from routine_interpreter import routines
 
-from staticflow.buffers import SUFFIX
-from staticflow.compile import Compiled
-from staticflow.driver_tables import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK
-from staticflow.kernel_text import kernel_source
-from staticflow.kinds import MapRow
-from staticflow.leaves import Const, Hyper
-from staticflow.native.narrow import ROOM_BYTES
-from staticflow.native.tile_text import Tile
-from staticflow.node import Node
-from staticflow.op_table import table
+from staticflow.compiler.codegen.driver_abi import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK
+from staticflow.compiler.codegen.kernels import kernel_source
+from staticflow.compiler.compile import Compiled
+from staticflow.compiler.lowering.buffers import SUFFIX
+from staticflow.compiler.passes.sharding import SHARE
+from staticflow.compiler.passes.sharding_rules import PARTIAL, WHOLE, Mixed
+from staticflow.graph.kinds import MapRow
+from staticflow.graph.leaves import Const, Hyper
+from staticflow.graph.node import Node
+from staticflow.graph.op_table import table
+from staticflow.native.gemm.epilogue_text import Tile
+from staticflow.native.routines.widen_rows import ROOM_BYTES
 from staticflow.ops.arithmetic import INTEGER_POWER
-from staticflow.placement import SHARE
-from staticflow.shard_rules import PARTIAL, WHOLE, Mixed
 
 Array = NDArray[Any]
 TYPES: dict[str, Any] = {

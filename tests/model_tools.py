@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 import staticflow as sf
-from staticflow.interpret import interpret
-from staticflow.leaves import Input, Param, State
-from staticflow.traversal import leaves
+from staticflow.graph.leaves import Input, Param, State
+from staticflow.graph.traversal import leaves
+from staticflow.runtime.interpreter import interpret
 
 
 def values(nodes: list[sf.Node], arrays: dict[str, Any], training: bool = False) -> list[Any]:

@@ -13,7 +13,7 @@ from loop_interpreter import run_loops
 from peer_table import POSITIVE, WELL, Row, Span
 
 import staticflow as sf
-from staticflow.compile import compile_graph
+from staticflow.compiler.compile import compile_graph
 
 OURS, THEIRS = our_library(), their_library()
 Array = np.ndarray[Any, Any]

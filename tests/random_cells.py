@@ -15,7 +15,7 @@ from recurrences import arrays_for, close
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.interpret import interpret
+from staticflow.runtime.interpreter import interpret
 
 WIDTH = 4  # of x and of all carries: (batch, 4)
 Values = list[Node]

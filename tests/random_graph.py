@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.dims import Dim
 from staticflow.errors import ShapeError
+from staticflow.graph.dims import Dim
 
 Choose = Callable[[int], int]  # a number below the given one
 Array = NDArray[Any]

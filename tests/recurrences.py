@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.interpret import interpret
-from staticflow.structure import flatten
+from staticflow.graph.pytree import flatten
+from staticflow.runtime.interpreter import interpret
 
 Array = NDArray[Any]
 Program = Callable[..., Any]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.native.routines import ITEM_BYTES, ROUTINES
+from staticflow.native.routines.table import ITEM_BYTES, ROUTINES
 
 Pointer = Callable[[int, str], Any]  # typed memory at an address
 

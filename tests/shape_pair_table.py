@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow import ops
-from staticflow.kinds import MapRow
-from staticflow.op_table import table
+from staticflow.graph.kinds import MapRow
+from staticflow.graph.op_table import table
 from staticflow.ops.slicing import getitem
 
 Array = NDArray[Any]

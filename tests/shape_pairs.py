@@ -16,8 +16,8 @@ from shape_pair_table import Array, Pair
 
 import staticflow as sf
 from staticflow import Node
-from staticflow.interpret import interpret
-from staticflow.simplify import resolve_mode
+from staticflow.compiler.passes.simplify import resolve_mode
+from staticflow.runtime.interpreter import interpret
 
 WAYS = ("fixed", "named", "apart")
 REFUSALS = (sf.ShapeError, sf.GraphError, sf.DTypeError)

@@ -13,7 +13,7 @@ from special_point_table import Special
 
 import staticflow as sf
 from staticflow import Node
-from staticflow.interpret import interpret
+from staticflow.runtime.interpreter import interpret
 
 Array = NDArray[Any]
 DIGITS = 50

@@ -15,12 +15,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import staticflow as sf
-from staticflow import models, ops, optim
-from staticflow.checkpoint import DATA, DIGEST, digest_of
-from staticflow.dim_text import parse_dim
-from staticflow.dims import Dim
-from staticflow.graph_text import format_graph
-from staticflow.vocabulary import rows
+from staticflow import models, ops
+from staticflow.graph.dim_text import parse_dim
+from staticflow.graph.dims import Dim
+from staticflow.graph.printer import format_graph
+from staticflow.optim import algorithms as optim
+from staticflow.runtime.saved_names import rows
+from staticflow.session.files.checkpoint import DATA, DIGEST, digest_of
 
 Array = np.ndarray[Any, Any]
 

@@ -269,8 +269,8 @@ def test_a_text_is_learnt_and_goes_on(call, poem: Path, model: str, hidden: str)
 
 
 def test_reading_at_once_and_one_by_one_is_the_same(call, poem: Path) -> None:
-    from staticflow.cli.generate import Writer
-    from staticflow.cli.text import load_text_model
+    from staticflow.cli.commands.generate import Writer
+    from staticflow.cli.text_task import load_text_model
 
     options = ("--hidden", "16", "--epochs", "1", "--no-progress", "--no-plot")
     assert call("train", str(poem), *options).code == 0

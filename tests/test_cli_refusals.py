@@ -182,5 +182,5 @@ def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("staticflow.cli.predict.outputs", full)
+    monkeypatch.setattr("staticflow.cli.commands.predict.outputs", full)
     assert refused(("predict", "side.sf", "good.csv"), "there is not enough memory for this") == ""

@@ -9,10 +9,10 @@ import sys
 import pytest
 from growth_run import size_of_process
 
-from staticflow.native.llvm_compile import compile_ir
-from staticflow.native.loader import UNITS_AN_ENGINE, Loader
-from staticflow.native.objects import KernelSource, ObjectCode, Signature
-from staticflow.native.toolchain import Toolchain
+from staticflow.native.toolchain.llvm_backend import compile_ir
+from staticflow.native.toolchain.loader import UNITS_AN_ENGINE, Loader
+from staticflow.native.toolchain.objects import KernelSource, ObjectCode, Signature
+from staticflow.native.toolchain.toolchain import Toolchain
 
 KIND = Signature("", ("f4*", "i8"))
 

@@ -11,14 +11,14 @@ from loop_interpreter import run_loops
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.compile import PIPELINE, Compiled, compile_graph
-from staticflow.interpret import interpret
-from staticflow.kernel_text import kernel_source
-from staticflow.leaves import Input
-from staticflow.loops import For, If, Kernel, Load, StoreElement, walk
-from staticflow.node import Kind
-from staticflow.schedule import CallStep, KernelStep, ProductStep
-from staticflow.traversal import leaves
+from staticflow.compiler.codegen.kernels import kernel_source
+from staticflow.compiler.compile import PIPELINE, Compiled, compile_graph
+from staticflow.compiler.ir.loops import For, If, Kernel, Load, StoreElement, walk
+from staticflow.compiler.ir.steps import CallStep, KernelStep, ProductStep
+from staticflow.graph.leaves import Input
+from staticflow.graph.node import Kind
+from staticflow.graph.traversal import leaves
+from staticflow.runtime.interpreter import interpret
 
 x = sf.input("x", ("n", "m"))
 y = sf.input("y", ("n", "m"))

@@ -13,10 +13,10 @@ from test_placement import assert_close, force, train
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.compile import compile_graph
-from staticflow.interpret import interpret
-from staticflow.schedule import BranchStep, KernelStep, LoopStep, Step
-from staticflow.structure import flatten
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.ir.steps import BranchStep, KernelStep, LoopStep, Step
+from staticflow.graph.pytree import flatten
+from staticflow.runtime.interpreter import interpret
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ from small_nets import data, regression
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.compile import compile_graph
-from staticflow.cost import Work, choose_shards, estimate, unbounded
-from staticflow.native.routines import ROUTINES
-from staticflow.native.routines import nanoseconds as nanoseconds_of
-from staticflow.schedule import BlockStep, HalvesStep, ProductStep, walk
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.cost_model import Work, choose_shards, estimate, unbounded
+from staticflow.compiler.ir.steps import BlockStep, HalvesStep, ProductStep, walk
+from staticflow.native.routines.table import ROUTINES
+from staticflow.native.routines.table import nanoseconds as nanoseconds_of
 
 
 def wide(width: int) -> list[sf.Node]:

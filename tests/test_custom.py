@@ -15,7 +15,7 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.native.custom_call import fingerprint
+from staticflow.native.routines.custom import fingerprint
 
 RNG = np.random.default_rng(3)
 

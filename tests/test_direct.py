@@ -12,10 +12,10 @@ import pytest
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.fast_call import SHARED_NS, FastCall, choose_pieces
-from staticflow.native import python_call
-from staticflow.native.call_pool import Calls
-from staticflow.native.thread_pool import Pool
+from staticflow.native.calls import cpython as python_call
+from staticflow.native.threads.call_pool import Calls
+from staticflow.native.threads.pool import Pool
+from staticflow.runtime.fast_call import SHARED_NS, FastCall, choose_pieces
 
 pytestmark = pytest.mark.skipif(not python_call.supported(), reason="another Python or NumPy")
 WIDTH = 64

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow import models, ops, optim
+from staticflow import models, ops
+from staticflow.optim import algorithms as optim
 
 
 def session_of(seed: int = 3, **options: Any) -> sf.Session:

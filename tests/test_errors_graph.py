@@ -10,7 +10,7 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.interpret import interpret
+from staticflow.runtime.interpreter import interpret
 
 X = sf.input("x", (3, 4))
 N = sf.input("n", ("batch", 4))

@@ -9,10 +9,10 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.compile import compile_graph
-from staticflow.far import LIMIT
-from staticflow.kernel_text import kernel_source
-from staticflow.schedule import KernelStep
+from staticflow.compiler.codegen.kernels import kernel_source
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.ir.steps import KernelStep
+from staticflow.compiler.schedule.large_arguments import LIMIT
 
 RNG = np.random.default_rng(0)
 # Every exponent of float64, with either sign, and the edge at which the way changes.

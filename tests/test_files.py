@@ -18,16 +18,17 @@ import pytest
 from test_checkpoint import network, rewritten
 
 import staticflow as sf
-from staticflow import files, tensor_file
 from staticflow.cli.main import main
 from staticflow.data import DataError, read_table
+from staticflow.session.files import atomic_file as files
+from staticflow.session.files import tensor_file
 
 ROOT = Path(__file__).resolve().parent.parent
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, pipes and signals")
 SAVE = """
 import sys
 import numpy as np
-from staticflow.tensor_file import write_tensors
+from staticflow.session.files.tensor_file import write_tensors
 print("ready", flush=True)
 while True:
     write_tensors(sys.argv[1], {"x": np.arange(200_000.0)}, {})

@@ -6,7 +6,7 @@ import threading
 
 from child_processes import succeeds
 
-from staticflow.native.forks import ForkAware
+from staticflow.native.toolchain.forks import ForkAware
 
 
 class Noting(ForkAware):

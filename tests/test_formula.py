@@ -14,11 +14,11 @@ import scipy.special
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.dims import evaluate
-from staticflow.formula import explain
-from staticflow.interpret import interpret
-from staticflow.node import Node
-from staticflow.traversal import toposort
+from staticflow.compiler.formula.explain import explain
+from staticflow.graph.dims import evaluate
+from staticflow.graph.node import Node
+from staticflow.graph.traversal import toposort
+from staticflow.runtime.interpreter import interpret
 
 SIZES = {"n": 5, "t": 3}
 NUMPY: dict[str, Any] = {

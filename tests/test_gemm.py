@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow.native.gemm import gemm_ir
-from staticflow.native.gemm_panels import SPARE_ROWS, WIDEST
-from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
-from staticflow.native.llvm_compile import compile_ir
-from staticflow.native.target import target_machine
-from staticflow.reentrant import scratch_conditions
-from staticflow.schedule import Operand, ProductStep
+from staticflow.compiler.ir.steps import Operand, ProductStep
+from staticflow.native.gemm.dispatch import gemm_ir
+from staticflow.native.gemm.prepacked import SPARE_ROWS, WIDEST
+from staticflow.native.gemm.scratch import GEMM_WORK_BYTES
+from staticflow.native.toolchain.llvm_backend import compile_ir
+from staticflow.native.toolchain.target import target_machine
+from staticflow.runtime.reentrant import scratch_conditions
 
 SUFFIX = {"float32": "f4", "float64": "f8"}
 

@@ -11,13 +11,11 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.compile import compile_graph
-from staticflow.finish import tile_of
-from staticflow.native.gemm_finish import finish_ir
-from staticflow.native.gemm_scratch import GEMM_WORK_BYTES
-from staticflow.native.llvm_compile import compile_ir
-from staticflow.native.target import target_machine
-from staticflow.native.tile_text import (
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.ir.steps import KernelStep, ProductStep
+from staticflow.compiler.schedule.epilogue import tile_of
+from staticflow.native.gemm.epilogue import finish_ir
+from staticflow.native.gemm.epilogue_text import (
     FLOAT,
     TRUTH,
     NamedValue,
@@ -25,7 +23,9 @@ from staticflow.native.tile_text import (
     Variable,
     vector_value,
 )
-from staticflow.schedule import KernelStep, ProductStep
+from staticflow.native.gemm.scratch import GEMM_WORK_BYTES
+from staticflow.native.toolchain.llvm_backend import compile_ir
+from staticflow.native.toolchain.target import target_machine
 
 SUFFIX = {"float32": "f4", "float64": "f8"}
 RELU = {

@@ -17,7 +17,7 @@ import pytest
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.graph_text import format_graph
+from staticflow.graph.printer import format_graph
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.compile import compile_graph
-from staticflow.graph_text import format_graph
-from staticflow.interpret import interpret
-from staticflow.kinds import MapRow, parts
-from staticflow.node import Kind, Op, apply
-from staticflow.op_table import table
-from staticflow.schedule import LoopStep
-from staticflow.traversal import toposort
-from staticflow.types import TensorType
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.ir.steps import LoopStep
+from staticflow.graph.kinds import MapRow, parts
+from staticflow.graph.node import Kind, Op, apply
+from staticflow.graph.op_table import table
+from staticflow.graph.printer import format_graph
+from staticflow.graph.traversal import toposort
+from staticflow.graph.types import TensorType
+from staticflow.runtime.interpreter import interpret
 from tests.derivatives import check_derivatives, leaves_for
 from tests.op_cases import CASES, Array, Case, f
 from tests.test_ops import MAPS, operands

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.access import Access, merge_strides
-from staticflow.dims import AnyDim, Dim, divide, evaluate
-from staticflow.graph_text import format_graph
-from staticflow.interpret import at_sizes, interpret
-from staticflow.kinds import View
-from staticflow.leaves import Const, Input
-from staticflow.node import Classes, Kind
-from staticflow.op_table import declare, table
-from staticflow.traversal import leaves, rebuild, toposort, with_inputs
+from staticflow.graph.dims import AnyDim, Dim, divide, evaluate
+from staticflow.graph.kinds import View
+from staticflow.graph.leaves import Const, Input
+from staticflow.graph.node import Classes, Kind
+from staticflow.graph.op_table import declare, table
+from staticflow.graph.printer import format_graph
+from staticflow.graph.strides import Access, merge_strides
+from staticflow.graph.traversal import leaves, rebuild, toposort, with_inputs
+from staticflow.runtime.interpreter import at_sizes, interpret
 from tests.derivatives import leaves_for
 from tests.op_cases import CASES, Case
 

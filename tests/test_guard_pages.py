@@ -23,9 +23,9 @@ from guard_worker import check
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.driver_tables import HEADER
+from staticflow.compiler.codegen.driver_abi import HEADER
 from staticflow.native import memory
-from staticflow.program import Frame, Program
+from staticflow.runtime.program import Frame, Program
 
 HERE = Path(__file__).parent
 

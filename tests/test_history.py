@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from staticflow.history import History
-from staticflow.plot import svg
-from staticflow.progress import Progress
+from staticflow.session.report.history import History
+from staticflow.session.report.plot import svg
+from staticflow.session.report.progress import Progress
 
 EPOCHS = [
     {"loss": 2.0, "val_loss": 2.1},

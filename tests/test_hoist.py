@@ -17,13 +17,13 @@ from test_placement import assert_close, force, train
 
 import staticflow as sf
 from staticflow import Node, models, ops
-from staticflow.compile import Compiled, compile_graph
-from staticflow.interpret import interpret
-from staticflow.kernel_text import kernel_name
-from staticflow.leaves import Param
-from staticflow.node import Kind
-from staticflow.schedule import KernelStep, LoopStep, ProductStep, Step
-from staticflow.traversal import leaves
+from staticflow.compiler.codegen.kernels import kernel_name
+from staticflow.compiler.compile import Compiled, compile_graph
+from staticflow.compiler.ir.steps import KernelStep, LoopStep, ProductStep, Step
+from staticflow.graph.leaves import Param
+from staticflow.graph.node import Kind
+from staticflow.graph.traversal import leaves
+from staticflow.runtime.interpreter import interpret
 
 FEATURES, HIDDEN = 3, 4
 Cell = Callable[[Node, Any], Any]

@@ -20,12 +20,12 @@ from test_checkpoint import rewritten
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.decode import Decoder, check_sizes
 from staticflow.errors import Where
-from staticflow.graph_text import format_graph
-from staticflow.node import apply
-from staticflow.serialise import Encoder
-from staticflow.structure import flatten
+from staticflow.graph.node import apply
+from staticflow.graph.printer import format_graph
+from staticflow.graph.pytree import flatten
+from staticflow.runtime.graph_json import Encoder
+from staticflow.session.files.decode import Decoder, check_sizes
 
 NAMES = ["x\nimport os\nos.abort()", "x'''\r\n#", "\u2028\u0085\x0c", "é²\u0301名", "if", "T"]
 NAMES += ["n" * 999]

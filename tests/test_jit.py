@@ -118,7 +118,7 @@ def test_runs_in_prange_and_in_several_threads() -> None:
 
 
 def test_more_calls_at_a_time_than_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("staticflow.reentrant.RECORDS", 1)
+    monkeypatch.setattr("staticflow.runtime.reentrant.RECORDS", 1)
     session = network(width=3)
     f = session.jit("h")
     x = rows(7)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numba.core.errors import NumbaError
 
-from staticflow.native import numba_compile
 from staticflow.native.kernel_names import kernel_namespace
-from staticflow.native.objects import External, KernelSource, Signature
-from staticflow.native.random_formulas import draw
-from staticflow.native.target import vector_bytes
-from staticflow.native.toolchain import Toolchain
+from staticflow.native.math.random_formulas import draw
+from staticflow.native.toolchain import numba_frontend as numba_compile
+from staticflow.native.toolchain.objects import External, KernelSource, Signature
+from staticflow.native.toolchain.target import vector_bytes
+from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.ops.cast import CASTS
 
 DTYPES = {"f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64, "b1": np.bool_}

@@ -17,7 +17,7 @@ jax = pytest.importorskip("jax")
 from libraries import our_library, their_library  # noqa: E402
 
 import staticflow as sf  # noqa: E402
-from staticflow.interpret import interpret  # noqa: E402
+from staticflow.runtime.interpreter import interpret  # noqa: E402
 
 pytestmark = pytest.mark.peers
 OURS, THEIRS = our_library(), their_library()

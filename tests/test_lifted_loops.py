@@ -11,8 +11,8 @@ from recurrences import close
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.interpret import interpret
-from staticflow.schedule import BranchStep, LoopStep, Step
+from staticflow.compiler.ir.steps import BranchStep, LoopStep, Step
+from staticflow.runtime.interpreter import interpret
 
 RNG = np.random.default_rng(0)
 FEATURES, HIDDEN = 3, 11

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow import models, ops, optim
+from staticflow import models, ops
+from staticflow.optim import algorithms as optim
 
 X = np.random.default_rng(0).normal(size=(24, 3)).astype("float32")
 FED = {"x": X, "t": X[:, :1]}

@@ -11,9 +11,10 @@ import pytest
 from loop_interpreter import run_loops
 
 import staticflow as sf
-from staticflow import long_sums, ops
-from staticflow.compile import compile_graph
-from staticflow.interpret import interpret
+from staticflow import ops
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.schedule import long_sums
+from staticflow.runtime.interpreter import interpret
 
 LONG = 2**24 + 2**22  # one sum of as many ones would stay at 2^24
 

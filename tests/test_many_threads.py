@@ -10,7 +10,7 @@ import pytest
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.shard_memory import Common
+from staticflow.training.shard import Common
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 7, 8, 12, 16, 64])

@@ -14,12 +14,9 @@ from graph_maker import make_graph, outputs_of, with_gradients
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.compile import Compiled, compile_graph
-from staticflow.dims import evaluate
-from staticflow.leaves import Param
-from staticflow.loops import Call, Code, Let, Load, walk
-from staticflow.native.memory import LINE
-from staticflow.schedule import (
+from staticflow.compiler.compile import Compiled, compile_graph
+from staticflow.compiler.ir.loops import Call, Code, Let, Load, walk
+from staticflow.compiler.ir.steps import (
     CallStep,
     CollectiveStep,
     KernelStep,
@@ -28,7 +25,10 @@ from staticflow.schedule import (
     ProductStep,
     Step,
 )
-from staticflow.traversal import leaves
+from staticflow.graph.dims import evaluate
+from staticflow.graph.leaves import Param
+from staticflow.graph.traversal import leaves
+from staticflow.native.memory import LINE
 
 
 def in_order(steps: Sequence[Step], turns: int = 2) -> Iterator[Step]:

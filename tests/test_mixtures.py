@@ -19,7 +19,7 @@ from loop_interpreter import run_loops  # noqa: E402
 
 import staticflow as sf  # noqa: E402
 from staticflow import ops  # noqa: E402
-from staticflow.compile import compile_graph  # noqa: E402
+from staticflow.compiler.compile import compile_graph  # noqa: E402
 
 pytestmark = pytest.mark.peers
 Function = Callable[..., Any]

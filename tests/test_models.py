@@ -14,8 +14,8 @@ from model_tools import Holder, features, names, values
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.leaves import Param, State
-from staticflow.traversal import leaves
+from staticflow.graph.leaves import Param, State
+from staticflow.graph.traversal import leaves
 
 ROOT = Path(__file__).parent.parent
 

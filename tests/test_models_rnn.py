@@ -11,8 +11,8 @@ from model_tools import Holder, features, names, values
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.leaves import Param
-from staticflow.traversal import leaves
+from staticflow.graph.leaves import Param
+from staticflow.graph.traversal import leaves
 
 
 def torch_rnn(torch: Any, cell: str, layers: int, both: bool) -> Any:

@@ -11,8 +11,8 @@ from model_tools import features, values
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.leaves import Param
-from staticflow.traversal import leaves
+from staticflow.graph.leaves import Param
+from staticflow.graph.traversal import leaves
 
 BATCH, TIME, FEATURES, HIDDEN = 3, 4, 2, 3
 LENGTHS = np.array([4, 1, 2])

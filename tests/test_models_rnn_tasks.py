@@ -10,9 +10,9 @@ from numba import njit
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.compile import compile_graph
-from staticflow.leaves import Param
-from staticflow.traversal import leaves
+from staticflow.compiler.compile import compile_graph
+from staticflow.graph.leaves import Param
+from staticflow.graph.traversal import leaves
 
 SYMBOLS, WIDTH, HIDDEN = 7, 5, 6
 

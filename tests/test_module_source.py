@@ -15,9 +15,9 @@ import pytest
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.native.kernel_target import KernelDispatcher
-from staticflow.native.toolchain import Toolchain
-from staticflow.program import Program
+from staticflow.native.toolchain.kernel_target import KernelDispatcher
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.runtime.program import Program
 
 RNG = np.random.default_rng(5)
 WIDTH = 120
@@ -155,7 +155,7 @@ def test_every_function_of_the_source_goes_through_a_numba_dispatcher(
         return compile_(self, signature)
 
     monkeypatch.setattr(KernelDispatcher, "compile", counted)
-    monkeypatch.setattr("staticflow.session_state.toolchain", lambda: Toolchain(tmp_path))
+    monkeypatch.setattr("staticflow.session.state.toolchain", lambda: Toolchain(tmp_path))
     session, data = everything()
     session.fit(data, batch_size=32, progress=False)
     tree = ast.parse(session.source)
@@ -195,7 +195,7 @@ def test_names_stay_names(tmp_path: Path) -> None:
 
 
 def test_long_lines_are_broken_within_brackets_and_not_within_strings() -> None:
-    from staticflow.kernel_text import folded
+    from staticflow.compiler.codegen.kernels import folded
 
     line = "    f(" + ", ".join(["'a b, (c d'", '"e \\" f"', "g(h, i)"] * 12) + ")"
     lines = folded(line)

@@ -9,13 +9,13 @@ import pytest
 
 import staticflow as sf
 from staticflow import Node, models, ops
-from staticflow.compile import compile_graph
-from staticflow.interpret import interpret
-from staticflow.kinds import Map
-from staticflow.narrow import narrow
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.ir.steps import KernelStep, LoopStep, ProductStep
+from staticflow.compiler.passes.slice_pushdown import narrow
+from staticflow.graph.kinds import Map
+from staticflow.graph.traversal import toposort
 from staticflow.ops.slices import Slice
-from staticflow.schedule import KernelStep, LoopStep, ProductStep
-from staticflow.traversal import toposort
+from staticflow.runtime.interpreter import interpret
 
 X, Y, B = sf.input("x", ("batch", 6)), sf.input("y", ("batch", 6)), sf.input("b", (6,))
 

@@ -18,11 +18,22 @@ import numba
 import numpy as np
 import pytest
 
-from staticflow.native import llvm_compile, numba_compile
-from staticflow.native.intrinsics import declare
-from staticflow.native.llvm_compile import compile_ir
-from staticflow.native.objects import External, KernelSource, NativeFunction, ObjectCode, Signature
-from staticflow.native.toolchain import Toolchain, symbol_suffix
+from staticflow.native.toolchain import (
+    llvm_backend as llvm_compile,
+)
+from staticflow.native.toolchain import (
+    numba_frontend as numba_compile,
+)
+from staticflow.native.toolchain.intrinsics import declare
+from staticflow.native.toolchain.llvm_backend import compile_ir
+from staticflow.native.toolchain.objects import (
+    External,
+    KernelSource,
+    NativeFunction,
+    ObjectCode,
+    Signature,
+)
+from staticflow.native.toolchain.toolchain import Toolchain, symbol_suffix
 
 DTYPES = {"f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "b1": "bool"}
 

@@ -13,9 +13,9 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.interpret import interpret
-from staticflow.native.lapack import thread_limit
-from staticflow.native.toolchain import toolchain
+from staticflow.native.linalg.lapack import thread_limit
+from staticflow.native.toolchain.toolchain import toolchain
+from staticflow.runtime.interpreter import interpret
 
 RNG = np.random.default_rng(11)
 A = RNG.normal(size=(2, 4, 4)) + 3 * np.eye(4)

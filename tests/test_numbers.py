@@ -11,7 +11,7 @@ import pytest
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.loops import index_name
+from staticflow.compiler.ir.loops import index_name
 from staticflow.native.kernel_names import kernel_namespace
 
 LARGE = 2**24 + 1  # which float32 does not have

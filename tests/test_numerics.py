@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow import models, ops, optim
+from staticflow import models, ops
+from staticflow.optim import algorithms as optim
 
 Array = np.ndarray[Any, Any]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.native import llvm_compile, target
+from staticflow.native.toolchain import llvm_backend as llvm_compile, target
 
 def old_machine(level=3):
     target.initialize()

@@ -10,16 +10,16 @@ import pytest
 from test_formula import NUMPY, SIZES
 
 from staticflow.cli.main import main
-from staticflow.dims import evaluate
-from staticflow.interpret import interpret
-from staticflow.kinds import MapRow
-from staticflow.leaves import Input
-from staticflow.node import Kind
-from staticflow.op_page import PARTS, Entry, cotangents, entries, example, op_page
-from staticflow.op_page.closed_forms import FORMULAS, WORDS
-from staticflow.op_table import table
-from staticflow.traversal import leaves
-from staticflow.types import FLOATS
+from staticflow.cli.op_page.closed_forms import FORMULAS, WORDS
+from staticflow.cli.op_page.page import PARTS, Entry, cotangents, entries, example, op_page
+from staticflow.graph.dims import evaluate
+from staticflow.graph.kinds import MapRow
+from staticflow.graph.leaves import Input
+from staticflow.graph.node import Kind
+from staticflow.graph.op_table import table
+from staticflow.graph.traversal import leaves
+from staticflow.graph.types import FLOATS
+from staticflow.runtime.interpreter import interpret
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.interpret import interpret
-from staticflow.kinds import MapRow, ReduceRow
-from staticflow.op_table import Declaration, table
+from staticflow.graph.kinds import MapRow, ReduceRow
+from staticflow.graph.op_table import Declaration, table
+from staticflow.graph.traversal import toposort
 from staticflow.ops.arithmetic import INTEGER_POWER, INTEGER_QUOTIENT, INTEGER_REMAINDER
-from staticflow.traversal import toposort
+from staticflow.runtime.interpreter import interpret
 from tests.derivatives import check_derivatives, leaves_for
 from tests.op_cases import CASES, SPECIAL, Array, Case
 
@@ -112,8 +112,8 @@ def test_a_loop_body_computes_the_same(row: MapRow) -> None:
 def compiled_body(row: MapRow, arrays: list[Array], result: str) -> Array:
     """The values of a row's body in a plain Numba loop."""
     numba = pytest.importorskip("numba")
-    from staticflow.native.intrinsics import STANDARD_NAMES
     from staticflow.native.kernel_names import kernel_namespace
+    from staticflow.native.toolchain.intrinsics import STANDARD_NAMES
 
     holes = {letter: f"{letter}_" for letter in row.inputs}
     holes |= {"t": SUFFIX[str(arrays[0].dtype)], "r": SUFFIX[result]}
@@ -427,8 +427,8 @@ def test_indices_of_nothing() -> None:
 
 def test_compiled_random_numbers_have_the_same_bits() -> None:
     numba = pytest.importorskip("numba")
-    from staticflow.native.random_formulas import draw
-    from staticflow.native.random_math import FUNCTIONS
+    from staticflow.native.math.random import FUNCTIONS
+    from staticflow.native.math.random_formulas import draw
 
     for name, function in FUNCTIONS.items():
         dist, suffix = name.split("_")

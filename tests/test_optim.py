@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow import ops, optim
+from staticflow import ops
 from staticflow.errors import GraphError, ShapeError
-from staticflow.interpret import interpret
-from staticflow.learning_rates import Schedule
-from staticflow.traversal import toposort
+from staticflow.graph.traversal import toposort
+from staticflow.optim import algorithms as optim
+from staticflow.optim.schedules import Schedule
+from staticflow.runtime.interpreter import interpret
 
 SIZE, STEPS = 7, 20
 Vector = np.ndarray

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow import models, ops, training
-from staticflow.cost import Choice
-from staticflow.schedule import ProductStep
+from staticflow import models, ops
+from staticflow.compiler.cost_model import Choice
+from staticflow.compiler.ir.steps import ProductStep
+from staticflow.training import trainer as training
 
 RNG = np.random.default_rng(0)
 # Sizes, rows of a batch, and how many weight gradients are worth making in parts

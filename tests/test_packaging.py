@@ -114,7 +114,7 @@ print(*(m.__file__ for m in (staticflow, staticflow.ops, staticflow.models)), se
 ONE_NAME = """
 import sys
 {imports}
-import staticflow.op_table
+import staticflow.graph.op_table
 twice = {{}}
 for name, module in sorted(sys.modules.items()):
     file = getattr(module, "__file__", None)
@@ -123,8 +123,8 @@ for name, module in sorted(sys.modules.items()):
 double = [file for file, modules in twice.items() if len(modules) > 1]
 assert not double, double
 import staticflow.ops, staticflow.models
-assert staticflow.ops.relu is staticflow.op_table.table()["relu"].function
-print(len(staticflow.op_table.table()))
+assert staticflow.ops.relu is staticflow.graph.op_table.table()["relu"].function
+print(len(staticflow.graph.op_table.table()))
 """
 
 
@@ -158,7 +158,7 @@ for found in pkgutil.iter_modules(staticflow.__path__):
 modules = {n for n in staticflow.__all__ if isinstance(getattr(staticflow, n), types.ModuleType)}
 print(*sorted(modules))
 """
-    assert python("-c", code, cwd=ROOT).split() == ["init", "models", "ops", "optim"]
+    assert python("-c", code, cwd=ROOT).split() == ["compiler", "init", "models", "ops", "optim"]
 
 
 def test_the_import_is_light() -> None:

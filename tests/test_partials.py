@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow import models, ops, partials, training
-from staticflow.compile import compile_graph
-from staticflow.cost import Choice
-from staticflow.schedule import ProductStep
-from staticflow.session_steps import step_programs
+from staticflow import models, ops
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.cost_model import Choice
+from staticflow.compiler.ir.steps import ProductStep
+from staticflow.session.steps import step_programs
+from staticflow.training import split_k as partials
+from staticflow.training import trainer as training
 
 
 def always(work: Any, threads: int, rows: int, reason: str) -> Choice:

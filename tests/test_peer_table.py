@@ -20,7 +20,7 @@ from peer_table import CONSTANT, EINSUMS, ELSEWHERE, INDICES, MISSING, ROWS
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.compile import compile_graph
+from staticflow.compiler.compile import compile_graph
 
 pytestmark = pytest.mark.peers
 

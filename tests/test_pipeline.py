@@ -13,13 +13,20 @@ from graph_maker import make_graph, outputs_of, sizes_for, values_for, with_grad
 from loop_interpreter import run_loops
 
 import staticflow as sf
-from staticflow import ops, stateless
-from staticflow.compile import compile_graph
-from staticflow.loops import For, Index, Let, Load
-from staticflow.node import Node
-from staticflow.pipeline import PIPELINE, Pass, State, without
-from staticflow.schedule import KernelStep
-from staticflow.verify import VerificationError, verify, verify_graph, verify_kernel, verify_memory
+from staticflow import ops
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.ir.loops import For, Index, Let, Load
+from staticflow.compiler.ir.steps import KernelStep
+from staticflow.compiler.pipeline import PIPELINE, Pass, State, without
+from staticflow.compiler.verify import (
+    VerificationError,
+    verify,
+    verify_graph,
+    verify_kernel,
+    verify_memory,
+)
+from staticflow.graph.node import Node
+from staticflow.session import function as stateless
 
 RNG = np.random.default_rng(0)
 OPTIONAL = sorted({each.function.__name__ for each in PIPELINE if each.optional})
@@ -159,7 +166,7 @@ def test_steps_that_come_too_early_are_found() -> None:
 
 def test_sizes_that_nobody_knows_are_found() -> None:
     def change(state: State) -> State:
-        from staticflow.dims import Dim
+        from staticflow.graph.dims import Dim
 
         (step,) = [s for s in state.scheduled if isinstance(s, KernelStep)]
         sizes = tuple(Dim.named("n77") for _ in step.sizes)
@@ -204,6 +211,6 @@ def test_memory_that_overlaps_is_found() -> None:
 
 
 def test_a_function_s_name_leaves_all_its_passes_out() -> None:
-    from staticflow.simplify import simplify
+    from staticflow.compiler.passes.simplify import simplify
 
     assert len(PIPELINE) - len(without(simplify)) == 4

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from small_nets import values
 
 import staticflow as sf
-from staticflow import blocking, models, ops, training
-from staticflow.compile import compile_graph
-from staticflow.cost import Choice, Work
-from staticflow.leaves import Param
-from staticflow.schedule import CollectiveStep
-from staticflow.shard_rules import PARTIAL
-from staticflow.traversal import leaves
+from staticflow import models, ops
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.cost_model import Choice, Work
+from staticflow.compiler.ir.steps import CollectiveStep
+from staticflow.compiler.passes.sharding_rules import PARTIAL
+from staticflow.graph.leaves import Param
+from staticflow.graph.traversal import leaves
+from staticflow.runtime import blocked_frame as blocking
+from staticflow.training import trainer as training
 
 Array = NDArray[Any]
 Made = tuple[sf.Node, dict[str, sf.Node], dict[str, Array]]  # loss, metrics, data

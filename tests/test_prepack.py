@@ -10,9 +10,9 @@ from recurrences import arrays_for, close
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.compile import Compiled, compile_graph
-from staticflow.interpret import interpret
-from staticflow.schedule import LoopStep, PackStep, ProductStep, Step
+from staticflow.compiler.compile import Compiled, compile_graph
+from staticflow.compiler.ir.steps import LoopStep, PackStep, ProductStep, Step
+from staticflow.runtime.interpreter import interpret
 
 HIDDEN = 24
 

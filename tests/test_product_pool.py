@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow.native import product_pool
 from staticflow.native.memory import words
-from staticflow.native.objects import External, KernelSource
-from staticflow.native.product_pool import Products, pool, worth_sharing
-from staticflow.native.thread_pool import CALM, OPENED, Pool
-from staticflow.native.toolchain import toolchain
+from staticflow.native.threads import product_pool
+from staticflow.native.threads.pool import CALM, OPENED, Pool
+from staticflow.native.threads.product_pool import Products, pool, worth_sharing
+from staticflow.native.toolchain.objects import External, KernelSource
+from staticflow.native.toolchain.toolchain import toolchain
 
 RNG = np.random.default_rng(0)
 SHAPES = [

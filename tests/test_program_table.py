@@ -13,7 +13,7 @@ import pytest
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.native.toolchain import toolchain
+from staticflow.native.toolchain.toolchain import toolchain
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 6)).astype(np.float32)

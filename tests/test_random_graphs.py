@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_interpreter import run_loops
 
-from staticflow.compile import compile_graph
+from staticflow.compiler.compile import compile_graph
 
 
 def chooser(data: Any) -> Callable[[int], int]:

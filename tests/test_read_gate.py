@@ -11,7 +11,7 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.native.gate import Gate, ReadGate
+from staticflow.native.threads.read_gate import Gate, ReadGate
 
 ROWS = np.ones((512, 64), np.float32)
 

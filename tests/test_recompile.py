@@ -12,8 +12,10 @@ import pytest
 from small_nets import data, regression
 
 import staticflow as sf
-from staticflow import models, ops, session_state, stateless
-from staticflow.native.toolchain import Toolchain
+from staticflow import models, ops
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.session import function as stateless
+from staticflow.session import state as session_state
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from small_nets import assert_same, data, regression, values
 from test_threads import together
 
 import staticflow as sf
-from staticflow import models, ops, training
+from staticflow import models, ops
+from staticflow.training import trainer as training
 
 WIDTH = 1024
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow import models, ops, optim
-from staticflow.dims import Dim, floor_divide
+from staticflow import models, ops
+from staticflow.graph.dims import Dim, floor_divide
+from staticflow.optim import algorithms as optim
 
 Array = np.ndarray[Any, Any]
 ROWS = {

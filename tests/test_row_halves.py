@@ -15,10 +15,10 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.native.product_pool import CHAIN_ROWS, pool
-from staticflow.native.thread_pool import Pool
-from staticflow.schedule import HalvesStep, ProductStep
-from staticflow.sharing import has_chains
+from staticflow.compiler.ir.steps import HalvesStep, ProductStep
+from staticflow.compiler.sharing import has_chains
+from staticflow.native.threads.pool import Pool
+from staticflow.native.threads.product_pool import CHAIN_ROWS, pool
 
 RNG = np.random.default_rng(0)
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}

@@ -18,7 +18,7 @@ from numba import types
 from numba.core.compiler import Flags, compile_extra
 from numba.core.registry import cpu_target
 
-from staticflow.native.scalar_math import FUNCTIONS
+from staticflow.native.math.scalar import FUNCTIONS
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 FLOAT = {"f4": np.float32, "f8": np.float64}

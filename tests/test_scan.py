@@ -12,9 +12,9 @@ from test_placement import assert_close, force, train
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.interpret import interpret
-from staticflow.node import Kind
-from staticflow.traversal import toposort
+from staticflow.graph.node import Kind
+from staticflow.graph.traversal import toposort
+from staticflow.runtime.interpreter import interpret
 
 # The last of them is compared with JAX as well.
 LENGTHS = [{"time": n, "batch": 2} for n in (0, 1, 2, 7, 5)]

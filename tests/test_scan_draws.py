@@ -12,7 +12,7 @@ from test_placement import force
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.interpret import interpret
+from staticflow.runtime.interpreter import interpret
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((45, 7, 3)).astype(np.float32)

@@ -12,10 +12,10 @@ from test_placement import assert_close, force, train
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.compile import Compiled, compile_graph
-from staticflow.interpret import interpret
-from staticflow.schedule import LoopStep
-from staticflow.structure import flatten
+from staticflow.compiler.compile import Compiled, compile_graph
+from staticflow.compiler.ir.steps import LoopStep
+from staticflow.graph.pytree import flatten
+from staticflow.runtime.interpreter import interpret
 
 H, X = sf.input("h", (4,)), sf.input("x", ("time", 4))
 

@@ -10,7 +10,7 @@ from small_nets import assert_same, data, regression, values
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.interpret import interpret
+from staticflow.runtime.interpreter import interpret
 
 FED = data(20)
 

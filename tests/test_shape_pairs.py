@@ -11,8 +11,8 @@ from shape_pairs import SHAPES, WAYS, check_pair
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.kinds import MapRow
-from staticflow.op_table import table
+from staticflow.graph.kinds import MapRow
+from staticflow.graph.op_table import table
 
 # Ops of one array, or of none; further operands are numbers, or arrays known at declaration.
 SINGLE = frozenset((

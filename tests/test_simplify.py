@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 import staticflow as sf
 from staticflow import Node, ops
-from staticflow.graph_text import format_graph
-from staticflow.interpret import interpret
-from staticflow.leaves import Hyper
-from staticflow.node import apply
+from staticflow.compiler.passes.simplify import resolve_mode, simplify
+from staticflow.graph.leaves import Hyper
+from staticflow.graph.node import apply
+from staticflow.graph.printer import format_graph
+from staticflow.graph.traversal import toposort
+from staticflow.graph.types import TensorType
 from staticflow.ops.alias import BoundedLabel
 from staticflow.ops.assemble import Concat
 from staticflow.ops.random import seed_leaf
 from staticflow.ops.rewrites import ALGEBRA
 from staticflow.ops.slices import Pad
 from staticflow.ops.views import Expand, Squeeze, spread
-from staticflow.simplify import resolve_mode, simplify
-from staticflow.traversal import toposort
-from staticflow.types import TensorType
+from staticflow.runtime.interpreter import interpret
 from tests.derivatives import leaves_for
 from tests.op_cases import CASES, Array, Case, f
 from tests.test_grad import compose

@@ -11,10 +11,10 @@ from special_points import check, interpreted
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.leaves import Input
-from staticflow.op_page.examples import example
-from staticflow.op_table import Declaration, table
-from staticflow.traversal import toposort
+from staticflow.cli.op_page.examples import example
+from staticflow.graph.leaves import Input
+from staticflow.graph.op_table import Declaration, table
+from staticflow.graph.traversal import toposort
 
 BENT = frozenset((
     "abs", "ceil", "copysign", "equal", "floor", "greater", "greater_equal", "less", "less_equal",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from small_nets import data, regression
 
-from staticflow.streams import Stream
+from staticflow.session.report.streams import Stream
 
 ROOT = Path(__file__).resolve().parent.parent
 GREEK = "höhe,άλφα\n" + "".join(f"{k},{k % 3}\n" for k in range(12))

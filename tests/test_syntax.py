@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from staticflow.native.syntax import parsed_expression, parsed_statements
+from staticflow.native.toolchain.syntax import parsed_expression, parsed_statements
 
 TEXT = "\n".join(f"x{k} = a[{k}] + b * (c - {k})" for k in range(60))
 

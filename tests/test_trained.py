@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow import models, ops, optim
+from staticflow import models, ops
+from staticflow.optim import algorithms as optim
 
 X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
 OPTIMIZERS = [

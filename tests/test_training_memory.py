@@ -10,14 +10,15 @@ import pytest
 
 import staticflow as sf
 from benchmarks.workloads import FNN, FNN_ROWS
-from staticflow import models, ops, training
-from staticflow.blocking import BlockedFrame
-from staticflow.cost import Choice
+from staticflow import models, ops
+from staticflow.compiler.cost_model import Choice
 from staticflow.native.memory import LINE
-from staticflow.native.toolchain import Toolchain
-from staticflow.program import Frame
-from staticflow.session_steps import trainer_for
-from staticflow.training import Trainer
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.runtime.blocked_frame import BlockedFrame
+from staticflow.runtime.program import Frame
+from staticflow.session.steps import trainer_for
+from staticflow.training import trainer as training
+from staticflow.training.trainer import Trainer
 
 SLOTS = 2  # Adam's
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import staticflow as sf
-from staticflow.native.loader import Loader
-from staticflow.native.objects import ObjectCode
-from staticflow.native.toolchain import Toolchain
-from staticflow.native.undisturbed import undisturbed
+from staticflow.native.toolchain.loader import Loader
+from staticflow.native.toolchain.objects import ObjectCode
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.native.toolchain.undisturbed import undisturbed
 
 
 def test_the_work_is_done_before_the_exception() -> None:

@@ -9,10 +9,10 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.compile import compile_graph
-from staticflow.kernel_text import kernel_source
-from staticflow.native.narrow import ROOM_BYTES, narrow_routines
-from staticflow.native.toolchain import toolchain
+from staticflow.compiler.codegen.kernels import kernel_source
+from staticflow.compiler.compile import compile_graph
+from staticflow.native.routines.widen_rows import ROOM_BYTES, narrow_routines
+from staticflow.native.toolchain.toolchain import toolchain
 
 COLUMNS = (1, 2, 3, 4, 7, 10, 16, 31, 45, 64, 100, 127, 128, 129)
 ROWS = (0, 1, 5, 33, 700)

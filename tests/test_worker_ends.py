@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from staticflow.native.threads import ShardPool
-from staticflow.native.toolchain import Toolchain
-from staticflow.native.worker import Worker
-from staticflow.native.worker_layout import Shard, Variant
-from staticflow.native.worker_tables import ShardTable, SyncBlock
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.native.training.layout import Shard, Variant
+from staticflow.native.training.shard_pool import ShardPool
+from staticflow.native.training.tables import ShardTable, SyncBlock
+from staticflow.native.training.worker import Worker
 from tests.worker_problem import (
     FAIL,
     ORDER,

@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 from small_nets import data, regression, values
 
 import staticflow as sf
-from staticflow import models, ops, training
+from staticflow import models, ops
+from staticflow.training import trainer as training
 
 Array = NDArray[Any]
 THREADS = 8

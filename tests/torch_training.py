@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from thread_nets import Net, Tensors
 
 import staticflow as sf
-from staticflow.interpret import interpret
-from staticflow.leaves import Param
+from staticflow.graph.leaves import Param
+from staticflow.graph.traversal import toposort
 from staticflow.ops.random import Random
-from staticflow.traversal import toposort
+from staticflow.runtime.interpreter import interpret
 
 Array = NDArray[Any]
 Values = dict[str, Array]

@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.native.objects import KernelSource, NativeFunction, Signature
-from staticflow.native.toolchain import Toolchain
-from staticflow.native.worker_layout import Shard, Variant
-from staticflow.native.worker_tables import ShardTable, SyncBlock
+from staticflow.native.toolchain.objects import KernelSource, NativeFunction, Signature
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.native.training.layout import Shard, Variant
+from staticflow.native.training.tables import ShardTable, SyncBlock
 
 FEATURES, ROWS, RATE = 9, 70, 0.1
 ORDER = np.stack([np.random.default_rng(k).permutation(ROWS) for k in range(2)])

@@ -35,8 +35,9 @@ from typing import Any
 import numpy as np
 
 import staticflow as sf
-from staticflow import models, ops, optim
+from staticflow import models, ops
 from staticflow.cli.main import main
+from staticflow.optim import algorithms as optim
 
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]

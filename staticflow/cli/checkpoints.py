@@ -16,14 +16,14 @@ from math import inf, isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from staticflow.cli.card import Card, TextCard, read_card
 from staticflow.cli.errors import CommandError
 from staticflow.cli.fields import read_fields
+from staticflow.cli.model_card import Card, TextCard, read_card
 from staticflow.cli.parser import build_parser
 from staticflow.data.opening import check_file, reason
 
 if TYPE_CHECKING:
-    from staticflow.session import Session
+    from staticflow.session.session import Session
 
 Log = dict[str, float]
 _COPY_SECONDS = 0.25  # between two copies in memory: what an interruption may lose
@@ -60,7 +60,7 @@ def begun(options: argparse.Namespace) -> Training:
 
 def resumed(path: Path, options: argparse.Namespace) -> tuple[Training, Session, Card | TextCard]:
     """A training that goes on; options that were left out become what they were."""
-    from staticflow.session import Session
+    from staticflow.session.session import Session
 
     check_file(path, "checkpoint", "; `staticflow train --checkpoint` writes one")
     session = Session.load(path, threads=options.threads)

@@ -10,7 +10,7 @@ from typing import TextIO, cast
 
 from staticflow.cli.errors import CommandError
 from staticflow.data.opening import reason
-from staticflow.streams import Stream
+from staticflow.session.report.streams import Stream
 
 
 @contextmanager

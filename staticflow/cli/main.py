@@ -43,7 +43,7 @@ def _run(arguments: list[str]) -> int:
 
 def _call(command: str, options: object) -> int:
     # A command imports what it needs when it runs, so that `--help` answers at once.
-    module = importlib.import_module(f"staticflow.cli.{command}")
+    module = importlib.import_module(f"staticflow.cli.commands.{command}")
     code: int = module.run(options)
     sys.stdout.flush()
     return code

@@ -12,7 +12,7 @@ from staticflow.cli.errors import CommandError
 from staticflow.models.scaling import Scaler, Standard
 
 if TYPE_CHECKING:
-    from staticflow.node import Node
+    from staticflow.graph.node import Node
 
 _MOST_PARAMETERS = 2**31 - 1
 _HIDDEN = {"fnn": (128, 64), "rnn": (128,), "lstm": (128,), "gru": (128,)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from staticflow.cli.errors import CommandError
 from staticflow.data.opening import reason, shown
-from staticflow.files import check_target
+from staticflow.session.files.atomic_file import check_target
 
 
 def check_targets(targets: Sequence[Path], sources: Sequence[Path] = ()) -> None:

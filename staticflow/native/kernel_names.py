@@ -9,12 +9,12 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from staticflow.native.integer_math import FUNCTIONS as INTEGERS
-from staticflow.native.intrinsics import declare
-from staticflow.native.narrow import ROOM_BYTES, VECTOR_BYTES
-from staticflow.native.random_math import FUNCTIONS as RANDOM
-from staticflow.native.scalar_math import FUNCTIONS as MATH
-from staticflow.native.target import ABREAST
+from staticflow.native.math.integer import FUNCTIONS as INTEGERS
+from staticflow.native.math.random import FUNCTIONS as RANDOM
+from staticflow.native.math.scalar import FUNCTIONS as MATH
+from staticflow.native.routines.widen_rows import ROOM_BYTES, VECTOR_BYTES
+from staticflow.native.toolchain.intrinsics import declare
+from staticflow.native.toolchain.target import ABREAST
 
 
 def _wrap_index(builder: Any, index: Any, extent: Any) -> Any:

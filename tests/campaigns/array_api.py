@@ -17,7 +17,7 @@ import numpy as np
 import staticflow as sf
 from campaigns import Tick
 from staticflow import ops
-from staticflow.interpret import interpret
+from staticflow.runtime.interpreter import interpret
 
 UNARY = (
     "abs acos acosh asin asinh atan atanh bitwise_invert ceil cos cosh exp expm1 floor isfinite "

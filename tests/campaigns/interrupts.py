@@ -24,7 +24,7 @@ from small_nets import assert_same, data, regression, values
 import staticflow as sf
 from campaigns import Tick
 from staticflow import ops
-from staticflow.native.toolchain import Toolchain
+from staticflow.native.toolchain.toolchain import Toolchain
 
 COUNT = 1000
 SAMPLE = 10

@@ -18,7 +18,7 @@ from onnx_node_table import DTYPES, OTHER_SETTINGS, WRITERS, Call
 
 import staticflow as sf
 from campaigns import Tick
-from staticflow.interpret import interpret
+from staticflow.runtime.interpreter import interpret
 
 COUNT, SAMPLE = 2_000, 60
 OURS = frozenset(DTYPES.values())

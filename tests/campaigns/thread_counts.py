@@ -23,8 +23,9 @@ from torch_training import RATES, RECIPES, Plan, Trained, trained_by_session, tr
 
 import staticflow as sf
 from campaigns import Tick
-from staticflow import blocking, training
-from staticflow.cost import Choice, Work
+from staticflow.compiler.cost_model import Choice, Work
+from staticflow.runtime import blocked_frame as blocking
+from staticflow.training import trainer as training
 
 COUNT = 400
 SAMPLE = 4

@@ -1,0 +1,166 @@
+"""What a driver is while it is written: the lines so far, and what they use.
+
+`emit_calls`, `emit_threads` and `emit` hold the functions that write each kind of step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from staticflow.compiler.codegen.driver_abi import (
+    FIRST_ROW_ENTRY,
+    HEADER,
+    PROFILE,
+    SIZE_HEADER,
+    STOP,
+)
+from staticflow.compiler.codegen.kernels import Writer, identifier
+from staticflow.compiler.ir.loops import Kernel
+from staticflow.compiler.ir.steps import BLOCK_NAMES, PackStep, Step, where_of
+from staticflow.compiler.lowering.buffers import ITEMSIZE, Buffer
+from staticflow.graph.dims import AnyDim, Dim
+from staticflow.native.gemm.epilogue_text import Tile
+
+Emitter: TypeAlias = Callable[["Driver", Any], None]
+
+
+class Finishing(NamedTuple):
+    """A product that does with its result what a kernel would do."""
+
+    tile: Tile
+    kernel: str  # the name of that kernel
+
+
+@dataclass
+class DriverText:
+    """The driver's source and what it calls, by the name it uses."""
+
+    source: str
+    kernels: Mapping[str, Kernel]
+    products: frozenset[str]
+    calls: frozenset[str]
+    blocks: tuple[DriverText, ...] = ()  # functions of their own: the rows of one thread
+    finished: Mapping[str, Finishing] = field(default_factory=dict)  # products that do more
+    polls: bool = False  # it asks `stopped` whether to give up
+    buffers: frozenset[int] = frozenset()  # those whose entries of table T it uses
+
+
+@dataclass
+class Driver:
+    """The state of writing one driver."""
+
+    buffers: Sequence[Buffer]
+    title: str
+    emitters: Mapping[type, Emitter]  # what writes each kind of step
+    crew: bool = False
+    clocks: int | None = None  # how many steps have a clock, if they have
+    polls: bool = False  # it runs in a thread that may have signals to handle
+    blocks: list[DriverText] = field(default_factory=list)
+    write: Writer = field(default_factory=Writer)
+    used_sizes: set[str] = field(default_factory=set)
+    used_buffers: set[int] = field(default_factory=set)  # by their names
+    by_entry: set[int] = field(default_factory=set)  # by their numbers in table T
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    products: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
+    finished: dict[str, Finishing] = field(default_factory=dict)
+
+    def size(self, dim: AnyDim) -> str:
+        """A size as source over the names of table S."""
+        if isinstance(dim, int):
+            return str(dim)
+        self.used_sizes |= {name for name in dim.names if not name.startswith(BLOCK_NAMES)}
+        return size_text(dim)
+
+    def name(self, buffer: int) -> str:
+        if self.buffers[buffer].moving is None:
+            self.used_buffers.add(buffer)
+        return buffer_name(self.buffers[buffer])
+
+    def move(self, index: int, k: str, t: str, n: str) -> None:
+        """Write the line that gives a moving buffer its address."""
+        buffer = self.buffers[index]
+        moving = buffer.moving
+        assert moving is not None
+        place = moving.place.format(k=k, t=t, n=n)
+        step = f"{place} * ({self.size(moving.stride)})" if moving.stride != 1 else place
+        base = self.address(moving.base, moving.offset)
+        self.write(f"{buffer_name(buffer)} = {base} + {buffer.itemsize} * ({step})")
+
+    def address(self, buffer: int, offset: AnyDim, extra: str = "") -> str:
+        """The address of an element, as source."""
+        text = self.name(buffer)
+        if offset != 0:
+            text += f" + {ITEMSIZE[self.buffers[buffer].dtype]} * ({self.size(offset)})"
+        return text + extra
+
+    def step(self, step: Step) -> None:
+        """Write a step, with the user's line above it and, in a profile, a clock around it."""
+        emit = self.emitters[type(step)]
+        self.write.comment(f"{where_of(step)}  ->  {describe(step)}")
+        if self.clocks is None:
+            emit(self, step)
+            return
+        number, self.clocks = self.clocks, self.clocks + 1
+        self.write(f"begin{number} = cycles()")
+        emit(self, step)
+        self.write(f"i8ptr(T[{PROFILE}])[{number}] += cycles() - begin{number}")
+
+    def read_tables(self, head: Writer) -> None:
+        """Name the sizes and the addresses of buffers that the driver uses."""
+        for size in sorted(self.used_sizes, key=_size_entry):
+            head(f"{size} = S[{_size_entry(size)}]")
+        for index in sorted(self.used_buffers):
+            head(f"{buffer_name(self.buffers[index])} = T[{HEADER + index}]")
+
+    def text(self, head: Writer) -> DriverText:
+        """What is written, behind the driver's head."""
+        return DriverText(
+            head.text + self.write.text,
+            self.kernels,
+            frozenset(self.products),
+            frozenset(self.calls),
+            tuple(self.blocks),
+            self.finished,
+            self.polls,
+            frozenset(self.used_buffers | self.by_entry),
+        )
+
+    def poll(self) -> None:
+        """Write the lines that give up when the stop flag says so."""
+        self.write(f"if load_acquire(T[{STOP}]) != 0:")
+        if self.polls:
+            self.write(f"    if stopped(T[{STOP}]) != 0:")
+        self.write("        return 1" if self.polls else "    return 1")
+
+
+def buffer_name(buffer: Buffer) -> str:
+    """A readable and unique name for a buffer in the driver."""
+    return f"{identifier(buffer.node.name)}_{buffer.index}"
+
+
+def size_text(dim: Dim) -> str:
+    """A polynomial of sizes as source."""
+    terms = []
+    for monomial, coefficient in dim.terms:
+        factors = list(monomial)
+        if coefficient != 1 or not factors:
+            factors.insert(0, str(coefficient))
+        terms.append(" * ".join(factors))
+    return " + ".join(terms)
+
+
+def describe(step: Step) -> str:
+    """What a step computes, with types."""
+    if isinstance(step, PackStep):
+        matrix = step.product.node.inputs[1]
+        return f"panels of {matrix.name}: {matrix.type}"
+    names = ", ".join(dict.fromkeys(node.op.name for node in step.nodes))
+    type_ = step.nodes[-1].type
+    return f"{names}: {', '.join(map(str, type_)) if isinstance(type_, tuple) else type_}"
+
+
+def _size_entry(name: str) -> int:
+    return FIRST_ROW_ENTRY if name == "row0" else SIZE_HEADER + int(name[1:])

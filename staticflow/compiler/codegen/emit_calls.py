@@ -1,0 +1,121 @@
+"""Write the steps that are a call of something compiled: kernels, products, routines."""
+
+from __future__ import annotations
+
+from staticflow.compiler.codegen.driver import Driver, Finishing
+from staticflow.compiler.codegen.driver_abi import CREW, HEADER, LATE, STOP, WORK
+from staticflow.compiler.codegen.kernels import kernel_name
+from staticflow.compiler.ir.steps import (
+    CallStep,
+    CollectiveStep,
+    Finished,
+    KernelStep,
+    Operand,
+    PackStep,
+    ProductStep,
+)
+from staticflow.compiler.lowering.buffers import ITEMSIZE, SUFFIX
+from staticflow.native.gemm.products import PIECE
+from staticflow.native.threads.product_pool import SHARED
+
+
+def emit_kernel(driver: Driver, step: KernelStep) -> None:
+    name = kernel_name(step.kernel)
+    driver.kernels[name] = step.kernel
+    arguments = [driver.address(b, o) for b, o in step.pointers]
+    arguments += [driver.size(n) for n in step.sizes]
+    driver.write(f"{name}({', '.join(arguments)})")
+
+
+def emit_product(driver: Driver, step: ProductStep) -> None:
+    suffix = SUFFIX[step.dtype]
+    name = f"shared_gemm_{suffix}" if driver.crew else f"gemm_{suffix}"
+    driver.products.add(name)
+    depth = driver.write.depth
+    if step.late:
+        driver.write(f"if T[{LATE}] & {step.late} == 0:")
+        driver.write.depth += 1
+    extras = ["", "", ""]
+    for level, extent in enumerate(step.batch):
+        driver.write(f"for b{level} in range({driver.size(extent)}):")
+        driver.write.depth += 1
+        for which, operand in enumerate((step.a, step.b, step.c)):
+            if operand.batch[level] != 0:
+                stride = driver.size(operand.batch[level])
+                extras[which] += f" + b{level} * ({stride}) * {ITEMSIZE[step.dtype]}"
+    sizes = [driver.size(n) for n in (step.m, step.n, step.k)]
+
+    def operand_text(operand: Operand, extra: str) -> list[str]:
+        address = driver.address(*operand.place, extra)
+        return [address, driver.size(operand.row), driver.size(operand.column)]
+
+    a, b = operand_text(step.a, extras[0]), operand_text(step.b, extras[1])
+    c = operand_text(step.c, extras[2])[:2]
+    if step.finished is not None:
+        emit_finished(driver, step.finished, [*sizes, *a, *b, *c])
+        driver.write.depth = depth
+        if step.early:
+            with driver.write.block("else:"):
+                emit_kernel(driver, step.finished.kernel)
+        return
+    adds = "0" if step.adds_after == 0 else f"1 if {driver.size(step.adds_after)} > 0 else 0"
+    last = [adds, f"T[{WORK}]", f"T[{STOP}]", *([f"T[{CREW}]"] if driver.crew else [])]
+    if step.panels is not None:
+        packed = f"packed_gemm_{suffix}"
+        driver.products.add(packed)
+        with driver.write.block(f"if {_has_panels(step.panels)}:"):
+            panels = driver.name(step.panels)
+            driver.write(f"{packed}({', '.join([*sizes, *a, panels, *c, adds])})")
+        driver.write("else:")
+        driver.write.depth += 1
+    driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, *last])})")
+    driver.write.depth = depth
+
+
+def emit_finished(driver: Driver, finished: Finished, operands: list[str]) -> None:
+    """Call the product that does what the kernel would, with what the kernel reads beside C."""
+    kernel, tile = finished.kernel, finished.tile
+    name = kernel_name(kernel.kernel)
+    driver.kernels[name] = kernel.kernel
+    driver.products.add(f"gemm_{tile.suffix}")
+    driver.finished[f"gemm_{name}"] = Finishing(tile, name)
+    places = dict(zip((p for p, _ in kernel.kernel.pointers), kernel.pointers, strict=True))
+    beside = [driver.address(*places[p]) for p in tile.others]
+    arguments = [*operands, f"T[{WORK}]", f"T[{STOP}]", *beside]
+    driver.write(f"gemm_{name}({', '.join(arguments)})")
+
+
+def _has_panels(buffer: int) -> str:
+    return f"packed{buffer}"
+
+
+def emit_pack(driver: Driver, step: PackStep) -> None:
+    product, suffix = step.product, SUFFIX[step.product.dtype]
+    driver.products.add(f"pack_{suffix}")
+    sizes = [driver.size(n) for n in (product.m, product.n, product.k)]
+    b = [driver.address(*product.b.place), *map(driver.size, (product.b.row, product.b.column))]
+    most = SHARED - 1 if driver.crew else PIECE[suffix]
+    last = [driver.name(step.panels), driver.size(step.count), str(most)]
+    driver.write(f"{_has_panels(step.panels)} = pack_{suffix}({', '.join([*sizes, *b, *last])})")
+
+
+def emit_collective(driver: Driver, step: CollectiveStep) -> None:
+    name = f"all_{step.combine}_{driver.buffers[step.target].suffix}"
+    driver.calls.add(name)
+    driver.by_entry |= {step.source, step.target}
+    source, target = HEADER + step.source, HEADER + step.target
+    driver.write(f"if {name}(T, {source}, {target}, {driver.size(step.count)}) != 0:")
+    driver.write("    return 1")
+
+
+def emit_call(driver: Driver, step: CallStep) -> None:
+    driver.calls.add(step.routine)
+    arguments = [driver.name(b) for b in step.buffers] + [driver.size(n) for n in step.sizes]
+    arguments += [f"T[{WORK}]"] if step.multiplies else []
+    call = f"{step.routine}({', '.join(arguments)})"
+    if not step.fails:
+        driver.write(call)
+        return
+    driver.write(f"code = {call}")
+    driver.write("if code != 0:")
+    driver.write("    return code")

@@ -1,0 +1,66 @@
+"""The compiler: outputs in, a program out, by the passes of the pipeline.
+
+`compile_graph` takes output nodes and returns a `Compiled` program: source, kernels, tables and
+memory plan, none of it loaded yet. `staticflow.compiler.pipeline` lists the passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from staticflow.compiler.codegen.driver import DriverText
+from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.ir.steps import Step
+from staticflow.compiler.lowering.buffers import Layout
+from staticflow.compiler.passes.sharding import Placement
+from staticflow.compiler.pipeline import PIPELINE, Observer, Pass, State, Task, run_passes
+from staticflow.compiler.schedule.memory_plan import MemoryPlan
+from staticflow.graph.node import Node
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program: everything but the machine code and the memory."""
+
+    outputs: tuple[Node, ...]
+    g: Generalised
+    layout: Layout
+    steps: tuple[Step, ...]
+    memory: MemoryPlan
+    late_memory: MemoryPlan  # for runs that leave the marked products to the end
+    driver: DriverText
+    placement: Placement
+    output_buffers: tuple[int, ...]
+    standalone: bool
+
+
+def compile_graph(
+    outputs: Sequence[Node],
+    *,
+    training: bool = False,
+    shard: str | None = None,
+    whole: Collection[int] = (),
+    donations: Mapping[int, Node] | None = None,
+    standalone: bool = False,
+    name: str = "step",
+    pipeline: Sequence[Pass] = PIPELINE,
+    observers: Sequence[Observer] = (),
+) -> Compiled:
+    """Compile the given outputs.
+
+    `shard` names the dimension whose rows may be split over shards; the outputs at the positions
+    `whole` are not left as partial sums. `donations` maps an output's position to the leaf whose
+    buffer it takes over. A `standalone` program is no shard of another: helpers
+    may take part in its large products, and matrices are read in blocks of rows. `observers` are
+    called with each pass and the state before and after it.
+    """
+    task = Task(training, shard, whole, donations or {}, standalone, name)
+    state = run_passes(State(task, tuple(outputs)), pipeline, observers)
+    layout = state.laid_out
+    assert state.memory is not None and state.late_memory is not None and state.driver is not None
+    return Compiled(
+        state.roots, state.sized, layout, state.scheduled, state.memory, state.late_memory,
+        state.driver, state.placed, tuple(layout.of(root).buffer for root in state.roots),
+        standalone,
+    )  # fmt: skip

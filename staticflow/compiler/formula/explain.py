@@ -1,0 +1,116 @@
+"""`explain`: what a graph computes, as a formula in matrix notation.
+
+    loss = ((X @ W - y) ** 2).mean()
+    print(sf.explain({"dL/dW": sf.grad(loss, W)}))        dL/dW = 2 / n * X.T @ (X @ W - y)
+
+The graph is simplified, seen as terms (`seen`, by rules in `maps`, `views`, `products`) that
+keep themselves tidy (`terms`, `patterns`), and written (`text`). The text is NumPy: operators and
+broadcasting mean what they mean there, sizes are the names of dimensions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from staticflow.compiler.formula.map_rules import MAP_RULES
+from staticflow.compiler.formula.patterns import PATTERNS
+from staticflow.compiler.formula.product_rules import PRODUCT_RULES
+from staticflow.compiler.formula.reader import Reader
+from staticflow.compiler.formula.terms import Algebra, Term
+from staticflow.compiler.formula.view_rules import VIEW_RULES
+from staticflow.compiler.formula.writer import write
+from staticflow.compiler.passes.constant_carries import settle
+from staticflow.compiler.passes.drop_unused import drop_unused
+from staticflow.compiler.passes.hoist import rearrange
+from staticflow.compiler.passes.simplify import simplify
+from staticflow.errors import GraphError, fail
+from staticflow.graph.leaves import Leaf
+from staticflow.graph.node import Kind, Node
+from staticflow.graph.traversal import toposort
+
+RULES = {**MAP_RULES, **VIEW_RULES, **PRODUCT_RULES}
+
+
+class Formula(str):
+    """Text that shows itself as it is, also at the prompt."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def explain(nodes: Any) -> Formula:
+    """The formula of a node, or of several: a list, or a dict that gives them names.
+
+    Leaves go by their declared names and nodes by those given by `.named`. What occurs more than
+    once gets a line and a name of its own. Raises GraphError for what is not a node.
+    """
+    named = _named(nodes)
+    roots = _without_loops(simplify([node for _, node in named]))
+    leaves = _leaf_names(roots)
+    reader = Reader(Algebra(PATTERNS), RULES, leaves)
+    terms = reader.read(roots)
+    labels = _labels(reader)
+    taken = {*leaves.values(), *_sizes(roots)}
+    pairs = [(name, term) for (name, _), term in zip(named, terms, strict=True)]
+    return Formula(write(pairs, labels, taken))
+
+
+def _without_loops(roots: list[Node]) -> list[Node]:
+    """The same values by operations on whole arrays, if these can say all that the loops do."""
+    if not _has_loop(roots):
+        return roots
+    moved = simplify(rearrange(drop_unused(settle(roots))))
+    return roots if _has_loop(moved) else moved
+
+
+def _has_loop(roots: list[Node]) -> bool:
+    return any(node.op.kind is Kind.LOOP for node in toposort(roots))
+
+
+def _named(nodes: Any) -> list[tuple[str, Node]]:
+    if isinstance(nodes, Mapping):
+        pairs = [(str(name), node) for name, node in nodes.items()]
+    elif isinstance(nodes, list | tuple):
+        pairs = [(_label(node) or f"[{k}]", node) for k, node in enumerate(nodes)]
+    else:
+        pairs = [(_label(nodes), nodes)]
+    for _, node in pairs:
+        if not isinstance(node, Node):
+            fail(GraphError, "explain: takes nodes", repr(node)[:80], "pass what ops returned")
+    return pairs
+
+
+def _label(node: Any) -> str:
+    return (node.label or "") if isinstance(node, Node) else ""
+
+
+def _leaf_names(roots: list[Node]) -> dict[Node, str]:
+    """A name for each leaf: its own, with a number where several share it."""
+    names: dict[Node, str] = {}
+    count: Counter[str] = Counter()
+    for node in toposort(roots):
+        if isinstance(node.op, Leaf):
+            own = node.op.label
+            count[own] += 1
+            names[node] = own if count[own] == 1 else f"{own}_{count[own]}"
+    return names
+
+
+def _labels(reader: Reader) -> dict[Term, str]:
+    """The names that nodes were given, by what they stand for."""
+    seen = [(node, seen.term) for node, seen in reader.seen.items() if node.label]
+    return {term: node.label or "" for node, term in seen if term.args}
+
+
+def _sizes(roots: list[Node]) -> set[str]:
+    """The names of dimensions."""
+    types = [node.type for node in toposort(roots) if not isinstance(node.type, tuple)]
+    dims = [n for type_ in types for n in type_.shape if not isinstance(n, int)]
+    return {name for dim in dims for name in dim.names}
+
+
+__all__ = ["Formula", "explain"]

@@ -1,0 +1,90 @@
+"""How elementwise ops and reductions are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from staticflow.compiler.formula.reader import Reader, Rules, Seen, full, renumbered
+from staticflow.compiler.formula.terms import Term
+from staticflow.graph.dims import product
+from staticflow.graph.kinds import Map, Reduce
+from staticflow.graph.node import Node
+from staticflow.graph.types import INTEGERS
+from staticflow.ops.cast import CASTS
+from staticflow.ops.counting import Iota, SizeOf
+
+COMPARISONS = {
+    "equal": "==", "not_equal": "!=", "less": "<", "less_equal": "<=", "greater": ">",
+    "greater_equal": ">=",
+}  # fmt: skip
+ARITHMETIC: Mapping[str, Callable[..., Term]] = {
+    "add": lambda m, x, y: m.total([x, y]),
+    "subtract": lambda m, x, y: m.total([x, m.scaled(-1, y)]),
+    "multiply": lambda m, x, y: m.times(x, y),
+    "divide": lambda m, x, y: m.product([(x, 1), (y, -1)]),
+    "negative": lambda m, x: m.scaled(-1, x),
+    "square": lambda m, x: m.product([(x, 2)]),
+    "sqrt": lambda m, x: m.product([(x, 0.5)]),
+    "reciprocal": lambda m, x: m.product([(x, -1)]),
+}
+_CONVERSIONS = frozenset(Map(row) for row in CASTS.values())
+
+
+def elementwise(reader: Reader, node: Node) -> Seen:
+    assert isinstance(node.op, Map)
+    axes = sorted({k for x in node.inputs for k in reader.seen[x].present})
+    values = [reader.aligned(x, axes) for x in node.inputs]
+    term = _operator(reader, node, values)
+    if term is None:
+        shape = tuple(node.shape[k] for k in axes)
+        name = node.op.name.removeprefix("integer_")
+        term = reader.m.call(name, shape, values)
+    return Seen(term, tuple(axes.index(k) if k in axes else None for k in range(node.ndim)))
+
+
+def _operator(reader: Reader, node: Node, values: Sequence[Term]) -> Term | None:
+    name = node.op.name
+    if name in ARITHMETIC:
+        return ARITHMETIC[name](reader.m, *values)
+    if name in COMPARISONS:
+        shape = reader.m.times(*values).shape
+        return reader.m.make("compare", shape, values, (COMPARISONS[name],))
+    if name in ("power", "integer_power"):
+        base, exponent = values
+        if exponent.head == "number":
+            return reader.m.product([(base, float(str(exponent.attrs[0])))])
+        return reader.m.make("power", reader.m.times(base, exponent).shape, values)
+    if node.op in _CONVERSIONS:
+        narrows = node.inputs[0].type.is_float and not node.type.is_float
+        if narrows and node.dtype in INTEGERS:
+            return reader.m.call(node.dtype, values[0].shape, values)
+        return None if narrows else values[0]
+    return None
+
+
+def reduction(reader: Reader, node: Node) -> Seen:
+    (x,) = node.inputs
+    assert isinstance(node.op, Reduce)
+    seen, name = reader.seen[x], node.op.name
+    repeated = [x.shape[k] for k in node.op.axes if seen.axes[k] is None]
+    if name == "prod" and repeated:
+        seen = full(reader.whole(x))
+        repeated = []
+    gone = [a for k in node.op.axes if (a := seen.axes[k]) is not None]
+    term = reader.m.reduce(name, seen.term, gone)
+    if name == "sum":
+        term = reader.m.times(reader.m.size(product(repeated)), term)
+    kept = [k for k in range(x.ndim) if k not in node.op.axes]
+    return Seen(term, renumbered([seen.axes[k] for k in kept]))
+
+
+def iota(reader: Reader, node: Node) -> Seen:
+    return full(reader.m.call("arange", node.shape, [reader.m.size(node.shape[0])]))
+
+
+def size(reader: Reader, node: Node) -> Seen:
+    assert isinstance(node.op, SizeOf)
+    return full(reader.m.size(node.op.dim))
+
+
+MAP_RULES: Rules = {Map: elementwise, Reduce: reduction, Iota: iota, SizeOf: size}

@@ -1,0 +1,133 @@
+"""Seeing nodes as terms: what a graph says about axes one by one becomes NumPy's broadcasting.
+
+A node is SEEN as a term and, for each of its axes, the axis of the term that it is, or None where
+it is not there: of size 1, or repeated. So views that only align, insert or repeat axes change no
+term, and leave no trace where NumPy broadcasts.
+
+    node                                     term      axes
+    ----------------------------------       -----     ---------
+    b: float32[3]                            b         (0,)
+    broadcast(b, shape=(n, 3), axes=(1,))    b         (None, 0)
+    transpose(w: float32[4, 3])              w         (1, 0)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from staticflow.compiler.formula.terms import Algebra, Term
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.leaves import Const, Leaf
+from staticflow.graph.node import Kind, Node, Op
+from staticflow.graph.traversal import toposort
+from staticflow.graph.types import Shape
+from staticflow.ops.alias import Tied
+
+NAMES = {"running_sum": "cumsum"}  # of ops that users know by another name
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A node's value: element (i0, i1, ..) is the term's element at its own axes' indices."""
+
+    term: Term
+    axes: tuple[int | None, ...]
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The node's axes that the term has."""
+        return tuple(k for k, axis in enumerate(self.axes) if axis is not None)
+
+
+class Reader:
+    """Reads a graph: `rules` say how nodes of an op are seen, `leaves` what leaves are called."""
+
+    def __init__(self, algebra: Algebra, rules: Rules, leaves: Mapping[Node, str]) -> None:
+        self.m = algebra
+        self.rules = rules
+        self.leaves = leaves
+        self.seen: dict[Node, Seen] = {}
+
+    def read(self, roots: Sequence[Node]) -> list[Term]:
+        """The terms of nodes, of their shapes."""
+        for node in toposort(roots):
+            if node not in self.seen:
+                self.seen[node] = self._node(node)
+        return [self.whole(root) for root in roots]
+
+    def _node(self, node: Node) -> Seen:
+        op = node.op
+        if isinstance(op, Leaf):
+            return self._leaf(node, op)
+        rule = self.rules.get(type(op))
+        if rule is not None:
+            return rule(self, node)
+        if op.kind is Kind.ALIAS and (len(node.inputs) == 1 or isinstance(op, Tied)):
+            return self.seen[node.inputs[0]]
+        return self.by_name(node)
+
+    def aligned(self, node: Node, axes: Sequence[int]) -> Term:
+        """A node's term with its axes among `axes`, which hold all it has, as NumPy aligns them."""
+        seen = self.seen[node]
+        places = [axes.index(k) for k in seen.present]
+        return self.m.place(self.in_order(seen), places, len(axes))
+
+    def in_order(self, seen: Seen) -> Term:
+        """The term with its axes in the order of the node's."""
+        return self.m.transpose(seen.term, tuple(a for a in seen.axes if a is not None))
+
+    def whole(self, node: Node) -> Term:
+        """A term of the node's own shape."""
+        seen = self.seen[node]
+        return seen.term if isinstance(node.type, tuple) else self.whole_of(seen, node.shape)
+
+    def whole_of(self, seen: Seen, shape: Shape) -> Term:
+        """A term of this shape for what is seen of it."""
+        missing = tuple(k for k in range(len(shape)) if k not in seen.present)
+        if all(shape[k] == 1 for k in missing) and (seen.present or not missing):
+            term = self.in_order(seen)
+            return self.m.make("index", shape, [term], missing) if missing else term
+        term = self.m.place(self.in_order(seen), seen.present, len(shape))
+        if term.head == "number" and term.attrs[0] in (0.0, 1.0):
+            name = "ones" if term.attrs[0] else "zeros"
+            return self.m.call(name, shape, (), shape_text(shape))
+        return self.m.call("broadcast_to", shape, [term], shape_text(shape))
+
+    def _leaf(self, node: Node, op: Leaf) -> Seen:
+        if isinstance(op, Const) and op.value.size:
+            first = op.value.flat[0]
+            if np.array_equal(op.value, np.full_like(op.value, first), equal_nan=True):
+                return Seen(self.m.number(first.item()), (None,) * node.ndim)
+        return full(self.m.make("name", node.shape, (), (self.leaves[node], op)))
+
+    def by_name(self, node: Node) -> Seen:
+        """A call of the op's name: what has no rule of its own."""
+        args = [self.whole(x) for x in node.inputs]
+        words = re.findall("[A-Z][a-z0-9]*", type(node.op).__name__.removesuffix("Call"))
+        name = NAMES.get("_".join(words).lower(), "_".join(words).lower())
+        shape = () if isinstance(node.type, tuple) else node.shape
+        return full(self.m.call(name, shape, args, node.op.attributes(), node.op))
+
+
+Rules = Mapping[type[Op], Callable[[Reader, Node], Seen]]
+
+
+def full(term: Term) -> Seen:
+    """A term with the node's axes as they are."""
+    return Seen(term, tuple(range(term.ndim)))
+
+
+def renumbered(axes: Sequence[int | None]) -> tuple[int | None, ...]:
+    """The axes of a term of which others are gone."""
+    left = sorted(a for a in axes if a is not None)
+    return tuple(None if a is None else left.index(a) for a in axes)
+
+
+def shape_text(shape: Sequence[AnyDim | str]) -> str:
+    """A shape, or a tuple of such, as Python writes it."""
+    texts = [str(n).replace("*", " * ") for n in shape]
+    return f"({texts[0]},)" if len(texts) == 1 else f"({', '.join(texts)})"

@@ -1,0 +1,207 @@
+"""Terms as text: operators with as few brackets as Python needs, and names for what occurs twice.
+
+G = X @ W - y
+dL/dW = 2 / n * X.T @ G
+dL/db = 2 / n * sum(G, axis=0)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from staticflow.compiler.formula.terms import Factors, Term, split
+
+COMPARE, SUM, PRODUCT, MATMUL, POWER, ATOM = range(6)
+LONG = 72  # from this many characters on, a part of a formula has a line of its own
+LETTERS = "GHPQRSUVABCDEF"
+Text = tuple[str, int]  # and how strongly its outermost operator binds
+
+
+def write(
+    roots: Sequence[tuple[str, Term]], labels: Mapping[Term, str], taken: Iterable[str]
+) -> str:
+    """The formulas of named terms, after those of the parts that they share."""
+    writer = _Writer(roots, labels, taken)
+    return "\n".join(writer.lines)
+
+
+class _Writer:
+    def __init__(
+        self, roots: Sequence[tuple[str, Term]], labels: Mapping[Term, str], taken: Iterable[str]
+    ) -> None:
+        order = _order([term for _, term in roots])
+        uses = Counter(x for term in order for x in term.args)
+        taken = set(taken)
+        self.taken = {*taken, *(name for name, _ in roots)}
+        self.names: dict[Term, str] = {}
+        self.lines: list[str] = []
+        wanted = dict(labels)
+        free = [pair for pair in roots if pair[0].isidentifier() and pair[0] not in taken]
+        wanted |= {term: name for name, term in reversed(free)}
+        texts: dict[Term, Text] = {}
+        for term in order:
+            text = _text(term, [texts[x] for x in term.args])
+            known = wanted.get(term) if term.args else None
+            shared = uses[term] > 1 and not _is_plain(term)
+            if uses[term] and (known or shared or len(text[0]) > LONG):
+                name = known or self._new_name(term)
+                self.names[term] = name
+                self.lines.append(f"{name} = {text[0]}")
+                text = (name, ATOM)
+            texts[term] = text
+        self._write_roots(roots, texts)
+
+    def _write_roots(self, roots: Sequence[tuple[str, Term]], texts: Mapping[Term, Text]) -> None:
+        for name, term in roots:
+            if self.names.get(term) != name:
+                text = texts[term][0]
+                self.lines.append(f"{name} = {text}" if name else text)
+
+    def _new_name(self, term: Term) -> str:
+        letters = LETTERS if term.ndim > 1 else LETTERS.lower()
+        numbers = ["", *map(str, range(2, 2 + len(self.names)))]
+        name = next(x + k for k in numbers for x in letters if x + k not in self.taken)
+        self.taken.add(name)
+        return name
+
+
+def _order(roots: Sequence[Term]) -> list[Term]:
+    """All terms, arguments first; without recursion."""
+    done: dict[Term, None] = {}
+    stack = list(reversed(roots))
+    while stack:
+        waiting = [x for x in stack[-1].args if x not in done]
+        if waiting:
+            stack += reversed(waiting)
+        else:
+            done.setdefault(stack.pop())
+    return list(done)
+
+
+def _is_plain(term: Term) -> bool:
+    """Whether it reads as well as a name: a leaf, its transpose, a function of it alone."""
+    if not term.args:
+        return True
+    leaves = not any(x.args for x in term.args)
+    return leaves and len(term.args) == 1 and term.head not in ("sum", "matmul")
+
+
+def _text(term: Term, args: Sequence[Text]) -> Text:
+    head, attrs = term.head, term.attrs
+    if head == "name":
+        return str(attrs[0]), ATOM
+    if head == "size":
+        text = str(attrs[0]).replace("*", " * ")
+        return text, ATOM if text.isalnum() else (SUM if "+" in text or "-" in text else PRODUCT)
+    if head in ("number", "product"):
+        coefficient, factors = split(term)
+        return _product(coefficient, factors, args)
+    if head == "sum":
+        return _sum(args), SUM
+    if head == "matmul":
+        left = _in(args[0], MATMUL)
+        return f"{left} @ {_in(args[1], POWER)}", MATMUL
+    if head == "power":
+        return f"{_in(args[0], ATOM)} ** {_in(args[1], POWER)}", POWER
+    if head == "compare":
+        return f"{_in(args[0], SUM)} {attrs[0]} {_in(args[1], SUM)}", COMPARE
+    if head == "reduce":
+        return _reduction(term, args[0][0]), ATOM
+    return _postfix(term, args), ATOM
+
+
+def _postfix(term: Term, args: Sequence[Text]) -> str:
+    head, attrs = term.head, term.attrs
+    if head == "transpose":
+        return f"{_in(args[0], ATOM)}{_transpose(term)}"
+    if head == "index":
+        return f"{_in(args[0], ATOM)}[{_inserted(term)}]"
+    if head == "part":
+        taken = [text for text, _ in args[1:]] or [str(entry) for entry in attrs]
+        while len(taken) > 1 and taken[-1] == ":":
+            taken.pop()
+        return f"{_in(args[0], ATOM)}[{', '.join(taken)}]"
+    texts = [text for text, _ in args]
+    if attrs[0] in ("concatenate", "stack"):
+        texts = [f"[{', '.join(texts)}]"]
+    options = [str(attrs[2])] if attrs[2] else []
+    return f"{attrs[0]}({', '.join(texts + options)})"
+
+
+def _in(text: Text, strength: int) -> str:
+    """The text as an operand of an operator that needs this strength."""
+    return text[0] if text[1] >= strength else f"({text[0]})"
+
+
+def _sum(args: Sequence[Text]) -> str:
+    written = _in(args[0], SUM)
+    for arg in args[1:]:
+        text = _in(arg, SUM)
+        written += f" - {text[1:]}" if text.startswith("-") else f" + {text}"
+    return written
+
+
+def _product(coefficient: float, factors: Factors, args: Sequence[Text]) -> Text:
+    pairs = list(zip(factors, args, strict=True))
+    over = [(base, _power(text, e)) for (base, e), text in pairs if e > 0]
+    under = [(base, _power(text, -e)) for (base, e), text in pairs if e < 0]
+    sign = "-" if coefficient < 0 else ""
+    scalars = [text for base, text in over if not base.ndim]
+    if abs(coefficient) != 1:
+        scalars.insert(0, (_number(abs(coefficient)), ATOM))
+    arrays = [text for base, text in over if base.ndim]
+    if scalars and arrays:  # all scalars in front
+        front = _quotient(scalars, [text for base, text in under if not base.ndim])
+        back = _quotient(arrays, [text for base, text in under if base.ndim])
+        return f"{sign}{front} * {back}", PRODUCT
+    if not over and not under:
+        return sign + _number(abs(coefficient)), ATOM if not sign else PRODUCT
+    top = scalars or arrays or [("1", ATOM)]
+    text = _quotient(top, [text for _, text in under])
+    alone = len(top) == 1 and not under
+    return sign + text, top[0][1] if alone and not sign else PRODUCT
+
+
+def _quotient(over: Sequence[Text], under: Sequence[Text]) -> str:
+    """`a * b / (c * d)`; a matrix product needs no brackets where it comes first."""
+    first = over[0][0] if over[0][1] in (PRODUCT, MATMUL) else _in(over[0], MATMUL)
+    top = " * ".join([first, *(_in(text, POWER) for text in over[1:])])
+    if not under:
+        return top
+    below = " * ".join(_in(text, POWER) for text in under)
+    return f"{top} / {below if len(under) == 1 else f'({below})'}"
+
+
+def _power(base: Text, exponent: float) -> Text:
+    if exponent == 1:
+        return base
+    if exponent == 0.5:
+        return f"sqrt({base[0]})", ATOM
+    return f"{_in(base, ATOM)} ** {_number(exponent)}", POWER
+
+
+def _reduction(term: Term, inner: str) -> str:
+    name, rank = term.attrs[0], term.args[0].ndim
+    if len(term.axes) == rank:
+        return f"{name}({inner})"
+    axis = str(term.axes[0]) if len(term.axes) == 1 else str(term.axes)
+    return f"{name}({inner}, axis={axis})"
+
+
+def _transpose(term: Term) -> str:
+    perm, rank = term.attrs, term.ndim
+    if perm == (1, 0):
+        return ".T"
+    if perm == (*range(rank - 2), rank - 1, rank - 2):
+        return ".mT"
+    return f".transpose{perm}"
+
+
+def _inserted(term: Term) -> str:
+    """`:, None` and the like."""
+    return ", ".join("None" if k in term.attrs else ":" for k in range(term.ndim))
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"

@@ -1,0 +1,198 @@
+"""Give every value that leaves a kernel its place; in a loop, places that move from step to step.
+
+A carry whose past is read (by the derivative, or because it is a y itself) keeps its HISTORY, one
+place for each step and one more:
+
+    place      0      1      2    ...   length
+               init   c1     c2         c_length      step t reads place t, writes place t + 1
+
+so that the stack of carries before each step, and the stack after each step, are two views of one
+buffer and nothing is copied. Any other carry alternates between two places. In a reverse loop, step
+t reads place t + 1 and writes place t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.lowering.buffers import (
+    Buffer,
+    Layout,
+    Moving,
+    assembly_regions,
+    stored_nodes,
+)
+from staticflow.compiler.lowering.fusion import Group, fuse
+from staticflow.graph.dims import AnyDim, product
+from staticflow.graph.kinds import Part
+from staticflow.graph.loop_op import Loop
+from staticflow.graph.node import Axes, Kind, Node
+from staticflow.graph.scan_op import Scan
+from staticflow.graph.strides import Access
+from staticflow.graph.traversal import is_implicit, through_views, toposort
+
+
+def lay_out(g: Generalised, groups: Sequence[Group], outputs: Sequence[Node]) -> Layout:
+    """Give every leaf and every stored value a contiguous buffer of its own."""
+    layout = Layout(g, [], {})
+    for order in (g.order, *g.bodies.values()):
+        for node in order:
+            if isinstance(node.op, Part):
+                layout.parts[node.inputs[0], node.op.index] = node
+    lay_out_nodes(layout, g.order, stored_nodes(groups, outputs), outputs)
+    return layout
+
+
+def lay_out_nodes(
+    layout: Layout, order: Sequence[Node], stored: set[Node], outputs: Sequence[Node]
+) -> None:
+    """Give buffers to the nodes of one region: the program, or the body of a loop."""
+    finals = {through_views(node)[0] for node in outputs}
+    for node in order:
+        if node in layout.access:
+            continue  # a value that a loop has placed
+        role = "output" if node in finals else "temp"
+        if node.op.kind is Kind.LEAF and not is_implicit(node):
+            _add(layout, node, "leaf")
+        elif node.op.kind is Kind.LOOP:
+            lay_out_loop(layout, node)
+        elif isinstance(node.op, Part) or (node in stored and not isinstance(node.type, tuple)):
+            _add(layout, node, role)
+
+
+def _add(layout: Layout, node: Node, role: str) -> None:
+    shape = layout.g.axes[node]
+    index = len(layout.buffers)
+    layout.buffers.append(Buffer(index, node, node.dtype, product(shape), role))
+    layout.access[node] = Access.contiguous(index, shape)
+
+
+def lay_out_loop(layout: Layout, node: Node) -> None:
+    """Give a loop's values their places; see the module's docstring."""
+    op = node.op
+    assert isinstance(op, Loop)
+    layout.loops[node] = len(layout.loops)
+    init, xs, consts = op.split(node.inputs)
+    length = layout.g.axes[node][-1][0] if isinstance(op, Scan) else 1
+    if op.carries:
+        _carries(layout, node, op, init, length)
+    for s, x in zip(op.xs, xs, strict=True):
+        outer = layout.of(x)
+        moving = Moving(outer.buffer, outer.offset, outer.strides[0], "{t}", layout.loops[node])
+        shape = layout.g.axes[s]
+        buffer = _buffer(layout, s, shape, "moving", moving)
+        layout.access[s] = Access(buffer, 0, shape, outer.strides[1:])
+    for s, x in zip(op.consts, consts, strict=True):
+        layout.access[s] = layout.of(x)
+    if isinstance(op, Scan):
+        _stacks(layout, node, op, length)
+    elif not op.carries:
+        _branches(layout, node, op)
+    layout.groups[node] = []
+    for region in op.regions:
+        order = toposort(region)
+        groups = fuse(layout.g, order)
+        stored = stored_nodes(groups, region)
+        layout.groups[node].append((groups, stored))
+        lay_out_nodes(layout, order, stored, ())
+
+
+def _branches(layout: Layout, node: Node, op: Loop) -> None:
+    """Let every body compute an output into the same memory."""
+    for i, outputs in enumerate(zip(*op.regions, strict=True)):
+        part = layout.part(node, i)
+        first = outputs[0] if part is None else part
+        home = _buffer(layout, first, layout.g.axes[first], "temp")
+        for output in (first, *outputs):
+            for each in (through_views(output)[0], output):
+                layout.access[each] = Access.contiguous(home, layout.g.axes[each])
+
+
+def _buffer(
+    layout: Layout, node: Node, shape: Axes, role: str, moving: Moving | None = None
+) -> int:
+    index = len(layout.buffers)
+    layout.buffers.append(Buffer(index, node, node.dtype, product(shape), role, moving))
+    return index
+
+
+def keeps_history(op: Loop, position: int) -> bool:
+    """Whether a carry's values at all steps are read."""
+    return isinstance(op, Scan) and (op.next[position] in op.ys or op.carries[position] in op.ys)
+
+
+def _carries(layout: Layout, node: Node, op: Loop, init: list[Node], length: AnyDim) -> None:
+    reverse = isinstance(op, Scan) and op.reverse
+    for position, (s, following) in enumerate(zip(op.carries, op.next, strict=True)):
+        shape = layout.g.axes[s]
+        size = product(shape)
+        history = keeps_history(op, position)
+        places = length + 1 if history else 2
+        home = _buffer(layout, s, (places, *shape), "temp")
+        read, write = _places(history and reverse, history)
+        first: AnyDim = length * size if history and reverse else 0
+        layout.access[init[position]] = _at(home, first, shape)
+        layout.history[node, position] = home
+        number = layout.loops[node]
+        _move(layout, s, home, size, read, number)
+        _move(layout, following, home, size, write, number)
+        part = layout.part(node, position)
+        if part is None:
+            continue
+        if history:
+            last: AnyDim = 0 if reverse else length * size
+            layout.access[part] = _at(home, last, shape)
+        else:
+            _move(layout, part, home, size, "({n} % 2)", number)
+
+
+def _places(reverse: bool, history: bool) -> tuple[str, str]:
+    """Which place a step reads, and which it writes."""
+    if not history:
+        return "({k} % 2)", "(({k} + 1) % 2)"
+    return ("({t} + 1)", "{t}") if reverse else ("{t}", "({t} + 1)")
+
+
+def _at(buffer: int, offset: AnyDim, shape: Axes) -> Access:
+    plain = Access.contiguous(buffer, shape)
+    return Access(buffer, offset, shape, plain.strides)
+
+
+def _move(layout: Layout, node: Node, home: int, size: AnyDim, place: str, loop: int) -> None:
+    """Let a value, and what it shows all of, lie at a place that moves."""
+    root, _ = through_views(node)
+    moving = Moving(home, 0, size, place, loop)
+    buffer = _buffer(layout, node, layout.g.axes[node], "moving", moving)
+    for each in (root, node):
+        layout.access[each] = Access.contiguous(buffer, layout.g.axes[each])
+
+
+def _stacks(layout: Layout, node: Node, op: Scan, length: AnyDim) -> None:
+    """The stacks of ys: buffers of their own, or views of a carry's history."""
+    count = len(op.carries)
+    for position, y in enumerate(op.ys):
+        part = layout.part(node, count + position)
+        if part is None:
+            continue
+        shape = layout.g.axes[part]
+        size = product(shape[1:])
+        if y in op.carries or y in op.next:
+            before = y in op.carries
+            carry = op.carries.index(y) if before else op.next.index(y)
+            home = layout.history[node, carry]
+            shift = before == op.reverse  # the place after
+            layout.access[part] = _at(home, size if shift else 0, shape)
+        else:
+            home = _buffer(layout, part, shape, "temp")
+            layout.access[part] = Access.contiguous(home, shape)
+            _move(layout, y, home, size, "{t}", layout.loops[node])
+
+
+def place_assemblies(layout: Layout) -> None:
+    """Let every part of an assembly be computed right in its region of the whole."""
+    for order in (layout.g.order, *layout.g.bodies.values()):
+        for node in reversed(order):
+            if node.op.kind is Kind.ASSEMBLE:
+                regions = assembly_regions(node, layout)
+                layout.access.update(zip(node.inputs, regions, strict=True))

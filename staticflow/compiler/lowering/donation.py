@@ -1,0 +1,89 @@
+"""Let an output take over the buffer of a leaf: a parameter's next value in the parameter's place.
+
+This is sound when every read of the leaf happens before the write: in an earlier kernel, or in the
+same kernel at the same element. Where it is not, the output is computed aside and copied last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from staticflow.compiler.ir.loops import For, Index, Kernel, Let, Load, StoreElement
+from staticflow.compiler.ir.steps import KernelStep, Step
+from staticflow.compiler.lowering.buffers import SUFFIX, Layout
+from staticflow.compiler.lowering.fusion import Group
+from staticflow.graph.node import Kind, Node
+from staticflow.graph.traversal import through_views
+
+Readers = Mapping[Node, Sequence[tuple[Node, bool]]]
+
+
+def donate(
+    layout: Layout, groups: Sequence[Group], outputs: Sequence[Node], donations: Mapping[int, Node]
+) -> list[Step]:
+    """Redirect donated outputs into their leaves; returns the copies to run at the end."""
+    home = {node: i for i, group in enumerate(groups) for node in group.nodes}
+    readers = readers_of(layout)
+    late: list[Step] = []
+    for position, leaf in donations.items():
+        root, views = through_views(outputs[position])
+        own = layout.access[root]
+        if leaf not in layout.access:  # nothing reads it: the output's buffer is the leaf's
+            layout.buffers[own.buffer] = replace(layout.buffers[own.buffer], node=leaf, role="leaf")
+            continue
+        target = layout.access[leaf]
+        if not views and sound(leaf, root, groups, home, readers):
+            layout.access[root] = replace(target, shape=own.shape, strides=own.strides)
+        else:
+            temp = layout.buffers[own.buffer]
+            layout.buffers[own.buffer] = replace(temp, role="temp")
+            late.append(_copy(layout, own.buffer, target.buffer, root))
+    return late
+
+
+def readers_of(layout: Layout) -> Readers:
+    """What reads each value, and whether it reads the value in its own place."""
+    readers: dict[Node, list[tuple[Node, bool]]] = {}
+    for node in layout.g.order:
+        if node.op.kind in (Kind.VIEW, Kind.ALIAS):
+            continue
+        for x in node.inputs:
+            source, views = through_views(x)
+            in_place = not views and node.op.kind is not Kind.GATHER
+            readers.setdefault(source, []).append((node, in_place))
+    return readers
+
+
+def sound(
+    leaf: Node, root: Node, groups: Sequence[Group], home: Mapping[Node, int], readers: Readers
+) -> bool:
+    """Whether `root` may be written where `leaf` lies: every read of that has happened."""
+    group = groups[home[root]]
+    if group.kind is not Kind.MAP or root.op.kind is not Kind.MAP:
+        return False
+    for node, in_place in readers.get(leaf, ()):
+        if home[node] > home[root]:
+            return False
+        if home[node] == home[root]:
+            same_place = in_place and group.level[node] == group.level[root]
+            if not same_place or group.stage[node] > group.stage[root]:
+                return False
+    return True
+
+
+def _copy(layout: Layout, source: int, target: int, node: Node) -> KernelStep:
+    suffix = SUFFIX[node.dtype]
+    index = Index.along("i0")
+    store = StoreElement(Load("p1", index), "v0")
+    body = (For("i0", "n0", (Let("v0", Load("p0", index), suffix), store)),)
+    kernel = Kernel("copy", (("p0", f"{suffix}*"), ("p1", f"{suffix}*")), ("n0",), body)
+    return KernelStep(
+        kernel,
+        ((source, 0), (target, 0)),
+        (layout.buffers[source].count,),
+        frozenset((source,)),
+        frozenset((target,)),
+        (node,),
+        layout.buffers[source].count,
+    )

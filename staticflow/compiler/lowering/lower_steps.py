@@ -1,0 +1,238 @@
+"""Lower each group of nodes to a step, in execution order.
+
+    map group     a kernel step, by `lower`
+    contraction   a product step
+    call          a call, or a sum over shards
+    loop          a loop or branch step with the steps of its bodies
+
+A fill comes right before the first part of an assembly is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from staticflow.compiler.ir.loops import For, Index, Kernel, Literal, Load, StoreElement, accesses
+from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.ir.steps import (
+    BranchStep,
+    CallStep,
+    CollectiveStep,
+    KernelStep,
+    LoopStep,
+    Operand,
+    ProductStep,
+    Step,
+)
+from staticflow.compiler.lowering.buffers import ITEMSIZE, SUFFIX, Buffer, Layout
+from staticflow.compiler.lowering.fusion import Group, iteration_space
+from staticflow.compiler.lowering.lower_kernel import LoweredKernel, lower_group
+from staticflow.graph.contiguous import COPY
+from staticflow.graph.dims import AnyDim, product
+from staticflow.graph.kinds import Map
+from staticflow.graph.node import Axes, Kind, Node
+from staticflow.graph.strides import Access
+from staticflow.graph.traversal import is_implicit, through_views
+
+FLOATS = ("float32", "float64")
+
+
+def schedule(
+    groups: Sequence[Group], layout: Layout, stored: set[Node], split: Mapping[Node, int]
+) -> list[Step]:
+    """Lower every group, with fills right before the first part of an assembly is made."""
+    fills = _fills(groups, layout)
+    steps: list[Step] = []
+    for position, group in enumerate(groups):
+        steps += fills.get(position, [])
+        node = group.nodes[0]
+        if group.kind is Kind.MAP:
+            turned = _turned(group, layout)
+            steps.append(turned or _kernels(group, layout, stored, split))
+        elif group.kind is Kind.CONTRACT:
+            steps.append(_product(node, layout))
+        elif group.kind is Kind.CALL:
+            steps.append(_call(node, layout))
+        elif group.kind is Kind.LOOP:
+            steps.append(_loop(node, layout, split))
+    return steps
+
+
+def _turned(group: Group, layout: Layout) -> CallStep | None:
+    """The call for a kernel that only copies a matrix turned; rows of both follow each other."""
+    node = group.nodes[0]
+    if len(group.nodes) > 1 or node.op != COPY or node.ndim != 2 or node.dtype not in FLOATS:
+        return None
+    if is_implicit(through_views(node.inputs[0])[0]):
+        return None
+    x, y = layout.of(node.inputs[0]), layout.access[node]
+    columns, rows = y.shape
+    if (x.offset, y.offset) != (0, 0) or (x.strides, y.strides) != ((1, columns), (rows, 1)):
+        return None
+    routine = f"turn_{SUFFIX[node.dtype]}"
+    elements = 2 * rows * columns
+    return CallStep(routine, (x.buffer, y.buffer), 1, (rows, columns), node, elements)
+
+
+def _kernels(
+    group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]
+) -> KernelStep:
+    return _kernel_step(lower_group(group, layout, stored, split), _work(group, layout.g))
+
+
+def _work(group: Group, g: Generalised) -> AnyDim:
+    """What a group's loops cost, in additions of 4 bytes."""
+    costs: dict[Axes, int] = {}
+    for node in group.nodes:
+        space = iteration_space(node, g)
+        costs[space] = costs.get(space, 0) + _cost(node)
+    total: AnyDim = 0
+    for space, cost in costs.items():
+        total = total + product(space) * cost
+    return total
+
+
+def _cost(node: Node) -> int:
+    """What one element of a node costs: fewer wide ones fit a vector."""
+    additions = max(1, node.op.row.cost) if isinstance(node.op, Map) else 1
+    return additions * max(1, ITEMSIZE[node.dtype] // 4)
+
+
+def _loop(node: Node, layout: Layout, split: Mapping[Node, int]) -> Step:
+    op: Any = node.op
+    bodies = [schedule(groups, layout, stored, split) for groups, stored in layout.groups[node]]
+    if not op.carries and not op.steps:
+        return _branch(node, layout, bodies)
+    outputs = [layout.part(node, i) for i in range(len(node.type))]
+    own = {layout.access[s].buffer for s in (*op.slots, *op.body) if s in layout.access}
+    moving = [b for b in sorted(own) if layout.buffers[b].moving is not None]
+    after = [layout.access[part].buffer for part in outputs if part is not None]
+    homes = {layout.history[node, i] for i in range(len(op.carries))}
+    homes |= {layout.access[part].buffer for part in outputs if part is not None}
+    flag = None if op.steps else layout.of(op.regions[0][0])
+    return LoopStep(
+        number=layout.loops[node],
+        length=layout.g.axes[node][-1][0] if op.steps else op.expected,
+        reverse=op.steps and op.reverse,
+        body=tuple(step for body in bodies for step in body),
+        moving=tuple(b for b in moving if _belongs(b, node, layout)),
+        after=tuple(b for b in after if layout.buffers[b].moving is not None),
+        bases=frozenset(homes),
+        node=node,
+        flag=None if flag is None else (flag.buffer, flag.offset),
+        tests=0 if op.steps else len(bodies[0]),
+    )
+
+
+def _branch(node: Node, layout: Layout, bodies: Sequence[Sequence[Step]]) -> BranchStep:
+    op: Any = node.op
+    flag = layout.of(node.inputs[0])
+    homes = {layout.access[output].buffer for output in op.regions[0]}
+    then, otherwise = (tuple(body) for body in bodies)
+    return BranchStep((flag.buffer, flag.offset), then, otherwise, frozenset(homes), node)
+
+
+def _belongs(buffer: int, node: Node, layout: Layout) -> bool:
+    """Whether a moving buffer moves with this loop, rather than with one around it."""
+    moving = layout.buffers[buffer].moving
+    return moving is not None and moving.loop == layout.loops[node]
+
+
+def _kernel_step(lowered: LoweredKernel, work: AnyDim) -> KernelStep:
+    names = dict(zip((n for n, _ in lowered.kernel.pointers), lowered.pointers, strict=True))
+    written = {names[x.pointer][0] for x, stored in accesses(lowered.kernel.body) if stored}
+    reads = {buffer for buffer, _ in lowered.pointers}
+    return KernelStep(
+        lowered.kernel,
+        lowered.pointers,
+        lowered.sizes,
+        frozenset(reads),
+        frozenset(written),
+        lowered.nodes,
+        work,
+    )
+
+
+def _product(node: Node, layout: Layout) -> ProductStep:
+    a, b = (layout.of(x) for x in node.inputs)
+    c = layout.access[node]
+    return ProductStep(
+        dtype=node.dtype,
+        m=a.shape[-2],
+        n=b.shape[-1],
+        k=a.shape[-1],
+        a=_operand(a),
+        b=_operand(b),
+        c=_operand(c),
+        batch=c.shape[:-2],
+        node=node,
+    )
+
+
+def _operand(access: Access) -> Operand:
+    return Operand(
+        (access.buffer, access.offset), access.strides[-2], access.strides[-1], access.strides[:-2]
+    )
+
+
+def _call(node: Node, layout: Layout) -> Step:
+    op: Any = node.op
+    outputs = _outputs_of(node, layout)
+    inputs = [layout.of(x).buffer for x in node.inputs]
+    if hasattr(op, "combine"):
+        count = layout.buffers[outputs[0]].count
+        return CollectiveStep(inputs[0], outputs[0], count, op.combine, node)
+    shapes = [layout.g.axes[x] for x in node.inputs]
+    sizes = (*op.routine_sizes(*shapes), *layout.g.symbols[node])
+    routine = f"{op.routine}_{SUFFIX[node.inputs[0].dtype]}"
+    own = node.inputs[0].dtype
+    scratch = [_temp(node, dtype or own, n, layout) for dtype, n in op.scratch(*shapes)]
+    buffers = (*inputs, *outputs, *scratch)
+    elements: AnyDim = sum(layout.buffers[b].count for b in (*inputs, *outputs))
+    return CallStep(routine, buffers, len(inputs), sizes, node, elements, op.multiplies, op.fails)
+
+
+def _temp(node: Node, dtype: str, count: AnyDim, layout: Layout) -> int:
+    """A buffer that only one call uses."""
+    index = len(layout.buffers)
+    layout.buffers.append(Buffer(index, node, dtype, count, "temp"))
+    return index
+
+
+def _outputs_of(node: Node, layout: Layout) -> list[int]:
+    if not isinstance(node.type, tuple):
+        return [layout.access[node].buffer]
+    buffers = []
+    for i, type_ in enumerate(node.type):
+        part = layout.part(node, i)
+        if part is None:  # nobody reads it
+            count = product(layout.g.axes[node][i])
+            buffers.append(_temp(node, type_.dtype, count, layout))
+        else:
+            buffers.append(layout.access[part].buffer)
+    return buffers
+
+
+def _fills(groups: Sequence[Group], layout: Layout) -> dict[int, list[Step]]:
+    home = {node: i for i, group in enumerate(groups) for node in group.nodes}
+    fills: dict[int, list[Step]] = {}
+    for node in home:
+        value = getattr(node.op, "fill", None)
+        if node.op.kind is not Kind.ASSEMBLE or value is None:
+            continue
+        first = min(home[x] for x in node.inputs)
+        fills.setdefault(first, []).append(_fill(node, value, layout))
+    return fills
+
+
+def _fill(node: Node, value: float, layout: Layout) -> KernelStep:
+    access = layout.access[node]
+    suffix = SUFFIX[node.dtype]
+    store = StoreElement(Load("p0", Index.along("i0")), Literal(suffix, value))
+    body = (For("i0", "n0", (store,)),)
+    kernel = Kernel("fill", (("p0", f"{suffix}*"),), ("n0",), body)
+    buffer = access.buffer
+    count = layout.buffers[buffer].count
+    own = frozenset((buffer,))
+    return KernelStep(kernel, ((buffer, 0),), (count,), frozenset(), own, (node,), count)

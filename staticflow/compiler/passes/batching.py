@@ -1,0 +1,203 @@
+"""Compute body nodes for all steps of a loop at once: stacked along a new leading axis.
+
+    in the loop, for each t:   z = x_t @ w          x_t: (batch, features)
+    lifted:                    Z = X @ w            X:   (time, batch, features)
+
+A product with a constant on one side becomes one product over the rows of all steps. A scan within
+the loop becomes one scan whose carries, xs and ys have the new axis, where they depend on the step:
+
+    for each e: for each t: h = tanh(h @ u + e_t)       h: (hidden,)
+    for each t: H = tanh(H @ u + E_t)                   H: (rows of e, hidden)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from staticflow.graph.dims import AnyDim
+from staticflow.graph.kinds import Gather, Part, Scatter, parts
+from staticflow.graph.loop_op import Slot, slot
+from staticflow.graph.node import Kind, Node, apply, operator
+from staticflow.graph.scan_op import Scan
+from staticflow.graph.traversal import dependents
+
+
+class CannotLiftError(Exception):
+    """Some op has no form over all steps at once."""
+
+
+class Lifter:
+    """Lifts nodes of one body; `stacked` and `outer` say what slots stand for.
+
+    `need(node)` is asked for the stack of a node that only the loop can compute.
+    """
+
+    def __init__(
+        self,
+        length: AnyDim,
+        stacked: Mapping[Node, Node],
+        outer: Mapping[Node, Node],
+        need: Callable[[Node], Node],
+    ) -> None:
+        self.length = length
+        self.stacked = dict(stacked)
+        self.outer = dict(outer)
+        self.need = need
+        self._scans: dict[Node, list[tuple[Node, bool]]] = {}
+
+    def lift(self, node: Node) -> tuple[Node, bool]:
+        """The node over all steps, and whether it has the steps' axis."""
+        if node in self.stacked:
+            return self.stacked[node], True
+        if node in self.outer:
+            return self.outer[node], False
+        if node.op.kind is Kind.LEAF:
+            return (self.need(node), True) if not self._is_free(node) else (node, False)
+        if isinstance(node.op, Part) and isinstance(node.inputs[0].op, Scan):
+            return self._scan(node.inputs[0])[node.op.index]
+        inputs = [self.lift(x) for x in node.inputs]
+        if not any(lifted for _, lifted in inputs):
+            result = apply(node.op, *(x for x, _ in inputs), where=node.where)
+            self.outer[node] = result
+            return result, False
+        result = self._apply(node, inputs)
+        self.stacked[node] = result
+        return result, True
+
+    def lift_all(self, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes over all steps; those that do not depend on the step are repeated."""
+        return [self._repeated(x, lifted) for x, lifted in map(self.lift, nodes)]
+
+    def _is_free(self, node: Node) -> bool:
+        return not isinstance(node.op, Slot)
+
+    def _apply(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
+        if node.op.kind is Kind.CONTRACT:
+            return self._product(node, inputs)
+        if node.op.kind is Kind.GATHER:
+            return self._gather(node, inputs)
+        op = node.op.lifted(self.length)
+        if op is None:
+            raise CannotLiftError(node.op.name)
+        return apply(op, *(self._spread(x, lifted) for x, lifted in inputs), where=node.where)
+
+    def _spread(self, x: Node, lifted: bool) -> Node:
+        """A value that does not depend on the step, repeated for every step, for an op that takes
+        scalars as they are.
+        """
+        if x.ndim == 0 and x.op.kind is Kind.LEAF:
+            return x
+        return self._repeated(x, lifted)
+
+    def _repeated(self, x: Node, lifted: bool) -> Node:
+        """A value with the steps' axis, along which it is repeated if it is not lifted."""
+        return x if lifted else operator("broadcast_to")(x, (self.length, *x.shape))
+
+    def _gather(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
+        (table, table_lifted), (index, index_lifted) = inputs
+        op = node.op
+        assert isinstance(op, Gather)
+        over_all = op.lifted(self.length)
+        if table_lifted and not index_lifted and over_all is not None:
+            return apply(over_all, table, index, where=node.where)
+        if index_lifted and not table_lifted and not op.along and op.axis == 0:
+            return apply(op, table, index, where=node.where)
+        raise CannotLiftError(op.name)
+
+    def _product(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
+        (a, a_lifted), (b, b_lifted) = inputs
+        reshape = operator("reshape")
+        if a_lifted and not b_lifted and b.ndim == 2:
+            rows = reshape(a, (self.length * node.shape[0], a.shape[-1]))
+            return reshape(apply(node.op, rows, b, where=node.where), (self.length, *node.shape))
+        if b_lifted and not a_lifted and a.ndim == 2:
+            turned = operator("transpose")(b, (0, 2, 1))
+            rows = reshape(turned, (self.length * node.shape[1], b.shape[1]))
+            product = apply(node.op, rows, a.T, where=node.where)
+            stacked = reshape(product, (self.length, node.shape[1], node.shape[0]))
+            return operator("transpose")(stacked, (0, 2, 1))
+        spread = [self._spread(x, lifted) for x, lifted in inputs]
+        return apply(node.op, *spread, where=node.where)
+
+    def _scan(self, node: Node) -> list[tuple[Node, bool]]:
+        """The outputs of a scan, and whether they have the steps' axis."""
+        if node not in self._scans:
+            self._scans[node] = self._lifted_scan(node, [self.lift(x) for x in node.inputs])
+        return self._scans[node]
+
+    def _lifted_scan(self, node: Node, inputs: list[tuple[Node, bool]]) -> list[tuple[Node, bool]]:
+        op = node.op
+        assert isinstance(op, Scan)
+        wide = _wide_slots(op, [lifted for _, lifted in inputs])
+        if not wide:
+            same = apply(op, *(x for x, _ in inputs), where=node.where)
+            return [(part, False) for part in parts(same)]
+        inside, ys_wide = self._lifted_body(op, wide)
+        given = [
+            self._repeated(x, lifted) if s in wide else x
+            for s, (x, lifted) in zip(op.slots, inputs, strict=True)
+        ]
+        init, xs, consts = op.split(given)
+        stepped = [_swapped(x) if s in wide else x for s, x in zip(op.xs, xs, strict=True)]
+        results = parts(apply(inside, *init, *stepped, *consts, where=node.where))
+        count = len(op.carries)
+        lasts = [(x, c in wide) for c, x in zip(op.carries, results[:count], strict=True)]
+        stacks = zip(results[count:], ys_wide, strict=True)
+        return [*lasts, *((_swapped(x) if is_wide else x, is_wide) for x, is_wide in stacks)]
+
+    def _lifted_body(self, op: Scan, wide: set[Node]) -> tuple[Scan, list[bool]]:
+        """The scan with the steps' axis behind these slots, and which of its ys have it."""
+        slots = [
+            slot(s.name, s.type.with_shape((self.length, *s.shape))) if s in wide else s
+            for s in op.slots
+        ]
+        pairs = dict(zip(op.slots, slots, strict=True))
+        stacked = {old: new for old, new in pairs.items() if old in wide}
+        body = Lifter(self.length, stacked, {s: s for s in op.slots if s not in wide}, refuse)
+        following = [
+            body.lift_all([n])[0] if c in wide else n
+            for c, n in zip(op.carries, op.next, strict=True)
+        ]
+        ys = [body.lift(y) for y in op.ys]
+        inside = op.renewed(slots, [[*following, *(y for y, _ in ys)]])
+        return inside, [is_wide for _, is_wide in ys]
+
+    def sum_of_products(self, node: Node) -> Node:
+        """sum over steps of A_t @ B_t, as one product with the steps among the summed rows."""
+        (a, a_lifted), (b, b_lifted) = (self.lift(x) for x in node.inputs)
+        if not (a_lifted and b_lifted and node.ndim == 2):
+            raise CannotLiftError("a sum of products with a constant factor")
+        reshape = operator("reshape")
+        inner = self.length * a.shape[2]
+        wide = reshape(operator("transpose")(a, (1, 0, 2)), (a.shape[1], inner))
+        tall = reshape(b, (inner, b.shape[2]))
+        return apply(node.op, wide, tall, where=node.where)
+
+    def sum_of_scatters(self, node: Node) -> Node:
+        """sum over steps of what is added at run-time indices, as one scatter of all steps."""
+        (g, g_lifted), (index, index_lifted) = (self.lift(x) for x in node.inputs)
+        op = node.op
+        assert isinstance(op, Scatter)
+        if op.along or op.axis != 0 or not (g_lifted and index_lifted):
+            raise CannotLiftError("a scatter that is not by rows")
+        return apply(op, g, index, where=node.where)
+
+
+def _wide_slots(op: Scan, lifted: Sequence[bool]) -> set[Node]:
+    """The slots that depend on the step of the loop around: through inputs, or through carries."""
+    wide = {s for s, is_lifted in zip(op.slots, lifted, strict=True) if is_lifted}
+    while True:
+        reached = dependents(wide, op.body)
+        more = {c for c, n in zip(op.carries, op.next, strict=True) if n in reached} - wide
+        if not more:
+            return wide
+        wide |= more
+
+
+def _swapped(x: Node) -> Node:
+    """The first two axes exchanged: the steps of two loops."""
+    return operator("transpose")(x, (1, 0, *range(2, x.ndim)))
+
+
+def refuse(node: Node) -> Node:
+    raise CannotLiftError(node.name)

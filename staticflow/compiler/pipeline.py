@@ -1,0 +1,336 @@
+"""The passes of the compiler in the order in which they run, and the loop that runs them.
+
+A pass takes what the passes before it have left (`State`) and gives the next such record:
+
+    graph -> graph     simplify, merge and hoist loops, narrow, shard
+    graph -> steps     copies, fusion, buffers, loop nests
+    steps -> steps     blocks of rows, panels, epilogues, widening
+    steps -> program   memory, driver
+
+A layout's buffers are the one thing that passes change where it lies: a pass adds to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from staticflow.compiler.codegen.driver import DriverText
+from staticflow.compiler.codegen.emit_driver import driver_source
+from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.ir.steps import ProductStep, Step
+from staticflow.compiler.lowering.buffer_assignment import lay_out, place_assemblies
+from staticflow.compiler.lowering.buffers import Layout, stored_nodes
+from staticflow.compiler.lowering.donation import donate
+from staticflow.compiler.lowering.early_results import results_early
+from staticflow.compiler.lowering.fusion import Group, fuse
+from staticflow.compiler.lowering.inplace import take_over
+from staticflow.compiler.lowering.insert_copies import prepare, prepare_body
+from staticflow.compiler.lowering.lower_steps import schedule
+from staticflow.compiler.lowering.recompute import recompute
+from staticflow.compiler.passes.constant_carries import settle
+from staticflow.compiler.passes.drop_unused import drop_unused
+from staticflow.compiler.passes.hoist import rearrange
+from staticflow.compiler.passes.loop_walk import map_bodies, separate_bodies
+from staticflow.compiler.passes.merge_scans import merge_scans
+from staticflow.compiler.passes.sharding import Placement, place
+from staticflow.compiler.passes.shared_outputs import share_assemblies
+from staticflow.compiler.passes.simplify import resolve_mode, simplify
+from staticflow.compiler.passes.slice_pushdown import narrow
+from staticflow.compiler.schedule.epilogue import finish_products
+from staticflow.compiler.schedule.large_arguments import guard_large_arguments
+from staticflow.compiler.schedule.long_sums import split_long_sums
+from staticflow.compiler.schedule.mark_owner_computes import defer
+from staticflow.compiler.schedule.mark_split_k import mark_early
+from staticflow.compiler.schedule.matvec_blocks import in_row_blocks
+from staticflow.compiler.schedule.memory_plan import MemoryPlan, plan_memory
+from staticflow.compiler.schedule.prepack import prepack
+from staticflow.compiler.schedule.row_split import in_halves
+from staticflow.compiler.schedule.widen_rows import widen_steps
+from staticflow.graph.node import Node
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a program is compiled for; see `compile_graph`."""
+
+    training: bool = False
+    shard: str | None = None
+    whole: Collection[int] = ()
+    donations: Mapping[int, Node] = field(default_factory=dict)
+    standalone: bool = False
+    name: str = "step"
+
+
+class State(NamedTuple):
+    """What the passes so far have left; None or () is what no pass has made yet."""
+
+    task: Task
+    roots: tuple[Node, ...]
+    placement: Placement | None = None
+    g: Generalised | None = None
+    groups: tuple[Group, ...] = ()
+    layout: Layout | None = None
+    copies: tuple[Step, ...] = ()  # of results to where they were donated, after all steps
+    steps: tuple[Step, ...] | None = None
+    memory: MemoryPlan | None = None
+    late_memory: MemoryPlan | None = None
+    driver: DriverText | None = None
+
+    @property
+    def placed(self) -> Placement:
+        assert self.placement is not None, "no pass has placed the graph"
+        return self.placement
+
+    @property
+    def sized(self) -> Generalised:
+        assert self.g is not None, "no pass has found the size classes"
+        return self.g
+
+    @property
+    def laid_out(self) -> Layout:
+        assert self.layout is not None, "no pass has given buffers"
+        return self.layout
+
+    @property
+    def scheduled(self) -> tuple[Step, ...]:
+        assert self.steps is not None, "no pass has made steps"
+        return self.steps
+
+
+def always(task: Task) -> bool:
+    """For passes of every program."""
+    return True
+
+
+def standalone(task: Task) -> bool:
+    """For programs that run alone, whose products other threads may help with."""
+    return task.standalone
+
+
+def sharded(task: Task) -> bool:
+    """For programs that run beside others, or for a part of the rows."""
+    return not task.standalone
+
+
+@dataclass(frozen=True)
+class Pass:
+    """An entry of the pipeline: `apply` calls `function` with what of the state it needs."""
+
+    function: Callable[..., Any]
+    reason: str
+    apply: Callable[[State], State]
+    when: Callable[[Task], bool] = always
+    optional: bool = False  # whether programs without it compute the same
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+
+def _on_graph(function: Callable[[Sequence[Node]], Sequence[Node]], reason: str) -> Pass:
+    """A pass over the outputs alone, without which results are the same."""
+
+    def apply(state: State) -> State:
+        return state._replace(roots=tuple(function(state.roots)))
+
+    return Pass(function, reason, apply, optional=True)
+
+
+def _on_steps(
+    function: Callable[..., Sequence[Step]],
+    reason: str,
+    when: Callable[[Task], bool] = always,
+    given: Callable[[State], tuple[Any, ...]] = lambda state: (),
+) -> Pass:
+    """A pass over the steps and what else is `given`, without which results are the same."""
+
+    def apply(state: State) -> State:
+        return state._replace(steps=tuple(function(state.scheduled, *given(state))))
+
+    return Pass(function, reason, apply, when, optional=True)
+
+
+def _resolve(state: State) -> State:
+    return state._replace(roots=tuple(resolve_mode(state.roots, state.task.training)))
+
+
+def _simplify_bodies(state: State) -> State:
+    def simplified(op: Any, body: Sequence[Node]) -> list[Node]:
+        return simplify(resolve_mode(body, state.task.training))
+
+    return state._replace(roots=tuple(map_bodies(state.roots, simplified)))
+
+
+def _place(state: State) -> State:
+    placement = place(state.roots, state.task.shard, state.task.whole)
+    return state._replace(roots=tuple(placement.outputs), placement=placement)
+
+
+def _prepare_bodies(state: State) -> State:
+    roots = map_bodies(
+        state.roots, lambda op, body: prepare_body(op.carries, body, op.placed(body))
+    )
+    return state._replace(roots=tuple(roots))
+
+
+def _prepare(state: State) -> State:
+    g, roots = prepare(state.roots)
+    return state._replace(g=g, roots=tuple(roots))
+
+
+def _fuse(state: State) -> State:
+    return state._replace(groups=tuple(fuse(state.sized)))
+
+
+def _recompute(state: State) -> State:
+    return state._replace(roots=tuple(recompute(list(state.groups), list(state.roots))))
+
+
+def _results_early(state: State) -> State:
+    return state._replace(groups=tuple(results_early(list(state.groups))))
+
+
+def _lay_out(state: State) -> State:
+    return state._replace(layout=lay_out(state.sized, list(state.groups), list(state.roots)))
+
+
+def _place_assemblies(state: State) -> State:
+    place_assemblies(state.laid_out)
+    return state
+
+
+def _take_over(state: State) -> State:
+    take_over(state.laid_out, list(state.groups), outputs=not state.task.donations)
+    return state
+
+
+def _donate(state: State) -> State:
+    groups, roots = list(state.groups), list(state.roots)
+    return state._replace(copies=tuple(donate(state.laid_out, groups, roots, state.task.donations)))
+
+
+def _schedule(state: State) -> State:
+    groups, roots = list(state.groups), list(state.roots)
+    split = state.placed.split_draws(state.sized)
+    steps = schedule(groups, state.laid_out, stored_nodes(groups, roots), split)
+    return state._replace(steps=(*steps, *state.copies))
+
+
+def _plan_memory(state: State) -> State:
+    buffers, steps, known = state.laid_out.buffers, state.scheduled, state.sized.sizes
+    memory = late = plan_memory(buffers, steps, known=known)
+    if any(isinstance(step, ProductStep) and step.late for step in steps):
+        late = plan_memory(buffers, steps, deferred=True, known=known)
+    return state._replace(memory=memory, late_memory=late)
+
+
+def _print(state: State) -> State:
+    task = state.task
+    driver = driver_source(
+        task.name, state.scheduled, state.laid_out.buffers, crew=task.standalone,
+        polls=not task.training,
+    )  # fmt: skip
+    return state._replace(driver=driver)
+
+
+def _buffers(state: State) -> tuple[Any, ...]:
+    return (state.laid_out.buffers,)
+
+
+_SIMPLER = (
+    _on_graph(simplify, "fold constants, apply rewrite rules, share equal nodes, drop unused ones"),
+    Pass(map_bodies, "do the same in the bodies of loops", _simplify_bodies, optional=True),
+    _on_graph(simplify, "use around loops what has become simpler in them"),
+)
+PIPELINE: tuple[Pass, ...] = (
+    Pass(resolve_mode, "choose between what training and what inference computes", _resolve),
+    _on_graph(merge_scans, "make one loop of a scan and the same scan with residuals"),
+    *_SIMPLER,
+    _on_graph(settle, "make constants of carries that no step changes"),
+    _on_graph(drop_unused, "remove what of a loop nobody reads"),
+    _on_graph(rearrange, "move work that needs no loop out of loops: before them, or behind them"),
+    _on_graph(share_assemblies, "take what loops return out of what they assemble of it"),
+    *_SIMPLER,
+    _on_graph(drop_unused, "remove what nobody reads any more"),
+    _on_graph(narrow, "compute of elementwise values only the parts that are read, where they are"),
+    Pass(place, "decide what each shard holds: rows, everything, or a partial sum", _place),
+    replace(
+        _on_graph(separate_bodies, "give each loop nodes of its own, to be placed in memory"),
+        optional=False,
+    ),
+    Pass(prepare_body, "copy in loops where the moving buffers demand it", _prepare_bodies),
+    Pass(prepare, "copy where strides or outputs demand it, and find size classes", _prepare),
+    Pass(fuse, "group nodes that share loops into kernels", _fuse),
+    Pass(recompute, "compute cheap values where they are read", _recompute, optional=True),
+    Pass(prepare, "copy and find size classes, of what is computed again as well", _prepare),
+    Pass(fuse, "group again, with what is computed twice", _fuse),
+    Pass(
+        results_early, "compute a result that nothing reads when its operands are there",
+        _results_early, optional=True,
+    ),
+    Pass(lay_out, "give buffers to what leaves a kernel", _lay_out),
+    Pass(place_assemblies, "let parts lie where they are assembled", _place_assemblies),
+    Pass(
+        take_over, "let a value lie where an operand lay that nothing reads any more", _take_over,
+        optional=True,
+    ),
+    Pass(donate, "let new parameters lie where the old ones did", _donate),
+    Pass(schedule, "lower kernels to loop nests, in execution order", _schedule),
+    _on_steps(
+        in_row_blocks, "read a matrix once for all its products with vectors, block by block",
+        standalone, _buffers,
+    ),
+    _on_steps(
+        in_halves, "let two threads make half of the rows each, through chains of products",
+        standalone,
+    ),
+    _on_steps(
+        prepack, "copy the weights of products in loops into panels, before the loops",
+        given=_buffers,
+    ),
+    _on_steps(
+        finish_products, "do with a product's result what follows, while it is in registers",
+        sharded,
+    ),
+    _on_steps(widen_steps, "put narrow rows side by side, as many as fill vectors"),
+    replace(
+        _on_steps(split_long_sums, "add up float32 over long axes in blocks", given=_buffers),
+        optional=False,
+    ),
+    replace(
+        _on_steps(guard_large_arguments, "look for huge arguments of float64's sin, cos and tan"),
+        optional=False,
+    ),
+    _on_steps(
+        defer, "mark the gradients that shards can make in parts instead of adding up",
+        given=lambda state: (state.laid_out, state.roots, state.placed),
+    ),
+    _on_steps(
+        mark_early, "mark the first product, which shards can make in parts of its sum",
+        given=lambda state: (state.laid_out.buffers, state.task.shard),
+    ),
+    Pass(plan_memory, "give temporaries a slot in one arena", _plan_memory),
+    Pass(driver_source, "print kernels and driver as Numba source", _print),
+)  # fmt: skip
+
+Observer = Callable[[Pass, State, State], None]  # the pass, the state before it and after it
+OBSERVERS: list[Observer] = []  # of every program that is compiled: tests verify each state
+
+
+def run_passes(
+    state: State, pipeline: Sequence[Pass], observers: Sequence[Observer] = ()
+) -> State:
+    """What the passes make of a state, those that apply to its task."""
+    for each in pipeline:
+        if each.when(state.task):
+            before, state = state, each.apply(state)
+            for observe in (*OBSERVERS, *observers):
+                observe(each, before, state)
+    return state
+
+
+def without(*functions: Callable[..., Any]) -> tuple[Pass, ...]:
+    """The pipeline without the passes that call these functions."""
+    return tuple(each for each in PIPELINE if each.function not in functions)

@@ -1,0 +1,337 @@
+"""The training worker: the native loop that every shard runs, the same for all programs.
+
+A step is: gather this shard's rows, make the first product in parts of its sum where that pays, run
+the program forward and backward, wait for the others, make the gradients that this shard owns, add
+up the other ones over this shard's slice, update that slice, wait again. With one shard there is no
+waiting and no adding. A shard that sees the stop flag, whose program gives up, or whose loss is NaN
+where that is watched for, sets the reason and leaves before the step's first barrier; that frees
+those who wait there, so that the step is committed by all shards or by none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from staticflow.native.threads.read_gate import Gate, admit
+from staticflow.native.threads.waiting import WORKER_SLEEP_US
+from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.native.training.layout import (
+    GRADIENT_WORDS,
+    INPUT_WORDS,
+    Gradient,
+    InputRecord,
+    Parts,
+    Reason,
+    Shard,
+    Sync,
+    Variant,
+)
+
+# A shard that waits looks for about 1 us whether the others have come, then gives way to whoever
+# wants its core. On idle cores it is back at once, and where the shards share a core this is the
+# fastest way from one to the other (10 us a step of 16-64-64-1). But another process gets a whole
+# slice of time then, some 3 ms. A shard that loses its core so often that sleeping costs less (some
+# 8 us a barrier) sleeps at the barriers to come, until the last shard wakes it: who sleeps has the
+# core back when he wants it.
+LOOKS = 50
+LOST_CYCLES, OFTEN = 1_000_000, 400  # barriers from one loss to the next
+FEWEST_SLEEPS, MOST_SLEEPS = 512, 1 << 16  # barriers; more if it happens again within FORGET
+FORGET = 4096
+BLOCK = 2048  # items of a gradient added up at a time: they stay in the first-level cache
+
+BARRIER = '''
+def barrier(context):
+    """Wait for all shards; 1 when the run is given up instead."""
+    shard = i8ptr(context)
+    shards = shard[SHARD_SHARDS]
+    sync = shard[SHARD_SYNC]
+    phase = shard[SHARD_PHASE] + 1
+    shard[SHARD_PHASE] = phase
+    if atomic_add(sync + 8 * SYNC_ARRIVED, 1) + 1 == phase * shards:
+        store_release(sync + 8 * SYNC_RELEASED, phase)
+        if atomic_add(sync + 8 * SYNC_SLEEPERS, 0) != 0:
+            wake_all(sync + 8 * SYNC_RELEASED)
+        return 0
+    looks = 0
+    while True:
+        released = load_acquire(sync + 8 * SYNC_RELEASED)
+        if released >= phase:
+            break
+        if load_acquire(sync + 8 * SYNC_REASON) != 0:
+            # a shard may have passed this barrier and given up in the step after it
+            return 0 if load_acquire(sync + 8 * SYNC_RELEASED) >= phase else 1
+        looks += 1
+        if looks < LOOKS:
+            pause()
+        elif shard[SHARD_SLEEPS] == 0:
+            give_way(context)
+        else:
+            atomic_add(sync + 8 * SYNC_SLEEPERS, 1)
+            wait_while(sync + 8 * SYNC_RELEASED, released, WORKER_SLEEP_US)
+            atomic_add(sync + 8 * SYNC_SLEEPERS, -1)
+    if shard[SHARD_SLEEPS] > 0:
+        shard[SHARD_SLEEPS] -= 1
+    elif phase % FORGET == 0:
+        shard[SHARD_REST] = shard[SHARD_REST] // 2
+    return 0
+'''
+
+GIVE_WAY = '''
+def give_way(context):
+    """Let others use this core; sleep at the next barriers if they keep it for long."""
+    shard = i8ptr(context)
+    began = cycles()
+    yield_processor()
+    if cycles() - began > LOST_CYCLES:
+        phase = shard[SHARD_PHASE]
+        if phase - shard[SHARD_LOST] < OFTEN:
+            shard[SHARD_REST] = min(max(2 * shard[SHARD_REST], FEWEST_SLEEPS), MOST_SLEEPS)
+            shard[SHARD_SLEEPS] = shard[SHARD_REST]
+        shard[SHARD_LOST] = phase
+'''
+
+GATHER = '''
+def gather(context, variant, batch):
+    """Bring this shard's rows of a batch to where the program reads them."""
+    shard = i8ptr(context)
+    epoch = batch // shard[SHARD_BATCHES]
+    first = (batch - epoch * shard[SHARD_BATCHES]) * shard[SHARD_BATCH_ROWS]
+    first += shard[variant + VARIANT_BEGIN]
+    rows = shard[variant + VARIANT_ROWS]
+    order = shard[SHARD_PERMUTATION]
+    if order != 0:
+        order += 8 * (epoch * shard[SHARD_DATA_ROWS] + first)
+    for k in range(shard[SHARD_INPUT_COUNT]):
+        record = i8ptr(shard[SHARD_INPUTS] + 8 * k * INPUT_WORDS)
+        size = record[INPUT_ROW_BYTES]
+        whole = variant == SHARD_WHOLE
+        entry = record[INPUT_WHOLE_ENTRY] if whole else record[INPUT_LAST_BATCH_ENTRY]
+        if order == 0 and entry != 0:
+            i8ptr(entry)[0] = record[INPUT_SOURCE] + first * size
+        else:
+            for outer in range(record[INPUT_OUTER]):
+                source = record[INPUT_SOURCE] + outer * record[INPUT_SOURCE_STRIDE]
+                target = record[INPUT_TARGET] + outer * rows * size
+                if order != 0:
+                    gather_rows(source, size, target, order, rows)
+                else:
+                    copy_bytes(target, source + first * size, rows * size)
+'''
+
+GATHER_ROWS = '''
+def gather_rows(source, size, target, order, rows):
+    """Copy rows by their numbers. Short rows go word by word: calls of memcpy would cost more."""
+    numbers = i8ptr(order)
+    if size == 4:
+        words = i4ptr(source)
+        out = i4ptr(target)
+        for i in range(rows):
+            out[i] = words[numbers[i]]
+    elif size <= 128 and size % 8 == 0:
+        count = size // 8
+        for i in range(rows):
+            row = i8ptr(source + numbers[i] * size)
+            out_row = i8ptr(target + i * size)
+            for j in range(count):
+                out_row[j] = row[j]
+    else:
+        for i in range(rows):
+            copy_bytes(target + i * size, source + numbers[i] * size, size)
+'''
+
+ADD_ARRAY = """
+def add_array(total, part, count):
+    for i in range(count):
+        total[i] += part[i]
+"""
+
+SUM_GRADIENTS = '''
+def sum_gradients(context):
+    """Add the shards' gradients into the first shard's array, over this shard's slice."""
+    shard = i8ptr(context)
+    for k in range(shard[SHARD_GRADIENT_COUNT]):
+        record = i8ptr(shard[SHARD_GRADIENTS] + 8 * k * GRADIENT_WORDS)
+        item = record[GRADIENT_ITEM_BYTES]
+        parts = i8ptr(record[GRADIENT_PARTS])
+        end = record[GRADIENT_END]
+        begin = record[GRADIENT_BEGIN]
+        while begin < end:
+            count = min(BLOCK, end - begin)
+            for p in range(1, shard[SHARD_SHARDS]):
+                if item == 4:
+                    add_f4(parts[0] + 4 * begin, parts[p] + 4 * begin, count)
+                else:
+                    add_f8(parts[0] + 8 * begin, parts[p] + 8 * begin, count)
+            begin += count
+'''
+
+MAKE_PARTS = '''
+def make_parts(context, table):
+    """Make a product in parts of its sum, when all rows are there; 1 if the run is given up."""
+    if barrier(context) != 0:
+        return 1
+    shard = i8ptr(context)
+    record = i8ptr(table)
+    call2(shard[SHARD_OWN], record[PARTS_PRODUCTS], record[PARTS_COUNT])
+    if barrier(context) != 0:
+        return 1
+    parts = i8ptr(record[PARTS_PARTS])
+    for p in range(1, shard[SHARD_SHARDS]):
+        if record[PARTS_ITEM_BYTES] == 4:
+            add_f4(parts[0], parts[p], record[PARTS_ITEMS])
+        else:
+            add_f8(parts[0], parts[p], record[PARTS_ITEMS])
+    return 0
+'''
+
+TRAIN = '''
+def train(context):
+    """Run this shard's share of the batches FIRST ... LAST-1; gives the steps finished."""
+    shard = i8ptr(context)
+    sync = shard[SHARD_SYNC]
+    several = shard[SHARD_SHARDS] > 1
+    batches = shard[SHARD_BATCHES]
+    gate = shard[SHARD_GATE]
+    float_state = flush_denormals()
+    done = 0
+    if gate != 0:
+        admit(gate, sync + 8 * SYNC_STOP)
+    for batch in range(shard[SHARD_FIRST], shard[SHARD_LAST]):
+        if load_acquire(sync + 8 * SYNC_STOP) != 0:
+            swap_if_zero(sync + 8 * SYNC_REASON, STOPPED)
+            break
+        if gate != 0:
+            # Who waits for whole steps comes in here, where nobody changes parameters.
+            if load_acquire(gate + 8 * GATE_TICKETS) != i8ptr(gate)[GATE_ADMITTED]:
+                if admit(gate, sync + 8 * SYNC_STOP) != 0:
+                    swap_if_zero(sync + 8 * SYNC_REASON, STOPPED)
+                    break
+        variant = SHARD_WHOLE
+        if shard[SHARD_RAGGED] != 0 and batch % batches == batches - 1:
+            variant = SHARD_LAST_BATCH
+        gather(context, variant, batch)
+        if shard[SHARD_STEP_CELL] != 0:
+            i8ptr(shard[SHARD_STEP_CELL])[0] = shard[SHARD_STEP_BASE] + batch
+        if shard[variant + VARIANT_PARTS] != 0:
+            if make_parts(context, shard[variant + VARIANT_PARTS]) != 0:
+                break
+        given_up = call2(shard[SHARD_STEP], shard[variant + VARIANT_T], shard[variant + VARIANT_S])
+        if given_up != 0:
+            swap_if_zero(sync + 8 * SYNC_REASON, given_up)
+            break
+        metrics = f8ptr(shard[SHARD_METRICS])
+        if shard[SHARD_WATCH] != 0 and metrics[0] != metrics[0]:
+            swap_if_zero(sync + 8 * SYNC_REASON, NAN)
+            break
+        if shard[SHARD_UPDATE] != 0:
+            if several:
+                if barrier(context) != 0:
+                    break
+                if shard[SHARD_OWN] != 0:
+                    owned = shard[variant + VARIANT_OWNED]
+                    call2(shard[SHARD_OWN], owned, shard[variant + VARIANT_OWNED_COUNT])
+                sum_gradients(context)
+            failed = call2(shard[SHARD_UPDATE], shard[SHARD_UPDATE_T], shard[SHARD_UPDATE_S])
+            if failed != 0:
+                swap_if_zero(sync + 8 * SYNC_REASON, failed)
+                break
+            if several and barrier(context) != 0:
+                break
+        sums = f8ptr(shard[SHARD_METRIC_SUMS] + 8 * (batch // batches) * shard[SHARD_METRIC_COUNT])
+        for m in range(shard[SHARD_METRIC_COUNT]):
+            sums[m] += metrics[m]
+        done += 1
+        if shard[SHARD_INDEX] == 0:
+            store_release(sync + 8 * SYNC_DONE, done)
+    restore_denormals(float_state)
+    return done
+'''
+
+
+def _constants() -> dict[str, int]:
+    """The layout's names as the sources spell them: SHARD_SYNC, INPUT_SOURCE, ..."""
+    layouts = {
+        "SHARD": Shard,
+        "VARIANT": Variant,
+        "INPUT": InputRecord,
+        "GRADIENT": Gradient,
+        "SYNC": Sync,
+        "PARTS": Parts,
+        "GATE": Gate,
+    }
+    named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
+    return {
+        **named,
+        "STOPPED": Reason.STOPPED.value,
+        "NAN": Reason.NAN.value,
+        "INPUT_WORDS": INPUT_WORDS,
+        "GRADIENT_WORDS": GRADIENT_WORDS,
+        "LOOKS": LOOKS,
+        "LOST_CYCLES": LOST_CYCLES,
+        "OFTEN": OFTEN,
+        "FEWEST_SLEEPS": FEWEST_SLEEPS,
+        "MOST_SLEEPS": MOST_SLEEPS,
+        "FORGET": FORGET,
+        "WORKER_SLEEP_US": WORKER_SLEEP_US,
+        "BLOCK": BLOCK,
+    }
+
+
+def _namespace() -> Mapping[str, object]:
+    from staticflow.native.kernel_names import cycles
+
+    return {**_constants(), "cycles": cycles}
+
+
+def _source(
+    name: str, text: str, signature: Signature, externals: Mapping[str, External] | None = None
+) -> KernelSource:
+    return KernelSource(
+        name=name,
+        source=text,
+        signature=signature,
+        externals=externals or {},
+        namespace=_namespace,
+        namespace_key=tuple(f"{name}={value}" for name, value in _constants().items()),
+        noalias=name.startswith("add"),
+    )
+
+
+class Worker(NamedTuple):
+    """The compiled worker."""
+
+    train: NativeFunction  # i8(i8 context)
+    barrier: NativeFunction  # i8(i8 context): for programs that need all shards within a step
+
+
+def worker(toolchain: Toolchain) -> Worker:
+    """The worker, compiled or from the cache."""
+
+    def kernel(name: str, text: str, signature: Signature, **externals: External) -> NativeFunction:
+        return toolchain.kernel(_source(name, text, signature, externals))
+
+    one = Signature("i8", ("i8",))
+    nothing = {count: Signature("", ("i8",) * count) for count in (1, 3, 5)}
+    add = {
+        f"add_{code}": External(
+            kernel("add_array", ADD_ARRAY, Signature("", (f"{code}*", f"{code}*", "u8"))).symbol,
+            nothing[3],
+        )
+        for code in ("f4", "f8")
+    }
+    rows = kernel("gather_rows", GATHER_ROWS, nothing[5])
+    gather = kernel("gather", GATHER, nothing[3], gather_rows=rows.external)
+    total = kernel("sum_gradients", SUM_GRADIENTS, nothing[1], **add)
+    give_way = kernel("give_way", GIVE_WAY, Signature("", ("i8",)))
+    barrier = kernel("barrier", BARRIER, one, give_way=give_way.external)
+    parts = kernel(
+        "make_parts", MAKE_PARTS, Signature("i8", ("i8", "i8")), barrier=barrier.external, **add
+    )
+    train = kernel(
+        "train", TRAIN, one,
+        gather=gather.external, sum_gradients=total.external, barrier=barrier.external,
+        make_parts=parts.external, admit=admit(toolchain),
+    )  # fmt: skip
+    return Worker(train, barrier)

@@ -1,0 +1,173 @@
+"""Learning rates as functions of the step count, in the graph.
+
+A schedule is called with two float64 scalar nodes: `done`, the number of steps finished before this
+one (0 at the first), and `lr`, the node of its base rate. That node is fed by the session, so that
+another base rate compiles nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from staticflow.errors import GraphError, ShapeError, fail
+from staticflow.graph.leaves import as_node
+from staticflow.graph.node import Node
+from staticflow.graph.require import as_float
+from staticflow.ops import cos, floor, maximum, minimum, power
+
+
+class Schedule:
+    """The base of all schedules; `base` is the rate that the session feeds."""
+
+    base: float
+
+    def __call__(self, done: Node, lr: Node) -> Node:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """Always the base rate."""
+
+    base: float
+
+    def __post_init__(self) -> None:
+        _rate("lr", self.base)
+
+    def __call__(self, done: Node, lr: Node) -> Node:
+        return lr
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """final + (lr - final) (1 + cos(pi t / steps)) / 2, and `final` after that."""
+
+    base: float
+    steps: int
+    final: float
+
+    def __post_init__(self) -> None:
+        _rate("lr", self.base)
+        _count("steps", self.steps)
+        _rate("final", self.final)
+
+    def __call__(self, done: Node, lr: Node) -> Node:
+        part = minimum(done / float(self.steps), 1.0)
+        return self.final + (lr - self.final) * (0.5 + 0.5 * cos(math.pi * part))
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """lr * factor^floor(t / every)."""
+
+    base: float
+    every: int
+    factor: float
+
+    def __post_init__(self) -> None:
+        _rate("lr", self.base)
+        _count("every", self.every)
+        _rate("factor", self.factor)
+
+    def __call__(self, done: Node, lr: Node) -> Node:
+        return lr * power(self.factor, floor(done / float(self.every)))
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """lr * rate^t."""
+
+    base: float
+    rate: float
+
+    def __post_init__(self) -> None:
+        _rate("lr", self.base)
+        _rate("rate", self.rate)
+
+    def __call__(self, done: Node, lr: Node) -> Node:
+        return lr * power(self.rate, done)
+
+
+@dataclass(frozen=True)
+class Warmup(Schedule):
+    """`then` from its start, multiplied during the first `steps` by 1/steps, 2/steps, ..."""
+
+    steps: int
+    then: Schedule
+
+    def __post_init__(self) -> None:
+        _count("steps", self.steps)
+
+    @property
+    def base(self) -> float:  # type: ignore[override]
+        return self.then.base
+
+    def __call__(self, done: Node, lr: Node) -> Node:
+        ramp = minimum((done + 1.0) / float(self.steps), 1.0)
+        return ramp * self.then(maximum(done - float(self.steps), 0.0), lr)
+
+
+@dataclass(frozen=True)
+class Custom(Schedule):
+    """The user's own function of the step count; it stands for the rate itself."""
+
+    function: Callable[[Node], Any]
+    base: float = 1.0
+
+    def __call__(self, done: Node, lr: Node) -> Node:
+        rate = as_node(self.function(done), "float64")
+        if rate.shape:
+            fail(
+                ShapeError,
+                "a learning rate must be a scalar",
+                got=str(rate.type),
+                do="let the schedule return a number for each step",
+            )
+        return rate.astype("float64")
+
+
+def as_schedule(lr: Any) -> Schedule:
+    """The schedule for a number, a schedule, or a function from the step count to a rate."""
+    if isinstance(lr, Schedule):
+        return lr
+    if callable(lr):
+        return Custom(lr)
+    return Constant(_rate("lr", lr))
+
+
+def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
+    """From `lr` down to `final` along half a cosine over `steps` steps; `final` after that."""
+    return Cosine(_rate("lr", lr), _count("steps", steps), _rate("final", final))
+
+
+def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
+    """`lr`, multiplied by `factor` after each `every` steps."""
+    return Step(_rate("lr", lr), _count("every", every), _rate("factor", factor))
+
+
+def exponential(lr: float, rate: float) -> Schedule:
+    """`lr`, multiplied by `rate` after each step."""
+    return Exponential(_rate("lr", lr), _rate("rate", rate))
+
+
+def warmup(steps: int, then: Any) -> Schedule:
+    """A linear rise over `steps` steps to the start of `then`, a rate or a schedule."""
+    return Warmup(_count("steps", steps), as_schedule(then))
+
+
+def _rate(name: str, value: Any) -> float:
+    rate = as_float(value)
+    if rate is None:
+        fail(GraphError, f"{name} must be a number", got=repr(value)[:80])
+    if not 0 <= rate < math.inf:
+        fail(GraphError, f"{name} must be finite and not negative", got=repr(value)[:80])
+    return rate
+
+
+def _count(name: str, value: Any) -> int:
+    if not hasattr(value, "__index__") or value < 1:
+        fail(GraphError, f"{name} must be a positive integer", got=repr(value)[:80])
+    return int(value)

@@ -1,0 +1,269 @@
+"""A compiled program, loaded: its machine code, and frames of memory to run it in.
+
+A `Program` is code and belongs to a structure; a `Frame` is memory and belongs to sizes. One
+program serves any number of frames, at the same time from any number of threads.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow.compiler.codegen.driver import DriverText
+from staticflow.compiler.codegen.driver_abi import (
+    FIRST_ROW_ENTRY,
+    HEADER,
+    LATE,
+    PEERS,
+    SHARDS,
+    SIZE_HEADER,
+    STOP,
+    SYNC,
+    TAIL_BLOCKS,
+    WORK,
+)
+from staticflow.compiler.codegen.emit_driver import driver_source
+from staticflow.compiler.codegen.kernels import kernel_source
+from staticflow.compiler.compile import Compiled
+from staticflow.compiler.ir.loops import Kernel
+from staticflow.graph.dims import evaluate, names_of
+from staticflow.graph.leaves import Const
+from staticflow.graph.node import Node
+from staticflow.native import memory
+from staticflow.native.gemm.products import finished_product, pack, packed_gemm, product
+from staticflow.native.gemm.scratch import GEMM_WORK_BYTES
+from staticflow.native.routines.table import routine as native_routine
+from staticflow.native.routines.widen_rows import narrow_routines
+from staticflow.native.threads.product_pool import parts_functions, shared_product
+from staticflow.native.toolchain.code_unit import CodeUnit
+from staticflow.native.toolchain.objects import External, NativeFunction, Signature
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.native.toolchain.watch import run_supervised, stopped
+from staticflow.native.training.collectives import all_sum
+from staticflow.runtime.program_units import (
+    BLOCK_SIGNATURE,
+    DRIVER_SIGNATURE,
+    by_words,
+    driver_unit,
+    kernel_unit,
+)
+from staticflow.runtime.size_guards import SizeGuard, check_room, check_size_guards, size_guards_of
+
+_PRODUCTS = {
+    "gemm": product, "shared_gemm": shared_product, "packed_gemm": packed_gemm, "pack": pack,
+}  # fmt: skip
+
+
+class Scratch:
+    """Working memory of one thread, for frames that are used one at a time.
+
+    It grows to what the largest of them takes, at least twofold; frames made before that keep what
+    they have.
+    """
+
+    def __init__(self, work: NDArray[np.uint8] | None = None) -> None:
+        self.work = memory.aligned(GEMM_WORK_BYTES) if work is None else work  # of matrix products
+        self._arena = memory.aligned(0)
+
+    def arena(self, count: int) -> NDArray[np.uint8]:
+        """Uninitialised bytes that start at a cache line."""
+        if count > self._arena.size:
+            self._arena = memory.aligned(max(count, 2 * self._arena.size))
+        return self._arena[:count]
+
+
+@dataclass
+class Frame:
+    """The memory of one run: tables of buffers and sizes, and the arena behind them."""
+
+    T: NDArray[np.int64]
+    S: NDArray[np.int64]
+    arena: NDArray[np.uint8]
+    work: NDArray[np.uint8]
+    addresses: tuple[int, int]  # of T and S
+
+    def bind(self, buffer: int, address: int) -> None:
+        """Say where a buffer from outside lies."""
+        self.T[HEADER + buffer] = address
+
+    def sizes_by_name(self) -> dict[str, int]:
+        """What n0, n1, ... stand for."""
+        return {f"n{i}": int(n) for i, n in enumerate(self.S[SIZE_HEADER:])}
+
+    def entry_address(self, buffer: int) -> int:
+        """The address of the table entry that says where a buffer lies."""
+        return self.addresses[0] + 8 * (HEADER + buffer)
+
+
+class Program:
+    """The machine code of a compiled graph, which is unloaded with it unless it is `lasting`."""
+
+    def __init__(self, compiled: Compiled, toolchain: Toolchain, lasting: bool = False) -> None:
+        self.compiled = compiled
+        self.toolchain = toolchain
+        self._unit = CodeUnit(toolchain, lasting)
+        self._block_addresses: list[int] = []
+        self.function = self._load(compiled.driver)
+        # The buffers to bind, by leaf of the graph.
+        self.leaves = {b.node: b.index for b in compiled.layout.buffers if b.role == "leaf"}
+        self._origin: Program | None = None
+        self._running = memory.zeros((1,), np.int64)  # a stop flag that nobody sets
+
+    def call(self, T: int, S: int) -> int:
+        """Run the driver on the tables at these addresses, without the GIL; signals are heard."""
+        return run_supervised(self.function.address, T, S, STOP)
+
+    def for_leaves(self, own: Mapping[tuple[type, str], Node]) -> Program:
+        """The same program for another graph of the same structure, whose leaves these are."""
+        found = {node: own.get((type(node.op), node.name), node) for node in self.leaves}
+        if all(node is other for node, other in found.items()):
+            return self
+        view = copy.copy(self)
+        view.leaves = {found[node]: buffer for node, buffer in self.leaves.items()}
+        view._origin = self._origin or self  # which others may find as long as this one is there
+        return view
+
+    @cached_property
+    def constants(self) -> dict[Node, NDArray[Any]]:
+        """The values of the leaves that have one."""
+        held = [(node, node.op) for node in self.leaves]
+        return {node: memory.lend(op.value) for node, op in held if isinstance(op, Const)}
+
+    @cached_property
+    def dimensions(self) -> frozenset[str]:
+        """The names whose values a frame and the outputs take."""
+        shapes = [n for node in self.compiled.outputs for n in node.shape]
+        return names_of([*self.compiled.g.sizes, *shapes])
+
+    @cached_property
+    def size_guards(self) -> tuple[SizeGuard, ...]:
+        """What the named sizes must be large enough for."""
+        g = self.compiled.g
+        return size_guards_of([*g.order, *(node for body in g.bodies.values() for node in body)])
+
+    @cached_property
+    def timed(self) -> NativeFunction:
+        """The driver with a clock around each step, for profiles."""
+        compiled = self.compiled
+        name = f"{_driver_name(compiled.driver)}_timed"
+        steps, buffers = compiled.steps, compiled.layout.buffers
+        crew, polls = compiled.standalone, compiled.driver.polls
+        return self._load(driver_source(name, steps, buffers, timed=True, crew=crew, polls=polls))
+
+    @cached_property
+    def attentive(self) -> NativeFunction:
+        """The driver of a training step that gives up between any two steps, for long ones."""
+        compiled = self.compiled
+        name = f"{_driver_name(compiled.driver)}_attentive"
+        return self._load(
+            driver_source(name, compiled.steps, compiled.layout.buffers, between=True)
+        )
+
+    def _load(self, driver: DriverText) -> NativeFunction:
+        function = self._driver(driver, DRIVER_SIGNATURE)
+        blocks = [self._driver(block, BLOCK_SIGNATURE) for block in driver.blocks]
+        self._unit.link()
+        if blocks:  # a profile's driver may have none, and frames keep room for the others'
+            self._block_addresses = [self._unit.address(block) for block in blocks]
+        return NativeFunction(function.symbol, self._unit.address(function), DRIVER_SIGNATURE)
+
+    def _driver(self, driver: DriverText, signature: Signature) -> External:
+        externals: dict[str, External] = {}
+        for name, kernel in driver.kernels.items():
+            externals[name] = self._kernel(name, kernel)
+        for name in driver.products:
+            make, suffix = name.rsplit("_", 1)
+            externals[name] = _PRODUCTS[make](self.toolchain, suffix)
+        for name, finishing in driver.finished.items():
+            beside = externals[finishing.kernel]
+            tile = finishing.tile
+            externals[name] = finished_product(self.toolchain, self._unit, tile, beside)
+        for call in driver.calls:
+            externals[call] = self._call(call)
+        if driver.polls:
+            externals["stopped"] = stopped(self.toolchain)
+        if driver.blocks:
+            externals |= parts_functions(self.toolchain)
+        source = driver_unit(_driver_name(driver), driver.source, signature, externals)
+        return self._unit.kernel(source)
+
+    def _kernel(self, name: str, kernel: Kernel) -> External:
+        arguments = (*(code for _, code in kernel.pointers), *("i8",) * len(kernel.sizes))
+        externals = narrow_routines(self.toolchain, kernel.calls)
+        unit = kernel_unit(name, kernel_source(kernel, name), arguments, externals)
+        return by_words(self._unit.kernel(unit))
+
+    def _call(self, name: str) -> External:
+        routine, suffix = name.rsplit("_", 1)
+        if routine == "all_sum":
+            entries = {"SYNC": SYNC, "PEERS": PEERS, "SHARDS": SHARDS}
+            return all_sum(self.toolchain, suffix, entries)
+        return native_routine(self.toolchain, routine, suffix)
+
+    def arena_bytes(self, env: Mapping[str, int]) -> int:
+        """The memory that a frame's temporaries take, without making it."""
+        return self.compiled.memory.offsets(self.compiled.g.sizes_by_name(env))[1]
+
+    def frame(
+        self,
+        env: Mapping[str, int],
+        whole_env: Mapping[str, int] | None = None,
+        first_row: int = 0,
+        scratch: Scratch | None = None,
+        owner_bits: int = 0,
+    ) -> Frame:
+        """Memory for the given values of the named dimensions.
+
+        `env` holds the sizes of this shard, `whole_env` those of the whole batch. The frame shares
+        `scratch` with other frames, if it is given. It leaves the products with the bits
+        `owner_bits` to the caller, and keeps what they read.
+        """
+        compiled = self.compiled
+        check_size_guards(self.size_guards, whole_env or env)
+        sizes = compiled.g.evaluate(env, whole_env or env)
+        plan = compiled.late_memory if owner_bits else compiled.memory
+        table = {f"n{i}": n for i, n in enumerate(sizes)}
+        check_room(sizes, plan.offsets(table)[1] + self._result_bytes(env), env)
+        S = memory.zeros((SIZE_HEADER + len(sizes),), np.int64)
+        S[FIRST_ROW_ENTRY] = first_row
+        S[SIZE_HEADER:] = sizes
+        count = HEADER + len(compiled.layout.buffers) + self._tail_length
+        T = memory.zeros((count,), np.int64)
+        scratch = Scratch() if scratch is None else scratch
+        arena, places = plan.allocate(table, scratch.arena)
+        for buffer, address in places.items():
+            T[HEADER + buffer] = address
+        T[LATE] = owner_bits
+        T[WORK] = scratch.work.ctypes.data
+        T[SHARDS] = 1
+        T[STOP] = self._running.ctypes.data
+        frame = Frame(T, S, arena, scratch.work, (T.ctypes.data, S.ctypes.data))
+        if self._tail_length:
+            T[-self._tail_length :] = [*frame.addresses, 1, *self._block_addresses]
+        self._bind_constants(frame)
+        return frame
+
+    def _result_bytes(self, env: Mapping[str, int]) -> int:
+        """The memory that the outputs take, where the sizes tell."""
+        known = [x for x in self.compiled.outputs if names_of(x.shape) <= env.keys()]
+        counts = [math.prod(evaluate(n, env) for n in node.shape) for node in known]
+        return sum(n * np.dtype(x.dtype).itemsize for n, x in zip(counts, known, strict=True))
+
+    @property
+    def _tail_length(self) -> int:
+        return TAIL_BLOCKS + len(self._block_addresses) if self._block_addresses else 0
+
+    def _bind_constants(self, frame: Frame) -> None:
+        for node, value in self.constants.items():
+            frame.bind(self.leaves[node], value.ctypes.data)
+
+
+def _driver_name(driver: DriverText) -> str:
+    return driver.source.split("(")[0].removeprefix("def ").strip()

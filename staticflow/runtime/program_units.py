@@ -1,0 +1,69 @@
+"""What the toolchain gets of a program: each kernel and driver as a unit of source.
+
+A program that is loaded and a program that was printed and is run from its file (`printed`) make
+the same units of the same text, and so find the same code in the cache.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.toolchain.source_hash import math_key
+
+DRIVER_SIGNATURE = Signature("i8", ("i8*", "i8*"))  # T and S
+BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch for products
+
+
+def kernel_unit(
+    name: str, source: str, arguments: tuple[str, ...], externals: Mapping[str, External]
+) -> KernelSource:
+    """A loop nest over pointers and sizes."""
+    return KernelSource(
+        name=name,
+        source=source,
+        signature=Signature("", arguments),
+        externals=externals,
+        namespace=_kernel_names,
+        namespace_key=(math_key(),),
+    )
+
+
+def by_words(kernel: External | NativeFunction) -> External:
+    """A kernel as drivers call it: every pointer is an address."""
+    return External(kernel.symbol, Signature("", ("i8",) * len(kernel.signature.arguments)))
+
+
+def driver_unit(
+    name: str, source: str, signature: Signature, externals: Mapping[str, External]
+) -> KernelSource:
+    """A function that calls others in order; it may know more of them than it calls."""
+    plain = without_comments(source)
+    called = set(re.findall(r"\w+", plain))
+    return KernelSource(
+        name=name,
+        source=plain,
+        signature=signature,
+        externals={key: value for key, value in externals.items() if key in called},
+        namespace=_driver_names,
+        noalias=False,
+    )
+
+
+def without_comments(source: str) -> str:
+    """The source as it is compiled: the same wherever the user's lines stand."""
+    lines = source.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.lstrip().startswith("#"))
+
+
+def _kernel_names() -> Mapping[str, object]:
+    from staticflow.native.kernel_names import kernel_namespace  # costs an import of numba
+
+    return kernel_namespace()
+
+
+def _driver_names() -> Mapping[str, object]:
+    from staticflow.native.kernel_names import cycles
+
+    return {"cycles": cycles}

@@ -1,0 +1,189 @@
+"""What a session owns: values, counters, and what has been compiled for it.
+
+`Session` is the face that users see. Whatever works for it (fits, fetches, files, reports) is given
+this, and knows no session.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from staticflow.errors import GraphError, fail
+from staticflow.graph.checks import check_integer
+from staticflow.graph.node import Node
+from staticflow.native import memory
+from staticflow.native.memory import Array
+from staticflow.native.threads.read_gate import ReadGate
+from staticflow.native.toolchain.forks import ForkAware
+from staticflow.native.toolchain.toolchain import Toolchain, toolchain
+from staticflow.native.training.shard_pool import ShardPool
+from staticflow.optim.algorithms import Optimizer
+from staticflow.runtime.parameters import ParameterStore, assign
+from staticflow.session.graph import SessionGraph
+from staticflow.session.slots import make_slots
+from staticflow.training.shard import StepValues, TrainingMemory
+from staticflow.training.step_programs import StepPrograms
+from staticflow.training.trainer import Trainer
+
+
+def check_seed(value: Any) -> int:
+    """A seed: an integer of at least 0."""
+    return check_integer("the seed", value, 0, "pass seed=0, for example")
+
+
+def check_threads(value: Any, do: str) -> int:
+    """A number of threads: an integer of at least 1."""
+    return check_integer("threads", value, 1, do)
+
+
+def check_count(value: Any) -> int:
+    """A count of steps, epochs or runs: an integer of at least 0."""
+    return check_integer("a number of steps, epochs or runs", value, 0, "set it to 0 or more")
+
+
+def check_optimizer(value: Any) -> Optimizer | None:
+    """An optimizer, or None."""
+    if value is not None and not isinstance(value, Optimizer):
+        fail(
+            GraphError,
+            "the optimizer must be one of sf.optim",
+            got=repr(value)[:80],
+            do="pass optimizer=sf.optim.Adam(1e-3), for example",
+        )
+    return value
+
+
+class SessionState(ForkAware):
+    """The values of a session, and the programs that work on them.
+
+    What it computes, and how:
+        graph           loss, outputs, metrics, inputs
+        optimizer, seed, threads, check_numerics    as `Session` says; may change between steps
+
+    Values:
+        trained         the parameters that are trained, in order of declaration
+        params, states  live arrays by name
+        slots           the optimizer's arrays by name, laid out as the trained parameters
+        extras          masks and scales of each element of them, by name
+        rng             what shuffles rows, and has drawn the initial values
+        step_count, epoch_count     that training has done
+        run_count       runs that have drawn numbers
+        extra           the user's own, saved with the rest
+
+    What native code reads: `lr`, `seed_cell` and `run_cell`, a number each.
+
+    What has been made:
+        toolchain, pool             compile, and run shards
+        programs, memories          of a training step, by the dimension that is sliced
+        trainers                    the last ones used, by sizes and threads
+        jitted                      the user's functions, by fetch
+        copes_with_nan              NaN in labels has been seen to do no harm
+        spare                       memory for a copy of what training changes
+
+    `lock` is held while the session trains or its settings change, `gate` lets runs in between two
+    steps of a fit.
+    """
+
+    def __init__(
+        self,
+        graph: SessionGraph,
+        trained: list[Node],
+        *,
+        optimizer: Optimizer | None,
+        seed: int,
+        threads: int,
+        check_numerics: bool,
+    ) -> None:
+        super().__init__()
+        self.graph = graph
+        self.optimizer = optimizer
+        self.seed, self.threads, self.check_numerics = seed, threads, check_numerics
+        self.trained = trained
+        self.params = ParameterStore(graph.params, "parameter", trained)
+        self.states = ParameterStore(graph.states, "state")
+        self.rng = np.random.default_rng(seed)
+        self.params.initialise(self.rng)
+        self.states.initialise(self.rng)
+        self.slots: dict[str, Array] = {}
+        self.extras: dict[str, Array] = {}
+        if optimizer is not None:
+            self.slots, self.extras = make_slots(self.params, trained, optimizer)
+        self.step_count = self.epoch_count = self.run_count = 0
+        self.extra: dict[str, Any] = {}
+        self.lr = memory.zeros((1,), np.float64)
+        self.seed_cell = memory.filled([seed], np.int64)
+        self.run_cell = memory.zeros((1,), np.int64)
+        self.toolchain: Toolchain = toolchain()
+        self.pool = ShardPool()
+        self.programs: dict[str, StepPrograms] = {}
+        self.memories: dict[str, TrainingMemory] = {}
+        self.trainers: dict[Any, Trainer] = {}
+        self.jitted: dict[Any, Any] = {}
+        self.copes_with_nan = False
+        self.spare: list[Array] = []
+        self.lock = threading.RLock()
+        self.gate = ReadGate()
+        self._count_lock = threading.Lock()
+
+    def after_fork_in_child(self) -> None:
+        """Nobody holds the locks; what another thread's fit has done so far counts."""
+        self.lock, self._count_lock = threading.RLock(), threading.Lock()
+        self.step_count += sum(trainer.steps_under_way for trainer in self.trainers.values())
+        self.trainers = {}
+
+    def step_values(self) -> StepValues:
+        """What a training step reads and changes, as it is now."""
+        return StepValues(
+            params=self.params,
+            states=self.states,
+            slots=self.slots,
+            extras=self.extras,
+            lr=self.lr,
+            seed=self.seed_cell,
+        )
+
+    def load_params(self, values: Mapping[str, Any]) -> None:
+        """Set parameters and states from a mapping from name to array; all or nothing."""
+        assign(self.params, self.states, values)
+
+    def take_values(self, other: SessionState) -> None:
+        """Be where another session of the same graph is, apart from its `extra`."""
+        for mine, theirs in ((self.params, other.params), (self.states, other.states)):
+            for key, flat in theirs.flats.items():
+                mine.flats[key].data[:] = flat.data
+        for name, values in other.slots.items():
+            self.slots[name][:] = values
+        self.step_count, self.epoch_count = other.step_count, other.epoch_count
+        self.run_count = other.run_count
+        self.rng.bit_generator.state = other.rng.bit_generator.state
+
+    def forget_programs(self) -> None:
+        """Compile the training step again when it is next needed."""
+        self.programs, self.memories, self.trainers = {}, {}, {}
+
+    def count_run(self) -> int:
+        """The number of a run that draws, counted from 0: each has its own."""
+        with self._count_lock:  # and not `lock`, which a fit holds
+            self.run_count += 1
+            return self.run_count - 1
+
+    def require_loss(self) -> Node:
+        """The loss; refuses to train without."""
+        if self.graph.loss is None:
+            fail(GraphError, "this session has no loss to train on", do="pass loss=")
+        return self.graph.loss
+
+    def require_optimizer(self, what: str) -> Optimizer:
+        """The optimizer; refuses `what` without, or without a loss."""
+        self.require_loss()
+        if self.optimizer is None:
+            fail(
+                GraphError,
+                f"{what} needs an optimizer",
+                do="pass optimizer=sf.optim.Adam(1e-3) to the session",
+            )
+        return self.optimizer

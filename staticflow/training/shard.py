@@ -1,0 +1,302 @@
+"""What one shard of a training step has in memory, and the programs bound to it.
+
+    whole     forward and backward over the shard's rows of a batch
+    ragged    the same for a last batch of fewer rows
+    update    the optimizer's program over the shard's slice of the parameters
+
+Programs read parameters and states where the session has them; gradients, metrics and the states'
+next values are the shard's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticflow.compiler.codegen.driver_abi import PEERS, SHARDS, STOP, SYNC
+from staticflow.compiler.passes.sharding import SHARE
+from staticflow.compiler.passes.sharding_rules import WHOLE
+from staticflow.graph.dims import evaluate
+from staticflow.graph.leaves import Hyper
+from staticflow.graph.node import Node
+from staticflow.native import memory
+from staticflow.native.memory import Array, words
+from staticflow.native.threads.read_gate import ReadGate
+from staticflow.native.training.layout import InputRecord, Shard, Sync, Variant
+from staticflow.native.training.tables import ShardTable, SyncBlock
+from staticflow.runtime.blocked_frame import BlockedFrame, blocked_frame
+from staticflow.runtime.parameters import FlatArray, ParameterStore
+from staticflow.runtime.program import Frame, Scratch
+from staticflow.training.step_programs import ELEMENTS, StepPrograms
+
+
+@dataclass(frozen=True)
+class StepValues:
+    """What a session has that its training steps read and change.
+
+    `slots` are the optimizer's arrays and `extras` masks and scales, by name, both laid out as the
+    flat array of the trained parameters; `lr` and `seed` are a number each.
+    """
+
+    params: ParameterStore
+    states: ParameterStore
+    slots: Mapping[str, Array]
+    extras: Mapping[str, Array]
+    lr: NDArray[np.float64]
+    seed: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all shards of a training step have in common."""
+
+    programs: StepPrograms
+    values: StepValues
+    flat: FlatArray | None  # the trainable parameters
+    env: Mapping[str, int]
+    shards: int
+    block: int  # the rows of a block, or 0 where a shard runs all its rows at once
+    run_blocks: int  # the address of what runs blocks
+    owner_bits: int  # the bits of the products that shards make in parts
+    sync: SyncBlock
+
+    @property
+    def rows(self) -> int:
+        """The rows of a whole batch."""
+        return self.env[self.programs.batch] if self.programs.batch else 1
+
+    def split(self, rows: int, shard: int) -> tuple[int, int]:
+        """The rows of a batch that a shard has: first and end; the last shards get those left over.
+
+        No shard has more rows of a smaller batch than of a larger one: memory made for whole
+        batches is enough for the smaller last one.
+        """
+        each, over = divmod(rows, self.shards)
+        first, end = (each * i + max(0, i + over - self.shards) for i in (shard, shard + 1))
+        return first, end
+
+    def sizes(self, rows: int) -> Mapping[str, int]:
+        """The sizes of the named dimensions in a batch of `rows`."""
+        return {**self.env, self.programs.batch: rows} if self.programs.batch else self.env
+
+
+class ShardBuffers:
+    """The memory of one shard that steps of all sizes use in turn.
+
+    The update has working memory of its own: while it runs, other shards may still read what this
+    one's forward and backward run has left.
+    """
+
+    def __init__(self, programs: StepPrograms, flat: FlatArray | None) -> None:
+        self.gradient: Array = flat.like() if flat is not None else memory.zeros((0,), np.float32)
+        self.step_cell = words(1)
+        self.metrics = words(1 + len(programs.metrics)).view(np.float64)
+        self.forward = Scratch()
+        self.update = Scratch(self.forward.work)
+        self.next_states: dict[str, Array] = {
+            s.name: memory.zeros(tuple(evaluate(n, {}) for n in s.shape), s.dtype)
+            for s in programs.states
+        }
+
+
+class TrainingMemory:
+    """The memory of a session's training steps: a run of steps uses it, one run at a time."""
+
+    def __init__(self, programs: StepPrograms, flat: FlatArray | None, gate: ReadGate) -> None:
+        self.programs, self.flat, self.gate = programs, flat, gate
+        self._buffers: list[ShardBuffers] = []
+
+    def buffers(self, shard: int) -> ShardBuffers:
+        """Those of one shard, made when it is first there."""
+        while len(self._buffers) <= shard:
+            self._buffers.append(ShardBuffers(self.programs, self.flat))
+        return self._buffers[shard]
+
+
+class ShardMemory:
+    """The memory of one shard, and the table that the worker gets of it."""
+
+    def __init__(self, common: Common, index: int, buffers: ShardBuffers) -> None:
+        self.common, self.index, self.buffers = common, index, buffers
+        self.table = ShardTable(index, common.shards, common.sync)
+        self.gradient, self.metrics = buffers.gradient, buffers.metrics
+        self.step_cell, self.next_states = buffers.step_cell, buffers.next_states
+        self.work = buffers.forward.work
+        self.frames: dict[str, Frame | BlockedFrame] = {}
+        self._shares: dict[tuple[str, int], Array] = {}
+        self._unused: list[Array] = []  # where results go that another shard has as well
+        self._rows: list[Array] = []
+        self._row_count = 0  # the most that this shard has of any batch
+        self.table.point(Shard.STEP_CELL, self.step_cell)
+        self.table.point(Shard.METRICS, self.metrics)
+        self.table[Shard.METRIC_COUNT] = self.metrics.size
+        self.table[Shard.STEP] = common.run_blocks
+        if not common.block:
+            self.table[Shard.STEP] = common.programs.forward.function.address
+        self.add_variant("whole", Shard.WHOLE, common.rows)
+
+    def add_variant(self, name: str, entry: int, rows: int) -> None:
+        """Bind the forward and backward program to the shard's rows of a batch of `rows`."""
+        frame = self.frames[name] = self._forward_frame(rows)
+        first, end = self.common.split(rows, self.index)
+        self.table[entry + Variant.T], self.table[entry + Variant.S] = frame.addresses
+        self.table[entry + Variant.BEGIN] = first
+        self.table[entry + Variant.ROWS] = end - first
+        self._row_count = max(self._row_count, end - first)
+
+    def _forward_frame(self, rows: int) -> Frame | BlockedFrame:
+        common = self.common
+        program, batch = common.programs.forward, common.programs.batch
+        first, end = common.split(rows, self.index)
+        env, whole_env = common.sizes(end - first), common.sizes(rows)
+        frame: Frame | BlockedFrame
+        if common.block:
+            size = max(1, min(common.block, end - first))
+            frame = blocked_frame(program, env, whole_env, batch, first, size, self.buffers.forward)
+        else:
+            frame = program.frame(env, whole_env, first, self.buffers.forward, common.owner_bits)
+        leaves = program.leaves
+        for owner in (common.values.params, common.values.states):
+            for node in owner.nodes.values():
+                if node in leaves:
+                    frame.bind(leaves[node], owner.address(node))
+        parts = common.shards * (frame.blocks if isinstance(frame, BlockedFrame) else 1)
+        for node, buffer in leaves.items():
+            if isinstance(node.op, Hyper):
+                frame.bind(buffer, self._hyper(node, parts).ctypes.data)
+        self._bind_outputs(frame)
+        return frame
+
+    def _hyper(self, node: Node, parts: int) -> Array:
+        """Where a number is that the session sets; `parts` of the batch add up to the whole."""
+        assert isinstance(node.op, Hyper)
+        if node.op.label == SHARE:
+            share = memory.filled([1 / parts], node.dtype)
+            return self._shares.setdefault((node.dtype, parts), share)
+        return self.step_cell if node.op.label == "step" else self.common.values.seed
+
+    def _bind_outputs(self, frame: Frame | BlockedFrame) -> None:
+        if isinstance(frame, BlockedFrame):
+            self._bind_block_outputs(frame)
+            return
+        programs, flat = self.common.programs, self.common.flat
+        buffers = iter(programs.forward.compiled.output_buffers)
+        places = iter(programs.forward.compiled.placement.at)
+        targets = [self.metrics[m : m + 1] for m in range(self.metrics.size)]
+        if flat is not None:
+            targets += [flat.view(span, self.gradient) for span in flat.spans]
+        for target in targets:
+            if next(places) == WHOLE and self.index > 0:  # every shard has it; it counts once
+                target = memory.zeros(target.shape, target.dtype)
+                self._unused.append(target)
+            frame.bind(next(buffers), target.ctypes.data)
+        for state in programs.states:
+            frame.bind(next(buffers), self.next_states[state.name].ctypes.data)
+
+    def _bind_block_outputs(self, frame: BlockedFrame) -> None:
+        """Each block leaves its gradients and metrics beside the shard's, which add them up."""
+        flat = self.common.flat
+        buffers = iter(self.common.programs.forward.compiled.output_buffers)
+        metrics = memory.zeros(self.metrics.shape, np.float64)
+        for m in range(metrics.size):
+            frame.bind(next(buffers), metrics[m : m + 1].ctypes.data)
+        frame.add_up(metrics, self.metrics)
+        if flat is not None:
+            gradient = flat.like()
+            for span in flat.spans:
+                frame.bind(next(buffers), flat.view(span, gradient).ctypes.data)
+            frame.add_up(gradient, self.gradient)
+
+    def add_update(self, first: int, end: int, lead: ShardMemory) -> None:
+        """Bind the update to a slice; it reads gradients and new states that `lead` has."""
+        common, flat = self.common, self.common.flat
+        programs, update = common.programs, common.programs.update
+        assert update is not None and flat is not None
+        sizes, whole = {ELEMENTS: end - first}, {ELEMENTS: flat.size}
+        frame = update.frame(sizes, whole, first, self.buffers.update)
+        for node, buffer in update.leaves.items():
+            if isinstance(node.op, Hyper) and node.op.label == SHARE:
+                frame.bind(buffer, self._hyper(node, common.shards).ctypes.data)
+        values = common.values
+        flats = {"p": flat.data, "g": lead.gradient, **values.slots, **values.extras}
+        for name, node in programs.update_leaves.items():
+            if node not in update.leaves:
+                continue
+            if name in flats:
+                address = flats[name].ctypes.data + first * flat.data.itemsize
+            elif name == "lr":
+                address = values.lr.ctypes.data
+            elif name == "step":
+                address = self.step_cell.ctypes.data
+            elif name.startswith("next:"):
+                address = lead.next_states[name[5:]].ctypes.data
+            else:
+                address = values.states.address(node)
+            frame.bind(update.leaves[node], address)
+        self.frames["update"] = frame
+        self.table[Shard.UPDATE] = update.function.address
+        self.table[Shard.UPDATE_T], self.table[Shard.UPDATE_S] = frame.addresses
+
+    def introduce(self, name: str, peers: NDArray[np.int64], stops: bool = True) -> None:
+        """Tell a program of the shards; one that `stops` may be left when the stop flag is set."""
+        frame = self.frames[name]
+        for table in [f.T for f in frame.frames] if isinstance(frame, BlockedFrame) else [frame.T]:
+            table[SYNC] = self.table.address
+            table[PEERS] = peers.ctypes.data
+            table[SHARDS] = self.common.shards
+            if stops:
+                table[STOP] = self.common.sync.address + 8 * Sync.STOP
+
+    def bind_whole(self, whole: Mapping[str, Array]) -> None:
+        """Say where the inputs lie that have no rows."""
+        leaves, inputs = self.common.programs.forward.leaves, self.common.programs.inputs
+        for name, array in whole.items():
+            if inputs[name] in leaves:
+                for _, frame in self._variants():
+                    frame.bind(leaves[inputs[name]], array.ctypes.data)
+
+    def bind_rows(self, data: Mapping[str, Array], axes: Mapping[str, int]) -> None:
+        """Say where the rows of the inputs lie, each along one axis (by default the leading one);
+        those that are gathered get memory here.
+        """
+        leaves, inputs = self.common.programs.forward.leaves, self.common.programs.inputs
+        self._rows = []
+        records = []
+        for name, array in data.items():
+            if inputs[name] not in leaves:
+                continue
+            axis = axes.get(name, 0)
+            outer = math.prod(array.shape[:axis])
+            row_bytes = array.itemsize * math.prod(array.shape[axis + 1 :])
+            own = memory.aligned(outer * max(self._row_count, 1) * row_bytes)
+            self._rows.append(own)
+            record = [0] * len(InputRecord)
+            record[InputRecord.SOURCE] = array.ctypes.data
+            record[InputRecord.ROW_BYTES] = row_bytes
+            record[InputRecord.TARGET] = own.ctypes.data
+            record[InputRecord.OUTER] = outer
+            record[InputRecord.SOURCE_STRIDE] = array.shape[axis] * row_bytes
+            for entry, frame in self._variants():
+                buffer = leaves[inputs[name]]
+                frame.bind(buffer, own.ctypes.data)
+                if isinstance(frame, BlockedFrame):
+                    frame.bind_rows(buffer, row_bytes)
+                record[entry] = frame.entry_address(buffer) if axis == 0 else 0
+            records.append(record)
+        self.table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, records)
+
+    def _variants(self) -> Iterator[tuple[int, Frame | BlockedFrame]]:
+        """The frames that read rows, each with the entry for the place where it looks for them."""
+        yield InputRecord.WHOLE_ENTRY, self.frames["whole"]
+        if "ragged" in self.frames:
+            yield InputRecord.LAST_BATCH_ENTRY, self.frames["ragged"]
+
+    def release(self) -> None:
+        """Forget what belongs to one run only."""
+        self._rows = []
+        self.table.point(Shard.PERMUTATION, None)
+        self.table.point(Shard.METRIC_SUMS, None)

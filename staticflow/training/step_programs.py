@@ -1,0 +1,230 @@
+"""The programs of a training step: what a session compiles before it trains.
+
+    forward and backward   (parameters, states, a shard's rows) -> loss, metrics, gradients, states'
+    update                 (parameters, gradients, slots, step, rate) -> parameters', slots', states
+
+The first runs on rows of the batch, the second on slices of the flat parameter array; both are
+compiled graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from staticflow.autodiff.derivatives import reaching
+from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.passes.simplify import resolve_mode
+from staticflow.errors import GraphError, fail
+from staticflow.graph.declare import input
+from staticflow.graph.dims import Dim
+from staticflow.graph.leaves import Hyper, State
+from staticflow.graph.node import Node, apply
+from staticflow.graph.state_updates import updates_of
+from staticflow.graph.types import TensorType
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.ops import sqrt, zeros
+from staticflow.ops.counting import count
+from staticflow.optim.algorithms import Optimizer
+from staticflow.runtime.graph_json import Encoder
+from staticflow.runtime.program import Program
+from staticflow.runtime.program_table import named_leaves, shared, structure_key, without_rate
+
+ELEMENTS = "elements"  # the dimension of the flat parameter array
+
+
+@dataclass
+class StepPrograms:
+    """The compiled halves of a training step."""
+
+    forward: Program
+    update: Program | None
+    inputs: Mapping[str, Node]
+    batch: str
+    metrics: tuple[str, ...]
+    params: tuple[Node, ...]  # trained, in order of declaration
+    unreached: tuple[Node, ...]  # those of them that the loss does not depend on
+    states: tuple[Node, ...]
+    update_leaves: Mapping[str, Node]
+    slots: tuple[str, ...]
+    origin: StepPrograms | None = None  # from which these differ in leaves alone
+
+    def for_leaves(self, own: Mapping[tuple[type, str], Node]) -> StepPrograms:
+        """The same programs for another graph of the same structure, whose leaves these are."""
+
+        def mine(nodes: Iterable[Node]) -> tuple[Node, ...]:
+            return tuple(own.get((type(node.op), node.name), node) for node in nodes)
+
+        names = self.update_leaves
+        leaves = (*self.params, *self.states, *self.inputs.values(), *self.forward.leaves)
+        if all(node is other for node, other in zip(leaves, mine(leaves), strict=True)):
+            return self
+        return replace(
+            self,
+            forward=self.forward.for_leaves(own),
+            update=None if self.update is None else self.update.for_leaves(own),
+            inputs=dict(zip(self.inputs, mine(self.inputs.values()), strict=True)),
+            params=mine(self.params),
+            unreached=mine(self.unreached),
+            states=mine(self.states),
+            update_leaves=dict(zip(names, mine(names.values()), strict=True)),
+            origin=self.origin or self,
+        )
+
+
+def hyper(label: str, dtype: str) -> Node:
+    """A scalar that the session sets."""
+    return apply(Hyper(label, TensorType((), dtype)))
+
+
+def _weighted(nodes: Sequence[Node], batch: str) -> list[Node]:
+    """Loss and metrics as float64, weighted by the rows of the batch."""
+    rows = count((Dim.named(batch),), (0,), "float64") if batch else 1.0
+    return [node.astype("float64") * rows for node in nodes]
+
+
+def _gradients(loss: Node, params: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    """The gradients by the parameters, and those that it does not depend on."""
+    found = reaching(loss, params)
+    unreached = [p for p, g in zip(params, found, strict=True) if g is None]
+    if params and len(unreached) == len(params):
+        fail(
+            GraphError,
+            "the loss does not depend on any parameter that is trained",
+            got=f"{', '.join(repr(p.name) for p in params)[:200]}",
+            do="use one in the loss, outside of ops.stop_gradient, or name others in train=",
+            where=loss.where,
+        )
+    pairs = zip(params, found, strict=True)
+    return [zeros(p.shape, p.dtype) if g is None else g for p, g in pairs], unreached
+
+
+@dataclass(frozen=True)
+class TrainingGraph:
+    """What a training step is compiled from."""
+
+    loss: Node
+    metrics: Mapping[str, Node]
+    params: Sequence[Node]  # those that are trained
+    states: Sequence[Node]
+    inputs: Mapping[str, Node]
+    batch: str  # the dimension that data is sliced along
+    optimizer: Optimizer | None
+
+    def describe(self, encoder: Encoder) -> Any:
+        """Its structure, as data."""
+        named = [[node.name for node in nodes] for nodes in (self.params, self.states)]
+        nodes = [self.loss, dict(self.metrics), list(self.states), list(self.inputs.values())]
+        graphs, optimizer = encoder.structure(nodes), encoder.value(without_rate(self.optimizer))
+        return ["step", named, graphs, self.batch, optimizer]
+
+    def named_leaves(self) -> dict[tuple[type, str], Node]:
+        """Its inputs, parameters and states, by kind and name."""
+        given = (*self.params, *self.inputs.values(), *updates_of(self.states))
+        found = named_leaves([self.loss, *self.metrics.values(), *given])
+        return found | {(type(state.op), state.name): state for state in self.states}
+
+
+def shared_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
+    """The programs that another session of the same structure has, or new ones."""
+    key = structure_key(graph.describe)
+    found = shared(toolchain, key, lambda: build_programs(graph, toolchain))
+    return found.for_leaves(graph.named_leaves())
+
+
+def build_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
+    """Differentiate and compile the training step."""
+    loss, metrics, params, batch = graph.loss, graph.metrics, graph.params, graph.batch
+    states, inputs, optimizer = graph.states, graph.inputs, graph.optimizer
+    updated = [s for s in states if isinstance(s.op, State) and s.op.updates]
+    next_states = [s.op.updates[-1] for s in updated if isinstance(s.op, State)]
+    scalars = [loss, *metrics.values()]
+    resolved = resolve_mode([*scalars, *next_states], training=True)
+    loss, next_states = resolved[0], resolved[len(scalars) :]
+    gradients, unreached = _gradients(loss, params)
+    outputs = [*_weighted(resolved[: len(scalars)], batch), *gradients, *next_states]
+    compiled = compile_graph(
+        outputs,
+        training=True,
+        shard=batch or None,
+        whole=range(len(outputs) - len(next_states), len(outputs)),
+        name="forward_backward",
+    )
+    forward = Program(compiled, toolchain)
+    update: Program | None = None
+    leaves: Mapping[str, Node] = {}
+    slots: tuple[str, ...] = ()
+    if optimizer is not None and params:
+        own = _update_graph(optimizer, params, updated, bool(unreached))
+        leaves, slots = own.leaves, optimizer.slots
+        update = Program(
+            compile_graph(
+                own.outputs,
+                training=True,
+                shard=ELEMENTS,
+                donations=own.donations,
+                name="update",
+            ),
+            toolchain,
+        )
+    return StepPrograms(
+        forward, update, inputs, batch, tuple(metrics), tuple(params), tuple(unreached),
+        tuple(updated), leaves, slots,
+    )  # fmt: skip
+
+
+@dataclass
+class _UpdateGraph:
+    outputs: list[Node]
+    donations: dict[int, Node]
+    leaves: dict[str, Node]
+
+
+def _update_graph(
+    optimizer: Optimizer, params: Sequence[Node], states: Sequence[Node], masked: bool
+) -> _UpdateGraph:
+    """The optimizer's update over the flat arrays, and the states' new values put in place.
+
+    If `masked`, some parameters do not decay even if all were declared to.
+    """
+    (dtype,) = {p.dtype for p in params}
+
+    def flat(name: str) -> Node:
+        return input(name, (ELEMENTS,), dtype)
+
+    leaves = {"step": hyper("step", "int64"), "lr": hyper("lr", "float64")}
+    leaves |= {name: flat(name) for name in ("p", "g", *optimizer.slots)}
+    p, g, number = leaves["p"], leaves["g"], leaves["step"]
+    norm = None
+    if optimizer.needs_norm:
+        wide = g.astype("float64")
+        norm = sqrt((wide * wide).sum())
+    groups: dict[str, Node] = {}
+    if masked or any(not _leaf(n).decay for n in params):
+        groups["decay_mask"] = leaves["decay_mask"] = flat("decay_mask")
+    if any(_leaf(n).lr_scale != 1.0 for n in params):
+        groups["lr_scale"] = leaves["lr_scale"] = flat("lr_scale")
+    new_p, new_slots = optimizer.update(
+        p,
+        g,
+        {name: leaves[name] for name in optimizer.slots},
+        step=number,
+        lr=optimizer.learning_rate(number, leaves["lr"]),
+        norm=norm,
+        **groups,
+    )
+    outputs, donations = [new_p], {0: p}
+    for name, node in new_slots.items():
+        donations[len(outputs)] = leaves[name]
+        outputs.append(node)
+    for state in states:
+        new = leaves[f"next:{state.name}"] = input(f"next {state.name}", state.shape, state.dtype)
+        leaves[f"state:{state.name}"] = state
+        donations[len(outputs)] = state
+        outputs.append(new)
+    return _UpdateGraph(outputs, donations, leaves)
+
+
+def _leaf(node: Node) -> Any:
+    return node.op
