@@ -52,7 +52,7 @@ COMPILER = {
     "pipeline": {"ir", "passes", "lowering", "schedule", "codegen"},
     "compile": {"ir", "passes", "lowering", "schedule", "codegen", "pipeline"},
     "verify": {"ir", "passes", "lowering", "schedule", "pipeline"},
-    "trace": {"ir", "codegen", "pipeline", "compile", "verify"},
+    "tracing": {"ir", "codegen", "pipeline", "compile", "verify"},
 }  # fmt: skip
 
 

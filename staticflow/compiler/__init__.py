@@ -2,7 +2,7 @@
 
 In: output nodes. Out: a `Compiled` program: kernels, drivers, tables, and a memory plan.
 The folders stand in the order of their use: passes, lowering, schedule, codegen; `ir` is what
-they speak, `formula` prints graphs as mathematics, `trace` shows what each pass leaves. It knows
+they speak, `formula` prints graphs as mathematics, `tracing` shows what each pass leaves. It knows
 kinds and attributes of ops, never one by name. May import: native, graph, errors (`formula` also
 ops).
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from staticflow.compiler.trace import PIPELINE, Pass, State, Trace, TracedPass, trace, without
+    from staticflow.compiler.tracing import PIPELINE, Pass, State, Trace, TracedPass, trace, without
 
 __all__ = ["PIPELINE", "Pass", "State", "Trace", "TracedPass", "trace", "without"]
 
@@ -23,4 +23,4 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("staticflow.compiler.trace"), name)
+    return getattr(importlib.import_module("staticflow.compiler.tracing"), name)

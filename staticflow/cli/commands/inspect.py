@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from staticflow.cli.model_card import Card, TextCard, load_model
 from staticflow.cli.report import table
-from staticflow.compiler.trace import trace
+from staticflow.compiler.tracing import trace
 from staticflow.data.table import listed
 from staticflow.graph.node import Node
 

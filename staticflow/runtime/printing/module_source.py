@@ -32,7 +32,7 @@ _USAGE = """
     python FILE [DATA.npz [RESULT.npz]]
 
 DATA.npz holds arrays by their names: inputs, and parameters to start from. What it lacks is random.
-RESULT.npz gets what was computed. Numba compiles each function; staticflow.printed has the names.
+RESULT.npz gets what was computed. Numba compiles each function; staticflow.runtime.printed has the names.
 """
 
 
@@ -47,7 +47,7 @@ def module_text(title: str, functions: str, main: str) -> str:
     head("")
     head("import numpy as np")
     head("")
-    head("from staticflow.printed import (")
+    head("from staticflow.runtime.printed import (")
     for name in _imported(body):
         head(f"    {name},")
     head(")")
