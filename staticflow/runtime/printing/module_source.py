@@ -32,7 +32,7 @@ _USAGE = """
     python FILE [DATA.npz [RESULT.npz]]
 
 DATA.npz holds arrays by their names: inputs, and parameters to start from. What it lacks is random.
-RESULT.npz gets what was computed. Numba compiles each function; staticflow.runtime.printed has the names.
+RESULT.npz gets what was computed. Numba compiles each function; the names are imported below.
 """
 
 
