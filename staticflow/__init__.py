@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from staticflow import compiler, init, models, optim
     from staticflow.compiler.formula.explain import explain
     from staticflow.ops.control_flow.conditionals import cond, while_loop
+    from staticflow.session.derivation.derive import derive
     from staticflow.session.function import function
     from staticflow.session.report.history import History
     from staticflow.session.session import Session
 
 __all__ = [
     "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError",
-    "compiler", "cond", "const", "custom_op", "explain", "function", "grad", "hessian", "hvp",
-    "init", "input", "jacobian", "jvp", "models", "ops", "optim", "param", "scan", "state",
+    "compiler", "cond", "const", "custom_op", "derive", "explain", "function", "grad", "hessian",
+    "hvp", "init", "input", "jacobian", "jvp", "models", "ops", "optim", "param", "scan", "state",
     "update", "vjp", "while_loop",
 ]  # fmt: skip
 
@@ -37,6 +38,7 @@ _LATER = {
     "History": "staticflow.session.report.history",
     "Session": "staticflow.session.session",
     "cond": "staticflow.ops.control_flow.conditionals",
+    "derive": "staticflow.session.derivation.derive",
     "explain": "staticflow.compiler.formula.explain",
     "function": "staticflow.session.function",
     "while_loop": "staticflow.ops.control_flow.conditionals",

@@ -1,0 +1,112 @@
+"""The function `derive`: what is asked for, and what of it can be written as a derivation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticflow.errors import GraphError, ShapeError, fail
+from staticflow.graph.leaves import Leaf
+from staticflow.graph.node import Node
+from staticflow.graph.traversal import toposort
+from staticflow.session.derivation.chains import chain, links_of
+from staticflow.session.derivation.lines import Names, gradient, jacobian
+from staticflow.session.derivation.matrix import Expr, turn
+from staticflow.session.derivation.printing import symbol_latex
+from staticflow.session.derivation.reader import GraphReader
+from staticflow.session.derivation.reading import size_of
+from staticflow.session.derivation.steps import Derivation, Step
+from staticflow.session.derivation.verify import verify
+
+LAYOUTS = (None, "numerator", "denominator")
+
+
+def derive(f: Any, X: Any, *, layout: str | None = None, check: bool = False) -> Derivation:
+    """The derivation of df/dX as it is done by hand, line by line, each with its rule.
+
+    f is a scalar, or a vector with X a vector or scalar; matrices have two axes, and vectors (n,)
+    are columns. A scalar's derivative is its gradient, of the shape of X (denominator layout), and
+    a vector's its Jacobian, f.shape + X.shape (numerator layout), unless `layout` is "numerator" or
+    "denominator". Nodes given a name by `.named` are derived one after the other (composite rule).
+    With `check=True` the values of the lines are compared at random points; GraphError says which
+    line is wrong.
+
+    Returns a Derivation: `.steps` with `.text`, `.latex` and `.rule`, `str()`, `.latex()`. Raises
+    GraphError where no rule is known (`sf.explain(sf.grad(f, X))` prints the result of those), and
+    ShapeError for shapes that no derivative in matrix notation has.
+
+        sf.derive(a @ ops.exp(X @ b), X)        # ...  df/dX = (a * exp(X @ b)) @ b.T
+    """
+    steps, reader = derivation(f, X, layout)
+    if check:
+        verify(f, X, steps, reader)
+    return Derivation(tuple(steps))
+
+
+def derivation(f: Any, X: Any, layout: str | None = None) -> tuple[list[Step], GraphReader]:
+    """The lines, and the reader that knows the nodes behind their symbols."""
+    for node in (f, X):
+        if not isinstance(node, Node):
+            fail(GraphError, "derive: takes nodes", repr(node)[:80], "pass what ops returned")
+    if layout not in LAYOUTS:
+        fail(GraphError, "derive: no such layout", repr(layout), f"one of {LAYOUTS}")
+    _check_shapes(f, X)
+    named = _between(f, X)
+    label = f.label or "f"
+    given = {n: n.label for n in toposort([f]) if n.label}
+    reader = GraphReader(f, {**given, X: _name(X), f: label})
+    return _steps(f, X, named, reader, layout), reader
+
+
+def _steps(
+    f: Node, X: Node, named: list[Node], reader: GraphReader, layout: str | None
+) -> list[Step]:
+    scalar = size_of(f.shape) == (1, 1)
+    wanted = layout or ("denominator" if scalar else "numerator")
+    links = links_of(reader, f, named, X)
+    x = Expr("symbol", size_of(X.shape), (), _name(X))
+    if named:
+        steps, result = chain(links, x, wanted)
+        factors = any(s.expr.head == "chain" or s.quantity.endswith("whole") for s in steps)
+        return steps if factors else _laid_out(steps, result, wanted == "denominator")
+    link = links[0]
+    names = Names(str(link.symbol.attr), x, symbol_latex(link.symbol))
+    steps, result = (gradient if scalar else jacobian)(link.value, x, names)
+    return _laid_out(steps, result, scalar == (wanted == "denominator"))
+
+
+def _laid_out(steps: list[Step], result: Expr, as_is: bool) -> list[Step]:
+    """The derivation, and a last line that turns its result where the other layout is wanted."""
+    if as_is or result.is_scalar:
+        return steps
+    last = steps[-1]
+    rule = "the other layout: the transpose"
+    return [*steps, Step(last.left, last.left_latex, turn(result), rule, "turned")]
+
+
+def _name(X: Node) -> str:
+    return X.label or (X.op.label if isinstance(X.op, Leaf) else "X")
+
+
+def _between(f: Node, X: Node) -> list[Node]:
+    """The nodes with names of their own on the way from X to f, inner ones first."""
+    depends = {X}
+    for node in toposort([f]):
+        if any(x in depends for x in node.inputs):
+            depends.add(node)
+    return [n for n in toposort([f]) if n in depends and n.label and n is not f and n is not X]
+
+
+def _check_shapes(f: Node, X: Node) -> None:
+    if f is X:
+        fail(GraphError, "derive: f and X are the same node", str(f), "derive something by X")
+    for node in (f, X):
+        if not node.type.is_float:
+            fail(GraphError, "derive: only floats have derivatives", str(node))
+    rows, columns = size_of(f.shape), size_of(X.shape)
+    if rows != (1, 1) and (rows[1] != 1 or columns[1] != 1):
+        fail(
+            ShapeError,
+            "derive: the derivative of a matrix, or by one of a vector, is no matrix",
+            got=f"{f} by {X}",
+            do="derive a scalar of it, or use sf.jacobian",
+        )

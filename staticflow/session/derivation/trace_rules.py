@@ -1,0 +1,99 @@
+"""The trace rules, which bring dX to the right end: each turns one term of df into an equal one.
+
+a = tr(a)                            a scalar
+tr(A.T) = tr(A)
+tr(A @ B) = tr(B @ A)
+tr(A.T @ (B * C)) = tr((A * B).T @ C)
+sum(A * B) = tr(A.T @ B)
+"""
+
+from __future__ import annotations
+
+from staticflow.session.derivation.matrix import (
+    Expr,
+    flipped,
+    had,
+    mul,
+    ones,
+    parts,
+    scale,
+    trace,
+    turn,
+)
+
+SCALAR_TRACE = "scalar = trace: a = tr(a)"
+TURNED = "tr(A') = tr(A)"
+CYCLIC = "tr(AB) = tr(BA)"
+EXCHANGE = "tr(A'(B . C)) = tr((A . B)'C)"
+INNER = "sum(A . B) = tr(A'B)"
+ALL = "sum(A) = tr(1'A)"
+DIAGONAL = "tr(A diag(b)) = diagonal(A)'b"
+
+
+def moved(term: Expr) -> tuple[Expr, str] | None:
+    """A term of df one rule further, and the rule; None when dX is at the right end."""
+    scalars, core = split(term)
+    found = _moved(core)
+    return None if found is None else (scale(*scalars, found[0]), found[1])
+
+
+def split(term: Expr) -> tuple[list[Expr], Expr]:
+    """The constant scalar factors of a term, and the one that changes."""
+    value, scalars, rest = parts(term)
+    factors = [Expr("number", (1, 1), (), value), *scalars, rest]
+    (core,) = (x for x in factors if x.moves)
+    return [x for x in factors if x is not core], core
+
+
+def factors(x: Expr) -> tuple[Expr, ...]:
+    return x.args if x.head == "mul" else (x,)
+
+
+def product(items: tuple[Expr, ...]) -> Expr:
+    return mul(*items)
+
+
+def reverse(x: Expr) -> Expr:
+    """The transpose of a product, also of one that is a scalar: the factors' in reverse."""
+    return mul(*(turn(a) for a in reversed(factors(x))))
+
+
+def _moved(core: Expr) -> tuple[Expr, str] | None:
+    if core.head == "d":
+        return None
+    if core.head == "total":
+        return _total(core.args[0])
+    if core.head != "tr":
+        own = factors(core)
+        if own[-1].head == "d":  # a' dx, of vectors
+            return None
+        return Expr("tr", (1, 1), (core,)), SCALAR_TRACE
+    return _within(core.args[0])
+
+
+def _total(inner: Expr) -> tuple[Expr, str]:
+    if inner.head == "had":
+        (moving,) = (x for x in inner.args if x.moves)
+        rest = had(*(x for x in inner.args if x is not moving))
+        return trace(mul(flipped(rest), moving)), INNER
+    return trace(mul(ones(inner.shape[1], inner.shape[0]), inner)), ALL
+
+
+def _within(inner: Expr) -> tuple[Expr, str] | None:
+    """Of the product under the trace."""
+    own = factors(inner)
+    (k,) = (k for k, x in enumerate(own) if x.moves)
+    moving, before, after = own[k], own[:k], own[k + 1 :]
+    if moving.head == "T":
+        return trace(reverse(inner)), TURNED
+    if after:
+        return trace(product((*after, *before, moving))), CYCLIC
+    if moving.head == "had":
+        (last,) = (x for x in moving.args if x.moves)
+        rest = [x for x in moving.args if x is not last]
+        left = had(*rest) if not before else had(turn(product(before)), *rest)
+        return trace(mul(flipped(left), last)), EXCHANGE
+    if moving.head == "diag":
+        left = Expr("fn", (moving.shape[0], 1), (product(before),), "diagonal")
+        return trace(mul(turn(left), moving.args[0])), DIAGONAL
+    return None

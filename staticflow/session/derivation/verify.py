@@ -1,0 +1,95 @@
+"""Lines compared at random points: all those of one quantity have one value, and df is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from staticflow.errors import GraphError, fail
+from staticflow.graph.dims import evaluate, names_of
+from staticflow.graph.leaves import Const, Leaf
+from staticflow.graph.node import Array, Node
+from staticflow.graph.traversal import toposort
+from staticflow.runtime.interpreter import interpret
+from staticflow.session.derivation.matrix import Expr, symbol
+from staticflow.session.derivation.reader import GraphReader
+from staticflow.session.derivation.steps import Step
+from staticflow.session.derivation.values import Values
+
+POINTS = 3
+SIZES = (3, 4, 5, 6, 7)  # what named dimensions are, in turn
+TOLERANCE = 1e-7
+
+
+def verify(f: Node, X: Node, steps: Sequence[Step], reader: GraphReader) -> None:
+    """Raises GraphError if a line's value differs from that of the line before."""
+    for seed in range(POINTS):
+        values = _values(f, X, steps, reader, np.random.default_rng(seed))
+        known: dict[str, Array] = {}
+        moving = _moving(steps)
+        for step in steps:
+            value = values.toward(moving.get(step.quantity)).of(step.expr)
+            before = known.setdefault(step.quantity, value)
+            error = np.abs(value - before).max(initial=0)
+            if not error <= TOLERANCE * (1 + np.abs(before).max(initial=0)):
+                fail(GraphError, "derive: a line differs from the one before", str(step))
+            values.give(symbol(step.quantity, step.expr.shape), value)
+
+
+def _values(
+    f: Node, X: Node, steps: Sequence[Step], reader: GraphReader, rng: np.random.Generator
+) -> Values:
+    """The values at a random point, with a random change of every symbol."""
+    sizes, env = points(f, X, rng)
+    known = computed(reader, env)
+    for step in steps:
+        for change in _changes(step.expr):
+            if change not in known:
+                known[change] = np.asarray(rng.normal(size=known[change.args[0]].shape))
+    return Values(known, sizes)
+
+
+def _moving(steps: Sequence[Step]) -> dict[str, Expr]:
+    """The symbol that changes in the lines of a quantity."""
+    return {step.quantity: change.args[0] for step in steps for change in _changes(step.expr)}
+
+
+def _changes(x: Expr) -> Iterator[Expr]:
+    """The differentials of symbols in an expression."""
+    if x.head == "d" and x.args[0].head == "symbol":
+        yield x
+    for a in x.args:
+        yield from _changes(a)
+
+
+def points(f: Node, X: Node, rng: np.random.Generator) -> tuple[dict[str, int], dict[Node, Array]]:
+    """Sizes, and values of all leaves: positive ones, of square matrices well conditioned."""
+    order = toposort([f, X])
+    dims = [n for node in order if not isinstance(node.type, tuple) for n in node.shape]
+    names = sorted({name for dim in dims for name in names_of([dim])})
+    sizes = {name: SIZES[k % len(SIZES)] for k, name in enumerate(names)}
+    leaves = [n for n in order if isinstance(n.op, Leaf) and not isinstance(n.op, Const)]
+    return sizes, {leaf: _point(leaf, sizes, rng) for leaf in leaves}
+
+
+def _point(leaf: Node, sizes: dict[str, int], rng: np.random.Generator) -> Array:
+    shape = tuple(evaluate(n, sizes) for n in leaf.shape)
+    if not leaf.type.is_float:
+        return rng.integers(0, 2, shape)
+    value = rng.uniform(0.2, 0.9, shape)
+    if len(shape) == 2 and shape[0] == shape[1]:
+        value += 2 * np.eye(shape[0])
+    return value
+
+
+def computed(reader: GraphReader, env: dict[Node, Array]) -> dict[Expr, Array]:
+    """The values of symbols and of what was not taken apart, as matrices."""
+    pairs = list(reader.known.items())
+    found = interpret([node for _, node in pairs], env)
+    return {x: _matrix(value) for (x, _), value in zip(pairs, found, strict=True)}
+
+
+def _matrix(value: Array) -> Array:
+    found = np.asarray(value, np.float64)
+    return found if found.ndim == 2 else found.reshape(-1, 1)

@@ -1,0 +1,313 @@
+"""`derive`: the documents' lines come out, all lines of a derivation have one value, and the last
+is the derivative that the graph computes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticflow as sf
+from staticflow import ops
+from staticflow.graph.node import Node
+from staticflow.runtime.interpreter import interpret
+from staticflow.session.derivation.derive import derivation, derive
+from staticflow.session.derivation.matrix import d, number, scale, symbol
+from staticflow.session.derivation.values import FUNCTIONS, Values
+from staticflow.session.derivation.verify import computed, points, verify
+
+CASES = {
+    "linear": ("y @ x", "x"),
+    "document": ("u @ ops.exp(X @ w)", "X"),
+    "quadratic": ("x @ A @ x", "x"),
+    "bilinear": ("y @ A @ x", "A"),
+    "norm": ("ops.norm(x)", "x"),
+    "Frobenius": ("ops.norm(X, 'fro') ** 2", "X"),
+    "residual": ("ops.norm(X @ W - U) ** 2", "W"),
+    "trace of A'BA": ("tr(A.T @ B @ A)", "A"),
+    "trace of ABA'C": ("tr(A @ B @ A.T @ C)", "A"),
+    "inverse": ("y @ ops.inv(A) @ x", "A"),
+    "solve": ("y @ ops.solve(A, x)", "A"),
+    "logdet": ("ops.logdet(A)", "A"),
+    "log of det": ("ops.log(ops.det(A))", "A"),
+    "det": ("ops.det(A)", "A"),
+    "det of a product": ("ops.det(A @ B) * lam", "A"),
+    "log-sum-exp": ("ops.log(ops.exp(X @ w).sum())", "w"),
+    "ridge": ("((X @ w - b) ** 2).sum() + lam * (w @ w)", "w"),
+    "ridge by lam": ("((X @ w - b) ** 2).sum() + lam * (w @ w)", "lam"),
+    "logistic": ("ops.softplus(-b * (X @ w)).sum()", "w"),
+    "Gaussian": ("-0.5 * ((x - mu) @ ops.inv(S) @ (x - mu))", "mu"),
+    "Gaussian by S": ("-0.5 * ((x - mu) @ ops.inv(S) @ (x - mu))", "S"),
+    "PCA": ("tr(W.T @ X.T @ X @ W)", "W"),
+    "Rayleigh": ("(x @ A @ x) / (x @ x)", "x"),
+    "softmax regression": ("ops.softmax_cross_entropy(X @ W, labels).mean()", "W"),
+    "metric": ("((D @ A) * D).sum()", "A"),
+    "metric root": ("((D @ A.T) ** 2).sum()", "A"),
+    "RNN step": ("(ops.tanh(A @ h + B @ x + mu) * y).sum()", "A"),
+    "RNN step's bias": ("(ops.tanh(A @ h + B @ x + mu) * y).sum()", "mu"),
+    "cubic": ("tr(A @ A @ A)", "A"),
+    "distance": ("ops.norm(x - lam * y)", "lam"),
+    "product of scalars": ("ops.log(x.sum()) * (x @ y)", "x"),
+    "affine": ("ops.sigmoid(X @ W + k).sum()", "k"),
+    "rows": ("((X - x) ** 2).mean()", "x"),
+    "columns": ("ops.tanh(X * b[:, None]).sum()", "b"),
+    "sums along axes": ("(X.sum(axis=0) * X.mean(axis=1).sum()).sum()", "X"),
+    "scalar": ("ops.sin(lam * lam) * lam", "lam"),
+    "relu": ("(ops.relu(X @ W) * U).sum()", "W"),
+    "root": ("ops.sqrt(X * X + 1.0).sum()", "X"),
+    "softmax of rows": ("(ops.softmax(X @ W) * U).sum()", "W"),
+    "log-softmax of rows": ("(ops.log_softmax(X @ W) * U).sum()", "W"),
+    "log-sum-exp of rows": ("ops.logsumexp(X @ W, axis=1).sum()", "X"),
+    "vector A x": ("A @ x", "x"),
+    "vector x'A": ("x @ A", "x"),
+    "vector A exp(x)": ("A @ ops.exp(x)", "x"),
+    "vector softmax": ("ops.softmax(x)", "x"),
+    "vector log-softmax": ("ops.log_softmax(x)", "x"),
+    "vector x (y'x)": ("x * (y @ x)", "x"),
+    "vector of a scalar": ("lam * x + ops.sin(lam) * y", "lam"),
+    "vector tanh": ("ops.tanh(X @ w) * b", "w"),
+    "vector norm": ("x / ops.norm(x)", "x"),
+}
+COLUMNS = {  # vectors declared as (n, 1)
+    "linear": ("y.T @ x", "x"),
+    "document": ("u.T @ ops.exp(X @ w)", "X"),
+    "quadratic": ("x.T @ A @ x", "x"),
+    "bilinear": ("(y.T @ A @ x).sum()", "A"),
+    "norm": ("ops.norm(x)", "x"),
+    "inverse": ("y.T @ ops.inv(A) @ x", "A"),
+    "ridge": ("((X @ w - b) ** 2).sum() + lam * (w.T @ w).sum()", "w"),
+    "Rayleigh": ("(x.T @ A @ x) / (x.T @ x)", "x"),
+    "RNN step's bias": ("(ops.tanh(A @ h + B @ x + mu) * y).sum()", "mu"),
+    "softmax": ("(ops.softmax(x, axis=0) * y).sum()", "x"),
+    "row": ("ops.sigmoid(X @ W + k.T).sum()", "k"),
+}
+SIZES = {"named": ("n", "m", "k"), "ints": (4, 5, 3), "columns": (4, 5, 3)}
+
+
+def leaves(how: str) -> dict[str, Any]:
+    """The inputs of the cases, declared in one of three ways."""
+    n, m, k = SIZES[how]
+    shapes: dict[str, tuple[Any, ...]] = {
+        **dict.fromkeys("ABCS", (n, n)), **dict.fromkeys("XD", (m, n)), "W": (n, k), "U": (m, k),
+        **dict.fromkeys(("x", "y", "w", "h", "mu"), (n,)), 
+        "b": (m,), "u": (m,), "k": (k,), "lam": (),
+    }  # fmt: skip
+    if how == "columns":
+        shapes = {name: (*s, 1) if len(s) == 1 else s for name, s in shapes.items()}
+    found: dict[str, Any] = {name: sf.input(name, s, "float64") for name, s in shapes.items()}
+    found["labels"] = sf.input("labels", (m,), "int64")
+    return {**found, "ops": ops, "tr": ops.trace}
+
+
+def check(f: Node, X: Node, **options: Any) -> None:
+    """Lines of one quantity have one value; the last line's is the derivative."""
+    found = derive(f, X, check=True, **options)
+    steps, reader = derivation(f, X, options.get("layout"))
+    assert [s.text for s in steps] == [s.text for s in found.steps]
+    sizes, env = points(f, X, np.random.default_rng(7))
+    values = Values(computed(reader, env), sizes)
+    for step in steps:
+        if "/" in step.left and not step.expr.moves:
+            values.give(symbol(step.left, step.expr.shape), values.of(step.expr))
+    scalar = all(n == 1 for n in f.shape)
+    wanted = interpret([sf.grad(f.sum(), X) if scalar else sf.jacobian(f, X)], env)[0]
+    wanted = np.asarray(wanted).reshape(values.of(steps[-1].expr).shape)
+    np.testing.assert_allclose(values.of(steps[-1].expr), wanted, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("how", ["named", "ints"])
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_line_has_the_value_of_the_line_before(name: str, how: str) -> None:
+    text, by = CASES[name]
+    names = leaves(how)
+    check(eval(text, names), names[by])
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_columns_are_vectors(name: str) -> None:
+    text, by = COLUMNS[name]
+    names = leaves("columns")
+    check(eval(text, names), names[by])
+
+
+def test_the_lines_of_the_documents_example() -> None:
+    names = leaves("named")
+    found = derive(names["u"] @ ops.exp(names["X"] @ names["w"]), names["X"])
+    assert [(s.text, s.rule) for s in found.steps] == [
+        ("df = u.T @ (exp(X @ w) * (dX @ w))", "differential of product, elementwise function"),
+        ("df = tr(u.T @ (exp(X @ w) * (dX @ w)))", "scalar = trace: a = tr(a)"),
+        ("df = tr((u * exp(X @ w)).T @ dX @ w)", "tr(A'(B . C)) = tr((A . B)'C)"),
+        ("df = tr(w @ (u * exp(X @ w)).T @ dX)", "tr(AB) = tr(BA)"),
+        ("df = tr(((u * exp(X @ w)) @ w.T).T @ dX)", "(A')' = A, (AB)' = B'A'"),
+        ("df/dX = (u * exp(X @ w)) @ w.T", "compare with df = tr(G' dX)"),
+    ]
+    assert r"\boldsymbol{u}^{T}" in found.latex() and r"\odot" in found.steps[0].latex
+    assert found._repr_latex_().startswith("$") and str(found).count("\n") == 5
+    assert "compare with df = tr(G&#x27; dX)" in found._repr_html_()
+    assert repr(found) == str(found) and found.result == "(u * exp(X @ w)) @ w.T"
+    assert str(found.steps[1]).endswith("[scalar = trace: a = tr(a)]")
+
+
+RESULTS = {
+    "quadratic": "(A + A.T) @ x",
+    "residual": "2 * X.T @ (X @ W - U)",
+    "trace of ABA'C": "C.T @ A @ B.T + C @ A @ B",
+    "inverse": "-inv(A).T @ y @ x.T @ inv(A).T",
+    "logdet": "inv(A).T",
+    "det": "det(A) * inv(A).T",
+    "ridge": "2 * X.T @ (X @ w - b) + 2 * lam * w",
+    "softmax regression": "X.T @ (softmax(X @ W) - one_hot(labels)) / m",
+    "vector softmax": "diag(softmax(x)) - softmax(x) @ softmax(x).T",
+    "vector A exp(x)": "A @ diag(exp(x))",
+}
+
+
+@pytest.mark.parametrize("name", sorted(RESULTS))
+def test_the_result_is_what_a_person_writes(name: str) -> None:
+    text, by = CASES[name]
+    names = leaves("named")
+    assert derive(eval(text, names), names[by]).result == RESULTS[name]
+
+
+def real(name: str, *shape: Any) -> Node:
+    return sf.input(name, shape, "float64")
+
+
+def scalars() -> dict[str, Node]:
+    """The documents' graph of a, b, c, d and L."""
+    a, w1, w2, w3, w4 = (real(name) for name in ("a", "w1", "w2", "w3", "w4"))
+    b, c = (w1 * a).named("b"), (w2 * a).named("c")
+    L = (10 - (w3 * b + w4 * c).named("d")).named("L")
+    return {"a": a, "w1": w1, "L": L}
+
+
+def test_named_scalars_make_a_product_of_derivatives() -> None:
+    graph = scalars()
+    lines = [s.text for s in derive(graph["L"], graph["w1"], check=True).steps]
+    for line in ("dL/dd = -1", "dd/db = w3", "db/dw1 = a", "dL/dw1 = (dL/dd)(dd/db)(db/dw1)"):
+        assert line in lines
+    assert lines[-1] == "dL/dw1 = -w3 * a"
+    found = derive(graph["L"], graph["a"], check=True)
+    assert "dL/da = (dL/dd)(dd/db)(db/da) + (dL/dd)(dd/dc)(dc/da)" in str(found)
+    assert r"\frac{\partial L}{\partial d} \, \frac{\partial d}{\partial b}" in found.latex()
+    check(graph["L"], graph["a"])
+
+
+def test_named_vectors_make_a_product_of_jacobians() -> None:
+    A, B, x = real("A", 3, 3), real("B", 3, 3), real("x", 3)
+    h = ops.tanh(A @ x).named("h")
+    L = ((B @ h) ** 2).sum().named("L")
+    check(L, x)
+    y = (B @ h).named("y")
+    check(y, x)
+    assert "dy/dx = (dy/dh)(dh/dx)" in str(derive(y, x))
+
+
+def test_named_matrices_follow_the_composite_rule() -> None:
+    X, W, V, T = real("X", "n", 4), real("W", 4, 3), real("V", 3, 2), real("T", "n", 2)
+    H = ops.tanh(X @ W).named("H")
+    L = (((H @ V).named("Y") - T) ** 2).sum().named("L")
+    lines = [s.text for s in derive(L, W, check=True).steps]
+    assert "dL/dY = 2 * (Y - T)" in lines and "dL/dH = dL/dY @ V.T" in lines
+    assert lines[-1] == "dL/dW = X.T @ (dL/dH * (ones((n, 3)) - H ** 2))"
+    assert derive(L, V).result == "H.T @ dL/dY"
+    for wrt in (W, V, X):
+        check(L, wrt)
+
+
+def test_layouts() -> None:
+    names = leaves("named")
+    x, A, y = names["x"], names["A"], names["y"]
+    assert derive(A @ x, x).result == "A"
+    assert derive(A @ x, x, layout="numerator").result == "A"
+    assert derive(A @ x, x, layout="denominator").result == "A.T"
+    assert derive(y @ A @ x, x).result == "A.T @ y"
+    assert derive(y @ A @ x, x, layout="numerator").result == "y.T @ A"
+    assert derive(y @ A @ x, x, layout="denominator").result == "A.T @ y"
+
+
+def test_a_wrong_line_is_found() -> None:
+    names = leaves("named")
+    f, X = names["y"] @ names["A"] @ names["x"], names["A"]
+    steps, reader = derivation(f, X)
+    wrong = replace(steps[1], expr=steps[0].expr, quantity="df")
+    doubled = replace(wrong, expr=scale(number(2), wrong.expr))
+    with pytest.raises(sf.GraphError, match="differs from the one before"):
+        verify(f, X, [steps[0], doubled, *steps[2:]], reader)
+
+
+def test_what_has_no_derivation_is_refused() -> None:
+    names = leaves("named")
+    x, X, W = names["x"], names["X"], names["W"]
+    with pytest.raises(sf.ShapeError, match="derivative of a matrix"):
+        derive(X @ W, X)
+    with pytest.raises(sf.GraphError, match="takes nodes"):
+        derive(3.0, X)
+    with pytest.raises(sf.GraphError, match="same node"):
+        derive(X, X)
+    with pytest.raises(sf.GraphError, match="no such layout"):
+        derive(x @ x, x, layout="row")
+    with pytest.raises(sf.GraphError, match="has no rule"):
+        derive(ops.sort(x) @ x, x)
+    with pytest.raises(sf.GraphError, match="only floats"):
+        derive(x @ x, names["labels"])
+    Q, q = real("Q", 2, 3, 4), real("q", 4)
+    with pytest.raises(sf.GraphError, match="has no rule"):
+        derive((Q * q).sum(), q)
+    with pytest.raises(sf.GraphError, match="matrices and vectors"):
+        derive((Q**2).sum(), Q)
+
+
+def test_a_constant_has_the_derivative_zero() -> None:
+    names = leaves("named")
+    x, y = names["x"], names["y"]
+    assert derive(y @ y, x, check=True).result == "zeros((n, 1))"
+    assert derive(ops.sign(x).sum(), x, check=True).result == "zeros((n, 1))"
+
+
+TEXT = {**FUNCTIONS, "ones": np.ones, "eye": np.eye, "inv": np.linalg.inv, "sqrt": np.sqrt}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_lines_are_python(name: str) -> None:
+    """Their text computes what they stand for, of columns and matrices."""
+    text, by = CASES[name]
+    names = leaves("named")
+    f, X = eval(text, names), names[by]
+    steps, reader = derivation(f, X)
+    sizes, env = points(f, X, np.random.default_rng(1))
+    known = computed(reader, env)
+    x = next(e for e in known if e.head == "symbol" and e.attr == by)
+    known[d(x)] = np.random.default_rng(2).normal(size=known[x].shape)
+    values = Values(known, sizes, x)
+    scope: dict[str, Any] = {**TEXT, **sizes, "tr": np.trace, "sum": np.sum}
+    scope["diag"] = lambda x: np.diag(x[:, 0])
+    scope["one_hot"] = lambda labels: next(v for e, v in known.items() if e.head == "known")
+    scope.update({e.attr: v for e, v in known.items() if e.head == "symbol"})
+    scope["labels"] = None
+    scope[f"d{by}"] = known[d(x)]
+    for step in steps:
+        if "d(" not in step.text:
+            value = np.asarray(eval(step.text.split(" = ", 1)[1], scope))
+            np.testing.assert_allclose(
+                np.broadcast_to(value, values.of(step.expr).shape), values.of(step.expr), rtol=1e-8
+            )
+
+
+def test_it_is_fast() -> None:
+    """The best of three, for a machine that is busy with something else."""
+    for text, by in CASES.values():
+        names = leaves("named")
+        f = eval(text, names)
+        best = min(_seconds(f, names[by]) for _ in range(3))
+        assert best < 0.05, text
+
+
+def _seconds(f: Node, X: Node) -> float:
+    start = time.perf_counter()
+    derive(f, X)
+    return time.perf_counter() - start
