@@ -148,12 +148,12 @@ def _adjoints(links: Sequence[Link], x: Expr) -> tuple[list[Step], Expr]:
         inner = []
         for user in users:
             du = differentials(user.value, below, Lines(("", ""), ""))
-            du = _named(du, user)
+            du = named_value(du, user)
             if user.symbol == f:
                 inner.append(du)
                 continue
             g = symbol(_name(f, user.symbol), user.symbol.shape)
-            inner.append(_paired(g, du))
+            inner.append(paired(g, du))
         rule = f"{COMPOSITE}: {', '.join(f'd{u.symbol.attr} put in' for u in users)}"
         lines.add(add(inner, (1, 1)), rule)
         names = Names(str(f.attr), below, symbol_latex(f))
@@ -162,14 +162,14 @@ def _adjoints(links: Sequence[Link], x: Expr) -> tuple[list[Step], Expr]:
     return steps, steps[-1].expr
 
 
-def _named(x: Expr, link: Link) -> Expr:
+def named_value(x: Expr, link: Link) -> Expr:
     """An expression with a quantity's name for its value: tanh(X @ W) is H."""
     if x == link.value:
         return link.symbol
-    return rebuilt(x, tuple(_named(a, link) for a in x.args))
+    return rebuilt(x, tuple(named_value(a, link) for a in x.args))
 
 
-def _paired(g: Expr, du: Expr) -> Expr:
+def paired(g: Expr, du: Expr) -> Expr:
     return scale(g, du) if g.is_scalar else trace(mul(flipped(g), du))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Node
+from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import toposort
 from staticflow.session.derivation.chains import chain, links_of
 from staticflow.session.derivation.lines import Names, gradient, jacobian
@@ -14,6 +15,7 @@ from staticflow.session.derivation.matrix import Expr, turn
 from staticflow.session.derivation.printing import symbol_latex
 from staticflow.session.derivation.reader import GraphReader
 from staticflow.session.derivation.reading import size_of
+from staticflow.session.derivation.recurrence import through_time
 from staticflow.session.derivation.steps import Derivation, Step
 from staticflow.session.derivation.verify import verify
 
@@ -53,7 +55,7 @@ def derivation(f: Any, X: Any, layout: str | None = None) -> tuple[list[Step], G
     named = _between(f, X)
     label = f.label or "f"
     given = {n: n.label for n in toposort([f]) if n.label}
-    reader = GraphReader(f, {**given, X: _name(X), f: label})
+    reader = GraphReader([f], {**given, X: _name(X), f: label})
     return _steps(f, X, named, reader, layout), reader
 
 
@@ -61,6 +63,10 @@ def _steps(
     f: Node, X: Node, named: list[Node], reader: GraphReader, layout: str | None
 ) -> list[Step]:
     scalar = size_of(f.shape) == (1, 1)
+    scans = [n for n in _depending(f, X) if isinstance(n.op, Scan)]
+    if scans and scalar:
+        steps, result = through_time(f, X, scans[-1], reader.names[f], _name(X), reader)
+        return _laid_out(steps, result, layout != "numerator")
     wanted = layout or ("denominator" if scalar else "numerator")
     links = links_of(reader, f, named, X)
     x = Expr("symbol", size_of(X.shape), (), _name(X))
@@ -89,11 +95,16 @@ def _name(X: Node) -> str:
 
 def _between(f: Node, X: Node) -> list[Node]:
     """The nodes with names of their own on the way from X to f, inner ones first."""
-    depends = {X}
+    return [n for n in _depending(f, X) if n.label and n is not f and n is not X]
+
+
+def _depending(f: Node, X: Node) -> list[Node]:
+    """The nodes of f that depend on X, inner ones first."""
+    depends = {X: None}
     for node in toposort([f]):
         if any(x in depends for x in node.inputs):
-            depends.add(node)
-    return [n for n in toposort([f]) if n in depends and n.label and n is not f and n is not X]
+            depends[node] = None
+    return list(depends)
 
 
 def _check_shapes(f: Node, X: Node) -> None:

@@ -13,6 +13,7 @@ changes: `d` of a symbol is the differential dX itself, `d` of more is yet to be
     ones eye diag                               ones((m, 1)), eye(n), diag(v)
     d         what changes                      dX, d(X @ b)
     sum       terms                             A + B
+    sum_t     one term              steps       sum(... for t in ...): over the steps of a scan
     scale     a scalar, a matrix                c * A
     mul       factors                           A @ B
     had       factors                           A * B, elementwise

@@ -47,6 +47,8 @@ def _text(x: Expr) -> Text:
         return str(x.attr), ATOM
     if head == "size":
         return _size(x.attr), ATOM if str(x.attr).isalnum() else SUM
+    if head == "sum_t":
+        return f"sum({_text(args[0])[0]} for t in range(1, {_size(x.attr)} + 1))", ATOM
     if head == "chain":
         return "".join(f"({a.attr})" for a in args), ATOM
     if head == "number":
@@ -131,6 +133,10 @@ def symbol_latex(x: Expr) -> str:
 
 
 def _name_latex(name: str) -> str:
+    base, bracket, index = name.partition("[")
+    if bracket:  # one step of a recurrence: h[t-1]
+        base = r"\delta" if base == "delta" else _name_latex(base)
+        return f"{base}_{{{index.removesuffix(']')}}}"
     shown = name if len(name) == 1 else rf"\mathrm{{{name.replace('_', chr(92) + '_')}}}"
     return shown
 
@@ -141,6 +147,8 @@ def _latex(x: Expr) -> Text:
         return symbol_latex(x), ATOM
     if head == "size":
         return str(x.attr).replace("*", " "), ATOM if str(x.attr).isalnum() else SUM
+    if head == "sum_t":
+        return rf"\sum_{{t=1}}^{{{x.attr}}} {_bracketed(args[0], PRODUCT)}", PRODUCT
     if head == "chain":
         return r" \, ".join(symbol_latex(a) for a in args), PRODUCT
     if head == "known":

@@ -15,6 +15,8 @@ from staticflow.ops.native_call import Ruled
 from staticflow.session.derivation.matrix import Expr
 from staticflow.session.derivation.reading import Converter
 
+EMPTY: Mapping[Node, Node] = {}
+
 
 def _value(reader: Reader, node: Node) -> Seen:
     """Of an op with a derivative of its own: its value."""
@@ -24,21 +26,26 @@ def _value(reader: Reader, node: Node) -> Seen:
 class GraphReader:
     """Reads nodes as expressions in symbols: the leaves, and the nodes with a given name."""
 
-    def __init__(self, root: Node, names: Mapping[Node, str]) -> None:
+    def __init__(self, roots: Sequence[Node], names: Mapping[Node, str]) -> None:
         self.algebra = Algebra(PATTERNS)
         self.names = dict(names)
-        self.leaves = {n: n.op.label for n in toposort([root]) if isinstance(n.op, Leaf)}
+        self.leaves = {n: n.op.label for n in toposort(roots) if isinstance(n.op, Leaf)}
         self.known: dict[Expr, Node] = {}
 
     def symbol(self, node: Node) -> Term:
         return self.algebra.make("name", node.shape, (), (self.names[node], node))
 
-    def read(self, node: Node, moving: Sequence[Node]) -> Expr:
-        """A node in terms of the named ones; those in `moving` change."""
+    def read(self, node: Node, moving: Sequence[Node], given: Mapping[Node, Node] = EMPTY) -> Expr:
+        """A node in terms of the named ones; those in `moving` change.
+
+        `given` tells for slots of a loop's body which nodes outside they stand for.
+        """
         rules = {**RULES, Ruled: _value}
         reader = Reader(self.algebra, rules, self.leaves)
         symbols = {n: self.symbol(n) for n in self.names}
         reader.seen.update({n: full(t) for n, t in symbols.items() if n is not node})
+        reader.read(list(given.values()))
+        reader.seen.update({slot: reader.seen[outer] for slot, outer in given.items()})
         (term,) = reader.read([node])
         converter = Converter([symbols[n] for n in moving])
         expr = converter.expr(term)
