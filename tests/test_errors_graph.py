@@ -102,6 +102,11 @@ DTYPES: dict[str, tuple[Callable[[], Any], str]] = {
 GRAPHS: dict[str, tuple[Callable[[], Any], str]] = {
     "truth": (lambda: bool(X), "no truth value"),
     "if": (lambda: 1 if X > 0 else 0, "use ops.where or sf.cond"),
+    "== a number": (lambda: ops.where(K == 0, K, 1), r"write ops\.equal\(x, y\)"),
+    "!= a number": (lambda: X != 0.5, r"got: <x: float32\[3, 4\]> and 0\.5"),
+    "a number ==": (lambda: np.float32(2) == X, "compare no values"),
+    "== an array": (lambda: X == np.zeros((3, 4)), r"and float64\[3, 4\]"),
+    "an array ==": (lambda: np.arange(3) == K, r"and int64\[3\]"),
     "mask": (lambda: X[X > 0], "selection by a mask"),
     "leaf name": (lambda: sf.input("", (2,)), "a name is a non-empty string"),
     "update": (lambda: sf.update(X, X), "declare it by sf.state"),

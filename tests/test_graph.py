@@ -265,6 +265,23 @@ def test_sizes_are_substituted_everywhere() -> None:
     assert op == sf.input("y", (5, 4))[1:].op
 
 
+def test_nodes_compare_by_identity() -> None:
+    """With each other and with what is no value; equal texts and types make no equal nodes."""
+    x, y = sf.input("x", (3,)), sf.input("x", (3,))
+    assert x == x and x != y and x != "x" and x != (3,)
+    assert x in [y, x] and y not in {x: 1} and hash(x) != hash(y)
+    assert x == AlwaysEqual()
+
+
+class AlwaysEqual:
+    """Says of itself that it equals anything, as some matchers of tests do."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
 # The op table
 
 

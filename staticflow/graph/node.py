@@ -33,6 +33,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
+from numbers import Number
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -297,6 +298,21 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.name}: {self.type}>"
 
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same node. Its value is not compared: `ops.equal` makes a node."""
+        if isinstance(other, Node):
+            return self is other
+        if isinstance(other, Number | np.bool_ | np.ndarray):
+            fail(
+                GraphError,
+                "== and != ask whether two nodes are the same, and compare no values",
+                got=f"{self} and {_short(other)}",
+                do="write ops.equal(x, y) or ops.not_equal(x, y)",
+            )
+        return NotImplemented
+
     def __bool__(self) -> bool:
         fail(
             GraphError,
@@ -372,6 +388,11 @@ class Node:
 
     def __round__(self, ndigits: int | None = None) -> Node:
         return self.round(ndigits or 0)
+
+
+def _short(value: Any) -> str:
+    """A number as it is written, an array by its type."""
+    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)
 
 
 def _weakness(op: Op, inputs: tuple[Node, ...], type: OutType) -> int | float | None:
