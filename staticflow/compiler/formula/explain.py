@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from staticflow.compiler.formula.map_rules import MAP_RULES
+from staticflow.compiler.formula.matrix_patterns import MATRIX_PATTERNS
 from staticflow.compiler.formula.patterns import PATTERNS
 from staticflow.compiler.formula.product_rules import PRODUCT_RULES
 from staticflow.compiler.formula.reader import Reader
+from staticflow.compiler.formula.rolled import rolled
 from staticflow.compiler.formula.terms import Algebra, Term
 from staticflow.compiler.formula.view_rules import VIEW_RULES
 from staticflow.compiler.formula.writer import write
@@ -30,6 +32,10 @@ from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Kind, Node
 from staticflow.graph.traversal import toposort
 
+ALL_PATTERNS = {
+    head: (*MATRIX_PATTERNS.get(head, ()), *PATTERNS.get(head, ()))
+    for head in {**PATTERNS, **MATRIX_PATTERNS}
+}
 RULES = {**MAP_RULES, **VIEW_RULES, **PRODUCT_RULES}
 
 
@@ -49,9 +55,9 @@ def explain(nodes: Any) -> Formula:
     once gets a line and a name of its own. Raises GraphError for what is not a node.
     """
     named = _named(nodes)
-    roots = _without_loops(simplify([node for _, node in named]))
+    roots = _without_loops(simplify(rolled([node for _, node in named])))
     leaves = _leaf_names(roots)
-    reader = Reader(Algebra(PATTERNS), RULES, leaves)
+    reader = Reader(Algebra(ALL_PATTERNS), RULES, leaves)
     terms = reader.read(roots)
     labels = _labels(reader)
     taken = {*leaves.values(), *_sizes(roots)}

@@ -139,6 +139,7 @@ class Algebra:
     def _collect(self, terms: Sequence[Term]) -> tuple[float, dict[Term, float]]:
         number = 0.0
         coefficients: dict[Term, float] = {}
+        known: dict[frozenset[tuple[Term, float]], Term] = {}  # whatever the order of factors
         waiting = list(reversed(terms))
         while waiting:
             term = waiting.pop()
@@ -149,7 +150,7 @@ class Algebra:
             elif inner is not None and inner.head == "sum" and abs(coefficient) == 1:
                 waiting += [self.scaled(coefficient, x) for x in reversed(inner.args)]
             else:
-                rest = self.product(factors)
+                rest = known.setdefault(frozenset(factors), self.product(factors))
                 coefficients[rest] = coefficients.get(rest, 0.0) + coefficient
         return number, coefficients
 
@@ -228,6 +229,8 @@ class Algebra:
             inner = x.attrs
             return self.transpose(x.args[0], tuple(int(str(inner[k])) for k in perm))
         scalars, rest = self.unscaled(x)
+        if rest is not x and rest.head == "transpose":
+            return self.times(scalars, self.transpose(rest, perm))
         shape = tuple(x.shape[k] for k in perm)
         return self.times(scalars, self.make("transpose", shape, (rest,), perm))
 
