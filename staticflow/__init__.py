@@ -14,6 +14,7 @@ from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError
 from staticflow.graph.declare import input, param, state, update
 from staticflow.graph.leaves import const
 from staticflow.graph.node import Node
+from staticflow.graph.operators import bind
 from staticflow.ops.control_flow.scan import scan
 from staticflow.ops.custom_op import custom_op
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from staticflow import compiler, init, models, optim
     from staticflow.compiler.formula.explain import explain
     from staticflow.ops.control_flow.conditionals import cond, while_loop
+    from staticflow.session.check_grad import check_grad
     from staticflow.session.derivation.derive import derive
     from staticflow.session.function import function
     from staticflow.session.report.history import History
@@ -28,13 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError",
-    "compiler", "cond", "const", "custom_op", "derive", "explain", "function", "grad", "hessian",
-    "hvp", "init", "input", "jacobian", "jvp", "models", "ops", "optim", "param", "scan", "state",
-    "update", "vjp", "while_loop",
+    "check_grad", "compiler", "cond", "const", "custom_op", "derive", "explain", "function",
+    "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp", "models", "ops", "optim",
+    "param", "scan", "state", "update", "vjp", "while_loop",
 ]  # fmt: skip
 
 # What declaring a graph does not need is imported when it is first asked for.
 _LATER = {
+    "check_grad": "staticflow.session.check_grad",
     "History": "staticflow.session.report.history",
     "Session": "staticflow.session.session",
     "cond": "staticflow.ops.control_flow.conditionals",
@@ -55,6 +58,14 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'staticflow' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _value_of(node: Node, feeds: dict[str, Any]) -> Any:
+    """`node.eval`: a graph that is only declared needs nothing that computes."""
+    return importlib.import_module("staticflow.session.calculator").value_of(node, feeds)
+
+
+bind("eval", _value_of)
 
 
 def _old_names() -> None:

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compiler": {"graph", *CODE, "ops"},  # only `formula` takes ops, see below
     "runtime": {"compiler", "optim", "init", *GRAPHS, *CODE},
     "training": {"runtime", "compiler", "autodiff", "optim", *GRAPHS, *CODE},
-    "session": {"training", "runtime", "compiler", "optim", *GRAPHS, *CODE},
+    "session": {"training", "runtime", "compiler", "autodiff", "optim", *GRAPHS, *CODE},
     "": {"session", "compiler", "autodiff", "optim", "init", *GRAPHS, "models"},
     "models": {"", "ops", "init", "optim", "errors", "graph", "session"},
     "cli": {"", "data", "models", "session", "compiler", "autodiff", "optim", *GRAPHS},

@@ -34,12 +34,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from numbers import Number
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
 from staticflow.errors import GraphError, ShapeError, Where, fail, user_line
 from staticflow.graph.dims import AnyDim
+from staticflow.graph.foreign_names import unknown
 from staticflow.graph.operators import FUNCTIONS, OPERATORS
 from staticflow.graph.require import require
 from staticflow.graph.types import Shape, TensorType
@@ -295,6 +296,16 @@ class Node:
         """The same value under a name, for fetching and for messages."""
         return Node(self.op, self.inputs, self.type, self.where, label)
 
+    def eval(self, **feeds: Any) -> Array:
+        """Its value by NumPy, for arrays by the names of its leaves: `(x @ w).eval(x=.., w=..)`."""
+        value: Array = OPERATORS["eval"](self, feeds)
+        return value
+
+    if not TYPE_CHECKING:  # for a type checker, a node has what is written here
+
+        def __getattr__(self, name):
+            raise unknown(name, type(self).__name__)
+
     def __repr__(self) -> str:
         return f"<{self.name}: {self.type}>"
 
@@ -317,7 +328,7 @@ class Node:
         fail(
             GraphError,
             "a node has no truth value while the graph is declared",
-            do="use ops.where or sf.cond to choose by a value",
+            do="choose by a value with ops.where or sf.cond, repeat with sf.while_loop",
         )
 
     def __iter__(self) -> Iterator[Node]:
