@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from staticflow.ops.control_flow.conditionals import cond, while_loop
     from staticflow.session.check_grad import check_grad
     from staticflow.session.derivation.derive import derive
+    from staticflow.session.drawing.draw import draw
     from staticflow.session.function import function
     from staticflow.session.report.history import History
     from staticflow.session.session import Session
 
 __all__ = [
     "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError",
-    "check_grad", "compiler", "cond", "const", "custom_op", "derive", "explain", "function",
+    "check_grad", "compiler", "cond", "const", "custom_op", "derive", "draw", "explain", "function",
     "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp", "models", "ops", "optim",
     "param", "scan", "state", "update", "vjp", "while_loop",
 ]  # fmt: skip
@@ -42,6 +43,7 @@ _LATER = {
     "Session": "staticflow.session.session",
     "cond": "staticflow.ops.control_flow.conditionals",
     "derive": "staticflow.session.derivation.derive",
+    "draw": "staticflow.session.drawing.draw",
     "explain": "staticflow.compiler.formula.explain",
     "function": "staticflow.session.function",
     "while_loop": "staticflow.ops.control_flow.conditionals",
@@ -65,7 +67,14 @@ def _value_of(node: Node, feeds: dict[str, Any]) -> Any:
     return importlib.import_module("staticflow.session.calculator").value_of(node, feeds)
 
 
+def _picture_of(what: Node | Session) -> str:
+    """What a notebook shows of a node or session."""
+    html: str = importlib.import_module("staticflow.session.drawing.draw").draw(what)._repr_html_()
+    return html
+
+
 bind("eval", _value_of)
+bind("picture", _picture_of)
 
 
 def _old_names() -> None:

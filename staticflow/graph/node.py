@@ -301,6 +301,11 @@ class Node:
         value: Array = OPERATORS["eval"](self, feeds)
         return value
 
+    def _repr_html_(self) -> str:
+        """A notebook shows a node as the picture of its graph; see `sf.draw`."""
+        picture: str = OPERATORS["picture"](self)
+        return picture
+
     if not TYPE_CHECKING:  # for a type checker, a node has what is written here
 
         def __getattr__(self, name):

@@ -14,6 +14,7 @@ from typing import Any
 
 from staticflow.errors import GraphError, fail
 from staticflow.graph.node import Node
+from staticflow.graph.operators import OPERATORS
 from staticflow.graph.pytree import flatten
 from staticflow.native.memory import Array
 from staticflow.optim.algorithms import Optimizer
@@ -216,6 +217,16 @@ class Session(LiveAttributes):
         from staticflow.session.report.explain import explain
 
         return explain(self._fetches)
+
+    @property
+    def roots(self) -> list[Node]:
+        """The loss, the metrics and the outputs."""
+        return list(self._state.graph.roots)
+
+    def _repr_html_(self) -> str:
+        """A notebook shows a session as the picture of its graph; see `sf.draw`."""
+        picture: str = OPERATORS["picture"](self)
+        return picture
 
     def profile(self, feeds: Mapping[Any, Any], repeat: int = 100) -> Any:
         """Time per kernel of a training step on this batch, named by the lines it came from.
