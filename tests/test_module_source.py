@@ -18,6 +18,7 @@ from staticflow import models, ops
 from staticflow.native.toolchain.kernel_target import KernelDispatcher
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.runtime.program import Program
+from staticflow.session import state as session_state
 
 RNG = np.random.default_rng(5)
 WIDTH = 120
@@ -106,6 +107,40 @@ def test_a_session_that_shares_its_programs_prints_its_own(tmp_path: Path) -> No
     start = {name: value.copy() for name, value in second.params.items()}
     history = second.fit(data, epochs=3, batch_size=32, shuffle=False, progress=False)
     assert second.source == first.source
+    text, _ = run(second.source, tmp_path, **data, **start)
+    assert [float(line.split()[-1]) for line in text.splitlines()] == [h["loss"] for h in history]
+
+
+def of_width(width: int) -> tuple[sf.Session, dict[str, Any]]:
+    x, t = sf.input("x", ("batch", 4)), sf.input("t", ("batch", 1))
+    loss = ops.mse(models.FNN([4, width, width + 7, 1], norm="batch")(x), t)
+    session = sf.Session(loss=loss, optimizer=sf.optim.Adam(1e-2), threads=1)
+    return session, {"x": RNG.standard_normal((70, 4)), "t": RNG.standard_normal((70, 1))}
+
+
+def test_sessions_of_two_widths_that_share_print_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def source_of(session: sf.Session) -> str:
+        return session.source  # in one line, which stands in it
+
+    widths = (9, 1234)  # of other lengths, so that comments break elsewhere
+    sessions = [of_width(width)[0] for width in widths]
+    sources = list(map(source_of, sessions))  # while both have one program
+    for width, source in zip(widths, sources, strict=True):
+        assert f"float32[4, {width}]" in source and f"float32[{width}, {width + 7}]" in source
+        assert not re.search(r"<\d+>", source)
+        alone = Toolchain(tmp_path / str(width))  # whose table has no entries yet
+        with monkeypatch.context() as patch:
+            patch.setattr(session_state, "toolchain", lambda alone=alone: alone)
+            assert source_of(of_width(width)[0]) == source
+
+
+def test_a_file_of_another_width_has_the_bits_of_its_session(tmp_path: Path) -> None:
+    (first, _), (second, data) = of_width(9), of_width(300)
+    first.fit(data, batch_size=32, progress=False)
+    start = {name: v.copy() for name, v in {**second.params, **second.states}.items()}
+    history = second.fit(data, epochs=3, batch_size=32, shuffle=False, progress=False)
     text, _ = run(second.source, tmp_path, **data, **start)
     assert [float(line.split()[-1]) for line in text.splitlines()] == [h["loss"] for h in history]
 

@@ -7,7 +7,7 @@ memory plan, none of it loaded yet. `staticflow.compiler.pipeline` lists the pas
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from staticflow.compiler.codegen.driver import DriverText
 from staticflow.compiler.ir.size_classes import Generalised
@@ -15,7 +15,8 @@ from staticflow.compiler.ir.steps import Step
 from staticflow.compiler.lowering.buffers import Layout
 from staticflow.compiler.passes.sharding import Placement
 from staticflow.compiler.pipeline import PIPELINE, Observer, Pass, State, Task, run_passes
-from staticflow.compiler.schedule.memory_plan import MemoryPlan
+from staticflow.compiler.schedule.memory_plan import MemoryPlan, memory_plans
+from staticflow.graph.dims import AnyDim, Dim
 from staticflow.graph.node import Node
 
 
@@ -64,3 +65,21 @@ def compile_graph(
         state.driver, state.placed, tuple(layout.of(root).buffer for root in state.roots),
         standalone,
     )  # fmt: skip
+
+
+def with_sizes(compiled: Compiled, sizes: Mapping[str, int]) -> Compiled:
+    """The same program where names of sizes stand for numbers."""
+    if not sizes:
+        return compiled
+
+    def known(size: AnyDim) -> AnyDim:
+        return size.substitute(sizes) if isinstance(size, Dim) else size
+
+    def output(node: Node) -> Node:
+        type_ = node.type.with_shape(tuple(map(known, node.shape)))
+        return Node(node.op, node.inputs, type_, node.where, node.label)
+
+    g = replace(compiled.g, sizes=tuple(map(known, compiled.g.sizes)))
+    memory, late_memory = memory_plans(compiled.layout.buffers, compiled.steps, g.sizes)
+    outputs = tuple(map(output, compiled.outputs))
+    return replace(compiled, outputs=outputs, g=g, memory=memory, late_memory=late_memory)

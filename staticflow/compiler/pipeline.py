@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from staticflow.compiler.codegen.driver import DriverText
 from staticflow.compiler.codegen.emit_driver import driver_source
 from staticflow.compiler.ir.size_classes import Generalised
-from staticflow.compiler.ir.steps import ProductStep, Step
+from staticflow.compiler.ir.steps import Step
 from staticflow.compiler.lowering.buffer_assignment import lay_out, place_assemblies
 from staticflow.compiler.lowering.buffers import Layout, stored_nodes
 from staticflow.compiler.lowering.donation import donate
@@ -44,7 +44,7 @@ from staticflow.compiler.schedule.long_sums import split_long_sums
 from staticflow.compiler.schedule.mark_owner_computes import defer
 from staticflow.compiler.schedule.mark_split_k import mark_early
 from staticflow.compiler.schedule.matvec_blocks import in_row_blocks
-from staticflow.compiler.schedule.memory_plan import MemoryPlan, plan_memory
+from staticflow.compiler.schedule.memory_plan import MemoryPlan, memory_plans, plan_memory
 from staticflow.compiler.schedule.prepack import prepack
 from staticflow.compiler.schedule.row_split import in_halves
 from staticflow.compiler.schedule.widen_rows import widen_steps
@@ -219,10 +219,7 @@ def _schedule(state: State) -> State:
 
 
 def _plan_memory(state: State) -> State:
-    buffers, steps, known = state.laid_out.buffers, state.scheduled, state.sized.sizes
-    memory = late = plan_memory(buffers, steps, known=known)
-    if any(isinstance(step, ProductStep) and step.late for step in steps):
-        late = plan_memory(buffers, steps, deferred=True, known=known)
+    memory, late = memory_plans(state.laid_out.buffers, state.scheduled, state.sized.sizes)
     return state._replace(memory=memory, late_memory=late)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from staticflow.compiler.codegen.driver import describe
-from staticflow.compiler.codegen.kernels import kernel_source
+from staticflow.compiler.codegen.kernels import kernel_source, wrapped
 from staticflow.compiler.compile import compile_graph
 from staticflow.compiler.ir.steps import KernelStep, Step, children, where_of
 from staticflow.compiler.pipeline import PIPELINE, Pass, State, without
@@ -83,7 +83,7 @@ def trace(
 def state_text(state: State) -> str:
     """The latest form of a program: its graph, its steps, its memory, or its driver."""
     if state.driver is not None:
-        return state.driver.source.rstrip()
+        return wrapped(state.driver.source).rstrip()
     if state.memory is not None:
         return "\n".join(_memory_lines(state))
     if state.steps is not None:

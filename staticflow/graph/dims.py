@@ -135,6 +135,9 @@ class Dim:
 
     def substitute(self, sizes: Mapping[str, AnyDim]) -> AnyDim:
         """Replace names by other dims; names that are not in `sizes` stay."""
+        name = self.name
+        if name is not None and not isinstance(name, Derived):
+            return sizes.get(name, self)
         total: AnyDim = 0
         for monomial, coefficient in self.terms:
             product: AnyDim = coefficient

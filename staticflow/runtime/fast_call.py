@@ -62,20 +62,19 @@ LEAST_ROWS = 8  # fewer rows read the weights in about the time that one takes
 EVEN = 2  # rows one by one take as long as pairs
 
 
-def compile_rows(nodes: Sequence[Node], inputs: Sequence[Node]) -> tuple[Compiled, str]:
-    """The compiled outputs, and the dimension along which they can be cut, or ""."""
-    batch = _leading(nodes, inputs)
+def compile_rows(nodes: Sequence[Node], batch: str) -> Compiled:
+    """The compiled outputs, to be cut along `batch` if possible: the shard of its placement."""
     if batch and not leaves(nodes, Hyper):
         compiled = compile_graph(nodes, shard=batch, name="run")
         collects = any(call.startswith("all_") for call in compiled.driver.calls)
         at_rows = all(place == 0 for place in compiled.placement.at)
         if at_rows and compiled.placement.shard and not collects and not compiled.g.whole:
-            return compiled, batch
-    return compile_graph(nodes, name="run"), ""
+            return compiled
+    return compile_graph(nodes, name="run")
 
 
-def _leading(nodes: Sequence[Node], inputs: Sequence[Node]) -> str:
-    """The one dimension that leads all outputs, if it appears nowhere else in them or inputs."""
+def leading(nodes: Sequence[Node], inputs: Sequence[Node]) -> str:
+    """The dimension that leads all outputs, if it appears nowhere else in them or inputs, or ""."""
     leads = {n.shape[0] for n in nodes if n.shape}
     lead = leads.pop() if leads else 0
     if leads or not all(n.shape for n in nodes) or not isinstance(lead, Dim) or not lead.name:

@@ -31,7 +31,7 @@ from staticflow.compiler.codegen.driver_abi import (
 )
 from staticflow.compiler.codegen.emit_driver import driver_source
 from staticflow.compiler.codegen.kernels import kernel_source
-from staticflow.compiler.compile import Compiled
+from staticflow.compiler.compile import Compiled, with_sizes
 from staticflow.compiler.ir.loops import Kernel
 from staticflow.graph.dims import evaluate, names_of
 from staticflow.graph.leaves import Const
@@ -47,6 +47,7 @@ from staticflow.native.toolchain.objects import External, NativeFunction, Signat
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.native.toolchain.watch import run_supervised, stopped
 from staticflow.native.training.collectives import all_sum
+from staticflow.runtime.free_sizes import Sizes, shown
 from staticflow.runtime.program_units import (
     BLOCK_SIGNATURE,
     DRIVER_SIGNATURE,
@@ -114,21 +115,37 @@ class Program:
         # The buffers to bind, by leaf of the graph.
         self.leaves = {b.node: b.index for b in compiled.layout.buffers if b.role == "leaf"}
         self._origin: Program | None = None
+        self._sizes: Sizes = {}  # of those that the compiled graph has names for
+        self._sized: Program | None = None  # with the sizes that were asked for last
         self._running = memory.zeros((1,), np.int64)  # a stop flag that nobody sets
 
     def call(self, T: int, S: int) -> int:
         """Run the driver on the tables at these addresses, without the GIL; signals are heard."""
         return run_supervised(self.function.address, T, S, STOP)
 
-    def for_leaves(self, own: Mapping[tuple[type, str], Node]) -> Program:
-        """The same program for another graph of the same structure, whose leaves these are."""
+    def for_graph(self, own: Mapping[tuple[type, str], Node], sizes: Sizes) -> Program:
+        """The same program for a graph whose leaves and sizes these are."""
         found = {node: own.get((type(node.op), node.name), node) for node in self.leaves}
-        if all(node is other for node, other in found.items()):
+        if not sizes and all(node is other for node, other in found.items()):
             return self
-        view = copy.copy(self)
+        sized = self._sized  # which another thread may replace
+        if sized is None or sized._sizes != sizes:
+            self._sized = sized = self._with_sizes(sizes)
+        view = copy.copy(sized)
         view.leaves = {found[node]: buffer for node, buffer in self.leaves.items()}
-        view._origin = self._origin or self  # which others may find as long as this one is there
+        view._origin = self  # which others may find as long as this one is there
         return view
+
+    def _with_sizes(self, sizes: Sizes) -> Program:
+        view = copy.copy(self)
+        view.compiled, view._sizes = with_sizes(self.compiled, sizes), sizes
+        view._sized = None
+        _ = view.size_guards, view.dimensions  # which views of it have as well
+        return view
+
+    def shown(self, text: str) -> str:
+        """Text about the compiled graph, with the sizes of this one."""
+        return shown(text, self._sizes)
 
     @cached_property
     def constants(self) -> dict[Node, NDArray[Any]]:
@@ -146,7 +163,8 @@ class Program:
     def size_guards(self) -> tuple[SizeGuard, ...]:
         """What the named sizes must be large enough for."""
         g = self.compiled.g
-        return size_guards_of([*g.order, *(node for body in g.bodies.values() for node in body)])
+        nodes = [*g.order, *(node for body in g.bodies.values() for node in body)]
+        return size_guards_of(nodes, self._sizes)
 
     @cached_property
     def timed(self) -> NativeFunction:

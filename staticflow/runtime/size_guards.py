@@ -29,15 +29,16 @@ class SizeGuard:
     node: Node
 
 
-def size_guards_of(nodes: Sequence[Node]) -> tuple[SizeGuard, ...]:
-    """What all nodes demand of named sizes; each once."""
+def size_guards_of(nodes: Sequence[Node], known: Mapping[str, int]) -> tuple[SizeGuard, ...]:
+    """What all nodes demand of named sizes, but for those `known`; each once."""
     found: dict[AnyDim, SizeGuard] = {}
     for node in nodes:
         sizes = list(dims_of(node))
         types = [x.type for x in node.inputs]
         if all(isinstance(t, TensorType) for t in types):
             sizes += node.op.demands(*types)
-        for size in sizes:
+        for given in sizes:
+            size = given.substitute(known) if isinstance(given, Dim) else given
             if isinstance(size, Dim) and size.name is None:
                 found.setdefault(size, SizeGuard(size, node))
     return tuple(found.values())

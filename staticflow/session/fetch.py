@@ -18,7 +18,7 @@ from staticflow.graph.traversal import leaves
 from staticflow.native.memory import Array, filled
 from staticflow.native.threads.call_pool import CallPool
 from staticflow.native.toolchain.forks import ForkAware
-from staticflow.runtime.fast_call import FastCall, compile_rows
+from staticflow.runtime.fast_call import FastCall, compile_rows, leading
 from staticflow.runtime.feeds import (
     as_array,
     bind_sizes,
@@ -29,8 +29,7 @@ from staticflow.runtime.feeds import (
 )
 from staticflow.runtime.index_checks import check_indices, index_limits
 from staticflow.runtime.program import Program
-from staticflow.runtime.program_table import named_leaves, shared
-from staticflow.runtime.program_table import structure_key as table_key
+from staticflow.runtime.program_table import OutputGraph, shared
 from staticflow.runtime.runner import Runner
 from staticflow.session.state import SessionState
 from staticflow.training.check_numerics import checked_run
@@ -145,15 +144,15 @@ class Fetches(ForkAware):
 
     def _program(self, nodes: Sequence[Node], inputs: Sequence[Node]) -> Program:
         """The program of some outputs, which other sessions of the same structure may have."""
-        state = self.state
+        toolchain, batch = self.state.toolchain, leading(nodes, inputs)
 
-        def make() -> Program:
-            return Program(compile_rows(nodes, inputs)[0], state.toolchain)
+        def make(graph: OutputGraph) -> Program:
+            return Program(compile_rows(graph.nodes, batch), toolchain)
 
-        if state.check_numerics:  # faults are looked for in the graph itself
-            return make()
-        key = table_key(lambda encoder: ["run", encoder.structure(list(nodes))])
-        return shared(state.toolchain, key, make).for_leaves(named_leaves(nodes))
+        graph = OutputGraph("run", nodes)
+        if self.state.check_numerics:  # faults are looked for in the graph itself
+            return make(graph)
+        return shared(toolchain, graph, make)
 
     @cached_property
     def pool(self) -> CallPool | None:

@@ -24,7 +24,7 @@ from staticflow.runtime.feeds import as_array, bind_sizes
 from staticflow.runtime.index_checks import check_indices, index_limits
 from staticflow.runtime.printing.module_source import outputs_source
 from staticflow.runtime.program import Program
-from staticflow.runtime.program_table import named_leaves, shared, structure_key
+from staticflow.runtime.program_table import OutputGraph, shared
 from staticflow.runtime.runner import Runner
 from staticflow.session.files.file_errors import checked
 from staticflow.session.files.file_version import check_version, written
@@ -157,11 +157,11 @@ def function_from_pickle(data: dict[str, Any], tensors: dict[str, Array]) -> Fun
 def _program(nodes: Sequence[Node]) -> Program:
     """The program of a function, which others of the same structure may have."""
 
-    def make() -> Program:
-        return Program(compile_graph(nodes, standalone=True, name="function"), toolchain())
+    def make(graph: OutputGraph) -> Program:
+        compiled = compile_graph(graph.nodes, standalone=True, name="function")
+        return Program(compiled, toolchain())
 
-    key = structure_key(lambda encoder: ["function", encoder.structure(list(nodes))])
-    return shared(toolchain(), key, make).for_leaves(named_leaves(nodes))
+    return shared(toolchain(), OutputGraph("function", nodes), make)
 
 
 def _structurer(outputs: Any) -> Callable[[list[Any]], Any]:

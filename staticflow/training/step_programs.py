@@ -27,9 +27,10 @@ from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.ops import sqrt, zeros
 from staticflow.ops.counting import count
 from staticflow.optim.algorithms import Optimizer
+from staticflow.runtime.free_sizes import Sizes, free_sizes
 from staticflow.runtime.graph_json import Encoder
 from staticflow.runtime.program import Program
-from staticflow.runtime.program_table import named_leaves, shared, structure_key, without_rate
+from staticflow.runtime.program_table import named_leaves, shared, without_rate
 
 ELEMENTS = "elements"  # the dimension of the flat parameter array
 
@@ -48,10 +49,10 @@ class StepPrograms:
     states: tuple[Node, ...]
     update_leaves: Mapping[str, Node]
     slots: tuple[str, ...]
-    origin: StepPrograms | None = None  # from which these differ in leaves alone
+    origin: StepPrograms | None = None  # from which these differ in leaves and sizes alone
 
-    def for_leaves(self, own: Mapping[tuple[type, str], Node]) -> StepPrograms:
-        """The same programs for another graph of the same structure, whose leaves these are."""
+    def for_graph(self, own: Mapping[tuple[type, str], Node], sizes: Sizes) -> StepPrograms:
+        """The same programs for a graph of the structure, whose leaves and sizes these are."""
 
         def mine(nodes: Iterable[Node]) -> tuple[Node, ...]:
             return tuple(own.get((type(node.op), node.name), node) for node in nodes)
@@ -62,8 +63,8 @@ class StepPrograms:
             return self
         return replace(
             self,
-            forward=self.forward.for_leaves(own),
-            update=None if self.update is None else self.update.for_leaves(own),
+            forward=self.forward.for_graph(own, sizes),
+            update=None if self.update is None else self.update.for_graph(own, sizes),
             inputs=dict(zip(self.inputs, mine(self.inputs.values()), strict=True)),
             params=mine(self.params),
             unreached=mine(self.unreached),
@@ -114,23 +115,36 @@ class TrainingGraph:
 
     def describe(self, encoder: Encoder) -> Any:
         """Its structure, as data."""
-        named = [[node.name for node in nodes] for nodes in (self.params, self.states)]
-        nodes = [self.loss, dict(self.metrics), list(self.states), list(self.inputs.values())]
-        graphs, optimizer = encoder.structure(nodes), encoder.value(without_rate(self.optimizer))
-        return ["step", named, graphs, self.batch, optimizer]
+        leaves = [list(nodes) for nodes in (self.params, self.states, self.inputs.values())]
+        graphs = encoder.structure([self.loss, dict(self.metrics), *leaves])
+        return ["step", graphs, self.batch, encoder.value(without_rate(self.optimizer))]
 
     def named_leaves(self) -> dict[tuple[type, str], Node]:
         """Its inputs, parameters and states, by kind and name."""
-        given = (*self.params, *self.inputs.values(), *updates_of(self.states))
-        found = named_leaves([self.loss, *self.metrics.values(), *given])
+        found = named_leaves([*self._roots(), *updates_of(self.states)])
         return found | {(type(state.op), state.name): state for state in self.states}
+
+    def _roots(self) -> list[Node]:
+        given = (*self.params, *self.inputs.values(), *self.states)
+        return [self.loss, *self.metrics.values(), *given]
+
+    def freed(self) -> tuple[TrainingGraph, Sizes]:
+        """The graph with names for its declared sizes, and these."""
+        found = free_sizes(self._roots())
+        freed = replace(
+            self,
+            loss=found.of(self.loss),
+            metrics={name: found.of(node) for name, node in self.metrics.items()},
+            params=list(map(found.of, self.params)),
+            states=list(map(found.of, self.states)),
+            inputs={name: found.of(node) for name, node in self.inputs.items()},
+        )
+        return freed, found.sizes
 
 
 def shared_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
     """The programs that another session of the same structure has, or new ones."""
-    key = structure_key(graph.describe)
-    found = shared(toolchain, key, lambda: build_programs(graph, toolchain))
-    return found.for_leaves(graph.named_leaves())
+    return shared(toolchain, graph, lambda own: build_programs(own, toolchain))
 
 
 def build_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:

@@ -56,14 +56,12 @@ class Writer:
         self.lines += folded("    " * self.depth + line if line else "")
 
     def comment(self, text: str) -> None:
-        """Write any text, which must not end the line."""
-        plain = "".join(c if c.isprintable() else "?" for c in text)
-        lines = textwrap.wrap(plain, WIDTH - 4 * self.depth - 2, subsequent_indent="    ")
-        self.lines += ["    " * self.depth + f"# {line}" for line in lines]
+        """Write any text, which must not end the line; `wrapped` makes lines of it."""
+        self.lines.append(f"{'    ' * self.depth}# {_plain(text)}")
 
     def noted(self, line: str, note: str) -> None:
         """Write a line with a comment behind it, or above it where both are too long."""
-        plain = f"{line}  # {''.join(c if c.isprintable() else '?' for c in note)}"
+        plain = f"{line}  # {_plain(note)}"
         if 4 * self.depth + len(plain) <= WIDTH:
             self.lines.append("    " * self.depth + plain)
         else:
@@ -80,6 +78,24 @@ class Writer:
     @property
     def text(self) -> str:
         return "\n".join(self.lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def wrapped(source: str) -> str:
+    """The source with its comments in lines that are not too long.
+
+    It comes last, when the comments show the sizes that they are read with.
+    """
+    return re.sub(r"^( *)# (.*)\n", _wrapped_comment, source, flags=re.MULTILINE)
+
+
+def _wrapped_comment(found: re.Match[str]) -> str:
+    indent, text = found.groups()
+    lines = textwrap.wrap(text, WIDTH - len(indent) - 2, subsequent_indent="    ")
+    return "".join(f"{indent}# {line}\n" for line in lines)
 
 
 def folded(line: str) -> list[str]:

@@ -139,6 +139,16 @@ def plan_memory(
     return MemoryPlan(tuple(map(tuple, sizes)), slot_of, live, size_of)
 
 
+def memory_plans(
+    buffers: Sequence[Buffer], steps: Sequence[Step], known: Sequence[AnyDim]
+) -> tuple[MemoryPlan, MemoryPlan]:
+    """The plan for a run, and that for one which leaves the marked products to the end."""
+    memory = plan_memory(buffers, steps, known=known)
+    if not any(isinstance(step, ProductStep) and step.late for step in steps):
+        return memory, memory
+    return memory, plan_memory(buffers, steps, deferred=True, known=known)
+
+
 Extent = tuple[int, int]  # how many named sizes are multiplied, and the size if all of these are 64
 
 

@@ -111,7 +111,7 @@ class Main:
             if buffer.index in used:
                 leaf = own.get(buffer.index)
                 text = self.outputs.get(buffer.index) or _buffer_text(buffer, leaf, place)
-                note = f"{buffer.node.name}: {buffer.node.type}"
+                note = program.shown(f"{buffer.node.name}: {buffer.node.type}")
                 write.noted(f"{name}[{HEADER + buffer.index}] = {text}", note)
         if blocks:
             parts = [f"{_name_of(block.source)}.address" for block in blocks]

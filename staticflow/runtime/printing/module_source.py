@@ -18,7 +18,7 @@ import builtins
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from staticflow.compiler.codegen.driver import Finishing, describe
-from staticflow.compiler.codegen.kernels import Writer, kernel_name, kernel_source
+from staticflow.compiler.codegen.kernels import Writer, kernel_name, kernel_source, wrapped
 from staticflow.compiler.ir.loops import Kernel
 from staticflow.compiler.ir.steps import KernelStep, ProductStep, Step, walk, where_of
 from staticflow.graph.leaves import Hyper
@@ -38,7 +38,7 @@ RESULT.npz gets what was computed. Numba compiles each function; the names are i
 
 def module_text(title: str, functions: str, main: str) -> str:
     """The module: `functions` and `main` behind their imports."""
-    body = f"{functions}\n\n{main}"
+    body = wrapped(f"{functions}\n\n{main}")
     head = Writer()
     for line in f'"""{title}\n{_USAGE}"""'.splitlines():
         head(line)
@@ -90,7 +90,7 @@ def functions_text(programs: Sequence[Program]) -> str:
         own = program.compiled.driver
         parts += [f"@part\n{block.source}" for block in own.blocks]
         parts.append(f"@driver\n{own.source}")
-    return "\n\n".join(parts)
+    return programs[0].shown("\n\n".join(parts))  # which are all of one graph
 
 
 def _uses(programs: Sequence[Program]) -> dict[str, list[str]]:
@@ -102,7 +102,7 @@ def _uses(programs: Sequence[Program]) -> dict[str, list[str]]:
             if kernel is None:
                 continue
             lines = found.setdefault(kernel_name(kernel.kernel), [*_arguments(program, kernel)])
-            line = f"{where_of(kernel)}  ->  {describe(kernel)}"
+            line = program.shown(f"{where_of(kernel)}  ->  {describe(kernel)}")
             if line not in lines and len(lines) < MOST_LINES_OF_USERS + 1:
                 lines.append(line)
     return found
@@ -121,7 +121,7 @@ def _arguments(program: Program, step: KernelStep) -> Iterator[str]:
     buffers = program.compiled.layout.buffers
     pairs = zip(step.kernel.pointers, step.pointers, strict=True)
     arrays = [f"{p}: {_named(buffers[b].node)}" for (p, _), (b, _) in pairs]
-    yield ", ".join(arrays)
+    yield program.shown(", ".join(arrays))
 
 
 def _named(node: Node) -> str:

@@ -52,7 +52,8 @@ def explain(fetches: Fetches) -> str:
         parts += ["", f"PROGRAM {program.function.symbol}", "", "SIZES"]
         parts += [f"  n{i} = {size}" for i, size in enumerate(compiled.g.sizes)]
         parts += ["", "KERNELS"]
-        parts += [f"  {describe(step)}  # {where_of(step)}" for step in compiled.steps]
+        steps = [f"  {describe(step)}  # {where_of(step)}" for step in compiled.steps]
+        parts += map(program.shown, steps)
         parts += ["", "MEMORY", *_memory(program)]
         placement = compiled.placement
         sharded = f"rows of {placement.shard!r}" if placement.shard else placement.reason

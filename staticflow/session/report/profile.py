@@ -63,7 +63,10 @@ def profile_program(
     per_cycle = sum(seconds) * 1e6 / max(1, sum(whole))
     median = runs[int(np.argsort(whole)[len(whole) // 2])]
     return [
-        (float(n) * per_cycle, f"{_INDENT * depth}{describe(step)}  # {where_of(step)}")
+        (
+            float(n) * per_cycle,
+            program.shown(f"{_INDENT * depth}{describe(step)}  # {where_of(step)}"),
+        )
         for n, (depth, step) in zip(median, steps, strict=False)
     ]
 
