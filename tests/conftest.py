@@ -28,7 +28,7 @@ pipeline.OBSERVERS.append(verify.verify)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-golden", action="store_true", help="write the texts of tests/golden")
+    parser.addoption("--write-golden", action="store_true", help="write test_golden.py's texts")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,7 +1,7 @@
 """Campaigns: long randomised runs, each a module of this folder, and what they have in common.
 
-`python -m tests.campaigns NAME [--count N] [--seed S]` runs one; test_campaigns.py runs a sample of
-each. A module has
+`python -m tests.campaigns NAME [--count N] [--seed S]` runs one; tests/project/test_campaigns.py
+runs a sample of each. A module has
 
 - a docstring, whose first line says what the campaign proves;
 - `COUNT`, how many cases the whole campaign has, and `SAMPLE`, how many the tests run;
@@ -37,7 +37,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Campaign:
-    """The campaign of a name; helpers such as random_graph must be importable."""
+    """The campaign of a name."""
     return cast(Campaign, importlib.import_module(f"{__name__}.{name}"))
 
 

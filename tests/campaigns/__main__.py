@@ -14,15 +14,11 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from tqdm.std import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
-# The helpers of the tests import each other from their folder, as pytest has it.
-sys.path.insert(0, str(ROOT / "tests"))
-
-from campaigns import claim, load, names  # noqa: E402
+from tests.campaigns import claim, load, names
+from tests.support.places import ROOT
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,9 +15,9 @@ import array_api_strict as standard
 import numpy as np
 
 import staticflow as sf
-from campaigns import Tick
 from staticflow import ops
 from staticflow.runtime.interpreter import interpret
+from tests.campaigns import Tick
 
 UNARY = (
     "abs acos acosh asin asinh atan atanh bitwise_invert ceil cos cosh exp expm1 floor isfinite "

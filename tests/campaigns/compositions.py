@@ -7,9 +7,8 @@ every access has bounds.
 
 from __future__ import annotations
 
-from composition_checks import check_loops, check_pack
-
-from campaigns import Tick
+from tests.campaigns import Tick
+from tests.fuzz.compositions.checks import check_loops, check_pack
 
 COUNT = 560
 SAMPLE = 2

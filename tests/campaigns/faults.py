@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import random
 
-from fault_caches import Caches
-from fault_exceptions import Exceptions
-from fault_limits import Limits
-from fault_processes import Processes
-
-from campaigns import Tick
+from tests.campaigns import Tick
+from tests.support.faults.caches import Caches
+from tests.support.faults.exceptions import Exceptions
+from tests.support.faults.limits import Limits
+from tests.support.faults.processes import Processes
 
 COUNT = 1200
 SAMPLE = 16

@@ -4,8 +4,8 @@ A case is a graph, different from the others, that is made, compiled, run and dr
 is trained. (None is compiled for Numba, which never gives back what it has compiled: some 0.9 MB a
 function, ours or not.) Between two of them a tiny net goes on training, by `fit` and by `step`,
 with batches of 250 sizes. All this happens in one process with an empty cache
-(tests/growth_run.py); what it has in the last third of the run must be what it had in the middle
-third, but for what LLVM keeps of every kernel that it compiles.
+(tests/support/growth_run.py); what it has in the last third of the run must be what it had in the
+middle third, but for what LLVM keeps of every kernel that it compiles.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 
-from processes import start_python
-
-from campaigns import Tick
+from tests.campaigns import Tick
+from tests.support.processes import start_python
 
 COUNT = 3000
 SAMPLE = 30
@@ -32,7 +31,7 @@ def run(count: int, seed: int, tick: Tick) -> dict[str, int | str]:
     sizes: list[dict[str, int]] = []
     with tempfile.TemporaryDirectory() as cache:
         environment = {"STATICFLOW_CACHE_DIR": cache}
-        arguments = ["growth_run.py", str(seed), str(count), str(STEPS)]
+        arguments = ["-m", "tests.support.growth_run", str(seed), str(count), str(STEPS)]
         with start_python(*arguments, environment=environment) as process:
             assert process.stdout is not None and process.stderr is not None
             for line in process.stdout:

@@ -6,14 +6,13 @@ is made with arrays that end where a page begins that nobody may touch, with arr
 such a page ends, and without pages: the results are the same, and those that NumPy gives where it
 is asked. Cases run in processes of their own, so that one that dies is named by its seed:
 
-    python tests/guard_worker.py SEED SEED+1
+    python -m tests.fuzz.guard_pages.worker SEED SEED+1
 """
 
 from __future__ import annotations
 
-from guard_worker import check
-
-from campaigns import Tick
+from tests.campaigns import Tick
+from tests.fuzz.guard_pages.worker import check
 
 COUNT = 20_000
 SAMPLE = 300

@@ -1,8 +1,8 @@
 """A file that anybody has changed is refused in words, or is a model that computes numbers.
 
-Model files are changed by one who knows their structure, and signed again (`hostile_mutations`);
-tables and cache entries as well. Each is tried in a process of limited memory and time that watches
-which files, processes and sockets are made or touched (`hostile_worker`).
+Model files are changed by one who knows their structure, and signed again; tables and cache entries
+as well (`tests/fuzz/hostile_files`). Each is tried in a process of limited memory and time that
+watches which files, processes and sockets are made or touched.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Timer
 from typing import Any
 
-from campaigns import Tick
+from tests.campaigns import Tick
+from tests.support.places import ROOT
 
 COUNT, SAMPLE = 50_000, 120
 CHUNK = 250  # cases for one process
 SILENCE = 120  # seconds for a case, after which its process is ended
-WORKER = Path(__file__).resolve().parent.parent / "hostile_worker.py"
+WORKER = "tests.fuzz.hostile_files.worker"
 
 
 def run(count: int, seed: int, tick: Tick) -> dict[str, int | str]:
@@ -60,9 +60,9 @@ def outcomes(chunks: SimpleQueue[range]) -> Iterator[dict[str, Any]]:
 
 def of_one_process(numbers: range) -> Iterator[dict[str, Any]]:
     """The outcomes of some cases; the one at which a process dies has that for its outcome."""
-    command = [sys.executable, "-X", "faulthandler", str(WORKER)]
+    command = [sys.executable, "-X", "faulthandler", "-m", WORKER]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:  # type: ignore[call-overload]
         for number in numbers:
             timer = Timer(SILENCE, process.kill)
             timer.start()

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from interruptions import interrupted
-from small_nets import assert_same, data, regression, values
 
 import staticflow as sf
-from campaigns import Tick
 from staticflow import ops
 from staticflow.native.toolchain.toolchain import Toolchain
+from tests.campaigns import Tick
+from tests.support.interruptions import interrupted
+from tests.support.places import ROOT
+from tests.support.small_nets import assert_same, data, regression, values
 
 COUNT = 1000
 SAMPLE = 10
@@ -32,7 +33,6 @@ LIMIT = 0.2
 # A unit of compilation, or a library of Numba's that is loaded, comes to its end first: some 0.5 s
 # at the most where files are cold and both cores busy. The table has the longest seen.
 LIMITS = {"compile": 1.0, "import": 1.0}
-ROOT = Path(__file__).resolve().parents[2]
 Case = Callable[[random.Random], float]
 
 
@@ -162,7 +162,7 @@ def _small_session(folder: str) -> sf.Session:
 IMPORTING = """
 import sys
 import numpy, llvmlite.binding, tqdm.std  # whose own imports cannot be repeated
-from interruptions import interrupted
+from tests.support.interruptions import interrupted
 
 def call():
     import staticflow as sf
@@ -178,8 +178,7 @@ print(-1 if found is None else found.own)
 def importing(draw: random.Random) -> float:
     """The import of the library and its first function, which imports the compiler."""
     with tempfile.TemporaryDirectory() as cache:
-        path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
-        environment = {**os.environ, "PYTHONPATH": path, "STATICFLOW_CACHE_DIR": cache}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "STATICFLOW_CACHE_DIR": cache}
         while True:
             delay = f"{draw.random() * 1.5:.6f}"
             done = subprocess.run(

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from child_processes import fork, kill, succeeds
-from small_nets import assert_same, data, regression, values
 
 import staticflow as sf
-from campaigns import Tick
 from staticflow import ops
 from staticflow.native.toolchain.toolchain import Toolchain
+from tests.campaigns import Tick
+from tests.support.child_processes import fork, kill, succeeds
+from tests.support.small_nets import assert_same, data, regression, values
 
 COUNT = 600
 SAMPLE = 10

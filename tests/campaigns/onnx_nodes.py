@@ -3,7 +3,7 @@
 A case is a node test: a model of one node, arrays for its inputs, and what its outputs are. Its
 value is computed by the interpreter and by machine code. Tests of dtypes that staticflow has not
 (float16, unsigned and small integers, strings, sequences) and of operators without a writer in
-`onnx_node_table` are counted as left out.
+`tests/peers/onnx_nodes.py` are counted as left out.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 from onnx import helper
-from onnx_node_table import DTYPES, OTHER_SETTINGS, WRITERS, Call
 
 import staticflow as sf
-from campaigns import Tick
 from staticflow.runtime.interpreter import interpret
+from tests.campaigns import Tick
+from tests.peers.onnx_nodes import DTYPES, OTHER_SETTINGS, WRITERS, Call
 
 COUNT, SAMPLE = 2_000, 60
 OURS = frozenset(DTYPES.values())

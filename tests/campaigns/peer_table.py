@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import random
 
-from peer_checks import check_row
-from peer_table import ROWS
-
-from campaigns import Tick
+from tests.campaigns import Tick
+from tests.peers.autograd_checks import check_row
+from tests.peers.autograd_table import ROWS
 
 COUNT = len(ROWS)
 SAMPLE = 3

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hypothesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_cells import Recipe, check, recipes
 
-from campaigns import Tick
+from tests.campaigns import Tick
+from tests.fuzz.cells import Recipe, check, recipes
 
 COUNT = 1000
 SAMPLE = 4

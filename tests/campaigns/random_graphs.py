@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graph_checks import check_loops, check_pack, check_sharded
-
-from campaigns import Tick
+from tests.campaigns import Tick
+from tests.fuzz.graphs.checks import check_loops, check_pack, check_sharded
 
 COUNT = 6000
 SAMPLE = 60

@@ -11,10 +11,10 @@ from collections import Counter
 from itertools import product
 
 import numpy as np
-from shape_pair_table import PAIRS
-from shape_pairs import SHAPES, WAYS, check_compiled, check_pair
 
-from campaigns import Tick
+from tests.campaigns import Tick
+from tests.ops.cases.shape_pairs import PAIRS
+from tests.ops.shape_pairs import SHAPES, WAYS, check_compiled, check_pair
 
 COMPILED = 100
 EVERY = len(PAIRS) * len(SHAPES) ** 2 * len(WAYS)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from special_point_table import SPECIALS
-from special_points import check, compiled, interpreted
 
-from campaigns import Tick
+from tests.autodiff.special_point_table import SPECIALS
+from tests.autodiff.special_points import check, compiled, interpreted
+from tests.campaigns import Tick
 
 COUNT, SAMPLE = 3_000, 40
 STEPS = (0.0, 0.0, 1e-300, -1e-300, 1e-20, -1e-20, 1e-9, -1e-9, 1e-6, -1e-6)

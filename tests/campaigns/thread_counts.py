@@ -18,14 +18,21 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from thread_nets import NETS
-from torch_training import RATES, RECIPES, Plan, Trained, trained_by_session, trained_by_torch
 
 import staticflow as sf
-from campaigns import Tick
 from staticflow.compiler.cost_model import Choice, Work
 from staticflow.runtime import blocked_frame as blocking
 from staticflow.training import trainer as training
+from tests.campaigns import Tick
+from tests.support.thread_nets import NETS
+from tests.support.torch_training import (
+    RATES,
+    RECIPES,
+    Plan,
+    Trained,
+    trained_by_session,
+    trained_by_torch,
+)
 
 COUNT = 400
 SAMPLE = 4

@@ -1,7 +1,7 @@
 """Random networks under random losses, optimizers and schedules train as PyTorch has it.
 
-A case is a program of `random_programs`, ten steps in float64 or float32, in batches of one size
-and a smaller last one, on a number of threads, as the cost model has it. Parameters, the
+A case is a program of `tests/fuzz/programs.py`, ten steps in float64 or float32, in batches of one
+size and a smaller last one, on a number of threads, as the cost model has it. Parameters, the
 optimizer's arrays and losses are compared with PyTorch's in float64, by as much as PyTorch itself
 is off in the same dtype.
 """
@@ -12,12 +12,12 @@ import random
 from collections import Counter
 
 import numpy as np
-from random_programs import program
-from torch_training import RATES, RECIPES, Plan, trained_by_session, trained_by_torch
 
 import staticflow as sf
-from campaigns import Tick
-from campaigns.thread_counts import BATCHES, TOLERANCE, assert_close
+from tests.campaigns import Tick
+from tests.campaigns.thread_counts import BATCHES, TOLERANCE, assert_close
+from tests.fuzz.programs import program
+from tests.support.torch_training import RATES, RECIPES, Plan, trained_by_session, trained_by_torch
 
 COUNT, SAMPLE = 2_000, 4
 
