@@ -26,13 +26,19 @@ from staticflow.graph.loop_op import RULES
 from staticflow.graph.node import Node
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import is_zero
+from staticflow.ops import reshape
 
 RULES.update({Scan: SCAN_RULES, Branch: BRANCH_RULES, While: WHILE_RULES})
 
 
 def grad(y: Node, wrt: Any) -> Any:
-    """The derivative of a scalar `y` by a node or a list of nodes, of the shape of each."""
+    """The derivative of a scalar `y` by a node or a list of nodes, of the shape of each.
+
+    A scalar may have shape (), (1,) or (1, 1): all axes of size 1.
+    """
     _check_float("grad", y)
+    if y.ndim and all(n == 1 for n in y.shape):
+        y = reshape(y, ())
     if y.ndim:
         fail(
             ShapeError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from staticflow.compiler.formula.reader import Reader, Rules, Seen, full, renumbered, shape_text
+from staticflow.graph.branch_ops import Branch
 from staticflow.graph.kinds import Part
 from staticflow.graph.node import Node
 from staticflow.ops.assemble import Concat
@@ -92,8 +93,23 @@ def pad(reader: Reader, node: Node) -> Seen:
 
 def part(reader: Reader, node: Node) -> Seen:
     assert isinstance(node.op, Part)
+    if isinstance(node.inputs[0].op, Branch):
+        return _branch(reader, node, node.inputs[0].op, node.op.index)
     source = reader.seen[node.inputs[0]].term
     return full(reader.m.make("part", node.shape, [source], (str(node.op.index),)))
+
+
+def _branch(reader: Reader, node: Node, op: Branch, index: int) -> Seen:
+    """where(condition, then, otherwise)"""
+    slots = dict(zip(op.slots, node.inputs[0].inputs, strict=True))
+    choice = reader.whole(node.inputs[0].inputs[0])
+    bodies = [region[index] for region in op.regions]
+    seen = [reader.inside(body, slots) for body in bodies]
+    if not any(s.present for s in seen):
+        first, other = (s.term for s in seen)
+        return Seen(reader.m.call("where", (), [choice, first, other]), (None,) * node.ndim)
+    whole = [reader.whole_of(s, node.shape) for s in seen]
+    return full(reader.m.call("where", node.shape, [choice, *whole]))
 
 
 def lu_solve(reader: Reader, node: Node) -> Seen:

@@ -16,17 +16,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from staticflow.compiler.formula.terms import Algebra, Term
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.leaves import Const, Leaf
-from staticflow.graph.node import Kind, Node, Op
+from staticflow.graph.node import Array, Kind, Node, Op
 from staticflow.graph.traversal import toposort
 from staticflow.graph.types import Shape
 from staticflow.ops.alias import Tied
 
+WRITTEN_OUT = 16  # elements at most of a constant that is printed where it is used
 NAMES = {"running_sum": "cumsum"}  # of ops that users know by another name
 
 
@@ -70,6 +72,14 @@ class Reader:
             return self.seen[node.inputs[0]]
         return self.by_name(node)
 
+    def inside(self, node: Node, slots: Mapping[Node, Node]) -> Seen:
+        """How a node of a loop's body is seen, where its slots stand for nodes outside."""
+        self.seen.update({slot: self.seen[outer] for slot, outer in slots.items()})
+        for inner in toposort([node]):
+            if inner not in self.seen:
+                self.seen[inner] = self._node(inner)
+        return self.seen[node]
+
     def aligned(self, node: Node, axes: Sequence[int]) -> Term:
         """A node's term with its axes among `axes`, which hold all it has, as NumPy aligns them."""
         seen = self.seen[node]
@@ -101,7 +111,10 @@ class Reader:
         if isinstance(op, Const) and op.value.size:
             first = op.value.flat[0]
             if np.array_equal(op.value, np.full_like(op.value, first), equal_nan=True):
-                return Seen(self.m.number(first.item()), (None,) * node.ndim)
+                return Seen(self.m.number(_shortest(first)), (None,) * node.ndim)
+            if op.value.size <= WRITTEN_OUT:
+                text = f"array({shortest_list(op.value)})"
+                return full(self.m.make("name", node.shape, (), (text, op)))
         return full(self.m.make("name", node.shape, (), (self.leaves[node], op)))
 
     def by_name(self, node: Node) -> Seen:
@@ -111,6 +124,19 @@ class Reader:
         name = NAMES.get("_".join(words).lower(), "_".join(words).lower())
         shape = () if isinstance(node.type, tuple) else node.shape
         return full(self.m.call(name, shape, args, node.op.attributes(), node.op))
+
+
+def _shortest(value: Any) -> float:
+    """A number as it is written in its own dtype: 0.1 of float32 is 0.1."""
+    found: float = float(str(value)) if value.dtype.kind == "f" else value.item()
+    return found
+
+
+def shortest_list(array: Array) -> str:
+    """An array's elements as a list, each as it is written in its own dtype."""
+    if not array.ndim:
+        return str(_shortest(array[()]))
+    return f"[{', '.join(shortest_list(row) for row in array)}]"
 
 
 Rules = Mapping[type[Op], Callable[[Reader, Node], Seen]]

@@ -204,4 +204,8 @@ def _inserted(term: Term) -> str:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+    """The shortest text that reads as the number, but for the last digits of rounding."""
+    if value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    short = f"{value:.12g}"
+    return short if abs(float(short) - value) <= 1e-15 * abs(value) else repr(value)

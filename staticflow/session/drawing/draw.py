@@ -98,7 +98,13 @@ def _cotangents(root: Node, shown: Sequence[Node]) -> dict[Node, Node]:
     if root.ndim or not root.type.is_float:
         return {}
     floats = [n for n in shown if not isinstance(n.type, tuple) and n.type.is_float]
-    floats = [n for n in floats if not isinstance(n.op, Const)]
+    moving: set[Node] = set()
+    for node in toposort([root]):
+        if isinstance(node.op, Leaf):
+            moving |= set() if isinstance(node.op, Const) else {node}
+        elif any(x in moving for x in node.inputs):
+            moving.add(node)
+    floats = [n for n in floats if n in moving]
     found = cotangents_of(floats, [root], [ones((), root.dtype)])
     return {n: g for n, g in zip(floats, found, strict=True) if g is not None}
 

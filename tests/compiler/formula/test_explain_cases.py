@@ -145,3 +145,26 @@ def test_columns_read_as_matrices() -> None:
     b, X = column("b", M), sf.input("X", (M, N), "float64")
     ridge = ((X @ x - b) ** 2).sum() + lam * (x.T @ x).sum()
     assert sf.explain(sf.grad(ridge, x)) == "2 * (lam * x + X.T @ (X @ x - b))"
+
+
+def test_branches_and_constants_print_what_they_are() -> None:
+    x, lam = sf.input("x", (3,), "float64"), sf.input("lam", (), "float64")
+    assert sf.explain(sf.cond(lam > 0, lambda: lam, lambda: lam * 100)) == (
+        "where(lam > 0, lam, 100 * lam)"
+    )
+    f = sf.cond(lam > 0, lambda: x.sum(), lambda: (x * x).sum())
+    assert sf.explain(sf.grad(f, x)) == "where(lam > 0, ones((3,)), 2 * x)"
+    assert sf.explain(x @ np.array([1.0, 2.5, 3.0])) == "x @ array([1.0, 2.5, 3.0])"
+    assert sf.explain(x * 0.123456789) == "0.123456789 * x"
+    y = sf.input("y", (3,), "float32")
+    assert sf.explain(y * sf.const([0.1, 0.2, 0.3], "float32")) == "y * array([0.1, 0.2, 0.3])"
+    assert sf.explain(y * sf.const(0.1, "float32")) == "0.1 * y"
+
+
+def test_scalars_may_have_axes_of_size_one() -> None:
+    x = column("x", N)
+    A = sf.input("A", (N, N), "float64")
+    f = x.T @ A @ x
+    assert f.shape == (1, 1) and sf.grad(f, x).shape == (N, 1)
+    assert sf.explain(sf.grad(f, x)) == "(A + A.T) @ x"
+    assert sf.hessian(f, x).shape == (N, 1, N, 1)
