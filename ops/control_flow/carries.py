@@ -60,10 +60,15 @@ def meet_integers(
         if len(following) != len(found):
             return found
         open_ = {own for own, start in zip(slots, found, strict=True) if _is_whole(start)}
-        before, found = found, [
-            as_node(start.weak, new.dtype) if _is_whole(start) and _has_met(new, open_) else start
-            for start, new in zip(found, following, strict=True)
-        ]
+        before, found = (
+            found,
+            [
+                as_node(start.weak, new.dtype)
+                if _is_whole(start) and _has_met(new, open_)
+                else start
+                for start, new in zip(found, following, strict=True)
+            ],
+        )
         if found == before:
             break
     return found

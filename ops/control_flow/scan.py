@@ -83,6 +83,7 @@ def _traced(
     they meet; the nodes that its last xs, the random ones, and its constants stand for; and the
     structure of its ys.
     """
+
     def next_of(starts: list[Node]) -> tuple[list[Node], list[Node]]:
         slots, _, following, _ = _declared(step, rebuild_like(init, iter(starts)), xs)
         return slots, flatten(following)

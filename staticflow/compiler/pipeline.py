@@ -316,9 +316,7 @@ Observer = Callable[[Pass, State, State], None]  # the pass, the state before it
 OBSERVERS: list[Observer] = []  # of every program that is compiled: tests verify each state
 
 
-def run_passes(
-    state: State, pipeline: Sequence[Pass], observers: Sequence[Observer] = ()
-) -> State:
+def run_passes(state: State, pipeline: Sequence[Pass], observers: Sequence[Observer] = ()) -> State:
     """What the passes make of a state, those that apply to its task."""
     for each in pipeline:
         if each.when(state.task):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from staticflow.compiler.codegen.driver import describe
-from staticflow.compiler.codegen.kernels import kernel_source, wrapped
+from staticflow.compiler.codegen.kernels import kernel_source
+from staticflow.compiler.codegen.writer import wrapped
 from staticflow.compiler.compile import compile_graph
 from staticflow.compiler.ir.steps import KernelStep, Step, children, where_of
 from staticflow.compiler.pipeline import PIPELINE, Pass, State, without

@@ -1,9 +1,9 @@
 """What must hold after each pass, checked level by level: for tests, and on demand.
 
-    graph    no circle, known leaves, and the types that the ops infer
-    steps    buffers, sizes and arguments that there are; nothing is read before it is written
-    loops    names that are defined before they are used
-    memory   no two buffers in one slot at the same time
+graph    no circle, known leaves, and the types that the ops infer
+steps    buffers, sizes and arguments that there are; nothing is read before it is written
+loops    names that are defined before they are used
+memory   no two buffers in one slot at the same time
 """
 
 from __future__ import annotations
@@ -186,9 +186,7 @@ def verify_kernel(kernel: Kernel) -> None:
     _verify_body(kernel.body, pointers, pointers | set(kernel.sizes), kernel.label)
 
 
-def _verify_body(
-    body: Sequence[Stmt], pointers: set[str], names: set[str], label: str
-) -> None:
+def _verify_body(body: Sequence[Stmt], pointers: set[str], names: set[str], label: str) -> None:
     pointers, names = set(pointers), set(names)
 
     def use(used: Iterator[str] | Sequence[str]) -> None:

@@ -346,6 +346,13 @@ class Call(Op):
         return ()
 
 
+class Collective(Op):
+    """A value combined over all shards by `combine`; on one shard, the value itself."""
+
+    kind = Kind.CALL
+    combine: str
+
+
 @dataclass(frozen=True)
 class Part(Op):
     """Output number `index` of an op that has several."""

@@ -33,7 +33,7 @@ def block_rows(
     """How many rows a block gets; all of them where blocks do not pay."""
     if not batch or rows < 2 or gradient_bytes > MAX_GRADIENT_SHARE * BLOCK_BYTES:
         return rows
-    if any(call.startswith("all_") for call in program.compiled.driver.calls):
+    if program.compiled.driver.collectives:
         return rows
     total = program.arena_bytes({**env, batch: rows})
     if total <= CORE_CACHE_BYTES:

@@ -66,9 +66,9 @@ def compile_rows(nodes: Sequence[Node], batch: str) -> Compiled:
     """The compiled outputs, to be cut along `batch` if possible: the shard of its placement."""
     if batch and not leaves(nodes, Hyper):
         compiled = compile_graph(nodes, shard=batch, name="run")
-        collects = any(call.startswith("all_") for call in compiled.driver.calls)
         at_rows = all(place == 0 for place in compiled.placement.at)
-        if at_rows and compiled.placement.shard and not collects and not compiled.g.whole:
+        apart = not compiled.driver.collectives and not compiled.g.whole
+        if at_rows and compiled.placement.shard and apart:
             return compiled
     return compile_graph(nodes, name="run")
 

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from staticflow.compiler.codegen.driver import size_text
-from staticflow.compiler.codegen.kernels import Writer, identifier
+from staticflow.compiler.codegen.kernels import identifier
+from staticflow.compiler.codegen.writer import Writer
 from staticflow.graph.dims import AnyDim, Dim
 from staticflow.graph.node import Kind, Node
 from staticflow.native.toolchain.numba_import import import_numba

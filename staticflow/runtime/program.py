@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from staticflow.compiler.codegen.driver import DriverText
+from staticflow.compiler.codegen.driver import CollectiveCall, DriverText
 from staticflow.compiler.codegen.driver_abi import (
     FIRST_ROW_ENTRY,
     HEADER,
@@ -204,7 +204,9 @@ class Program:
             tile = finishing.tile
             externals[name] = finished_product(self.toolchain, self._unit, tile, beside)
         for call in driver.calls:
-            externals[call] = self._call(call)
+            externals[call] = native_routine(self.toolchain, *call.rsplit("_", 1))
+        for name, collective in driver.collectives.items():
+            externals[name] = self._collective(collective)
         if driver.polls:
             externals["stopped"] = stopped(self.toolchain)
         if driver.blocks:
@@ -218,12 +220,10 @@ class Program:
         unit = kernel_unit(name, kernel_source(kernel, name), arguments, externals)
         return by_words(self._unit.kernel(unit))
 
-    def _call(self, name: str) -> External:
-        routine, suffix = name.rsplit("_", 1)
-        if routine == "all_sum":
-            entries = {"SYNC": SYNC, "PEERS": PEERS, "SHARDS": SHARDS}
-            return all_sum(self.toolchain, suffix, entries)
-        return native_routine(self.toolchain, routine, suffix)
+    def _collective(self, call: CollectiveCall) -> External:
+        assert call.combine == "sum", f"nothing combines shards by {call.combine}"
+        entries = {"SYNC": SYNC, "PEERS": PEERS, "SHARDS": SHARDS}
+        return all_sum(self.toolchain, call.suffix, entries)
 
     def arena_bytes(self, env: Mapping[str, int]) -> int:
         """The memory that a frame's temporaries take, without making it."""

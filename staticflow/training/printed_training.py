@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from staticflow.compiler.codegen.driver_abi import HEADER
-from staticflow.compiler.codegen.kernels import Writer
+from staticflow.compiler.codegen.writer import Writer
 from staticflow.compiler.passes.sharding import SHARE
 from staticflow.graph.leaves import Hyper
 from staticflow.graph.node import Node

@@ -1,2 +1,1 @@
-"""The commands, a file each: `run(options)` gives the exit code. May import: cli and below.
-"""
+"""The commands, a file each: `run(options)` gives the exit code. May import: cli and below."""

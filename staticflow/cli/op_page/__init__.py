@@ -1,2 +1,1 @@
-"""The page of all ops, generated from their table. May import: ops, autodiff, compiler.formula.
-"""
+"""The page of all ops, generated from their table. May import: ops, autodiff, compiler.formula."""

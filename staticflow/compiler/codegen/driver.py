@@ -16,10 +16,11 @@ from staticflow.compiler.codegen.driver_abi import (
     SIZE_HEADER,
     STOP,
 )
-from staticflow.compiler.codegen.kernels import Writer, identifier
+from staticflow.compiler.codegen.kernels import identifier
+from staticflow.compiler.codegen.writer import Writer
 from staticflow.compiler.ir.loops import Kernel
 from staticflow.compiler.ir.steps import BLOCK_NAMES, PackStep, Step, where_of
-from staticflow.compiler.lowering.buffers import ITEMSIZE, Buffer
+from staticflow.compiler.lowering.buffers import ITEMSIZE, Buffer, Counter, MovingPlace
 from staticflow.graph.dims import AnyDim, Dim
 from staticflow.native.gemm.epilogue_text import Tile
 
@@ -33,6 +34,13 @@ class Finishing(NamedTuple):
     kernel: str  # the name of that kernel
 
 
+class CollectiveCall(NamedTuple):
+    """What combines a value over all shards: how, and the suffix of its dtype."""
+
+    combine: str
+    suffix: str
+
+
 @dataclass
 class DriverText:
     """The driver's source and what it calls, by the name it uses."""
@@ -44,6 +52,7 @@ class DriverText:
     blocks: tuple[DriverText, ...] = ()  # functions of their own: the rows of one thread
     finished: Mapping[str, Finishing] = field(default_factory=dict)  # products that do more
     polls: bool = False  # it asks `stopped` whether to give up
+    collectives: Mapping[str, CollectiveCall] = field(default_factory=dict)
     buffers: frozenset[int] = frozenset()  # those whose entries of table T it uses
 
 
@@ -65,6 +74,7 @@ class Driver:
     kernels: dict[str, Kernel] = field(default_factory=dict)
     products: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
+    collectives: dict[str, CollectiveCall] = field(default_factory=dict)
     finished: dict[str, Finishing] = field(default_factory=dict)
 
     def size(self, dim: AnyDim) -> str:
@@ -84,7 +94,8 @@ class Driver:
         buffer = self.buffers[index]
         moving = buffer.moving
         assert moving is not None
-        place = moving.place.format(k=k, t=t, n=n)
+        counters = {Counter.STEPS: k, Counter.POSITION: t, Counter.LENGTH: n}
+        place = _place_text(moving.place, counters)
         step = f"{place} * ({self.size(moving.stride)})" if moving.stride != 1 else place
         base = self.address(moving.base, moving.offset)
         self.write(f"{buffer_name(buffer)} = {base} + {buffer.itemsize} * ({step})")
@@ -125,6 +136,7 @@ class Driver:
             tuple(self.blocks),
             self.finished,
             self.polls,
+            self.collectives,
             frozenset(self.used_buffers | self.by_entry),
         )
 
@@ -134,6 +146,13 @@ class Driver:
         if self.polls:
             self.write(f"    if stopped(T[{STOP}]) != 0:")
         self.write("        return 1" if self.polls else "    return 1")
+
+
+def _place_text(place: MovingPlace, counters: Mapping[Counter, str]) -> str:
+    """A place as source, given what the counters are called."""
+    text = counters[place.counter]
+    text = f"({text} + {place.plus})" if place.plus else text
+    return f"({text} % 2)" if place.alternate else text
 
 
 def buffer_name(buffer: Buffer) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from staticflow.compiler.codegen.driver import Driver, Finishing
+from staticflow.compiler.codegen.driver import CollectiveCall, Driver, Finishing
 from staticflow.compiler.codegen.driver_abi import CREW, HEADER, LATE, STOP, WORK
 from staticflow.compiler.codegen.kernels import kernel_name
 from staticflow.compiler.ir.steps import (
@@ -100,8 +100,9 @@ def emit_pack(driver: Driver, step: PackStep) -> None:
 
 
 def emit_collective(driver: Driver, step: CollectiveStep) -> None:
-    name = f"all_{step.combine}_{driver.buffers[step.target].suffix}"
-    driver.calls.add(name)
+    call = CollectiveCall(step.combine, driver.buffers[step.target].suffix)
+    name = f"all_{call.combine}_{call.suffix}"
+    driver.collectives[name] = call
     driver.by_entry |= {step.source, step.target}
     source, target = HEADER + step.source, HEADER + step.target
     driver.write(f"if {name}(T, {source}, {target}, {driver.size(step.count)}) != 0:")

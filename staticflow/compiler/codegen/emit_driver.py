@@ -25,7 +25,7 @@ from staticflow.compiler.codegen.emit_calls import (
     emit_product,
 )
 from staticflow.compiler.codegen.emit_threads import emit_block, emit_halves
-from staticflow.compiler.codegen.kernels import Writer
+from staticflow.compiler.codegen.writer import Writer
 from staticflow.compiler.ir.steps import (
     BlockStep,
     BranchStep,

@@ -15,7 +15,7 @@ from staticflow.compiler.codegen.driver_abi import (
     WORK,
 )
 from staticflow.compiler.codegen.emit_calls import emit_kernel
-from staticflow.compiler.codegen.kernels import Writer
+from staticflow.compiler.codegen.writer import Writer
 from staticflow.compiler.ir.loops import ADDED, For, Index, Kernel, Let, Load, StoreElement
 from staticflow.compiler.ir.steps import BlockStep, HalvesStep, KernelStep, ProductStep, block_names
 from staticflow.compiler.lowering.buffers import ITEMSIZE
@@ -174,5 +174,5 @@ def _block_text(driver: Driver, name: str, start: Sequence[str] = ()) -> DriverT
     products, calls = frozenset(driver.products), frozenset(driver.calls)
     return DriverText(
         text, driver.kernels, products, calls, finished=driver.finished, polls=driver.polls,
-        buffers=frozenset(driver.used_buffers | driver.by_entry),
+        collectives=driver.collectives, buffers=frozenset(driver.used_buffers | driver.by_entry),
     )  # fmt: skip

@@ -60,6 +60,12 @@ class Term:
         assert isinstance(axes, tuple)
         return axes
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Of a transpose: for each axis of the result, that of the operand."""
+        assert self.head == "transpose"
+        return tuple(axis for axis in self.attrs if isinstance(axis, int))
+
 
 class Algebra:
     """Makes terms, each once; `patterns` say what a term with some head is better written as."""
@@ -226,8 +232,7 @@ class Algebra:
         if perm == tuple(range(len(perm))) or x.calls("eye"):
             return x
         if x.head == "transpose":
-            inner = x.attrs
-            return self.transpose(x.args[0], tuple(int(str(inner[k])) for k in perm))
+            return self.transpose(x.args[0], tuple(x.order[k] for k in perm))
         scalars, rest = self.unscaled(x)
         if rest is not x and rest.head == "transpose":
             return self.times(scalars, self.transpose(rest, perm))

@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from staticflow.compiler.ir.size_classes import Generalised
 from staticflow.compiler.lowering.buffers import (
     Buffer,
+    Counter,
     Layout,
     Moving,
+    MovingPlace,
     assembly_regions,
     stored_nodes,
 )
@@ -31,6 +33,12 @@ from staticflow.graph.node import Axes, Kind, Node
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.strides import Access
 from staticflow.graph.traversal import is_implicit, through_views, toposort
+
+# Where a step finds its element of a stack, or of a history, and the place behind it.
+HERE, NEXT = MovingPlace(Counter.POSITION), MovingPlace(Counter.POSITION, 1)
+# A carry without a history has two places: a step reads one and writes the other.
+EVEN, ODD = MovingPlace(Counter.STEPS, alternate=True), MovingPlace(Counter.STEPS, 1, True)
+LAST = MovingPlace(Counter.LENGTH, alternate=True)  # what the last step has written
 
 
 def lay_out(g: Generalised, groups: Sequence[Group], outputs: Sequence[Node]) -> Layout:
@@ -79,7 +87,7 @@ def lay_out_loop(layout: Layout, node: Node) -> None:
         _carries(layout, node, op, init, length)
     for s, x in zip(op.xs, xs, strict=True):
         outer = layout.of(x)
-        moving = Moving(outer.buffer, outer.offset, outer.strides[0], "{t}", layout.loops[node])
+        moving = Moving(outer.buffer, outer.offset, outer.strides[0], HERE, layout.loops[node])
         shape = layout.g.axes[s]
         buffer = _buffer(layout, s, shape, "moving", moving)
         layout.access[s] = Access(buffer, 0, shape, outer.strides[1:])
@@ -144,14 +152,14 @@ def _carries(layout: Layout, node: Node, op: Loop, init: list[Node], length: Any
             last: AnyDim = 0 if reverse else length * size
             layout.access[part] = _at(home, last, shape)
         else:
-            _move(layout, part, home, size, "({n} % 2)", number)
+            _move(layout, part, home, size, LAST, number)
 
 
-def _places(reverse: bool, history: bool) -> tuple[str, str]:
+def _places(reverse: bool, history: bool) -> tuple[MovingPlace, MovingPlace]:
     """Which place a step reads, and which it writes."""
     if not history:
-        return "({k} % 2)", "(({k} + 1) % 2)"
-    return ("({t} + 1)", "{t}") if reverse else ("{t}", "({t} + 1)")
+        return EVEN, ODD
+    return (NEXT, HERE) if reverse else (HERE, NEXT)
 
 
 def _at(buffer: int, offset: AnyDim, shape: Axes) -> Access:
@@ -159,7 +167,9 @@ def _at(buffer: int, offset: AnyDim, shape: Axes) -> Access:
     return Access(buffer, offset, shape, plain.strides)
 
 
-def _move(layout: Layout, node: Node, home: int, size: AnyDim, place: str, loop: int) -> None:
+def _move(
+    layout: Layout, node: Node, home: int, size: AnyDim, place: MovingPlace, loop: int
+) -> None:
     """Let a value, and what it shows all of, lie at a place that moves."""
     root, _ = through_views(node)
     moving = Moving(home, 0, size, place, loop)
@@ -186,7 +196,7 @@ def _stacks(layout: Layout, node: Node, op: Scan, length: AnyDim) -> None:
         else:
             home = _buffer(layout, part, shape, "temp")
             layout.access[part] = Access.contiguous(home, shape)
-            _move(layout, y, home, size, "{t}", layout.loops[node])
+            _move(layout, y, home, size, HERE, layout.loops[node])
 
 
 def place_assemblies(layout: Layout) -> None:

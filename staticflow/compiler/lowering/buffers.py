@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from staticflow.compiler.ir.size_classes import Generalised
 from staticflow.compiler.lowering.fusion import Group, is_row_reduction
@@ -21,18 +22,34 @@ SUFFIX = {"float32": "f4", "float64": "f8", "int32": "i4", "int64": "i8", "bool"
 ITEMSIZE = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "bool": 1}
 
 
+class Counter(Enum):
+    """What tells one step of a loop from another."""
+
+    POSITION = auto()  # in xs and ys
+    STEPS = auto()  # that are done
+    LENGTH = auto()  # of the loop
+
+
+@dataclass(frozen=True)
+class MovingPlace:
+    """Which of the places in a buffer: a counter plus a number, modulo 2 if places `alternate`."""
+
+    counter: Counter
+    plus: int = 0
+    alternate: bool = False
+
+
 @dataclass(frozen=True)
 class Moving:
     """A place within another buffer that changes with the steps of a loop.
 
-    `place` is a template over {t}, the position in xs and ys; {k}, the number of steps done; and
-    {n}, the loop's length. The address is that of the base plus place * stride, in elements.
+    The address is that of the base plus place * stride, in elements.
     """
 
     base: int
     offset: AnyDim
     stride: AnyDim
-    place: str
+    place: MovingPlace
     loop: int  # the number of the loop it moves with
 
 

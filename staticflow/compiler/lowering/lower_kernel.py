@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from staticflow.compiler.ir.loops import (
     ADDED,
@@ -51,7 +50,7 @@ from staticflow.compiler.lowering.loop_nest import (
     store_strides,
 )
 from staticflow.graph.dims import AnyDim, product
-from staticflow.graph.kinds import Map, Reduce
+from staticflow.graph.kinds import FlatMap, Gather, IndexMap, Map, Reduce, Scatter
 from staticflow.graph.leaves import Const
 from staticflow.graph.node import Kind, Node
 from staticflow.graph.strides import Access
@@ -210,13 +209,14 @@ def _compute(build: _Builder, node: Node, lets: list[Stmt]) -> str:
         lets.append(Let(name, _gather(build, node, lets), SUFFIX[node.dtype]))
         return name
     args = tuple(_value(build, node, x, lets) for x in node.inputs)
-    op: Any = node.op
+    op = node.op
     result = SUFFIX[node.dtype]
     value: Scalar
     if isinstance(op, Map):
         compute = SUFFIX[node.inputs[0].dtype] if node.inputs else result
         value = Apply(op.row, args, compute, result)
     else:
+        assert isinstance(op, FlatMap)
         stream = build.layout.g.streams.get(node, 0)
         value = Draw(op.body, op.letters, args, result, _flat(build, node), stream)
     lets.append(Let(name, value, result))
@@ -254,9 +254,9 @@ def _load(build: _Builder, access: Access, dtype: str, lets: list[Stmt]) -> str:
 
 
 def _implicit(build: _Builder, root: Node, x: Node) -> Scalar:
-    op: Any = root.op
+    assert isinstance(root.op, IndexMap)
     suffix = SUFFIX[root.dtype]
-    if not op.counts:
+    if not root.op.counts:
         return SizeValue(suffix, build.size(build.layout.g.symbols[root][0]))
     access = implicit_access(x, build.layout)
     index = build.index(access.strides)
@@ -270,12 +270,13 @@ def literal(node: Node) -> Literal:
 
 
 def _gather(build: _Builder, node: Node, lets: list[Stmt]) -> Load:
-    op: Any = node.op
+    assert isinstance(node.op, Gather)
+    axis = node.op.axis
     table, index = node.inputs
     access = build.layout.of(table)
     position = _value(build, node, index, lets)
-    extent = build.size(build.layout.g.axes[table][op.axis])
-    dynamic = _wrapped(build, position, extent, access.strides[op.axis], lets)
+    extent = build.size(build.layout.g.axes[table][axis])
+    dynamic = _wrapped(build, position, extent, access.strides[axis], lets)
     base = build.index(gather_strides(node, build.layout))
     return Load(build.pointer(access.buffer, access.offset), base, dynamic)
 
@@ -290,11 +291,12 @@ def _wrapped(
 
 
 def _scatter(build: _Builder, node: Node, sections: _Sections) -> None:
-    op: Any = node.op
+    assert isinstance(node.op, Scatter)
+    axis = node.op.axis
     value, position = (_value(build, node, x, sections.lets) for x in node.inputs)
     access = build.layout.access[node]
-    extent = build.size(build.layout.g.axes[node][op.axis])
-    dynamic = _wrapped(build, position, extent, access.strides[op.axis], sections.lets)
+    extent = build.size(build.layout.g.axes[node][axis])
+    dynamic = _wrapped(build, position, extent, access.strides[axis], sections.lets)
     index = build.index(store_strides(node, build.layout))
     pointer = build.pointer(access.buffer, access.offset)
     sections.kernel.before.append(_clear(build, node, pointer))

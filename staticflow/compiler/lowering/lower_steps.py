@@ -11,7 +11,6 @@ A fill comes right before the first part of an assembly is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from staticflow.compiler.ir.loops import For, Index, Kernel, Literal, Load, StoreElement, accesses
 from staticflow.compiler.ir.size_classes import Generalised
@@ -28,10 +27,12 @@ from staticflow.compiler.ir.steps import (
 from staticflow.compiler.lowering.buffers import ITEMSIZE, SUFFIX, Buffer, Layout
 from staticflow.compiler.lowering.fusion import Group, iteration_space
 from staticflow.compiler.lowering.lower_kernel import LoweredKernel, lower_group
+from staticflow.graph.branch_ops import Branch, While
 from staticflow.graph.contiguous import COPY
 from staticflow.graph.dims import AnyDim, product
-from staticflow.graph.kinds import Map
+from staticflow.graph.kinds import Assemble, Call, Collective, Map
 from staticflow.graph.node import Axes, Kind, Node
+from staticflow.graph.scan_op import Scan
 from staticflow.graph.strides import Access
 from staticflow.graph.traversal import is_implicit, through_views
 
@@ -100,33 +101,33 @@ def _cost(node: Node) -> int:
 
 
 def _loop(node: Node, layout: Layout, split: Mapping[Node, int]) -> Step:
-    op: Any = node.op
+    op = node.op
     bodies = [schedule(groups, layout, stored, split) for groups, stored in layout.groups[node]]
-    if not op.carries and not op.steps:
-        return _branch(node, layout, bodies)
+    if isinstance(op, Branch):
+        return _branch(node, op, layout, bodies)
+    assert isinstance(op, Scan | While)
     outputs = [layout.part(node, i) for i in range(len(node.type))]
     own = {layout.access[s].buffer for s in (*op.slots, *op.body) if s in layout.access}
     moving = [b for b in sorted(own) if layout.buffers[b].moving is not None]
     after = [layout.access[part].buffer for part in outputs if part is not None]
     homes = {layout.history[node, i] for i in range(len(op.carries))}
     homes |= {layout.access[part].buffer for part in outputs if part is not None}
-    flag = None if op.steps else layout.of(op.regions[0][0])
+    flag = layout.of(op.test) if isinstance(op, While) else None
     return LoopStep(
         number=layout.loops[node],
-        length=layout.g.axes[node][-1][0] if op.steps else op.expected,
-        reverse=op.steps and op.reverse,
+        length=op.expected if isinstance(op, While) else layout.g.axes[node][-1][0],
+        reverse=isinstance(op, Scan) and op.reverse,
         body=tuple(step for body in bodies for step in body),
         moving=tuple(b for b in moving if _belongs(b, node, layout)),
         after=tuple(b for b in after if layout.buffers[b].moving is not None),
         bases=frozenset(homes),
         node=node,
         flag=None if flag is None else (flag.buffer, flag.offset),
-        tests=0 if op.steps else len(bodies[0]),
+        tests=len(bodies[0]) if isinstance(op, While) else 0,
     )
 
 
-def _branch(node: Node, layout: Layout, bodies: Sequence[Sequence[Step]]) -> BranchStep:
-    op: Any = node.op
+def _branch(node: Node, op: Branch, layout: Layout, bodies: Sequence[Sequence[Step]]) -> BranchStep:
     flag = layout.of(node.inputs[0])
     homes = {layout.access[output].buffer for output in op.regions[0]}
     then, otherwise = (tuple(body) for body in bodies)
@@ -177,12 +178,13 @@ def _operand(access: Access) -> Operand:
 
 
 def _call(node: Node, layout: Layout) -> Step:
-    op: Any = node.op
+    op = node.op
     outputs = _outputs_of(node, layout)
     inputs = [layout.of(x).buffer for x in node.inputs]
-    if hasattr(op, "combine"):
+    if isinstance(op, Collective):
         count = layout.buffers[outputs[0]].count
         return CollectiveStep(inputs[0], outputs[0], count, op.combine, node)
+    assert isinstance(op, Call)
     shapes = [layout.g.axes[x] for x in node.inputs]
     sizes = (*op.routine_sizes(*shapes), *layout.g.symbols[node])
     routine = f"{op.routine}_{SUFFIX[node.inputs[0].dtype]}"
@@ -218,11 +220,9 @@ def _fills(groups: Sequence[Group], layout: Layout) -> dict[int, list[Step]]:
     home = {node: i for i, group in enumerate(groups) for node in group.nodes}
     fills: dict[int, list[Step]] = {}
     for node in home:
-        value = getattr(node.op, "fill", None)
-        if node.op.kind is not Kind.ASSEMBLE or value is None:
-            continue
-        first = min(home[x] for x in node.inputs)
-        fills.setdefault(first, []).append(_fill(node, value, layout))
+        if isinstance(node.op, Assemble) and node.op.fill is not None:
+            first = min(home[x] for x in node.inputs)
+            fills.setdefault(first, []).append(_fill(node, node.op.fill, layout))
     return fills
 
 

@@ -27,9 +27,9 @@ from staticflow.compiler.passes.sharding_rules import (
     keeps_partial,
     result_at,
 )
-from staticflow.graph.kinds import Map
+from staticflow.graph.kinds import Collective, Map
 from staticflow.graph.leaves import Const, Hyper
-from staticflow.graph.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply, operator
+from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply, operator
 from staticflow.graph.traversal import through_views, toposort, with_inputs
 from staticflow.graph.types import TensorType
 
@@ -37,11 +37,10 @@ SHARE = "share"  # the label of the number by which a shard multiplies what all 
 
 
 @dataclass(frozen=True)
-class AllReduce(Op):
-    """The sum (or maximum ...) of a value over all shards; on one shard, the value."""
+class AllReduce(Collective):
+    """The sum of a value over all shards; on one shard, the value."""
 
     combine: str
-    kind = Kind.CALL
 
     @property
     def name(self) -> str:

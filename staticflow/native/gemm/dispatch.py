@@ -202,9 +202,7 @@ def _wide_pieces(code: Code, x: Values) -> None:
         code.b.store(code.b.fadd(before, wide(c)), total, align=8)
 
     def end(c: Value, total: Value) -> None:
-        code.store_scalar(
-            code.b.fptrunc(code.b.load(total, typ=double, align=8), code.element), c
-        )
+        code.store_scalar(code.b.fptrunc(code.b.load(total, typ=double, align=8), code.element), c)
 
     def piece(p: Value, k: Value) -> None:
         _piece(code, x, p, k, number(0))

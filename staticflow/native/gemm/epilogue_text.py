@@ -137,9 +137,7 @@ def _place(pointer: str, role: str, own: str) -> str:
 _INDICES = {MATRIX: "row, column", LINE: "column", SINGLE: "0", SUM: "column"}
 
 
-def vector_value(
-    body: str, operands: Mapping[str, VectorValue], suffix: str
-) -> VectorValue | None:
+def vector_value(body: str, operands: Mapping[str, VectorValue], suffix: str) -> VectorValue | None:
     """What an op's body makes of its operands, over the names of which it is written.
 
     None where it is not a few instructions on vectors of `suffix`, as `gemm.epilogue.evaluate`
@@ -154,9 +152,7 @@ def _parsed(body: str) -> ast.expr:
     return tree
 
 
-def _value(
-    node: ast.expr, operands: Mapping[str, VectorValue], suffix: str
-) -> VectorValue | None:
+def _value(node: ast.expr, operands: Mapping[str, VectorValue], suffix: str) -> VectorValue | None:
     def operation(name: str, kind: str, wanted: str, *parts: ast.expr) -> VectorValue | None:
         values = [_value(part, operands, suffix) for part in parts]
         of_kind = tuple(x for x in values if x is not None and x.kind == wanted)

@@ -320,9 +320,7 @@ class KernelDispatcher(CPUDispatcher):  # type: ignore[misc]
             "nopython": True, "error_model": "numpy", "fastmath": set(kernel.fastmath) or False,
         }  # fmt: skip
         super().__init__(function, targetoptions=options)
-        self._compiler = _FunctionCompiler(
-            function, self.targetdescr, options, {}, _KernelCompiler
-        )
+        self._compiler = _FunctionCompiler(function, self.targetdescr, options, {}, _KernelCompiler)
         self._compiler.noalias = kernel.noalias
 
     def add_overload(self, result: Any) -> None:

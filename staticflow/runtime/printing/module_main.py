@@ -15,7 +15,8 @@ from staticflow.compiler.codegen.driver_abi import (
     TAIL_BLOCKS,
     WORK,
 )
-from staticflow.compiler.codegen.kernels import Writer, identifier
+from staticflow.compiler.codegen.kernels import identifier
+from staticflow.compiler.codegen.writer import Writer
 from staticflow.compiler.lowering.buffers import Buffer
 from staticflow.graph.dims import AnyDim, Derived, Dim
 from staticflow.graph.leaves import Const, Hyper

@@ -18,7 +18,8 @@ import builtins
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from staticflow.compiler.codegen.driver import Finishing, describe
-from staticflow.compiler.codegen.kernels import Writer, kernel_name, kernel_source, wrapped
+from staticflow.compiler.codegen.kernels import kernel_name, kernel_source
+from staticflow.compiler.codegen.writer import Writer, wrapped
 from staticflow.compiler.ir.loops import Kernel
 from staticflow.compiler.ir.steps import KernelStep, ProductStep, Step, walk, where_of
 from staticflow.graph.leaves import Hyper

@@ -230,7 +230,7 @@ def test_names_stay_names(tmp_path: Path) -> None:
 
 
 def test_long_lines_are_broken_within_brackets_and_not_within_strings() -> None:
-    from staticflow.compiler.codegen.kernels import folded
+    from staticflow.compiler.codegen.writer import folded
 
     line = "    f(" + ", ".join(["'a b, (c d'", '"e \\" f"', "g(h, i)"] * 12) + ")"
     lines = folded(line)
