@@ -154,7 +154,7 @@ def trace(m: Algebra, term: Term) -> Term | None:
     if len(rest) != len(factors) - 1 or not rest:
         return None
     matrix = m.product(rest, coefficient)
-    return m.call("trace", (), [matrix]) if matrix.ndim == 2 else None
+    return m.call("trace", (), [matrix]) if matrix.shape == term.args[0].shape else None
 
 
 def det(m: Algebra, term: Term) -> Term | None:

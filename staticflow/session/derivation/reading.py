@@ -216,10 +216,14 @@ def _along_vectors(x: Term, option: str) -> bool:
 
 
 def _part(c: Converter, term: Term) -> Expr | None:
-    """x[:, 0] of a column (n, 1) is the column itself."""
+    """x[:, 0] of a column (n, 1) is the column itself, and x[0] of a row (1, n) its transpose."""
     x = term.args[0]
-    column = len(term.args) == 1 and x.ndim == 2 and x.shape[1] == 1
-    return c.expr(x) if column and term.attrs == (":", "0") else None
+    if len(term.args) != 1 or x.ndim != 2 or term.ndim != 1:
+        return None
+    if x.shape[1] == 1 and term.attrs == (":", "0"):
+        return c.expr(x)
+    row = x.shape[0] == 1 and term.attrs in (("0",), ("0", ":"))
+    return turn(c.expr(x)) if row else None
 
 
 def _fixed(name: str, term: Term) -> Expr:

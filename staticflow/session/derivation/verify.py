@@ -37,6 +37,21 @@ def verify(f: Node, X: Node, steps: Sequence[Step], reader: GraphReader) -> None
             if not error <= TOLERANCE * (1 + np.abs(before).max(initial=0)):
                 fail(GraphError, "derive: a line differs from the one before", str(step))
             values.give(symbol(step.quantity, step.expr.shape), value)
+        _compare(steps, known, values)
+
+
+def _compare(steps: Sequence[Step], known: dict[str, Array], values: Values) -> None:
+    """Raises GraphError if df is not the derivative times dX: tr(G' dX), or J dx."""
+    change = next((x for step in steps for x in _changes(step.expr)), None)
+    if change is None or not {"df", "derivative"} <= known.keys():
+        return
+    df, g, dx = known["df"], known["derivative"], values.of(change)
+    if df.size == 1:
+        right = g.shape == dx.shape and np.allclose((g * dx).sum(), df, TOLERANCE, TOLERANCE)
+    else:
+        right = g.shape[1] == dx.shape[0] and np.allclose(g @ dx, df, TOLERANCE, TOLERANCE)
+    if not right:
+        fail(GraphError, "derive: the derivative does not make up df", str(steps[-1]))
 
 
 def _values(

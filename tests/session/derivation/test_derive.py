@@ -71,6 +71,8 @@ CASES = {
     "vector of a scalar": ("lam * x + ops.sin(lam) * y", "lam"),
     "vector tanh": ("ops.tanh(X @ w) * b", "w"),
     "vector norm": ("x / ops.norm(x)", "x"),
+    "diagonal matrix": ("(ops.diag(x) @ A).sum()", "x"),
+    "sum of a diagonal matrix": ("ops.diag(x).sum()", "x"),
 }
 COLUMNS = {  # vectors declared as (n, 1)
     "linear": ("y.T @ x", "x"),
@@ -238,6 +240,9 @@ def test_a_wrong_line_is_found() -> None:
     doubled = replace(wrong, expr=scale(number(2), wrong.expr))
     with pytest.raises(sf.GraphError, match="differs from the one before"):
         verify(f, X, [steps[0], doubled, *steps[2:]], reader)
+    last = replace(steps[-1], expr=scale(number(2), steps[-1].expr))
+    with pytest.raises(sf.GraphError, match="does not make up df"):
+        verify(f, X, [*steps[:-1], last], reader)
 
 
 def test_what_has_no_derivation_is_refused() -> None:
