@@ -260,20 +260,17 @@ def _column(m: Algebra, x: Term) -> Term | None:
 
 def common_factor(m: Algebra, term: Term) -> Term | None:
     """x @ A + A @ x is (A.T + A) @ x, and B @ A + C @ A is (B + C) @ A."""
-    pieces = [_applied(m, x) for x in term.args]
-    for k, first in enumerate(pieces):
-        if first is None:
-            continue
-        same = [j for j, p in enumerate(pieces) if p is not None and p[1:] == first[1:]]
+    pieces = {x: piece for x in term.args if (piece := _applied(m, x)) is not None}
+    for first in pieces.values():
+        same = {x: piece[0] for x, piece in pieces.items() if piece[1:] == first[1:]}
         if len(same) < 2:
             continue
-        matrices = [pieces[j][0] for j in same]  # type: ignore[index]
         _, vector, scalars, coefficient = first
-        found = m.matmul(m.total(_plain_first(matrices)), vector)
-        rest = [x for j, x in enumerate(term.args) if j not in same]
+        found = m.matmul(m.total(_plain_first(list(same.values()))), vector)
         whole = m.product([*scalars, (found, 1)], coefficient)
-        before = [x for j, x in enumerate(term.args) if j < k and j not in same]
-        return m.total([*before, whole, *(x for x in rest if x not in before)])
+        k = min(term.args.index(x) for x in same)
+        after = [x for x in term.args[k:] if x not in same]
+        return m.total([*term.args[:k], whole, *after])
     return None
 
 
