@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from staticflow.compiler.codegen.driver import DriverText
-from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.ir.steps import Step
 from staticflow.compiler.lowering.buffers import Layout
 from staticflow.compiler.passes.sharding import Placement
@@ -25,7 +25,7 @@ class Compiled:
     """A program: everything but the machine code and the memory."""
 
     outputs: tuple[Node, ...]
-    g: Generalised
+    g: SizedGraph
     layout: Layout
     steps: tuple[Step, ...]
     memory: MemoryPlan

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from staticflow.compiler.codegen.driver import DriverText
 from staticflow.compiler.codegen.emit_driver import driver_source
-from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.ir.steps import Step
 from staticflow.compiler.lowering.buffer_assignment import lay_out, place_assemblies
 from staticflow.compiler.lowering.buffers import Layout, stored_nodes
@@ -69,7 +69,7 @@ class State(NamedTuple):
     task: Task
     roots: tuple[Node, ...]
     placement: Placement | None = None
-    g: Generalised | None = None
+    g: SizedGraph | None = None
     groups: tuple[Group, ...] = ()
     layout: Layout | None = None
     copies: tuple[Step, ...] = ()  # of results to where they were donated, after all steps
@@ -84,7 +84,7 @@ class State(NamedTuple):
         return self.placement
 
     @property
-    def sized(self) -> Generalised:
+    def sized(self) -> SizedGraph:
         assert self.g is not None, "no pass has found the size classes"
         return self.g
 

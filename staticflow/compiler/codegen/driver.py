@@ -27,7 +27,7 @@ from staticflow.native.gemm.epilogue_text import Tile
 Emitter: TypeAlias = Callable[["Driver", Any], None]
 
 
-class Finishing(NamedTuple):
+class EpilogueText(NamedTuple):
     """A product that does with its result what a kernel would do."""
 
     tile: Tile
@@ -50,7 +50,7 @@ class DriverText:
     products: frozenset[str]
     calls: frozenset[str]
     blocks: tuple[DriverText, ...] = ()  # functions of their own: the rows of one thread
-    finished: Mapping[str, Finishing] = field(default_factory=dict)  # products that do more
+    finished: Mapping[str, EpilogueText] = field(default_factory=dict)  # products that do more
     polls: bool = False  # it asks `stopped` whether to give up
     collectives: Mapping[str, CollectiveCall] = field(default_factory=dict)
     buffers: frozenset[int] = frozenset()  # those whose entries of table T it uses
@@ -75,7 +75,7 @@ class Driver:
     products: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
     collectives: dict[str, CollectiveCall] = field(default_factory=dict)
-    finished: dict[str, Finishing] = field(default_factory=dict)
+    finished: dict[str, EpilogueText] = field(default_factory=dict)
 
     def size(self, dim: AnyDim) -> str:
         """A size as source over the names of table S."""

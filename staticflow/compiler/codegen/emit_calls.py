@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from staticflow.compiler.codegen.driver import CollectiveCall, Driver, Finishing
+from staticflow.compiler.codegen.driver import CollectiveCall, Driver, EpilogueText
 from staticflow.compiler.codegen.driver_abi import CREW, HEADER, LATE, STOP, WORK
 from staticflow.compiler.codegen.kernels import kernel_name
 from staticflow.compiler.ir.steps import (
     CallStep,
     CollectiveStep,
-    Finished,
+    Epilogue,
     KernelStep,
     Operand,
     PackStep,
@@ -72,13 +72,13 @@ def emit_product(driver: Driver, step: ProductStep) -> None:
     driver.write.depth = depth
 
 
-def emit_finished(driver: Driver, finished: Finished, operands: list[str]) -> None:
+def emit_finished(driver: Driver, finished: Epilogue, operands: list[str]) -> None:
     """Call the product that does what the kernel would, with what the kernel reads beside C."""
     kernel, tile = finished.kernel, finished.tile
     name = kernel_name(kernel.kernel)
     driver.kernels[name] = kernel.kernel
     driver.products.add(f"gemm_{tile.suffix}")
-    driver.finished[f"gemm_{name}"] = Finishing(tile, name)
+    driver.finished[f"gemm_{name}"] = EpilogueText(tile, name)
     places = dict(zip((p for p, _ in kernel.kernel.pointers), kernel.pointers, strict=True))
     beside = [driver.address(*places[p]) for p in tile.others]
     arguments = [*operands, f"T[{WORK}]", f"T[{STOP}]", *beside]

@@ -22,7 +22,7 @@ FIRST_ROW = Dim.named("row0")  # where a shard's rows begin within the whole bat
 
 
 @dataclass(frozen=True)
-class Generalised:
+class SizedGraph:
     """The nodes of a program in order, with the classes of their axes and the size table."""
 
     order: tuple[Node, ...]
@@ -88,7 +88,7 @@ class _Unifier(Classes):
         return b
 
 
-def generalise(order: Sequence[Node]) -> Generalised:
+def generalise(order: Sequence[Node]) -> SizedGraph:
     """Find the size classes of all axes in `order` (inputs before users)."""
     unifier = _Unifier()
     axes: dict[Node, Any] = {}
@@ -138,7 +138,7 @@ def _number(
     symbols: dict[Node, tuple[AnyDim, ...]],
     bodies: dict[Node, tuple[Node, ...]],
     unifier: _Unifier,
-) -> Generalised:
+) -> SizedGraph:
     """Number the classes by first appearance, so that equal structures get equal names."""
     names: dict[AnyDim, AnyDim] = {1: 1, 0: 0}
     positions: dict[AnyDim, int] = {}
@@ -176,7 +176,7 @@ def _number(
         for node in everything
         if node.op.is_random
     }
-    return Generalised(
+    return SizedGraph(
         tuple(order),
         new_axes,
         new_symbols,

@@ -53,17 +53,17 @@ class Operand:
 
 
 @dataclass(frozen=True)
-class Finished:
+class Epilogue:
     """What becomes of a product's result in registers, and the kernel that does it in memory."""
 
     tile: Tile
     kernel: KernelStep
 
-    def with_kernel(self, kernel: KernelStep) -> Finished:
+    def with_kernel(self, kernel: KernelStep) -> Epilogue:
         """The same by another kernel; pointers that it has more are spare in registers."""
         spare = kernel.kernel.pointers[len(self.tile.pointers) :]
         pointers = (*self.tile.pointers, *((name, SPARE) for name, _ in spare))
-        return Finished(replace(self.tile, pointers=pointers), kernel)
+        return Epilogue(replace(self.tile, pointers=pointers), kernel)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ProductStep:
     early: bool = False  # whether that bit is for one made before the program; see `early`
     adds_after: AnyDim = 0  # where this is not 0, it adds to what C is: C += A @ B
     panels: int | None = None  # the buffer with B's panels, if a `PackStep` made them
-    finished: Finished | None = None  # see `finish`
+    finished: Epilogue | None = None  # see `finish`
 
     @property
     def reads(self) -> frozenset[int]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.lowering.buffers import (
     Buffer,
     Counter,
@@ -41,7 +41,7 @@ EVEN, ODD = MovingPlace(Counter.STEPS, alternate=True), MovingPlace(Counter.STEP
 LAST = MovingPlace(Counter.LENGTH, alternate=True)  # what the last step has written
 
 
-def lay_out(g: Generalised, groups: Sequence[Group], outputs: Sequence[Node]) -> Layout:
+def lay_out(g: SizedGraph, groups: Sequence[Group], outputs: Sequence[Node]) -> Layout:
     """Give every leaf and every stored value a contiguous buffer of its own."""
     layout = Layout(g, [], {})
     for order in (g.order, *g.bodies.values()):

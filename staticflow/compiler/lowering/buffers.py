@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.lowering.fusion import Group, is_row_reduction
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.kinds import Assemble, View
@@ -77,7 +77,7 @@ class Buffer:
 class Layout:
     """All buffers, and the access of every node that has one."""
 
-    g: Generalised
+    g: SizedGraph
     buffers: list[Buffer]
     access: dict[Node, Access]
     loops: dict[Node, int] = field(default_factory=dict)  # numbered
@@ -105,7 +105,7 @@ class Layout:
         return access
 
 
-def view_access(node: Node, base: Access, g: Generalised) -> Access | None:
+def view_access(node: Node, base: Access, g: SizedGraph) -> Access | None:
     """What a view makes of the access of its input."""
     assert isinstance(node.op, View)
     return node.op.view(base, g.axes[node], g.symbols[node])

@@ -33,7 +33,7 @@ def donate(
             layout.buffers[own.buffer] = replace(layout.buffers[own.buffer], node=leaf, role="leaf")
             continue
         target = layout.access[leaf]
-        if not views and sound(leaf, root, groups, home, readers):
+        if not views and may_overwrite(leaf, root, groups, home, readers):
             layout.access[root] = replace(target, shape=own.shape, strides=own.strides)
         else:
             temp = layout.buffers[own.buffer]
@@ -55,7 +55,7 @@ def readers_of(layout: Layout) -> Readers:
     return readers
 
 
-def sound(
+def may_overwrite(
     leaf: Node, root: Node, groups: Sequence[Group], home: Mapping[Node, int], readers: Readers
 ) -> bool:
     """Whether `root` may be written where `leaf` lies: every read of that has happened."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.graph.kinds import Map, Reduce, View
 from staticflow.graph.node import Axes, Kind, Node
 from staticflow.graph.traversal import is_implicit, through_views
@@ -60,7 +60,7 @@ class Group:
         )
 
 
-def iteration_space(node: Node, g: Generalised) -> Axes:
+def iteration_space(node: Node, g: SizedGraph) -> Axes:
     """The loops that a map, gather, reduction or scatter runs over."""
     source = node.inputs[0] if node.op.kind in (Kind.REDUCE, Kind.SCATTER) else node
     return g.axes[source]  # type: ignore[no-any-return]
@@ -71,7 +71,7 @@ def is_row_reduction(node: Node, space: Axes) -> bool:
     return isinstance(node.op, Reduce) and node.op.axes == (len(space) - 1,)
 
 
-def fuse(g: Generalised, order: Sequence[Node] | None = None) -> list[Group]:
+def fuse(g: SizedGraph, order: Sequence[Node] | None = None) -> list[Group]:
     """Put every node of `order` that computes something into a group, in execution order."""
     groups: list[Group] = []
     home: dict[Node, int] = {}
@@ -118,7 +118,7 @@ def _earliest(node: Node, home: Mapping[Node, int]) -> int:
 
 
 def _join_loops(
-    node: Node, g: Generalised, groups: list[Group], home: dict[Node, int], first: int
+    node: Node, g: SizedGraph, groups: list[Group], home: dict[Node, int], first: int
 ) -> int:
     space = iteration_space(node, g)
     for position in range(first, len(groups)):

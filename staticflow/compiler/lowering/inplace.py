@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from staticflow.compiler.lowering.buffers import Layout
-from staticflow.compiler.lowering.donation import readers_of, sound
+from staticflow.compiler.lowering.donation import may_overwrite, readers_of
 from staticflow.compiler.lowering.fusion import Group
 from staticflow.graph.node import Kind, Node
 from staticflow.graph.strides import Access
@@ -49,7 +49,7 @@ def take_over(layout: Layout, groups: Sequence[Group], outputs: bool) -> None:
                     and holder.get(old.buffer) is source
                     and layout.buffers[old.buffer].role == "temp"
                     and _fits(old, own, source, node, layout)
-                    and sound(source, node, groups, home, readers)
+                    and may_overwrite(source, node, groups, home, readers)
                 ):
                     if layout.buffers[own.buffer].role == "output":
                         old = _move(layout, old.buffer, own)

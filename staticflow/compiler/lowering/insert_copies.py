@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from staticflow.compiler.ir.size_classes import Generalised, generalise
+from staticflow.compiler.ir.size_classes import SizedGraph, generalise
 from staticflow.compiler.lowering.buffers import view_access
 from staticflow.compiler.lowering.fusion import fuse
 from staticflow.compiler.lowering.recompute import recompute
@@ -40,7 +40,7 @@ COMPUTED = (
 Edge = tuple[Node, int]  # an input position of a node
 
 
-def prepare(outputs: Sequence[Node]) -> tuple[Generalised, list[Node]]:
+def prepare(outputs: Sequence[Node]) -> tuple[SizedGraph, list[Node]]:
     """Rebuild the graph with copies where needed, and generalise its sizes."""
     roots = list(outputs)
     while True:
@@ -54,7 +54,7 @@ def prepare(outputs: Sequence[Node]) -> tuple[Generalised, list[Node]]:
         roots = _insert(roots, edges, final)
 
 
-def _trial_accesses(g: Generalised) -> dict[Node, Access | None]:
+def _trial_accesses(g: SizedGraph) -> dict[Node, Access | None]:
     """The access of each node if every value had a contiguous buffer; None where a view fails."""
     access: dict[Node, Access | None] = {}
     for node in g.order:
@@ -70,7 +70,7 @@ def _trial_accesses(g: Generalised) -> dict[Node, Access | None]:
     return access
 
 
-def _failing_views(g: Generalised, access: dict[Node, Access | None]) -> set[Edge]:
+def _failing_views(g: SizedGraph, access: dict[Node, Access | None]) -> set[Edge]:
     return {
         (node, 0)
         for node in g.order
@@ -78,7 +78,7 @@ def _failing_views(g: Generalised, access: dict[Node, Access | None]) -> set[Edg
     }
 
 
-def _immovable_parts(g: Generalised, outputs: Sequence[Node]) -> set[Edge]:
+def _immovable_parts(g: SizedGraph, outputs: Sequence[Node]) -> set[Edge]:
     """Parts of assemblies that are used in a way that needs a buffer of their own."""
     users: dict[Node, list[Node]] = {}
     for node in g.order:
@@ -100,7 +100,7 @@ def _immovable_parts(g: Generalised, outputs: Sequence[Node]) -> set[Edge]:
     return edges
 
 
-def _operands_in_memory(g: Generalised, access: dict[Node, Access | None]) -> set[Edge]:
+def _operands_in_memory(g: SizedGraph, access: dict[Node, Access | None]) -> set[Edge]:
     edges: set[Edge] = set()
     for node in g.order:
         if node.op.kind in (Kind.CONTRACT, Kind.GATHER):
@@ -123,7 +123,7 @@ def _has_no_buffer(node: Node) -> bool:
     return is_implicit(through_views(node)[0])
 
 
-def _initial_carries(g: Generalised) -> set[Edge]:
+def _initial_carries(g: SizedGraph) -> set[Edge]:
     """What a carry starts with is computed right into the carry's memory."""
     uses = Counter(x for node in g.order for x in node.inputs)
     edges: set[Edge] = set()
@@ -153,7 +153,7 @@ def prepare_body(slots: Sequence[Node], outputs: Sequence[Node], count: int) -> 
 
 
 def _shared_outputs(
-    g: Generalised, outputs: Sequence[Node], access: dict[Node, Access | None]
+    g: SizedGraph, outputs: Sequence[Node], access: dict[Node, Access | None]
 ) -> set[int]:
     """Positions of outputs that do not own what computes them."""
     owned: set[Node] = set()

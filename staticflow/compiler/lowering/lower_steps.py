@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from staticflow.compiler.ir.loops import For, Index, Kernel, Literal, Load, StoreElement, accesses
-from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.ir.steps import (
     BranchStep,
     CallStep,
@@ -82,7 +82,7 @@ def _kernels(
     return _kernel_step(lower_group(group, layout, stored, split), _work(group, layout.g))
 
 
-def _work(group: Group, g: Generalised) -> AnyDim:
+def _work(group: Group, g: SizedGraph) -> AnyDim:
     """What a group's loops cost, in additions of 4 bytes."""
     costs: dict[Axes, int] = {}
     for node in group.nodes:

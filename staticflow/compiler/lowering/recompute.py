@@ -41,7 +41,7 @@ def recompute(groups: Sequence[Group], outputs: Sequence[Node]) -> list[Node]:
         inputs = []
         for x in node.inputs:
             group = home.get(node)
-            if group is not None and (x in moved or _worth_it(x, node, group, stored)):
+            if group is not None and (x in moved or _recomputing_pays(x, node, group, stored)):
                 key = (x, id(group))
                 if key not in copies:
                     copies[key] = _copy(x, stored, new)
@@ -81,7 +81,7 @@ def _is_at_hand(y: Node, stored: set[Node]) -> bool:
     return is_implicit(root) or root in stored or root.op.kind is Kind.LEAF
 
 
-def _worth_it(x: Node, node: Node, group: Group, stored: set[Node]) -> bool:
+def _recomputing_pays(x: Node, node: Node, group: Group, stored: set[Node]) -> bool:
     if group.kind is not Kind.MAP or not isinstance(x.op, Map) or x not in stored:
         return False
     if lives_in_register(x, (), node, group) or node.op.kind in (Kind.GATHER, Kind.SCATTER):

@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from staticflow.compiler.ir.size_classes import Generalised
+from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.passes.sharding_rules import (
     PARTIAL,
     WHOLE,
@@ -68,7 +68,7 @@ class Placement:
     shard: str | None  # the sharded dimension, None if the program runs on one shard
     reason: str
 
-    def split_draws(self, g: Generalised) -> dict[Node, int]:
+    def split_draws(self, g: SizedGraph) -> dict[Node, int]:
         """The random nodes that hold one shard's rows, and along which axis."""
         nodes = (n for order in (g.order, *g.bodies.values()) for n in order)
         shard = self.shard

@@ -28,7 +28,7 @@ from staticflow.compiler.ir.loops import (
     Size,
     StoreElement,
 )
-from staticflow.compiler.ir.steps import Finished, KernelStep, ProductStep, Step
+from staticflow.compiler.ir.steps import Epilogue, KernelStep, ProductStep, Step
 from staticflow.compiler.lowering.buffers import SUFFIX
 from staticflow.compiler.schedule.widen_rows import RowNest, row_nest
 from staticflow.graph.dims import AnyDim
@@ -58,7 +58,7 @@ def finish_products(steps: Sequence[Step]) -> list[Step]:
         if isinstance(last, ProductStep) and isinstance(step, KernelStep):
             tile = tile_of(last, step)
             if tile is not None:
-                found[-1] = replace(last, finished=Finished(tile, step))
+                found[-1] = replace(last, finished=Epilogue(tile, step))
                 continue
         found.append(step)
     return found

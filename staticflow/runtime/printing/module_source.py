@@ -17,7 +17,7 @@ import ast
 import builtins
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from staticflow.compiler.codegen.driver import Finishing, describe
+from staticflow.compiler.codegen.driver import EpilogueText, describe
 from staticflow.compiler.codegen.kernels import kernel_name, kernel_source
 from staticflow.compiler.codegen.writer import Writer, wrapped
 from staticflow.compiler.ir.loops import Kernel
@@ -139,7 +139,7 @@ def _kernel_text(name: str, kernel: Kernel, comments: Iterable[str]) -> str:
     return write.text + kernel_source(kernel, name)
 
 
-def _epilogue_text(name: str, finishing: Finishing) -> str:
+def _epilogue_text(name: str, finishing: EpilogueText) -> str:
     """A product that does more, whose code is made of a few statements."""
     tile = finishing.tile
     write = Writer()

@@ -52,7 +52,7 @@ MOST = 1 << 22  # multiplications
 CASES = [(d, w, t) for d in SUFFIX for w in (64, 32, 16) for t in ("relu", "everything")]
 
 
-class Finished:
+class Epilogue:
     """A compiled product with its own engine, and what it called for what it does not do."""
 
     def __init__(self, dtype: str, vector_bytes: int, tile: Tile) -> None:
@@ -108,7 +108,7 @@ def typed(tile: Tile, dtype: str) -> Tile:
 def finished(request):
     dtype, vector_bytes, name = request.param
     tile = typed(RELU if name == "relu" else EVERYTHING, dtype)
-    return Finished(dtype, vector_bytes, tile)
+    return Epilogue(dtype, vector_bytes, tile)
 
 
 def matrix(rng, m, n, layout, dtype):
