@@ -13,7 +13,7 @@ from staticflow.compiler.codegen.driver import DriverText
 from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.ir.steps import Step
 from staticflow.compiler.lowering.buffers import Layout
-from staticflow.compiler.passes.sharding import Placement
+from staticflow.compiler.passes.sharding import Sharding
 from staticflow.compiler.pipeline import PIPELINE, Observer, Pass, State, Task, run_passes
 from staticflow.compiler.schedule.memory_plan import MemoryPlan, memory_plans
 from staticflow.graph.dims import AnyDim, Dim
@@ -31,7 +31,7 @@ class Compiled:
     memory: MemoryPlan
     late_memory: MemoryPlan  # for runs that leave the marked products to the end
     driver: DriverText
-    placement: Placement
+    placement: Sharding
     output_buffers: tuple[int, ...]
     standalone: bool
 

@@ -34,7 +34,7 @@ from staticflow.compiler.passes.drop_unused import drop_unused
 from staticflow.compiler.passes.hoist import rearrange
 from staticflow.compiler.passes.loop_walk import map_bodies, separate_bodies
 from staticflow.compiler.passes.merge_scans import merge_scans
-from staticflow.compiler.passes.sharding import Placement, place
+from staticflow.compiler.passes.sharding import Sharding, place
 from staticflow.compiler.passes.shared_outputs import share_assemblies
 from staticflow.compiler.passes.simplify import resolve_mode, simplify
 from staticflow.compiler.passes.slice_pushdown import narrow
@@ -68,7 +68,7 @@ class State(NamedTuple):
 
     task: Task
     roots: tuple[Node, ...]
-    placement: Placement | None = None
+    placement: Sharding | None = None
     g: SizedGraph | None = None
     groups: tuple[Group, ...] = ()
     layout: Layout | None = None
@@ -79,7 +79,7 @@ class State(NamedTuple):
     driver: DriverText | None = None
 
     @property
-    def placed(self) -> Placement:
+    def placed(self) -> Sharding:
         assert self.placement is not None, "no pass has placed the graph"
         return self.placement
 

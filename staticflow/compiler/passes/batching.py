@@ -22,11 +22,11 @@ from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import dependents
 
 
-class CannotLiftError(Exception):
+class CannotBatchError(Exception):
     """Some op has no form over all steps at once."""
 
 
-class Lifter:
+class Batcher:
     """Lifts nodes of one body; `stacked` and `outer` say what slots stand for.
 
     `need(node)` is asked for the stack of a node that only the loop can compute.
@@ -78,7 +78,7 @@ class Lifter:
             return self._gather(node, inputs)
         op = node.op.lifted(self.length)
         if op is None:
-            raise CannotLiftError(node.op.name)
+            raise CannotBatchError(node.op.name)
         return apply(op, *(self._spread(x, lifted) for x, lifted in inputs), where=node.where)
 
     def _spread(self, x: Node, lifted: bool) -> Node:
@@ -102,7 +102,7 @@ class Lifter:
             return apply(over_all, table, index, where=node.where)
         if index_lifted and not table_lifted and not op.along and op.axis == 0:
             return apply(op, table, index, where=node.where)
-        raise CannotLiftError(op.name)
+        raise CannotBatchError(op.name)
 
     def _product(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
         (a, a_lifted), (b, b_lifted) = inputs
@@ -153,7 +153,7 @@ class Lifter:
         ]
         pairs = dict(zip(op.slots, slots, strict=True))
         stacked = {old: new for old, new in pairs.items() if old in wide}
-        body = Lifter(self.length, stacked, {s: s for s in op.slots if s not in wide}, refuse)
+        body = Batcher(self.length, stacked, {s: s for s in op.slots if s not in wide}, refuse)
         following = [
             body.lift_all([n])[0] if c in wide else n
             for c, n in zip(op.carries, op.next, strict=True)
@@ -166,7 +166,7 @@ class Lifter:
         """sum over steps of A_t @ B_t, as one product with the steps among the summed rows."""
         (a, a_lifted), (b, b_lifted) = (self.lift(x) for x in node.inputs)
         if not (a_lifted and b_lifted and node.ndim == 2):
-            raise CannotLiftError("a sum of products with a constant factor")
+            raise CannotBatchError("a sum of products with a constant factor")
         reshape = operator("reshape")
         inner = self.length * a.shape[2]
         wide = reshape(operator("transpose")(a, (1, 0, 2)), (a.shape[1], inner))
@@ -179,7 +179,7 @@ class Lifter:
         op = node.op
         assert isinstance(op, Scatter)
         if op.along or op.axis != 0 or not (g_lifted and index_lifted):
-            raise CannotLiftError("a scatter that is not by rows")
+            raise CannotBatchError("a scatter that is not by rows")
         return apply(op, g, index, where=node.where)
 
 
@@ -200,4 +200,4 @@ def _swapped(x: Node) -> Node:
 
 
 def refuse(node: Node) -> Node:
-    raise CannotLiftError(node.name)
+    raise CannotBatchError(node.name)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from staticflow.compiler.passes.batching import CannotLiftError, Lifter, refuse
+from staticflow.compiler.passes.batching import Batcher, CannotBatchError, refuse
 from staticflow.compiler.passes.loop_walk import map_bodies, rebuild_loops
 from staticflow.errors import Where
 from staticflow.graph.contiguous import in_order
@@ -55,13 +55,13 @@ def _hoist(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
     carried = dependents(op.carries, op.body)
     stepping = dependents(op.xs, op.body)
     init, xs, consts = op.split(inputs)
-    lifter = Lifter(op.length, *_stands_for(op, inputs), refuse)
+    batcher = Batcher(op.length, *_stands_for(op, inputs), refuse)
     stacks: dict[Node, Node] = {}
     for node in toposort(op.body):
         worth = _is_worth_moving(node) and node in stepping
         if node not in carried and node not in op.slots and (worth or node in op.ys):
-            with suppress(CannotLiftError):
-                (stacks[node],) = lifter.lift_all([node])
+            with suppress(CannotBatchError):
+                (stacks[node],) = batcher.lift_all([node])
     new = {node: slot(f"all {node.name}", node.type) for node in stacks}
     body = substitute(op.body, {**{s: s for s in op.slots}, **new})
     count = len(op.next)
@@ -104,7 +104,7 @@ class _Sinking:
         return self.extra[node]
 
 
-class _BodyLifter(Lifter):
+class _BodyBatcher(Batcher):
     """Lifts what is cheap to lift, views and products, from stacks of what the loop computes."""
 
     def lift(self, node: Node) -> tuple[Node, bool]:
@@ -117,31 +117,31 @@ class _BodyLifter(Lifter):
         return self.stacked[root], True
 
 
-class _OutputLifter(_BodyLifter):
+class _OutputBatcher(_BodyBatcher):
     """Lifts whatever the next carries do not need."""
 
     recurrent: set[Node]
 
     def lift(self, node: Node) -> tuple[Node, bool]:
-        return super().lift(node) if node in self.recurrent else Lifter.lift(self, node)
+        return super().lift(node) if node in self.recurrent else Batcher.lift(self, node)
 
 
 def _sink(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
     """The outputs of a loop, with sums and products computed behind it where that is possible."""
     sinking = _Sinking(op)
-    lifter = _BodyLifter(op.length, *_stands_for(op, inputs), sinking.need)
+    batcher = _BodyBatcher(op.length, *_stands_for(op, inputs), sinking.need)
     count = len(op.carries)
     behind: dict[int, Node] = {}
     for i in range(count):
-        total = _sunk_sum(op, i, lifter)
+        total = _sunk_sum(op, i, batcher)
         if total is not None:
             behind[i] = operator("add")(inputs[i], total)
-    apart = _OutputLifter(op.length, lifter.stacked, lifter.outer, sinking.need)
+    apart = _OutputBatcher(op.length, batcher.stacked, batcher.outer, sinking.need)
     apart.recurrent = set(toposort(op.next)) | set(op.carries)
     carried = dependents(op.carries, op.body)
     for i, y in enumerate(op.ys):
         if y in carried and _multiplies_apart(y, apart.recurrent):
-            with suppress(CannotLiftError):
+            with suppress(CannotBatchError):
                 (behind[count + i],) = apart.lift_all([y])
     if not behind:
         return _hoist(op, inputs, where)
@@ -210,7 +210,7 @@ def _addends(node: Node, carry: Node) -> list[Node] | None:
     return None
 
 
-def _sunk_sum(op: Scan, position: int, lifter: _BodyLifter) -> Node | None:
+def _sunk_sum(op: Scan, position: int, batcher: _BodyBatcher) -> Node | None:
     """What all steps add to a carry that is only added to; None if it is not, or is no product."""
     carry = op.carries[position]
     terms = _addends(op.next[position], carry)
@@ -222,8 +222,8 @@ def _sunk_sum(op: Scan, position: int, lifter: _BodyLifter) -> Node | None:
     if op.next[position] in toposort([*rest, *op.ys]):
         return None
     try:
-        totals = [_total(term, lifter) for term in terms]
-    except CannotLiftError:
+        totals = [_total(term, batcher) for term in terms]
+    except CannotBatchError:
         return None
     result = totals[0]
     for total in totals[1:]:
@@ -231,21 +231,21 @@ def _sunk_sum(op: Scan, position: int, lifter: _BodyLifter) -> Node | None:
     return result
 
 
-def _total(term: Node, lifter: _BodyLifter) -> Node:
+def _total(term: Node, batcher: _BodyBatcher) -> Node:
     """The sum over steps of a linear function of products and sums."""
     if term.op.kind is Kind.CONTRACT:
-        return lifter.sum_of_products(term)
+        return batcher.sum_of_products(term)
     if isinstance(term.op, Reduce) and term.op.row.linear:
-        stack, lifted = lifter.lift(term.inputs[0])
+        stack, lifted = batcher.lift(term.inputs[0])
         if not lifted:
-            raise CannotLiftError("a sum of constants")
+            raise CannotBatchError("a sum of constants")
         axes = (0, *(axis + 1 for axis in term.op.axes))
         return apply(Reduce(term.op.row, axes), stack, where=term.where)
     if term.op.kind is Kind.SCATTER:
-        return lifter.sum_of_scatters(term)
+        return batcher.sum_of_scatters(term)
     op = term.op
     if isinstance(op, View) or (isinstance(op, Assemble) and not op.fill):
-        return apply(op, *(_total(x, lifter) for x in term.inputs), where=term.where)
+        return apply(op, *(_total(x, batcher) for x in term.inputs), where=term.where)
     if _is_add(term):
-        return operator("add")(*(_total(x, lifter) for x in term.inputs))
-    raise CannotLiftError(op.name)
+        return operator("add")(*(_total(x, batcher) for x in term.inputs))
+    raise CannotBatchError(op.name)

@@ -21,8 +21,8 @@ from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.passes.sharding_rules import (
     PARTIAL,
     WHOLE,
-    At,
     CannotShardError,
+    Sharded,
     has_dim,
     keeps_partial,
     result_at,
@@ -60,11 +60,11 @@ class AllReduce(Collective):
 
 
 @dataclass(frozen=True)
-class Placement:
+class Sharding:
     """The graph with its collectives, and where the outputs are."""
 
     outputs: tuple[Node, ...]
-    at: tuple[At, ...]  # of each output
+    at: tuple[Sharded, ...]  # of each output
     shard: str | None  # the sharded dimension, None if the program runs on one shard
     reason: str
 
@@ -81,21 +81,21 @@ class Placement:
         }
 
 
-def place(outputs: Sequence[Node], shard: str | None, whole: Collection[int] = ()) -> Placement:
+def place(outputs: Sequence[Node], shard: str | None, whole: Collection[int] = ()) -> Sharding:
     """Place every value, inserting collectives; falls back to one shard with a reason.
 
     Every shard gets the outputs at the positions `whole` with their partial sums added up.
     """
     if shard is None:
-        return Placement(tuple(outputs), (WHOLE,) * len(outputs), None, "no dimension to shard")
+        return Sharding(tuple(outputs), (WHOLE,) * len(outputs), None, "no dimension to shard")
     try:
         return _place(outputs, shard, whole)
     except CannotShardError as error:
-        return Placement(tuple(outputs), (WHOLE,) * len(outputs), None, str(error))
+        return Sharding(tuple(outputs), (WHOLE,) * len(outputs), None, str(error))
 
 
-def _place(outputs: Sequence[Node], shard: str, needed: Collection[int]) -> Placement:
-    at: dict[Node, At] = {}
+def _place(outputs: Sequence[Node], shard: str, needed: Collection[int]) -> Sharding:
+    at: dict[Node, Sharded] = {}
     new: dict[Node, Node] = {}
     reduced: dict[Node, Node] = {}
     shares: dict[Node, Node] = {}
@@ -129,10 +129,10 @@ def _place(outputs: Sequence[Node], shard: str, needed: Collection[int]) -> Plac
         new[node] = result
         at[result] = result_at(result, [at[x] for x in inputs], shard)
     roots = tuple(whole(new[n]) if i in needed else new[n] for i, n in enumerate(outputs))
-    return Placement(roots, tuple(at[root] for root in roots), shard, "")
+    return Sharding(roots, tuple(at[root] for root in roots), shard, "")
 
 
-def _adds_shares(node: Node, at: Sequence[At]) -> bool:
+def _adds_shares(node: Node, at: Sequence[Sharded]) -> bool:
     """Whether a partial sum and a whole value are added or subtracted.
 
     Not if it is a constant, which is most likely an epsilon under a root.

@@ -25,7 +25,7 @@ from staticflow.graph.types import TensorType
 WHOLE = "whole"
 PARTIAL = "partial"
 # whole, partial, or the axis along which rows are split; of each output, for several
-At = Any
+Sharded = Any
 
 
 class CannotShardError(Exception):
@@ -43,16 +43,16 @@ class Mixed(NamedTuple):
     after: tuple[AnyDim, ...]
 
 
-def axis_of(at: At) -> int | None:
+def axis_of(at: Sharded) -> int | None:
     """The axis along which a value is split."""
     return at.axis if isinstance(at, Mixed) else at if isinstance(at, int) else None
 
 
-def _moved(at: At, axis: int) -> At:
+def _moved(at: Sharded, axis: int) -> Sharded:
     return at._replace(axis=axis) if isinstance(at, Mixed) else axis
 
 
-def _shifted(at: At, by: int) -> At:
+def _shifted(at: Sharded, by: int) -> Sharded:
     """The place in a value with one leading axis more or less."""
     axis = axis_of(at)
     return at if axis is None else _moved(at, axis + by)
@@ -63,7 +63,7 @@ def has_dim(dim: AnyDim, shard: str) -> bool:
     return isinstance(dim, Dim) and shard in dim.names
 
 
-def keeps_partial(node: Node, at: Sequence[At], shard: str) -> bool:
+def keeps_partial(node: Node, at: Sequence[Sharded], shard: str) -> bool:
     """Whether a node of partial sums is itself a partial sum; nothing with rows can be one."""
     if PARTIAL not in at:
         return True
@@ -89,7 +89,7 @@ def keeps_partial(node: Node, at: Sequence[At], shard: str) -> bool:
     return False
 
 
-def result_at(node: Node, at: Sequence[At], shard: str) -> At:
+def result_at(node: Node, at: Sequence[Sharded], shard: str) -> Sharded:
     kind = node.op.kind
     if kind is Kind.LEAF:
         return _leaf(node, shard)
@@ -119,7 +119,7 @@ def result_at(node: Node, at: Sequence[At], shard: str) -> At:
     raise CannotShardError(f"{node.op.name} at {node.where} needs the whole batch")
 
 
-def _loop(node: Node, at: Sequence[At], shard: str) -> At:
+def _loop(node: Node, at: Sequence[Sharded], shard: str) -> Sharded:
     """A loop is placed if its carries keep their places; a sum that starts at zero may be partial.
 
     There are no collectives within a loop.
@@ -150,7 +150,7 @@ def _loop(node: Node, at: Sequence[At], shard: str) -> At:
     return (*init, *(_shifted(y, 1) for y in places[len(init) :]))
 
 
-def _control(node: Node, op: Loop, at: Sequence[At], shard: str) -> At:
+def _control(node: Node, op: Loop, at: Sequence[Sharded], shard: str) -> Sharded:
     """A branch is placed if all shards take the same one, and both bodies leave values alike; a
     loop that runs until something is so, if nothing in it is split.
     """
@@ -166,7 +166,7 @@ def _control(node: Node, op: Loop, at: Sequence[At], shard: str) -> At:
     return tuple(_either(node, *output) for output in outputs)
 
 
-def _either(node: Node, x: Node, y: Node, a: At, b: At) -> At:
+def _either(node: Node, x: Node, y: Node, a: Sharded, b: Sharded) -> Sharded:
     """Where a branch leaves an output that is `x` at `a`, or `y` at `b`."""
     if a == b:
         return a
@@ -176,8 +176,8 @@ def _either(node: Node, x: Node, y: Node, a: At, b: At) -> At:
 
 
 def _body(
-    outputs: Sequence[Node], known: dict[Node, At], shard: str, free: set[Node]
-) -> tuple[list[At], set[Node]]:
+    outputs: Sequence[Node], known: dict[Node, Sharded], shard: str, free: set[Node]
+) -> tuple[list[Sharded], set[Node]]:
     """The places of a loop's body, given those of its slots, and which of the slots in `free`,
     whole so far, must be partial sums because partial sums are added to them.
     """
@@ -201,7 +201,7 @@ def _no_rows(node: Node, shard: str) -> None:
         raise CannotShardError(f"{node.op.name} at {node.where} makes its own {shard} rows")
 
 
-def _leaf(node: Node, shard: str) -> At:
+def _leaf(node: Node, shard: str) -> Sharded:
     axes = [axis for axis, n in enumerate(node.shape) if has_dim(n, shard)]
     if not axes:
         return WHOLE
@@ -210,7 +210,7 @@ def _leaf(node: Node, shard: str) -> At:
     return 0
 
 
-def _map(node: Node, at: Sequence[At], shard: str) -> At:
+def _map(node: Node, at: Sequence[Sharded], shard: str) -> Sharded:
     if PARTIAL in at:
         return PARTIAL
     places = {a for a in at if a != WHOLE}
@@ -238,7 +238,7 @@ def _no_rows_made(node: Node, shard: str) -> None:
             raise CannotShardError(f"{node.op.name} at {node.where} counts over {shard}")
 
 
-def _reduction(node: Node, at: At) -> At:
+def _reduction(node: Node, at: Sharded) -> Sharded:
     op = node.op
     assert isinstance(op, Reduce)
     split = axis_of(at)
@@ -251,7 +251,7 @@ def _reduction(node: Node, at: At) -> At:
     return _moved(at, split - sum(axis < split for axis in op.axes))
 
 
-def _view(node: Node, at: At, shard: str) -> At:
+def _view(node: Node, at: Sharded, shard: str) -> Sharded:
     axis = axis_of(at)
     if axis is None:
         return at if at == PARTIAL else _spread(node, shard)
@@ -274,7 +274,7 @@ def _view(node: Node, at: At, shard: str) -> At:
     return _moved(at, moved)
 
 
-def _spread(node: Node, shard: str) -> At:
+def _spread(node: Node, shard: str) -> Sharded:
     """A whole value repeated along the rows is a row value like any other."""
     axes = [axis for axis, n in enumerate(node.shape) if has_dim(n, shard)]
     source = [axis for axis, n in enumerate(node.inputs[0].shape) if has_dim(n, shard)]
@@ -286,7 +286,7 @@ def _spread(node: Node, shard: str) -> At:
     return WHOLE
 
 
-def _contraction(node: Node, at: Sequence[At]) -> At:
+def _contraction(node: Node, at: Sequence[Sharded]) -> Sharded:
     rank = node.ndim
     if all(x == WHOLE for x in at):
         return WHOLE
@@ -307,7 +307,7 @@ def _contraction(node: Node, at: Sequence[At]) -> At:
     raise CannotShardError(f"{node.op.name} at {node.where} pairs rows of different shards")
 
 
-def _gather(node: Node, at: Sequence[At]) -> At:
+def _gather(node: Node, at: Sequence[Sharded]) -> Sharded:
     op = node.op
     assert isinstance(op, Gather)
     table, index = at
@@ -318,7 +318,7 @@ def _gather(node: Node, at: Sequence[At]) -> At:
     raise CannotShardError(f"{op.name} at {node.where} looks up rows of other shards")
 
 
-def _scatter(node: Node, at: Sequence[At]) -> At:
+def _scatter(node: Node, at: Sequence[Sharded]) -> Sharded:
     op = node.op
     assert isinstance(op, Scatter)
     g, index = at
@@ -329,7 +329,7 @@ def _scatter(node: Node, at: Sequence[At]) -> At:
     raise CannotShardError(f"{op.name} at {node.where} adds to rows of other shards")
 
 
-def _assembly(node: Node, at: At, shard: str) -> At:
+def _assembly(node: Node, at: Sharded, shard: str) -> Sharded:
     if isinstance(at, int) and node.shape[at] != node.inputs[0].shape[at]:
         raise CannotShardError(f"{node.op.name} at {node.where} joins rows of different shards")
     return at

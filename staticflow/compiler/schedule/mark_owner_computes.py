@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from staticflow.compiler.ir.steps import ProductStep, Step
 from staticflow.compiler.lowering.buffers import Buffer, Layout
-from staticflow.compiler.passes.sharding import Placement
+from staticflow.compiler.passes.sharding import Sharding
 from staticflow.compiler.passes.sharding_rules import PARTIAL
 from staticflow.graph.node import Node
 
@@ -28,7 +28,7 @@ EARLY, BITS = 1, 63  # of a word of the table: one for `early`; products beyond 
 
 
 def defer(
-    steps: Sequence[Step], layout: Layout, outputs: Sequence[Node], placement: Placement
+    steps: Sequence[Step], layout: Layout, outputs: Sequence[Node], placement: Sharding
 ) -> list[Step]:
     """The steps, with those products marked whose result is an output that shards add up."""
     written = Counter(b for step in steps for b in step.writes)
