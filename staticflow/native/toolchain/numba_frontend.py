@@ -1,6 +1,6 @@
 """A kernel's Python source to object code: Numba's compiler, and our back end.
 
-A dispatcher of Numba's (`kernel_target`) makes LLVM IR. Numba itself would optimise it twice,
+A dispatcher of Numba's (`dispatcher`) makes LLVM IR. Numba itself would optimise it twice,
 generate code in its own engine, and end the process if a symbol is not known there. Here the LLVM
 IR goes through `toolchain.llvm_backend` once; the code never enters Numba's engine.
 """
@@ -18,8 +18,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.registry import CPUDispatcher
 
+from staticflow.native.toolchain.dispatcher import CallingDispatcher, KernelDispatcher
 from staticflow.native.toolchain.intrinsics import STANDARD_NAMES
-from staticflow.native.toolchain.kernel_target import CallingDispatcher, KernelDispatcher
 from staticflow.native.toolchain.llvm_backend import compile_module, parsed
 from staticflow.native.toolchain.numba_types import numba_signature
 from staticflow.native.toolchain.objects import KernelSource, ObjectCode

@@ -15,7 +15,7 @@ import pytest
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.native.toolchain.kernel_target import KernelDispatcher
+from staticflow.native.toolchain.dispatcher import KernelDispatcher
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.runtime.program import Program
 from staticflow.session import state as session_state
