@@ -87,7 +87,7 @@ class _TargetContext(cpu.CPUContext):  # type: ignore[misc]
     def load_additional_registries(self) -> None:
         """Numba calls this when it fills the context."""
         from numba.core import optional  # noqa: F401
-        from numba.cpython import builtins, mathimpl, numbers, rangeobj  # noqa: F401
+        from numba.cpython import builtins, mathimpl, numbers, rangeobj, tupleobj  # noqa: F401
 
         self.install_registry(mathimpl.registry)
 
