@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from numba.core import cpu, fastmathpass, imputils, types, typing
+from numba.core.datamodel import models, register_default
 from numba.core.errors import TypingError
 from numba.core.registry import CPUTarget, cpu_target
 from numba.core.target_extension import CPU, jit_registry, target_override, target_registry
@@ -31,15 +32,34 @@ def _entries(registries: Iterable[Any], kinds: tuple[str, ...]) -> int:
     return sum(len(getattr(registry, kind)) for registry in registries for kind in kinds)
 
 
+class _KnownFunction(types.Function):  # type: ignore[misc]
+    """A function without what Numba writes of it in Python; what it finds once, it remembers."""
+
+    def __init__(self, written: types.Function) -> None:
+        overloads = templates._OverloadFunctionTemplate
+        kept = [t for t in written.templates if not issubclass(t, overloads)]
+        super().__init__(kept or written.templates)
+        self._found: dict[Any, Any] = {}
+
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
+        """The signature for some types. Numba would try every candidate each time."""
+        if kws:
+            return super().get_call_type(context, args, kws)
+        if args not in self._found:
+            self._found[args] = super().get_call_type(context, args, kws)
+        return self._found[args]
+
+
+register_default(_KnownFunction)(models.OpaqueModel)
+
+
 class _TypingContext(typing.Context):  # type: ignore[misc]
     """The functions whose types kernels ask for: the builtins and `math`."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Signatures by function and types. Conversions and externals are functions of one kernel
-        # each, and go with it.
-        self._resolved: weakref.WeakKeyDictionary[Any, dict[Any, Any]]
-        self._resolved = weakref.WeakKeyDictionary()
+        # Conversions and externals are functions of one kernel each, and go with it.
+        self._known: weakref.WeakKeyDictionary[Any, _KnownFunction] = weakref.WeakKeyDictionary()
         self._seen, self._filling = -1, False
 
     def load_additional_registries(self) -> None:
@@ -62,16 +82,20 @@ class _TypingContext(typing.Context):  # type: ignore[misc]
 
     def resolve_value_type(self, value: Any) -> Any:
         """The type of a global; `min` and `max` are those of two numbers."""
-        return super().resolve_value_type(OF_TWO.get(value, value) if callable(value) else value)
+        found = super().resolve_value_type(OF_TWO.get(value, value) if callable(value) else value)
+        return self._as_known(found) if type(found) is types.Function else found
 
     def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
-        """The signature of a function for types. Numba would try every candidate each time."""
-        if kws or not (func in _OPERATORS or isinstance(func, types.Function)):
-            return super().resolve_function_type(func, args, kws)
-        known = self._resolved.setdefault(func, {})
-        if args not in known:
-            known[args] = super().resolve_function_type(func, args, kws)
-        return known[args]
+        """The signature of a function, or of an operator, for some types."""
+        known = self._lookup_global(func) if func in _OPERATORS else func
+        if type(known) is types.Function:
+            known = self._as_known(known)
+        return super().resolve_function_type(known, args, kws)
+
+    def _as_known(self, function: Any) -> _KnownFunction:
+        if function not in self._known:
+            self._known[function] = _KnownFunction(function)
+        return self._known[function]
 
 
 _OPERATORS = frozenset(
