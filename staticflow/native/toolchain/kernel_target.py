@@ -32,6 +32,9 @@ def _entries(registries: Iterable[Any], kinds: tuple[str, ...]) -> int:
     return sum(len(getattr(registry, kind)) for registry in registries for kind in kinds)
 
 
+_INTRINSIC = templates._IntrinsicTemplate
+
+
 class _KnownFunction(types.Function):  # type: ignore[misc]
     """A function without what Numba writes of it in Python; what it finds once, it remembers."""
 
@@ -114,6 +117,17 @@ class _TargetContext(cpu.CPUContext):  # type: ignore[misc]
         from numba.cpython import builtins, mathimpl, numbers, rangeobj, tupleobj  # noqa: F401
 
         self.install_registry(mathimpl.registry)
+
+    def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
+        """What lowers a call. An intrinsic brings that along; Numba enters it in a registry of the
+        target that is current where the intrinsic is first typed, which may be another one.
+        """
+        if isinstance(fn, types.Function) and issubclass(fn.templates[0], _INTRINSIC):
+            plain = sig.as_function()
+            key = fn.get_impl_key(plain)
+            if not self._defns[key].versions:
+                self.insert_func_defn([(key, key, plain.args)])
+        return super().get_function(fn, sig, _firstcall)
 
     def post_lowering(self, module: Any, library: Any) -> None:
         """The liberties of float arithmetic; Numba would also link what counts references."""

@@ -14,6 +14,8 @@ from numba.core.errors import NumbaError
 from staticflow.native.kernel_names import kernel_namespace
 from staticflow.native.math.random_formulas import draw
 from staticflow.native.toolchain import numba_frontend as numba_compile
+from staticflow.native.toolchain.intrinsics import declare
+from staticflow.native.toolchain.kernel_target import kernel_target
 from staticflow.native.toolchain.objects import External, KernelSource, Signature
 from staticflow.native.toolchain.target import vector_bytes
 from staticflow.native.toolchain.toolchain import Toolchain
@@ -262,6 +264,21 @@ def test_draws_in_a_loop_have_the_bits_of_the_reference(name: str, toolchain: To
     toolchain.kernel(source).bind()(out.ctypes.data, out.size)
     expected = draw(dist, np.dtype(DTYPES[suffix]).name, -3, 2, 7, out.size)
     np.testing.assert_array_equal(out, expected)
+
+
+def test_an_intrinsic_that_was_typed_elsewhere_is_lowered_all_the_same(
+    toolchain: Toolchain,
+) -> None:
+    """Outside of a compilation Numba takes its own target for the current one."""
+    word = declare("word_of_a_test", "i8", ("i8",), lambda builder, x: builder.add(x, x))
+    context = kernel_target.typing_context
+    kernel_target.target_context.refresh()
+    context.resolve_function_type(context.resolve_value_type(word), (numba.int64,), {})
+    source = KernelSource(
+        "f", "def f(x):\n    return word_of_a_test(x)\n", Signature("i8", ("i8",)),
+        namespace=lambda: {"word_of_a_test": word}, namespace_key=("word_of_a_test",),
+    )  # fmt: skip
+    assert toolchain.kernel(source).bind()(21) == 42
 
 
 def test_a_very_long_driver_runs_without_optimisation(toolchain: Toolchain) -> None:
