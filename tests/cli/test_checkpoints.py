@@ -145,7 +145,9 @@ def test_a_full_disk_does_not_end_a_training(
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
 def test_a_process_that_is_ended(how: int) -> None:
     """At some moment; what it has left goes on to the same model."""
-    command = ("train", "digits", "--hidden", "16", "--epochs", "2000", "--no-progress", "--no-plot")
+    command = (
+        "train", "digits", "--hidden", "16", "--epochs", "2000", "--no-progress", "--no-plot"
+    )  # fmt: skip
     arguments = [*command, "--out", "never.sf", "--checkpoint", "run.sf"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-m", "staticflow", *arguments], env=environment)
