@@ -2,11 +2,16 @@
 
 A child process has one thread, the one that forked. A lock that another thread held is held for
 ever, and what another thread was doing stays half done; so whoever has such things puts them right.
+
+What is registered first is asked last. Python's `logging` takes its lock before a fork: it must
+have been registered when we are, so that we wait for a thread (one that imports Numba, say, and
+asks for a logger) while that thread can still have the lock.
 """
 
 from __future__ import annotations
 
 import functools
+import logging  # noqa: F401  (see above)
 import os
 import weakref
 from typing import Any

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
+
+import pytest
 
 from staticflow.native.toolchain.forks import ForkAware
 from tests.support.child_processes import succeeds
+from tests.support.processes import run_python
 
 
 class Noting(ForkAware):
@@ -53,3 +57,34 @@ def test_what_is_half_made_is_left_out() -> None:
 
     succeeds(later)
     assert made[0].parts == 2 and not any(each.forked for each in before)
+
+
+LOGGING = """
+import os, sys, threading, time
+from staticflow.native.toolchain import numba_import
+
+importing = numba_import._importing()  # asked before forks from now on
+import logging
+
+ready = threading.Event()
+
+def work():
+    with importing.lock:  # as the thread that imports Numba
+        ready.set()
+        time.sleep(0.3)  # the fork has begun, and waits for us
+        logging.getLogger("a.name").setLevel(logging.INFO)
+
+threading.Thread(target=work).start()
+ready.wait()
+process = os.fork()
+if process == 0:
+    logging.getLogger("another.name")
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_that_waits_for_an_import_leaves_it_the_lock_of_logging() -> None:
+    ended = run_python("-W", "ignore", "-c", LOGGING, seconds=20.0)
+    assert ended.status == 0, f"{ended.out}\n{ended}"
