@@ -17,34 +17,31 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.compiler.codegen.driver_abi import PEERS, SHARDS, SYNC
 from staticflow.errors import GraphError, fail
 from staticflow.native import memory
 from staticflow.native.gemm.epilogue_text import parsed_tile
-from staticflow.native.gemm.products import finished_product, pack, packed_gemm, product
+from staticflow.native.gemm.products import finished_product
 from staticflow.native.memory import Array
 from staticflow.native.routines.table import PROVIDED, ROUTINES
 from staticflow.native.routines.table import routine as native_routine
 from staticflow.native.routines.widen_rows import SOURCES, narrow_routines
-from staticflow.native.threads.product_pool import parts_functions, shared_product
+from staticflow.native.threads.product_pool import parts_functions
 from staticflow.native.toolchain import watch
 from staticflow.native.toolchain.code_unit import CodeUnit
 from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
-from staticflow.native.toolchain.toolchain import Toolchain, toolchain
-from staticflow.native.training.collectives import all_sum
+from staticflow.native.toolchain.toolchain import toolchain
 from staticflow.runtime.program_units import (
     BLOCK_SIGNATURE,
     DRIVER_SIGNATURE,
+    PRODUCTS,
     by_words,
     driver_unit,
     kernel_unit,
+    sum_over_shards,
 )
 
 __all__ = ["Given", "decoded", "driver", "epilogue", "isqrt", "kernel", "loop", "part"]
 
-PRODUCTS: Mapping[str, Callable[[Toolchain, str], External]] = {
-    "gemm": product, "shared_gemm": shared_product, "packed_gemm": packed_gemm, "pack": pack,
-}  # fmt: skip
 PARTS = ("begin_parts", "end_parts")
 NARROW = tuple(SOURCES)
 Decorator = Callable[[Callable[..., Any]], "Compiled"]
@@ -156,7 +153,7 @@ def __getattr__(name: str) -> Any:
     if name == "stopped":
         return watch.stopped(tools)
     if base == "all_sum":
-        return all_sum(tools, suffix, {"SYNC": SYNC, "PEERS": PEERS, "SHARDS": SHARDS})
+        return sum_over_shards(tools, suffix)
     if base in ROUTINES or base in PROVIDED:
         return native_routine(tools, base, suffix)
     names = _intrinsics()

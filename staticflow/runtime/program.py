@@ -21,11 +21,9 @@ from staticflow.compiler.codegen.driver_abi import (
     FIRST_ROW_ENTRY,
     HEADER,
     LATE,
-    PEERS,
     SHARDS,
     SIZE_HEADER,
     STOP,
-    SYNC,
     TAIL_BLOCKS,
     WORK,
 )
@@ -37,29 +35,26 @@ from staticflow.graph.dims import evaluate, names_of
 from staticflow.graph.leaves import Const
 from staticflow.graph.node import Node
 from staticflow.native import memory
-from staticflow.native.gemm.products import finished_product, pack, packed_gemm, product
+from staticflow.native.gemm.products import finished_product
 from staticflow.native.gemm.scratch import GEMM_WORK_BYTES
 from staticflow.native.routines.table import routine as native_routine
 from staticflow.native.routines.widen_rows import narrow_routines
-from staticflow.native.threads.product_pool import parts_functions, shared_product
+from staticflow.native.threads.product_pool import parts_functions
 from staticflow.native.toolchain.code_unit import CodeUnit
 from staticflow.native.toolchain.objects import External, NativeFunction, Signature
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.native.toolchain.watch import run_supervised, stopped
-from staticflow.native.training.collectives import all_sum
 from staticflow.runtime.free_sizes import Sizes, shown
 from staticflow.runtime.program_units import (
     BLOCK_SIGNATURE,
     DRIVER_SIGNATURE,
+    PRODUCTS,
     by_words,
     driver_unit,
     kernel_unit,
+    sum_over_shards,
 )
 from staticflow.runtime.size_guards import SizeGuard, check_room, check_size_guards, size_guards_of
-
-_PRODUCTS = {
-    "gemm": product, "shared_gemm": shared_product, "packed_gemm": packed_gemm, "pack": pack,
-}  # fmt: skip
 
 
 class Scratch:
@@ -198,7 +193,7 @@ class Program:
             externals[name] = self._kernel(name, kernel)
         for name in driver.products:
             make, suffix = name.rsplit("_", 1)
-            externals[name] = _PRODUCTS[make](self.toolchain, suffix)
+            externals[name] = PRODUCTS[make](self.toolchain, suffix)
         for name, finishing in driver.finished.items():
             beside = externals[finishing.kernel]
             tile = finishing.tile
@@ -222,8 +217,7 @@ class Program:
 
     def _collective(self, call: CollectiveCall) -> External:
         assert call.combine == "sum", f"nothing combines shards by {call.combine}"
-        entries = {"SYNC": SYNC, "PEERS": PEERS, "SHARDS": SHARDS}
-        return all_sum(self.toolchain, call.suffix, entries)
+        return sum_over_shards(self.toolchain, call.suffix)
 
     def arena_bytes(self, env: Mapping[str, int]) -> int:
         """The memory that a frame's temporaries take, without making it."""

@@ -7,13 +7,28 @@ the same units of the same text, and so find the same code in the cache.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from staticflow.compiler.codegen.driver_abi import PEERS, SHARDS, SYNC
+from staticflow.native.gemm.products import pack, packed_gemm, product
+from staticflow.native.threads.product_pool import shared_product
 from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain.source_hash import math_key
+from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.native.training.collectives import all_sum
 
 DRIVER_SIGNATURE = Signature("i8", ("i8*", "i8*"))  # T and S
 BLOCK_SIGNATURE = Signature("i8", ("i8", "i8", "i8"))  # T, which part, scratch for products
+
+# What makes the products that drivers call, by their names without the dtype.
+PRODUCTS: Mapping[str, Callable[[Toolchain, str], External]] = {
+    "gemm": product, "shared_gemm": shared_product, "packed_gemm": packed_gemm, "pack": pack,
+}  # fmt: skip
+
+
+def sum_over_shards(toolchain: Toolchain, suffix: str) -> External:
+    """The sum of a buffer over all shards, as drivers call it."""
+    return all_sum(toolchain, suffix, {"SYNC": SYNC, "PEERS": PEERS, "SHARDS": SHARDS})
 
 
 def kernel_unit(
