@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import staticflow as sf
 from staticflow import ops
 from staticflow.errors import fail
 from staticflow.graph.declare import freeze
+from staticflow.graph.foreign_names import OF_MODELS, unknown
 from staticflow.models.checks import check_width, float_dtype
 
 
@@ -65,17 +66,37 @@ class Weights:
         return node
 
 
+class Parameters(dict[str, sf.Node]):
+    """Parameters by name, as `sf.grad(loss, net.parameters)` and `Session(train=...)` take them."""
+
+    __slots__ = ()
+
+    def __call__(self) -> NoReturn:
+        fail(sf.GraphError, "net.parameters is a dict from name to node, and not called",
+             do="leave out the parentheses; session.params has the arrays")  # fmt: skip
+
+
 class Model:
     """What networks can be asked about their weights."""
+
+    if not TYPE_CHECKING:  # for a type checker, a model has what is written in it
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise unknown("a model", name, OF_MODELS, type(self).__name__)
 
     def weights(self) -> Iterator[Weights]:
         """All of them, in order."""
         raise NotImplementedError
 
     @property
-    def parameters(self) -> dict[str, sf.Node]:
-        """The parameters declared so far, by name: for `Session(train=...)` or `freeze=`."""
-        return {name: x for weights in self.weights() for name, x in weights.parameters.items()}
+    def parameters(self) -> Parameters:
+        """The parameters by name, of those calls of the model that have been made so far.
+
+        `sf.grad` and its siblings take such a dict, and so do `Session(train=...)` and `freeze=`.
+        """
+        return Parameters(
+            (n, x) for weights in self.weights() for n, x in weights.parameters.items()
+        )
 
     def freeze(self) -> None:
         """Train none of the parameters, in sessions that are made from now on."""

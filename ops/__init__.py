@@ -8,6 +8,9 @@ that nothing is declared twice.
 from __future__ import annotations
 
 import sys
+from typing import Any
+
+from staticflow.graph.foreign_names import OF_OPS, unknown_of_module
 
 # isort: off
 # fmt: off
@@ -15,7 +18,7 @@ from staticflow.ops import random as random
 from staticflow.ops import rewrites as rewrites  # enters the rules by which graphs are simplified
 from staticflow.ops import slicing as slicing
 from staticflow.ops.activations import (
-    elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, log_sigmoid, log_softmax, mish, round, selu,
+    elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, log_sigmoid, log_softmax, mish, selu,
     silu, softmax, softsign,
 )
 from staticflow.ops.alias import by_mode, stop_gradient
@@ -75,7 +78,7 @@ from staticflow.ops.joining import (
 )
 from staticflow.ops.ufuncs import (
     allclose, deg2rad, divmod, fabs, float_power, fmax, fmin, fmod, heaviside, isclose, isneginf,
-    isposinf, logaddexp2, logit, nan_to_num, positive, rad2deg, sinc,
+    isposinf, logaddexp2, logit, nan_to_num, positive, rad2deg, round, sinc,
 )
 # isort: on
 
@@ -370,6 +373,11 @@ __all__ = [
     "zeros_like",
 ]
 # fmt: on
+
+
+def __getattr__(name: str) -> Any:
+    raise unknown_of_module("staticflow.ops", name, OF_OPS)
+
 
 if __name__ != "staticflow.ops":
     for _name in [name for name in sys.modules if f"{name}.".startswith("staticflow.ops.")]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from staticflow.graph.node import Kind, Node
-from staticflow.graph.types import INTEGERS, normalise_axes
+from staticflow.graph.node import Node
+from staticflow.graph.types import normalise_axes
 from staticflow.ops.alias import stop_gradient
 from staticflow.ops.arithmetic import clip, multiply
-from staticflow.ops.cast import cast
-from staticflow.ops.coerce import as_nodes, floating
+from staticflow.ops.coerce import floating
 from staticflow.ops.compare import (
     greater,
     greater_equal,
@@ -19,7 +18,7 @@ from staticflow.ops.compare import (
     logical_and,
     where,
 )
-from staticflow.ops.elementwise import erf, exp, expm1, log, rint, sigmoid, softplus, tanh
+from staticflow.ops.elementwise import erf, exp, expm1, log, sigmoid, softplus, tanh
 from staticflow.ops.public import public
 from staticflow.ops.reductions import SUM, reduce
 from staticflow.ops.statistics import peak
@@ -118,16 +117,3 @@ def log_softmax(x: Any, axis: Any = -1) -> Node:
     axes = normalise_axes(axis, node.ndim, "log_softmax")
     shifted = node - spread_along(peak(node, axes), node.shape, axes)
     return shifted - spread_along(log(reduce(SUM, exp(shifted), axes)), node.shape, axes)
-
-
-@public(Kind.MAP)
-def round(x: Any, decimals: int = 0) -> Node:
-    """x rounded to a number of decimals, halves to the even neighbour."""
-    node = as_nodes([x])[0]
-    if node.dtype in INTEGERS:
-        return node if decimals >= 0 else cast(round(cast(node, "float64"), decimals), node.dtype)
-    node = floating("round", node)
-    unit = 10.0**decimals if decimals > 0 else 10.0**-decimals
-    if not decimals:
-        return rint(node)
-    return rint(node * unit) / unit if decimals > 0 else rint(node / unit) * unit

@@ -96,5 +96,6 @@ signbit = declare_row(MapRow(
 where: Callable[..., Node] = declare_row(MapRow(
     "where", "cxy", "({x} if {c} else {y})", np.where,
     lambda g, z, c, x, y: (None, where(c, g, 0.0), where(c, 0.0, g)),
-    "x where c holds, else y.", "any", lambda *dtypes: dtypes[1],
-    points=((True, 1.0, np.nan), (False, np.nan, 2.0)), formula="-, c, not c"))  # fmt: skip
+    "x where the condition holds, else y.", "any", lambda *dtypes: dtypes[1],
+    points=((True, 1.0, np.nan), (False, np.nan, 2.0)),
+    formula="-, condition, not condition"))  # fmt: skip

@@ -62,7 +62,8 @@ def signature(row: MapRow) -> inspect.Signature:
     names = ["condition" if letter == "c" else letter for letter in row.inputs]
     kind = inspect.Parameter.POSITIONAL_ONLY
     return inspect.Signature(
-        [inspect.Parameter(name, kind, annotation=Any) for name in names], return_annotation=Node
+        [inspect.Parameter(name, kind, annotation="Any") for name in names],
+        return_annotation="Node",
     )
 
 

@@ -10,12 +10,13 @@ import numpy as np
 from staticflow.errors import DTypeError, fail
 from staticflow.graph.leaves import as_node
 from staticflow.graph.node import Kind, Node
+from staticflow.graph.types import INTEGERS
 from staticflow.ops.arithmetic import floor_divide, logaddexp, mod, power
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, floating, operands
 from staticflow.ops.compare import equal, greater, isfinite, isinf, isnan, less, less_equal, where
 from staticflow.ops.elementwise import abs as absolute
-from staticflow.ops.elementwise import log, log1p, sin
+from staticflow.ops.elementwise import log, log1p, rint, sin
 from staticflow.ops.public import public
 from staticflow.ops.reductions import all as every
 
@@ -34,6 +35,19 @@ def deg2rad(x: Any) -> Node:
 def rad2deg(x: Any) -> Node:
     """Radians in degrees."""
     return floating("rad2deg", x) * (180.0 / math.pi)
+
+
+@public(Kind.MAP)
+def round(x: Any, decimals: int = 0) -> Node:
+    """x rounded to a number of decimals, halves to the even neighbour."""
+    node = as_nodes([x])[0]
+    if node.dtype in INTEGERS:
+        return node if decimals >= 0 else cast(round(cast(node, "float64"), decimals), node.dtype)
+    node = floating("round", node)
+    unit = 10.0**decimals if decimals > 0 else 10.0**-decimals
+    if not decimals:
+        return rint(node)
+    return rint(node * unit) / unit if decimals > 0 else rint(node / unit) * unit
 
 
 @public()

@@ -12,6 +12,7 @@ from staticflow.autodiff.derivatives import grad, hvp, jvp, vjp
 from staticflow.autodiff.jacobian import hessian, jacobian
 from staticflow.errors import DTypeError, GraphError, NumericsError, ShapeError
 from staticflow.graph.declare import input, param, state, update
+from staticflow.graph.foreign_names import OF_FACE, unknown_of_module
 from staticflow.graph.leaves import const
 from staticflow.graph.node import Node
 from staticflow.graph.operators import bind
@@ -57,7 +58,7 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         value = importlib.import_module(f"staticflow.{name}")
     else:
-        raise AttributeError(f"module 'staticflow' has no attribute {name!r}")
+        raise unknown_of_module("staticflow", name, OF_FACE)
     globals()[name] = value
     return value
 

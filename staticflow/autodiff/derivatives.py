@@ -19,7 +19,8 @@ from staticflow.autodiff.accumulate import cotangents_of, pull_back, push_forwar
 from staticflow.autodiff.branch_rules import BRANCH_RULES, WHILE_RULES
 from staticflow.autodiff.scan_rules import SCAN_RULES
 from staticflow.autodiff.ties import tied
-from staticflow.errors import DTypeError, GraphError, ShapeError, fail
+from staticflow.autodiff.wrt import check_float, entries, given_for, like, nodes_of
+from staticflow.errors import DTypeError, ShapeError, fail
 from staticflow.graph.branch_ops import Branch, While
 from staticflow.graph.leaves import const
 from staticflow.graph.loop_op import RULES
@@ -32,11 +33,12 @@ RULES.update({Scan: SCAN_RULES, Branch: BRANCH_RULES, While: WHILE_RULES})
 
 
 def grad(y: Node, wrt: Any) -> Any:
-    """The derivative of a scalar `y` by a node or a list of nodes, of the shape of each.
+    """The derivative of a scalar `y` by a node, of its shape; by several in a list or dict.
 
-    A scalar may have shape (), (1,) or (1, 1): all axes of size 1.
+    A scalar may have shape (), (1,) or (1, 1): all axes of size 1. A dict from name to node, such
+    as `net.parameters`, gives a dict with the same names.
     """
-    _check_float("grad", y)
+    check_float("grad", y)
     if y.ndim and all(n == 1 for n in y.shape):
         y = reshape(y, ())
     if y.ndim:
@@ -52,66 +54,44 @@ def grad(y: Node, wrt: Any) -> Any:
 
 
 def vjp(y: Node, wrt: Any, cotangent: Any) -> Any:
-    """The sum over y's elements of `cotangent` times their derivatives by `wrt`: cotangent @ J."""
+    """The sum over y's elements of `cotangent` times their derivatives by `wrt`: cotangent @ J.
+
+    `cotangent` has y's shape, the result that of `wrt`; a list or dict of nodes gives one of such.
+    """
     nodes = nodes_of("vjp", y, wrt)
     g = _direction("vjp", "cotangent", cotangent, y)
     return like(wrt, tied(pull_back([y], [g], nodes), [y, *nodes, g]))
 
 
 def jvp(y: Node, wrt: Any, tangent: Any) -> Any:
-    """The change of `y` as `wrt` moves along `tangent`: J @ tangent; a list for a list of nodes."""
+    """The change of `y` as `wrt` moves along `tangent`: J @ tangent, of y's shape.
+
+    For a list or dict of nodes, `tangent` is one of tangents, each of its node's shape.
+    """
     return _along("jvp", "tangent", [y], wrt, tangent)[0]
 
 
 def _along(what: str, role: str, ys: Sequence[Node], wrt: Any, direction: Any) -> list[Node]:
     """The changes of `ys` as `wrt` moves along a direction."""
     nodes = nodes_of(what, ys[0], wrt)
-    several = isinstance(wrt, list | tuple)
-    given = direction if several else [direction]
-    if not isinstance(given, list | tuple) or len(given) != len(nodes):
-        count = len(given) if isinstance(given, list | tuple) else "no list of"
-        fail(GraphError, f"{what}: needs one {role} for each node",
-             f"{count} {role}s for {len(nodes)} nodes")  # fmt: skip
+    given = given_for(what, role, wrt, direction)
     moves = [_direction(what, role, t, x) for t, x in zip(given, nodes, strict=True)]
     return tied(push_forward(ys, nodes, moves), [*ys, *nodes, *moves])
 
 
 def hvp(y: Node, wrt: Any, vector: Any) -> Any:
-    """The Hessian of a scalar times a vector of the shape of `wrt`, without forming the Hessian."""
-    first = grad(y, wrt)
-    rows = first if isinstance(wrt, list | tuple) else [first]
-    return like(wrt, _along("hvp", "vector", rows, wrt, vector)) if rows else []
+    """The Hessian of a scalar times a vector of the shape of `wrt`, without forming the Hessian.
+
+    For a list or dict of nodes, `vector` is one of vectors, and so is the result.
+    """
+    rows = entries(grad(y, wrt))
+    return like(wrt, _along("hvp", "vector", rows, wrt, vector) if rows else [])
 
 
 def reaching(y: Node, wrt: Sequence[Node]) -> list[Node | None]:
     """The derivatives of a scalar by nodes; None where it does not depend on one."""
     found = cotangents_of(wrt, [y], [_direction("grad", "cotangent", 1.0, y)])
     return [None if g is None or is_zero(g) else g for g in found]
-
-
-def _check_float(what: str, y: Any) -> None:
-    if not isinstance(y, Node):
-        fail(GraphError, f"{what}: differentiates nodes", repr(y)[:80], "pass what ops returned")
-    if not y.type.is_float:
-        fail(
-            DTypeError,
-            f"{what}: only floats have derivatives",
-            got=str(y),
-            do="convert with .astype('float32') before, or differentiate something else",
-        )
-
-
-def nodes_of(what: str, y: Any, wrt: Any) -> list[Node]:
-    """The nodes by which `y` is differentiated; raises for what has no derivatives."""
-    nodes = list(wrt) if isinstance(wrt, list | tuple) else [wrt]
-    for node in (y, *nodes):
-        _check_float(what, node)
-    return nodes
-
-
-def like(wrt: Any, results: list[Any]) -> Any:
-    """A list of results for a list of nodes, one result for one node."""
-    return results if isinstance(wrt, list | tuple) else results[0]
 
 
 def _direction(what: str, role: str, value: Any, of: Node) -> Node:

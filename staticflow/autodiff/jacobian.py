@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.autodiff.accumulate import pull_back, push_forward
-from staticflow.autodiff.derivatives import grad, like, nodes_of
+from staticflow.autodiff.derivatives import grad
 from staticflow.autodiff.ties import tied
+from staticflow.autodiff.wrt import entries, like, nodes_of
 from staticflow.graph.dims import product
 from staticflow.graph.node import Node
 from staticflow.ops import eye, moveaxis, reshape, stack, zeros
@@ -18,18 +19,20 @@ WRITTEN_OUT = 8  # passes of a Jacobian
 def jacobian(y: Node, wrt: Any) -> Any:
     """The derivatives of every element of `y` by every element of `wrt`: y.shape + wrt.shape.
 
-    It takes one pass for each element of the smaller of the two, all of them at once where that is
-    possible.
+    A list or dict of nodes gives one of Jacobians. It takes one pass for each element of the
+    smaller of the two, all of them at once where that is possible.
     """
     nodes = nodes_of("jacobian", y, wrt)
     return like(wrt, tied([_jacobian(y, x) for x in nodes], [y, *nodes]))
 
 
 def hessian(y: Node, wrt: Any) -> Any:
-    """The second derivatives of a scalar: wrt.shape + wrt.shape; a list of lists for a list."""
-    first = grad(y, wrt)
+    """The second derivatives of a scalar: wrt.shape + wrt.shape.
+
+    For several nodes a list of lists or a dict of dicts: [a][b] of shape a.shape + b.shape.
+    """
+    rows = entries(grad(y, wrt))
     nodes = nodes_of("hessian", y, wrt)
-    rows = first if isinstance(wrt, list | tuple) else [first]
     # backwards where sizes are equal: the rows need no turning, and the first pass is shared
     blocks = [
         like(wrt, tied([_jacobian(row, x, tie="reverse") for x in nodes], [y, *nodes]))

@@ -34,13 +34,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from numbers import Number
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from staticflow.errors import GraphError, ShapeError, Where, fail, user_line
 from staticflow.graph.dims import AnyDim
-from staticflow.graph.foreign_names import unknown
+from staticflow.graph.no_array import NoArray
 from staticflow.graph.operators import FUNCTIONS, OPERATORS
 from staticflow.graph.require import require
 from staticflow.graph.types import Shape, TensorType
@@ -215,7 +215,7 @@ def _method(name: str) -> Callable[..., Node]:
     return method
 
 
-class Node:
+class Node(NoArray):
     """A value in the graph: an op applied to input nodes, with a type and the line that made it.
 
     `weak` is what Python's numbers leave: the number, of a scalar constant; True, of what ops make
@@ -223,7 +223,6 @@ class Node:
     """
 
     __slots__ = ("__weakref__", "inputs", "label", "op", "serial", "type", "weak", "where")
-    __array_ufunc__ = None  # so that `array + node` calls Node.__radd__
     op: Op
     inputs: tuple[Node, ...]
     type: Any  # TensorType, or a tuple of them for an op with several outputs
@@ -306,11 +305,6 @@ class Node:
         picture: str = OPERATORS["picture"](self)
         return picture
 
-    if not TYPE_CHECKING:  # for a type checker, a node has what is written here
-
-        def __getattr__(self, name):
-            raise unknown(name, type(self).__name__)
-
     def __repr__(self) -> str:
         return f"<{self.name}: {self.type}>"
 
@@ -329,21 +323,25 @@ class Node:
             )
         return NotImplemented
 
-    def __bool__(self) -> bool:
-        fail(
-            GraphError,
-            "a node has no truth value while the graph is declared",
-            do="choose by a value with ops.where or sf.cond, repeat with sf.while_loop",
-        )
-
     def __iter__(self) -> Iterator[Node]:
         if not self.shape or not isinstance(self.shape[0], int):
-            fail(ShapeError, "only a node with an integer leading size can be unpacked", str(self))
+            fail(
+                ShapeError,
+                "only a node with an integer leading size can be unpacked",
+                got=str(self),
+                do="go over its rows with sf.scan, or write what is done for all of them at once",
+            )
         return (self[i] for i in range(self.shape[0]))
 
     def __len__(self) -> int:
         if not self.shape or not isinstance(self.shape[0], int):
-            fail(ShapeError, "this node has no length while the graph is declared", str(self))
+            fail(
+                ShapeError,
+                "this node has no length while the graph is declared",
+                got=str(self),
+                do="node.shape has its sizes; one that is a name gets its number with the data, "
+                "and stands in expressions as it is: x.sum(axis=0) / x.shape[0]",
+            )
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Node:

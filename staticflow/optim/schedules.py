@@ -8,7 +8,7 @@ another base rate compiles nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +133,13 @@ def as_schedule(lr: Any) -> Schedule:
     """The schedule for a number, a schedule, or a function from the step count to a rate."""
     if isinstance(lr, Schedule):
         return lr
+    if isinstance(lr, Mapping):
+        fail(
+            GraphError,
+            "an optimizer takes a learning rate; it is given no parameters",
+            got=f"{type(lr).__name__} of {', '.join(map(repr, lr))}"[:80],
+            do="sf.Session(loss, optimizer=sf.optim.Adam(1e-3)) trains them; train= says which",
+        )
     if callable(lr):
         return Custom(lr)
     return Constant(_rate("lr", lr))

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.autodiff.derivatives import grad, jvp, nodes_of
+from staticflow.autodiff.derivatives import grad, jvp
+from staticflow.autodiff.wrt import nodes_of
 from staticflow.errors import GraphError, fail
 from staticflow.graph.declare import input
 from staticflow.graph.leaves import Leaf
@@ -83,10 +84,11 @@ def check_grad(f: Node, wrt: Any, feeds: Mapping[Any, Any], seed: int = 0) -> Gr
     """Compare the derivatives of f by leaves with differences, at the values in `feeds`.
 
     f may have any shape (its elements are added up with random weights), `wrt` is an input or
-    parameter or a list of them, and `feeds` gives an array for each leaf of f by name or node. Both
-    modes and second derivatives are checked along random directions. Returns a GradCheck, which is
-    true if all agree; printed, it shows each and names the worst element. Raises GraphError where
-    `wrt` is no leaf or a leaf has no value. float64 sees errors of 1e-6, float32 of 2e-2.
+    parameter, or a list or dict of them, and `feeds` gives an array for each leaf of f by name or
+    node. Both modes and second derivatives are checked along random directions. Returns a
+    GradCheck, which is true if all agree; printed, it shows each and names the worst element.
+    Raises GraphError where `wrt` is no leaf or a leaf has no value. float64 sees errors of 1e-6,
+    float32 of 2e-2.
 
         assert sf.check_grad(loss, [w, b], {"x": x, "w": w0, "b": b0})
     """

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 import numpy as np
 
 from staticflow.errors import GraphError, fail
+from staticflow.graph.foreign_names import OF_SESSIONS, unknown
 from staticflow.optim.algorithms import Optimizer
 from staticflow.optim.schedules import Constant
 from staticflow.session.fetch import Fetches
@@ -43,6 +44,11 @@ class LiveAttributes:
     """The base of sessions: what it holds shows as attributes (`Live`), and there are no others."""
 
     _fetches: Fetches
+
+    if not TYPE_CHECKING:  # for a type checker, a session has what is written in it
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise unknown("a session", name, OF_SESSIONS, type(self).__name__)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and name not in _FIXED and name not in _CHANGES:

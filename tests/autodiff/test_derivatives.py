@@ -56,7 +56,7 @@ def test_the_gradient_has_the_structure_of_wrt() -> None:
     assert isinstance(single, Node) and single.type == w.type
     both = sf.grad(loss, [x, w])
     assert [g.type for g in both] == [x.type, w.type]
-    assert sf.grad(loss, ()) == []
+    assert sf.grad(loss, ()) == [] and sf.grad(loss, {}) == {}
 
 
 def test_what_is_not_reached_has_zeros() -> None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 from typing import Any
 
 import numpy as np
 import pytest
 
+from staticflow import ops
 from staticflow.cli.main import main
 from staticflow.cli.op_page.closed_forms import FORMULAS, WORDS
-from staticflow.cli.op_page.page import PARTS, Entry, cotangents, entries, example, op_page
+from staticflow.cli.op_page.page import (
+    PARTS,
+    SUBJECTS,
+    Entry,
+    cotangents,
+    entries,
+    example,
+    op_page,
+)
 from staticflow.graph.dims import evaluate
 from staticflow.graph.kinds import MapRow
 from staticflow.graph.leaves import Input
@@ -20,6 +30,22 @@ from staticflow.graph.traversal import leaves
 from staticflow.graph.types import FLOATS
 from staticflow.runtime.interpreter import interpret
 from tests.compiler.formula.cases import NUMPY, SIZES
+
+# Of each subject, and of files that have several
+SUBJECT_OF = {
+    "where": "Comparison, logic and choice", "exp": "Functions of one number",
+    "round": "Arithmetic", "add": "Arithmetic", "median": "Reductions and statistics",
+    "nansum": "Reductions and statistics", "einsum": "Matrix products", "det": "Linear algebra",
+    "softmax": "Activations, losses and layers", "mse": "Activations, losses and layers",
+    "reshape": "Shape", "take": "Indexing and order", "linspace": "Creation",
+    "normal": "Random numbers", "stop_gradient": "Meaning",
+}  # fmt: skip
+SIGNATURES = {
+    "exp": "(x: 'Any', /) -> 'Node'",
+    "where": "(condition: 'Any', x: 'Any', y: 'Any', /) -> 'Node'",
+    "softmax": "(x: 'Any', axis: 'Any' = -1) -> 'Node'",
+    "moveaxis": "(x: 'Any', source: 'Any', destination: 'Any') -> 'Node'",
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +120,43 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert printed.startswith("# Ops")
     assert "| `matmul(a, b)` |" in printed and "`G @ b.T`, `a.T @ G`" in printed
+
+
+def headings(page: str) -> dict[str, str]:
+    """The heading under which the page has each signature."""
+    found: dict[str, str] = {}
+    heading = ""
+    for line in page.splitlines():
+        if line.startswith("## "):
+            heading = line.removeprefix("## ")
+        elif line.startswith("| `"):
+            found[line.split("`")[1]] = heading
+    return found
+
+
+def test_ops_stand_under_their_subjects_with_their_signatures(listed: dict[str, Entry]) -> None:
+    """As they did not once a function stood around each of them: one heading had them all."""
+    under = headings(op_page())
+    assert set(under.values()) == set(SUBJECTS) and len(under) == len(table())
+    for name, subject in SUBJECT_OF.items():
+        assert under[listed[name].signature] == subject, name
+    for op in table().values():
+        names = list(inspect.signature(op.function).parameters)
+        shown = inspect.signature(
+            eval(f"lambda {listed[op.name].signature[len(op.name) + 1 : -1]}: 0")
+        )
+        assert list(shown.parameters) == names, op.name
+        assert names[:1] != ["values"] and "args" not in names, op.name
+
+
+def test_help_shows_what_functions_take() -> None:
+    shown = {name: pydoc.plain(pydoc.render_doc(getattr(ops, name))) for name in SIGNATURES}
+    for name, signature in SIGNATURES.items():
+        assert f"\n{name}{signature}\n" in shown[name], shown[name]
+
+
+def test_other_names_are_told(listed: dict[str, Entry]) -> None:
+    assert listed["sigmoid"].doc.endswith("Also called `expit`.")
+    named = {n for n in ops.__all__ if callable(getattr(ops, n))} - set(table())
+    docs = " ".join(entry.doc for entry in listed.values())
+    assert all(f"`{name}`" in docs for name in named), named

@@ -48,6 +48,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
         "reductions",
         "statistics",
         "nan_reductions",
+        "quantiles",
         "accumulate",
         "differences",
     ),
@@ -118,15 +119,16 @@ def _places() -> dict[str, str]:
 
 def _file(op: Declaration) -> str:
     """The name of the module that declares an op."""
-    return Path(inspect.getfile(op.function)).stem
+    return Path(inspect.getfile(inspect.unwrap(op.function))).stem
 
 
 def _entry(op: Declaration, subject: str) -> Entry:
-    if isinstance(op.row, MapRow) and _file(op) == "public":
-        signature = f"{op.name}({', '.join(op.row.inputs)})"
-    else:
-        signature = f"{op.name}({_parameters(op.function)})"
+    signature = f"{op.name}({_parameters(op.function)})"
     doc = " ".join(op.doc.split("\n\n")[0].split())
+    others = sorted(n for n in staticflow.ops.__all__ if n != op.name
+                    and getattr(staticflow.ops, n) is op.function)  # fmt: skip
+    if others:
+        doc += f" Also called {', '.join(f'`{name}`' for name in others)}."
     return Entry(op.name, subject, signature, doc, _type_rule(op), _derivative(op))
 
 

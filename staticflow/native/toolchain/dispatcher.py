@@ -1,7 +1,7 @@
 """Kernels as Numba dispatchers.
 
-    source -> bytecode, Numba's IR, types -> LLVM IR     here: `kernel_passes` in `kernel_target`
-    LLVM IR -> object code                               `llvm_backend`, once
+source -> bytecode, Numba's IR, types -> LLVM IR     here: `kernel_passes` in `kernel_target`
+LLVM IR -> object code                               `llvm_backend`, once
 """
 
 from __future__ import annotations
