@@ -19,7 +19,7 @@ from staticflow.graph.dims import AnyDim, floor_divide
 from staticflow.graph.kinds import View
 from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.graph.require import is_size, require, require_operands
-from staticflow.graph.strides import Access
+from staticflow.graph.strides import StridedView
 from staticflow.graph.types import Shape, TensorType, promote
 from staticflow.ops.alias import sized
 from staticflow.ops.cast import cast
@@ -54,9 +54,9 @@ class Windows(View):
         assert isinstance(out, TensorType)
         return tuple(classes.fresh(n) for n in out.shape)
 
-    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+    def view(self, access: StridedView, out: Axes, sizes: tuple[AnyDim, ...]) -> StridedView | None:
         (step,) = access.strides
-        return Access(access.buffer, access.offset, out, (step, step))
+        return StridedView(access.buffer, access.offset, out, (step, step))
 
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return None

@@ -13,7 +13,7 @@ from staticflow.graph.dims import AnyDim
 from staticflow.graph.kinds import View
 from staticflow.graph.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.graph.require import require, require_matrices, require_operands
-from staticflow.graph.strides import Access
+from staticflow.graph.strides import StridedView
 from staticflow.graph.types import Shape, TensorType, normalise_axis
 from staticflow.ops.compare import equal, where
 from staticflow.ops.counting import iota_like
@@ -51,9 +51,9 @@ class Diagonal(View):
         *batch, n, m = xs[0]
         return (*batch, classes.same(n, m) if self.square else classes.fresh(self.length))
 
-    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+    def view(self, access: StridedView, out: Axes, sizes: tuple[AnyDim, ...]) -> StridedView | None:
         *batch, down, across = access.strides
-        return Access(access.buffer, access.offset, out, (*batch, down + across))
+        return StridedView(access.buffer, access.offset, out, (*batch, down + across))
 
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return axis if axis < len(shape) - 2 else None

@@ -15,7 +15,7 @@ from staticflow.graph.leaves import const
 from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.graph.operators import bind
 from staticflow.graph.require import require, require_operands
-from staticflow.graph.strides import Access
+from staticflow.graph.strides import StridedView
 from staticflow.graph.types import Shape, TensorType
 from staticflow.ops.coerce import broadcast_to_shape
 from staticflow.ops.shape import expand_dims, reshape
@@ -70,14 +70,14 @@ class Slice(View):
         entries = zip(self.full, xs[0], out.shape, strict=True)
         return tuple(old if full else classes.fresh(n) for full, old, n in entries)
 
-    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+    def view(self, access: StridedView, out: Axes, sizes: tuple[AnyDim, ...]) -> StridedView | None:
         starts = iter(sizes)
         offset = access.offset
         for full, stride in zip(self.full, access.strides, strict=True):
             if not full:
                 offset = offset + next(starts) * stride
         strides = tuple(n * step for n, step in zip(access.strides, self.steps, strict=True))
-        return Access(access.buffer, offset, out, strides)
+        return StridedView(access.buffer, offset, out, strides)
 
     def region(self, shape: Shape) -> tuple[tuple[AnyDim, AnyDim], ...] | None:
         if any(step != 1 for step in self.steps):

@@ -24,7 +24,7 @@ from staticflow.graph.dims import AnyDim, divide, product
 from staticflow.graph.kinds import View
 from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.graph.require import require, require_axes, require_operands
-from staticflow.graph.strides import Access, contiguous_strides, merge_strides
+from staticflow.graph.strides import StridedView, contiguous_strides, merge_strides
 from staticflow.graph.types import Shape, TensorType
 
 
@@ -50,9 +50,9 @@ class Transpose(View):
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return tuple(xs[0][axis] for axis in self.perm)
 
-    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+    def view(self, access: StridedView, out: Axes, sizes: tuple[AnyDim, ...]) -> StridedView | None:
         strides = tuple(access.strides[axis] for axis in self.perm)
-        return Access(access.buffer, access.offset, out, strides)
+        return StridedView(access.buffer, access.offset, out, strides)
 
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return self.perm.index(axis)
@@ -95,8 +95,8 @@ class Expand(View):
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return self._insert(xs[0], 1)
 
-    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
-        return Access(access.buffer, access.offset, out, self._insert(access.strides, 0))
+    def view(self, access: StridedView, out: Axes, sizes: tuple[AnyDim, ...]) -> StridedView | None:
+        return StridedView(access.buffer, access.offset, out, self._insert(access.strides, 0))
 
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         kept = [k for k in range(len(shape) + len(self.axes)) if k not in self.axes]
@@ -142,8 +142,8 @@ class Squeeze(View):
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return self._drop(xs[0])
 
-    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
-        return Access(access.buffer, access.offset, out, self._drop(access.strides))
+    def view(self, access: StridedView, out: Axes, sizes: tuple[AnyDim, ...]) -> StridedView | None:
+        return StridedView(access.buffer, access.offset, out, self._drop(access.strides))
 
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return axis - sum(dropped < axis for dropped in self.axes)
@@ -197,11 +197,11 @@ class Broadcast(View):
             entries[axis] = entry
         return tuple(entries)
 
-    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+    def view(self, access: StridedView, out: Axes, sizes: tuple[AnyDim, ...]) -> StridedView | None:
         strides: list[AnyDim] = [0] * len(out)
         for axis, stride in zip(self.axes, access.strides, strict=True):
             strides[axis] = stride
-        return Access(access.buffer, access.offset, out, tuple(strides))
+        return StridedView(access.buffer, access.offset, out, tuple(strides))
 
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return self.axes[axis]
@@ -259,7 +259,7 @@ class Reshape(View):
             entries += old if kept else [classes.fresh(n) for n in new]
         return tuple(entries)
 
-    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+    def view(self, access: StridedView, out: Axes, sizes: tuple[AnyDim, ...]) -> StridedView | None:
         strides: list[AnyDim] = []
         first = 0
         done = 0
@@ -270,7 +270,7 @@ class Reshape(View):
                 return None
             strides += [step * s for s in contiguous_strides(out[done : done + new])]
             first, done = first + old, done + new
-        return Access(access.buffer, access.offset, out, tuple(strides))
+        return StridedView(access.buffer, access.offset, out, tuple(strides))
 
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         first = done = 0

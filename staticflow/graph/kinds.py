@@ -14,7 +14,7 @@ import numpy as np
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.node import Array, Axes, Classes, Kind, Node, Op, OutType, apply
 from staticflow.graph.require import require, require_axes, require_operands
-from staticflow.graph.strides import Access
+from staticflow.graph.strides import StridedView
 from staticflow.graph.types import TensorType
 
 # Dtypes, "" for that of the first input, and numbers of elements
@@ -245,7 +245,7 @@ class View(Op):
         """
         return None
 
-    def view(self, access: Access, out: Axes, sizes: tuple[AnyDim, ...]) -> Access | None:
+    def view(self, access: StridedView, out: Axes, sizes: tuple[AnyDim, ...]) -> StridedView | None:
         """The access of the result; None where strides cannot express it and a copy is needed."""
         raise NotImplementedError
 

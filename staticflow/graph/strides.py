@@ -2,7 +2,7 @@
 
     x[2:, :] of a contiguous x[n0, n1]      offset 2 n1, strides (n1, 1)
 
-A view is another access to the same buffer; it moves no element.
+A view is another such access to the same buffer; it moves no element.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from staticflow.graph.dims import AnyDim, product
 
 
 @dataclass(frozen=True)
-class Access:
+class StridedView:
     """Where an element of a value lies: `buffer[offset + sum(index * stride)]`.
 
     Offsets and strides are polynomials of size classes, in elements.
@@ -26,9 +26,9 @@ class Access:
     strides: tuple[AnyDim, ...]
 
     @staticmethod
-    def contiguous(buffer: int, shape: tuple[AnyDim, ...]) -> Access:
+    def contiguous(buffer: int, shape: tuple[AnyDim, ...]) -> StridedView:
         """The row-major layout."""
-        return Access(buffer, 0, shape, contiguous_strides(shape))
+        return StridedView(buffer, 0, shape, contiguous_strides(shape))
 
     @property
     def is_contiguous(self) -> bool:

@@ -20,7 +20,7 @@ from staticflow.graph.leaves import Const, Input
 from staticflow.graph.node import Classes, Kind
 from staticflow.graph.op_table import declare, table
 from staticflow.graph.printer import format_graph
-from staticflow.graph.strides import Access, merge_strides
+from staticflow.graph.strides import StridedView, merge_strides
 from staticflow.graph.traversal import leaves, rebuild, toposort, with_inputs
 from staticflow.runtime.interpreter import at_sizes, interpret
 from tests.ops.cases.table import CASES, Case
@@ -211,7 +211,7 @@ def test_views_are_strides(case: Case) -> None:
             continue
         source: Any = node.inputs[0].shape
         data = np.arange(int(np.prod(source)))
-        base = Access.contiguous(0, source)
+        base = StridedView.contiguous(0, source)
         shown = node.op.view(base, node.shape, node.op.sizes())
         assert shown is not None
         expected = node.op.reference(data.reshape(source))
@@ -224,7 +224,7 @@ def test_views_are_strides(case: Case) -> None:
 def test_a_reshape_of_uneven_strides_asks_for_a_copy() -> None:
     x = sf.input("x", (4, 6))
     node = ops.reshape(x.T, (24,))
-    access = Access(0, 0, (6, 4), (1, 6))
+    access = StridedView(0, 0, (6, 4), (1, 6))
     assert isinstance(node.op, View)
     assert node.op.view(access, (24,), node.op.sizes()) is None
     assert merge_strides((6, 4), (4, 1)) == 1

@@ -31,7 +31,7 @@ from staticflow.graph.kinds import Part
 from staticflow.graph.loop_op import Loop
 from staticflow.graph.node import Axes, Kind, Node
 from staticflow.graph.scan_op import Scan
-from staticflow.graph.strides import Access
+from staticflow.graph.strides import StridedView
 from staticflow.graph.traversal import is_implicit, through_views, toposort
 
 # Where a step finds its element of a stack, or of a history, and the place behind it.
@@ -73,7 +73,7 @@ def _add(layout: Layout, node: Node, role: str) -> None:
     shape = layout.g.axes[node]
     index = len(layout.buffers)
     layout.buffers.append(Buffer(index, node, node.dtype, product(shape), role))
-    layout.access[node] = Access.contiguous(index, shape)
+    layout.access[node] = StridedView.contiguous(index, shape)
 
 
 def lay_out_loop(layout: Layout, node: Node) -> None:
@@ -90,7 +90,7 @@ def lay_out_loop(layout: Layout, node: Node) -> None:
         moving = Moving(outer.buffer, outer.offset, outer.strides[0], HERE, layout.loops[node])
         shape = layout.g.axes[s]
         buffer = _buffer(layout, s, shape, "moving", moving)
-        layout.access[s] = Access(buffer, 0, shape, outer.strides[1:])
+        layout.access[s] = StridedView(buffer, 0, shape, outer.strides[1:])
     for s, x in zip(op.consts, consts, strict=True):
         layout.access[s] = layout.of(x)
     if isinstance(op, Scan):
@@ -114,7 +114,7 @@ def _branches(layout: Layout, node: Node, op: Loop) -> None:
         home = _buffer(layout, first, layout.g.axes[first], "temp")
         for output in (first, *outputs):
             for each in (through_views(output)[0], output):
-                layout.access[each] = Access.contiguous(home, layout.g.axes[each])
+                layout.access[each] = StridedView.contiguous(home, layout.g.axes[each])
 
 
 def _buffer(
@@ -162,9 +162,9 @@ def _places(reverse: bool, history: bool) -> tuple[MovingPlace, MovingPlace]:
     return (NEXT, HERE) if reverse else (HERE, NEXT)
 
 
-def _at(buffer: int, offset: AnyDim, shape: Axes) -> Access:
-    plain = Access.contiguous(buffer, shape)
-    return Access(buffer, offset, shape, plain.strides)
+def _at(buffer: int, offset: AnyDim, shape: Axes) -> StridedView:
+    plain = StridedView.contiguous(buffer, shape)
+    return StridedView(buffer, offset, shape, plain.strides)
 
 
 def _move(
@@ -175,7 +175,7 @@ def _move(
     moving = Moving(home, 0, size, place, loop)
     buffer = _buffer(layout, node, layout.g.axes[node], "moving", moving)
     for each in (root, node):
-        layout.access[each] = Access.contiguous(buffer, layout.g.axes[each])
+        layout.access[each] = StridedView.contiguous(buffer, layout.g.axes[each])
 
 
 def _stacks(layout: Layout, node: Node, op: Scan, length: AnyDim) -> None:
@@ -195,7 +195,7 @@ def _stacks(layout: Layout, node: Node, op: Scan, length: AnyDim) -> None:
             layout.access[part] = _at(home, size if shift else 0, shape)
         else:
             home = _buffer(layout, part, shape, "temp")
-            layout.access[part] = Access.contiguous(home, shape)
+            layout.access[part] = StridedView.contiguous(home, shape)
             _move(layout, y, home, size, HERE, layout.loops[node])
 
 

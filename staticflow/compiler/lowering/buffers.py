@@ -15,7 +15,7 @@ from staticflow.compiler.lowering.fusion import Group, is_row_reduction
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.kinds import Assemble, View
 from staticflow.graph.node import Kind, Node
-from staticflow.graph.strides import Access
+from staticflow.graph.strides import StridedView
 from staticflow.graph.traversal import is_implicit, through_views
 
 SUFFIX = {"float32": "f4", "float64": "f8", "int32": "i4", "int64": "i8", "bool": "b1"}
@@ -79,7 +79,7 @@ class Layout:
 
     g: SizedGraph
     buffers: list[Buffer]
-    access: dict[Node, Access]
+    access: dict[Node, StridedView]
     loops: dict[Node, int] = field(default_factory=dict)  # numbered
     # of each of a loop's bodies: its groups, and what of it is stored
     groups: dict[Node, list[tuple[list[Group], set[Node]]]] = field(default_factory=dict)
@@ -90,13 +90,13 @@ class Layout:
         """The node that stands for an output of an op that has several, if anything reads it."""
         return self.parts.get((node, index))
 
-    def of(self, node: Node) -> Access:
+    def of(self, node: Node) -> StridedView:
         """The access of a node that owns or shows a buffer."""
         if node not in self.access:
             self.access[node] = self._view(node)
         return self.access[node]
 
-    def _view(self, node: Node) -> Access:
+    def _view(self, node: Node) -> StridedView:
         if node.op.kind is Kind.ALIAS:
             return self.of(node.inputs[0])
         assert node.op.kind is Kind.VIEW, f"{node} has no buffer"
@@ -105,7 +105,7 @@ class Layout:
         return access
 
 
-def view_access(node: Node, base: Access, g: SizedGraph) -> Access | None:
+def view_access(node: Node, base: StridedView, g: SizedGraph) -> StridedView | None:
     """What a view makes of the access of its input."""
     assert isinstance(node.op, View)
     return node.op.view(base, g.axes[node], g.symbols[node])
@@ -162,7 +162,7 @@ def _register_reductions(
     }
 
 
-def assembly_regions(node: Node, layout: Layout) -> tuple[Access, ...]:
+def assembly_regions(node: Node, layout: Layout) -> tuple[StridedView, ...]:
     """The region of each part within an assembly's buffer."""
     op = node.op
     assert isinstance(op, Assemble)
@@ -173,5 +173,5 @@ def assembly_regions(node: Node, layout: Layout) -> tuple[Access, ...]:
         offset = whole.offset
         for start, stride in zip(starts, whole.strides, strict=True):
             offset = offset + start * stride
-        regions.append(Access(whole.buffer, offset, shape, whole.strides))
+        regions.append(StridedView(whole.buffer, offset, shape, whole.strides))
     return tuple(regions)

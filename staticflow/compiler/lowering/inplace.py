@@ -17,7 +17,7 @@ from staticflow.compiler.lowering.buffers import Layout
 from staticflow.compiler.lowering.donation import may_overwrite, readers_of
 from staticflow.compiler.lowering.fusion import Group
 from staticflow.graph.node import Kind, Node
-from staticflow.graph.strides import Access
+from staticflow.graph.strides import StridedView
 from staticflow.graph.traversal import through_views
 
 
@@ -62,7 +62,7 @@ def _roles(outputs: bool) -> tuple[str, ...]:
     return ("temp", "output") if outputs else ("temp",)
 
 
-def _move(layout: Layout, buffer: int, new: Access) -> Access:
+def _move(layout: Layout, buffer: int, new: StridedView) -> StridedView:
     """Let all that lies in a buffer lie in another one."""
     for node, access in layout.access.items():
         if access.buffer == buffer:
@@ -86,7 +86,7 @@ def _operands(node: Node, group: Group) -> list[Node]:
     return found
 
 
-def _fits(old: Access, own: Access, source: Node, node: Node, layout: Layout) -> bool:
+def _fits(old: StridedView, own: StridedView, source: Node, node: Node, layout: Layout) -> bool:
     """Whether both are all of a buffer, of the same shape and dtype."""
     return (
         source.dtype == node.dtype

@@ -18,7 +18,7 @@ from staticflow.graph.contiguous import COPY
 from staticflow.graph.dims import product
 from staticflow.graph.loop_op import Loop
 from staticflow.graph.node import Kind, Node, apply
-from staticflow.graph.strides import Access
+from staticflow.graph.strides import StridedView
 from staticflow.graph.traversal import (
     is_implicit,
     is_loop_part,
@@ -54,9 +54,9 @@ def prepare(outputs: Sequence[Node]) -> tuple[SizedGraph, list[Node]]:
         roots = _insert(roots, edges, final)
 
 
-def _trial_accesses(g: SizedGraph) -> dict[Node, Access | None]:
+def _trial_accesses(g: SizedGraph) -> dict[Node, StridedView | None]:
     """The access of each node if every value had a contiguous buffer; None where a view fails."""
-    access: dict[Node, Access | None] = {}
+    access: dict[Node, StridedView | None] = {}
     for node in g.order:
         base = access[node.inputs[0]] if node.inputs else None
         if isinstance(node.type, tuple):
@@ -66,11 +66,11 @@ def _trial_accesses(g: SizedGraph) -> dict[Node, Access | None]:
         elif node.op.kind is Kind.VIEW and base is not None:
             access[node] = view_access(node, base, g)
         else:
-            access[node] = Access.contiguous(-1, g.axes[node])
+            access[node] = StridedView.contiguous(-1, g.axes[node])
     return access
 
 
-def _failing_views(g: SizedGraph, access: dict[Node, Access | None]) -> set[Edge]:
+def _failing_views(g: SizedGraph, access: dict[Node, StridedView | None]) -> set[Edge]:
     return {
         (node, 0)
         for node in g.order
@@ -100,7 +100,7 @@ def _immovable_parts(g: SizedGraph, outputs: Sequence[Node]) -> set[Edge]:
     return edges
 
 
-def _operands_in_memory(g: SizedGraph, access: dict[Node, Access | None]) -> set[Edge]:
+def _operands_in_memory(g: SizedGraph, access: dict[Node, StridedView | None]) -> set[Edge]:
     edges: set[Edge] = set()
     for node in g.order:
         if node.op.kind in (Kind.CONTRACT, Kind.GATHER):
@@ -153,7 +153,7 @@ def prepare_body(slots: Sequence[Node], outputs: Sequence[Node], count: int) -> 
 
 
 def _shared_outputs(
-    g: SizedGraph, outputs: Sequence[Node], access: dict[Node, Access | None]
+    g: SizedGraph, outputs: Sequence[Node], access: dict[Node, StridedView | None]
 ) -> set[int]:
     """Positions of outputs that do not own what computes them."""
     owned: set[Node] = set()

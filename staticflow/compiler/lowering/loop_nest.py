@@ -18,7 +18,7 @@ from staticflow.graph.dims import AnyDim, product
 from staticflow.graph.kinds import FlatMap, Gather, Reduce, Scatter
 from staticflow.graph.leaves import Const
 from staticflow.graph.node import Kind, Node
-from staticflow.graph.strides import Access, contiguous_strides
+from staticflow.graph.strides import StridedView, contiguous_strides
 from staticflow.graph.traversal import is_implicit, through_views
 
 
@@ -80,7 +80,7 @@ def _loop_inputs(node: Node) -> tuple[Node, ...]:
     return node.inputs[1:] if node.op.kind is Kind.GATHER else node.inputs
 
 
-def loop_access(node: Node, x: Node, layout: Layout) -> Access:
+def loop_access(node: Node, x: Node, layout: Layout) -> StridedView:
     """The access of an input, with a stride for each loop of `node`.
 
     The indices of a gather or scatter run over some of the loops only.
@@ -101,7 +101,7 @@ def flat_strides(node: Node, layout: Layout, split: Mapping[Node, int]) -> tuple
     return contiguous_strides(tuple(shape))
 
 
-def implicit_access(node: Node, layout: Layout) -> Access:
+def implicit_access(node: Node, layout: Layout) -> StridedView:
     """The access of a value without a buffer: an index counts its own positions."""
     if node.op.kind is Kind.VIEW:
         access = view_access(node, implicit_access(node.inputs[0], layout), layout.g)
@@ -109,7 +109,7 @@ def implicit_access(node: Node, layout: Layout) -> Access:
         return access
     if node.op.kind is Kind.ALIAS:
         return implicit_access(node.inputs[0], layout)
-    return Access.contiguous(-1, layout.g.axes[node])
+    return StridedView.contiguous(-1, layout.g.axes[node])
 
 
 def gather_strides(node: Node, layout: Layout) -> tuple[AnyDim, ...]:

@@ -53,7 +53,7 @@ from staticflow.graph.dims import AnyDim, product
 from staticflow.graph.kinds import FlatMap, Gather, IndexMap, Map, Reduce, Scatter
 from staticflow.graph.leaves import Const
 from staticflow.graph.node import Kind, Node
-from staticflow.graph.strides import Access
+from staticflow.graph.strides import StridedView
 from staticflow.graph.traversal import is_implicit, through_views
 
 
@@ -118,7 +118,7 @@ class _Builder:
         ]
         return Index(tuple(terms))
 
-    def element(self, access: Access) -> Load:
+    def element(self, access: StridedView) -> Load:
         return Load(self.pointer(access.buffer, access.offset), self.index(access.strides))
 
 
@@ -244,7 +244,7 @@ def _value(build: _Builder, node: Node, x: Node, lets: list[Stmt]) -> Scalar:
     return _load(build, loop_access(node, x, build.layout), x.dtype, lets)
 
 
-def _load(build: _Builder, access: Access, dtype: str, lets: list[Stmt]) -> str:
+def _load(build: _Builder, access: StridedView, dtype: str, lets: list[Stmt]) -> str:
     load = build.element(access)
     key = (load.pointer, load.index)
     if key not in build.loads:

@@ -33,7 +33,7 @@ from staticflow.graph.dims import AnyDim, product
 from staticflow.graph.kinds import Assemble, Call, Collective, Map
 from staticflow.graph.node import Axes, Kind, Node
 from staticflow.graph.scan_op import Scan
-from staticflow.graph.strides import Access
+from staticflow.graph.strides import StridedView
 from staticflow.graph.traversal import is_implicit, through_views
 
 FLOATS = ("float32", "float64")
@@ -171,7 +171,7 @@ def _product(node: Node, layout: Layout) -> ProductStep:
     )
 
 
-def _operand(access: Access) -> Operand:
+def _operand(access: StridedView) -> Operand:
     return Operand(
         (access.buffer, access.offset), access.strides[-2], access.strides[-1], access.strides[:-2]
     )
