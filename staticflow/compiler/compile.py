@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from staticflow.compiler.codegen.driver import DriverText
 from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.ir.steps import Step
-from staticflow.compiler.lowering.buffers import Layout
+from staticflow.compiler.lowering.buffers import BufferAssignment
 from staticflow.compiler.passes.sharding import Sharding
 from staticflow.compiler.pipeline import PIPELINE, Observer, Pass, State, Task, run_passes
 from staticflow.compiler.schedule.memory_plan import MemoryPlan, memory_plans
@@ -26,7 +26,7 @@ class Compiled:
 
     outputs: tuple[Node, ...]
     g: SizedGraph
-    layout: Layout
+    assignment: BufferAssignment
     steps: tuple[Step, ...]
     memory: MemoryPlan
     late_memory: MemoryPlan  # for runs that leave the marked products to the end
@@ -58,11 +58,11 @@ def compile_graph(
     """
     task = Task(training, shard, whole, donations or {}, standalone, name)
     state = run_passes(State(task, tuple(outputs)), pipeline, observers)
-    layout = state.laid_out
+    assignment = state.assigned
     assert state.memory is not None and state.late_memory is not None and state.driver is not None
     return Compiled(
-        state.roots, state.sized, layout, state.scheduled, state.memory, state.late_memory,
-        state.driver, state.placed, tuple(layout.of(root).buffer for root in state.roots),
+        state.roots, state.sized, assignment, state.scheduled, state.memory, state.late_memory,
+        state.driver, state.placed, tuple(assignment.of(root).buffer for root in state.roots),
         standalone,
     )  # fmt: skip
 
@@ -80,6 +80,6 @@ def with_sizes(compiled: Compiled, sizes: Mapping[str, int]) -> Compiled:
         return Node(node.op, node.inputs, type_, node.where, node.label)
 
     g = replace(compiled.g, sizes=tuple(map(known, compiled.g.sizes)))
-    memory, late_memory = memory_plans(compiled.layout.buffers, compiled.steps, g.sizes)
+    memory, late_memory = memory_plans(compiled.assignment.buffers, compiled.steps, g.sizes)
     outputs = tuple(map(output, compiled.outputs))
     return replace(compiled, outputs=outputs, g=g, memory=memory, late_memory=late_memory)

@@ -7,7 +7,7 @@ A pass takes what the passes before it have left (`State`) and gives the next su
     steps -> steps     blocks of rows, panels, epilogues, widening
     steps -> program   memory, driver
 
-A layout's buffers are the one thing that passes change where it lies: a pass adds to them.
+Buffers are the one thing that passes change where it lies: a pass adds to their assignment.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from staticflow.compiler.codegen.driver import DriverText
 from staticflow.compiler.codegen.emit_driver import driver_source
 from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.ir.steps import Step
-from staticflow.compiler.lowering.buffer_assignment import lay_out, place_assemblies
-from staticflow.compiler.lowering.buffers import Layout, stored_nodes
+from staticflow.compiler.lowering.buffer_assignment import assign_buffers, place_assemblies
+from staticflow.compiler.lowering.buffers import BufferAssignment, stored_nodes
 from staticflow.compiler.lowering.donation import donate
 from staticflow.compiler.lowering.early_results import results_early
 from staticflow.compiler.lowering.fusion import Group, fuse
-from staticflow.compiler.lowering.inplace import take_over
+from staticflow.compiler.lowering.inplace import reuse_operands
 from staticflow.compiler.lowering.insert_copies import prepare, prepare_body
 from staticflow.compiler.lowering.lower_steps import schedule
 from staticflow.compiler.lowering.recompute import recompute
@@ -71,7 +71,7 @@ class State(NamedTuple):
     placement: Sharding | None = None
     g: SizedGraph | None = None
     groups: tuple[Group, ...] = ()
-    layout: Layout | None = None
+    assignment: BufferAssignment | None = None
     copies: tuple[Step, ...] = ()  # of results to where they were donated, after all steps
     steps: tuple[Step, ...] | None = None
     memory: MemoryPlan | None = None
@@ -89,9 +89,9 @@ class State(NamedTuple):
         return self.g
 
     @property
-    def laid_out(self) -> Layout:
-        assert self.layout is not None, "no pass has given buffers"
-        return self.layout
+    def assigned(self) -> BufferAssignment:
+        assert self.assignment is not None, "no pass has given buffers"
+        return self.assignment
 
     @property
     def scheduled(self) -> tuple[Step, ...]:
@@ -192,48 +192,50 @@ def _results_early(state: State) -> State:
     return state._replace(groups=tuple(results_early(list(state.groups))))
 
 
-def _lay_out(state: State) -> State:
-    return state._replace(layout=lay_out(state.sized, list(state.groups), list(state.roots)))
+def _assign_buffers(state: State) -> State:
+    return state._replace(
+        assignment=assign_buffers(state.sized, list(state.groups), list(state.roots))
+    )
 
 
 def _place_assemblies(state: State) -> State:
-    place_assemblies(state.laid_out)
+    place_assemblies(state.assigned)
     return state
 
 
-def _take_over(state: State) -> State:
-    take_over(state.laid_out, list(state.groups), outputs=not state.task.donations)
+def _reuse_operands(state: State) -> State:
+    reuse_operands(state.assigned, list(state.groups), outputs=not state.task.donations)
     return state
 
 
 def _donate(state: State) -> State:
     groups, roots = list(state.groups), list(state.roots)
-    return state._replace(copies=tuple(donate(state.laid_out, groups, roots, state.task.donations)))
+    return state._replace(copies=tuple(donate(state.assigned, groups, roots, state.task.donations)))
 
 
 def _schedule(state: State) -> State:
     groups, roots = list(state.groups), list(state.roots)
     split = state.placed.split_draws(state.sized)
-    steps = schedule(groups, state.laid_out, stored_nodes(groups, roots), split)
+    steps = schedule(groups, state.assigned, stored_nodes(groups, roots), split)
     return state._replace(steps=(*steps, *state.copies))
 
 
 def _plan_memory(state: State) -> State:
-    memory, late = memory_plans(state.laid_out.buffers, state.scheduled, state.sized.sizes)
+    memory, late = memory_plans(state.assigned.buffers, state.scheduled, state.sized.sizes)
     return state._replace(memory=memory, late_memory=late)
 
 
 def _print(state: State) -> State:
     task = state.task
     driver = driver_source(
-        task.name, state.scheduled, state.laid_out.buffers, crew=task.standalone,
+        task.name, state.scheduled, state.assigned.buffers, crew=task.standalone,
         polls=not task.training,
     )  # fmt: skip
     return state._replace(driver=driver)
 
 
 def _buffers(state: State) -> tuple[Any, ...]:
-    return (state.laid_out.buffers,)
+    return (state.assigned.buffers,)
 
 
 _SIMPLER = (
@@ -267,11 +269,11 @@ PIPELINE: tuple[Pass, ...] = (
         results_early, "compute a result that nothing reads when its operands are there",
         _results_early, optional=True,
     ),
-    Pass(lay_out, "give buffers to what leaves a kernel", _lay_out),
+    Pass(assign_buffers, "give buffers to what leaves a kernel", _assign_buffers),
     Pass(place_assemblies, "let parts lie where they are assembled", _place_assemblies),
     Pass(
-        take_over, "let a value lie where an operand lay that nothing reads any more", _take_over,
-        optional=True,
+        reuse_operands, "let a value lie where an operand lay that nothing reads any more",
+        _reuse_operands, optional=True,
     ),
     Pass(donate, "let new parameters lie where the old ones did", _donate),
     Pass(schedule, "lower kernels to loop nests, in execution order", _schedule),
@@ -302,11 +304,11 @@ PIPELINE: tuple[Pass, ...] = (
     ),
     _on_steps(
         defer, "mark the gradients that shards can make in parts instead of adding up",
-        given=lambda state: (state.laid_out, state.roots, state.placed),
+        given=lambda state: (state.assigned, state.roots, state.placed),
     ),
     _on_steps(
         mark_early, "mark the first product, which shards can make in parts of its sum",
-        given=lambda state: (state.laid_out.buffers, state.task.shard),
+        given=lambda state: (state.assigned.buffers, state.task.shard),
     ),
     Pass(plan_memory, "give temporaries a slot in one arena", _plan_memory),
     Pass(driver_source, "print kernels and driver as Numba source", _print),

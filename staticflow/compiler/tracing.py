@@ -95,12 +95,12 @@ def state_text(state: State) -> str:
 
 
 def _group_lines(state: State) -> list[str]:
-    layout = state.layout
+    assignment = state.assignment
     lines = []
     for group in state.groups:
         lines.append(f"{group.kind.name.lower()} over {_shape(group.space)}")
         for node in group.nodes:
-            access = None if layout is None else layout.access.get(node)
+            access = None if assignment is None else assignment.access.get(node)
             place = "" if access is None else f"  in buffer {access.buffer}"
             lines.append(f"    {node.op.name}: {node.name}{place}  # {node.where}")
     return lines

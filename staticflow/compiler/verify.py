@@ -64,9 +64,9 @@ def verify(each: Pass, before: State, after: State) -> None:
         if after.roots != before.roots:
             verify_graph(after.roots)
         if after.steps is not None and after.steps is not before.steps:
-            verify_steps(after.steps, after.laid_out.buffers, len(after.sized.sizes))
+            verify_steps(after.steps, after.assigned.buffers, len(after.sized.sizes))
         if after.memory is not None and after.memory is not before.memory:
-            verify_memory(after.memory, after.scheduled, after.laid_out.buffers)
+            verify_memory(after.memory, after.scheduled, after.assigned.buffers)
     except VerificationError as error:
         raise VerificationError(f"after {each.name}: {error}") from None
 

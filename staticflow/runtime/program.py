@@ -108,7 +108,7 @@ class Program:
         self._block_addresses: list[int] = []
         self.function = self._load(compiled.driver)
         # The buffers to bind, by leaf of the graph.
-        self.leaves = {b.node: b.index for b in compiled.layout.buffers if b.role == "leaf"}
+        self.leaves = {b.node: b.index for b in compiled.assignment.buffers if b.role == "leaf"}
         self._origin: Program | None = None
         self._sizes: Sizes = {}  # of those that the compiled graph has names for
         self._sized: Program | None = None  # with the sizes that were asked for last
@@ -166,7 +166,7 @@ class Program:
         """The driver with a clock around each step, for profiles."""
         compiled = self.compiled
         name = f"{_driver_name(compiled.driver)}_timed"
-        steps, buffers = compiled.steps, compiled.layout.buffers
+        steps, buffers = compiled.steps, compiled.assignment.buffers
         crew, polls = compiled.standalone, compiled.driver.polls
         return self._load(driver_source(name, steps, buffers, timed=True, crew=crew, polls=polls))
 
@@ -176,7 +176,7 @@ class Program:
         compiled = self.compiled
         name = f"{_driver_name(compiled.driver)}_attentive"
         return self._load(
-            driver_source(name, compiled.steps, compiled.layout.buffers, between=True)
+            driver_source(name, compiled.steps, compiled.assignment.buffers, between=True)
         )
 
     def _load(self, driver: DriverText) -> NativeFunction:
@@ -246,7 +246,7 @@ class Program:
         S = memory.zeros((SIZE_HEADER + len(sizes),), np.int64)
         S[FIRST_ROW_ENTRY] = first_row
         S[SIZE_HEADER:] = sizes
-        count = HEADER + len(compiled.layout.buffers) + self._tail_length
+        count = HEADER + len(compiled.assignment.buffers) + self._tail_length
         T = memory.zeros((count,), np.int64)
         scratch = Scratch() if scratch is None else scratch
         arena, places = plan.allocate(table, scratch.arena)

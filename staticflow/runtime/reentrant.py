@@ -70,7 +70,7 @@ class Reentrant:
     def _templates(self, fixed: Mapping[Node, int]) -> tuple[Words, Words]:
         """T and S but for what a call brings."""
         compiled = self.program.compiled
-        T = words(HEADER + len(compiled.layout.buffers))
+        T = words(HEADER + len(compiled.assignment.buffers))
         S = words(SIZE_HEADER + len(compiled.g.sizes))
         T[SHARDS], T[STOP] = 1, self._running.ctypes.data
         for node, buffer in self.program.leaves.items():
@@ -161,7 +161,7 @@ def _take_block(width: int) -> list[str]:
 def prepare_source(program: Program, sizes: Sequence[str]) -> str:
     """Fill a block's tables for given sizes, in more memory if it has too little."""
     compiled = program.compiled
-    t_words = HEADER + len(compiled.layout.buffers)
+    t_words = HEADER + len(compiled.assignment.buffers)
     s_words = SIZE_HEADER + len(compiled.g.sizes)
     arguments = ["context", *(f"size_{name}" for name in sizes), "place"]
     lines = [f"def prepare({', '.join(arguments)}):", "    template = i8ptr(i8ptr(context)[2])"]

@@ -60,7 +60,7 @@ def partial_product(
     if not isinstance(step, ProductStep) or not step.early:
         return None
     spans = {span.node.name: span for span in flat.spans}
-    weight = compiled.layout.buffers[step.b.place[0]].node
+    weight = compiled.assignment.buffers[step.b.place[0]].node
     span = spans.get(weight.name)
     if span is None or not isinstance(weight.op, Param):
         return None

@@ -154,7 +154,7 @@ def test_a_cheap_value_is_computed_again_rather_than_stored() -> None:
     w = sf.input("w", ("m", "m"))
     h = ops.relu(x @ w)
     compiled = check([h @ w, ops.where(ops.greater(h, 0.0), h @ w, 0.0)])
-    stored = {b.node.dtype for b in compiled.layout.buffers if b.role == "temp"}
+    stored = {b.node.dtype for b in compiled.assignment.buffers if b.role == "temp"}
     assert "bool" not in stored, "the mask follows from h"
 
 
@@ -172,7 +172,7 @@ def test_a_cheap_value_is_computed_again_rather_than_stored() -> None:
 def test_a_view_in_a_kernel_is_strides(view: Any) -> None:
     compiled = check([view() * 2.0])
     assert len(compiled.steps) == 1
-    assert len([b for b in compiled.layout.buffers if b.role == "temp"]) == 0
+    assert len([b for b in compiled.assignment.buffers if b.role == "temp"]) == 0
 
 
 def test_a_reshape_that_strides_cannot_express_is_copied() -> None:
@@ -215,7 +215,7 @@ def donated(outputs: list[Node], taken: dict[int, Node]) -> Compiled:
     """A program whose outputs replace leaves: at once, or by a copy at the end."""
     compiled = compile_graph(outputs, donations=taken)
     for position, leaf in taken.items():
-        (buffer,) = [b.index for b in compiled.layout.buffers if b.node is leaf]
+        (buffer,) = [b.index for b in compiled.assignment.buffers if b.node is leaf]
         late = [
             step
             for step in compiled.steps
@@ -249,7 +249,7 @@ def test_a_swap_goes_through_memory_of_its_own() -> None:
 def test_a_leaf_that_nothing_reads_is_still_written() -> None:
     """The new value of a state need not depend on the old one."""
     compiled = donated([ops.exp(q)], {0: p})
-    assert {b.node.name for b in compiled.layout.buffers if b.role == "leaf"} == {"p", "q"}
+    assert {b.node.name for b in compiled.assignment.buffers if b.role == "leaf"} == {"p", "q"}
 
 
 # Emission

@@ -203,7 +203,7 @@ def test_wrong_types_are_found() -> None:
 def test_memory_that_overlaps_is_found() -> None:
     x, w = sf.input("x", (3, 3)), sf.input("w", (3, 3))
     compiled = compile_graph([ops.exp(x @ w) @ w @ (ops.sin(x @ w.T) @ w)])
-    plan, buffers = compiled.memory, compiled.layout.buffers
+    plan, buffers = compiled.memory, compiled.assignment.buffers
     verify_memory(plan, compiled.steps, buffers)
     one_slot = dict.fromkeys(plan.slot_of, 0)
     with pytest.raises(VerificationError, match="slot 0"):

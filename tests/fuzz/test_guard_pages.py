@@ -74,7 +74,7 @@ def test_all_memory_of_a_fit_lies_between_pages(pages: Pages) -> None:
         buffers = program.compiled.memory.slot_of
         places = {int(frame.T[HEADER + buffer]) for buffer in buffers}
         assert len(places) == len(buffers), "each buffer has memory of its own"
-        every = frame.T[HEADER : HEADER + len(program.compiled.layout.buffers)].tolist()
+        every = frame.T[HEADER : HEADER + len(program.compiled.assignment.buffers)].tolist()
         assert all(pages.hold(address) for address in every if address)
     assert all(is_guarded(array, pages) for array in arrays)
 
@@ -108,9 +108,9 @@ def test_every_buffer_of_every_program_lies_between_pages(
     make(Random(1)).work(Count())
     assert frames
     for program, made in frames:
-        count = len(program.compiled.layout.buffers)
+        count = len(program.compiled.assignment.buffers)
         for buffer, address in enumerate(made.T[HEADER : HEADER + count].tolist()):
-            assert not address or pages.hold(address), program.compiled.layout.buffers[buffer]
+            assert not address or pages.hold(address), program.compiled.assignment.buffers[buffer]
 
 
 def test_results_and_inputs_lie_between_pages(pages: Pages) -> None:

@@ -298,7 +298,7 @@ class LoopInterpreter:
         evaluated = compiled.g.evaluate(sizes, self.shard.whole if self.shard else sizes)
         table_s = [0] * SIZE_HEADER + evaluated
         table_s[FIRST_ROW_ENTRY] = self.shard.first if self.shard else 0
-        table_t = self.table = [0] * (HEADER + len(compiled.layout.buffers))
+        table_t = self.table = [0] * (HEADER + len(compiled.assignment.buffers))
         table_t[WORK] = memory.add(np.zeros(8, np.uint8))
         by_class = {f"n{i}": n for i, n in enumerate(evaluated)}
         outputs = []
@@ -308,7 +308,7 @@ class LoopInterpreter:
         ]
         for buffer, slot in compiled.memory.slot_of.items():
             table_t[HEADER + buffer] = slots[slot]
-        for b in compiled.layout.buffers:
+        for b in compiled.assignment.buffers:
             if b.role == "leaf":
                 value = self._leaf(b.node, values)
                 table_t[HEADER + b.index] = memory.add(np.array(value, b.dtype, order="C"))

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.lowering.buffers import (
     Buffer,
+    BufferAssignment,
     Counter,
-    Layout,
     Moving,
     MovingPlace,
     assembly_regions,
@@ -41,87 +41,89 @@ EVEN, ODD = MovingPlace(Counter.STEPS, alternate=True), MovingPlace(Counter.STEP
 LAST = MovingPlace(Counter.LENGTH, alternate=True)  # what the last step has written
 
 
-def lay_out(g: SizedGraph, groups: Sequence[Group], outputs: Sequence[Node]) -> Layout:
+def assign_buffers(
+    g: SizedGraph, groups: Sequence[Group], outputs: Sequence[Node]
+) -> BufferAssignment:
     """Give every leaf and every stored value a contiguous buffer of its own."""
-    layout = Layout(g, [], {})
+    assignment = BufferAssignment(g, [], {})
     for order in (g.order, *g.bodies.values()):
         for node in order:
             if isinstance(node.op, Part):
-                layout.parts[node.inputs[0], node.op.index] = node
-    lay_out_nodes(layout, g.order, stored_nodes(groups, outputs), outputs)
-    return layout
+                assignment.parts[node.inputs[0], node.op.index] = node
+    assign_nodes(assignment, g.order, stored_nodes(groups, outputs), outputs)
+    return assignment
 
 
-def lay_out_nodes(
-    layout: Layout, order: Sequence[Node], stored: set[Node], outputs: Sequence[Node]
+def assign_nodes(
+    assignment: BufferAssignment, order: Sequence[Node], stored: set[Node], outputs: Sequence[Node]
 ) -> None:
     """Give buffers to the nodes of one region: the program, or the body of a loop."""
     finals = {through_views(node)[0] for node in outputs}
     for node in order:
-        if node in layout.access:
+        if node in assignment.access:
             continue  # a value that a loop has placed
         role = "output" if node in finals else "temp"
         if node.op.kind is Kind.LEAF and not is_implicit(node):
-            _add(layout, node, "leaf")
+            _add(assignment, node, "leaf")
         elif node.op.kind is Kind.LOOP:
-            lay_out_loop(layout, node)
+            assign_loop(assignment, node)
         elif isinstance(node.op, Part) or (node in stored and not isinstance(node.type, tuple)):
-            _add(layout, node, role)
+            _add(assignment, node, role)
 
 
-def _add(layout: Layout, node: Node, role: str) -> None:
-    shape = layout.g.axes[node]
-    index = len(layout.buffers)
-    layout.buffers.append(Buffer(index, node, node.dtype, product(shape), role))
-    layout.access[node] = StridedView.contiguous(index, shape)
+def _add(assignment: BufferAssignment, node: Node, role: str) -> None:
+    shape = assignment.g.axes[node]
+    index = len(assignment.buffers)
+    assignment.buffers.append(Buffer(index, node, node.dtype, product(shape), role))
+    assignment.access[node] = StridedView.contiguous(index, shape)
 
 
-def lay_out_loop(layout: Layout, node: Node) -> None:
+def assign_loop(assignment: BufferAssignment, node: Node) -> None:
     """Give a loop's values their places; see the module's docstring."""
     op = node.op
     assert isinstance(op, Loop)
-    layout.loops[node] = len(layout.loops)
+    assignment.loops[node] = len(assignment.loops)
     init, xs, consts = op.split(node.inputs)
-    length = layout.g.axes[node][-1][0] if isinstance(op, Scan) else 1
+    length = assignment.g.axes[node][-1][0] if isinstance(op, Scan) else 1
     if op.carries:
-        _carries(layout, node, op, init, length)
+        _carries(assignment, node, op, init, length)
     for s, x in zip(op.xs, xs, strict=True):
-        outer = layout.of(x)
-        moving = Moving(outer.buffer, outer.offset, outer.strides[0], HERE, layout.loops[node])
-        shape = layout.g.axes[s]
-        buffer = _buffer(layout, s, shape, "moving", moving)
-        layout.access[s] = StridedView(buffer, 0, shape, outer.strides[1:])
+        outer = assignment.of(x)
+        moving = Moving(outer.buffer, outer.offset, outer.strides[0], HERE, assignment.loops[node])
+        shape = assignment.g.axes[s]
+        buffer = _buffer(assignment, s, shape, "moving", moving)
+        assignment.access[s] = StridedView(buffer, 0, shape, outer.strides[1:])
     for s, x in zip(op.consts, consts, strict=True):
-        layout.access[s] = layout.of(x)
+        assignment.access[s] = assignment.of(x)
     if isinstance(op, Scan):
-        _stacks(layout, node, op, length)
+        _stacks(assignment, node, op, length)
     elif not op.carries:
-        _branches(layout, node, op)
-    layout.groups[node] = []
+        _branches(assignment, node, op)
+    assignment.groups[node] = []
     for region in op.regions:
         order = toposort(region)
-        groups = fuse(layout.g, order)
+        groups = fuse(assignment.g, order)
         stored = stored_nodes(groups, region)
-        layout.groups[node].append((groups, stored))
-        lay_out_nodes(layout, order, stored, ())
+        assignment.groups[node].append((groups, stored))
+        assign_nodes(assignment, order, stored, ())
 
 
-def _branches(layout: Layout, node: Node, op: Loop) -> None:
+def _branches(assignment: BufferAssignment, node: Node, op: Loop) -> None:
     """Let every body compute an output into the same memory."""
     for i, outputs in enumerate(zip(*op.regions, strict=True)):
-        part = layout.part(node, i)
+        part = assignment.part(node, i)
         first = outputs[0] if part is None else part
-        home = _buffer(layout, first, layout.g.axes[first], "temp")
+        home = _buffer(assignment, first, assignment.g.axes[first], "temp")
         for output in (first, *outputs):
             for each in (through_views(output)[0], output):
-                layout.access[each] = StridedView.contiguous(home, layout.g.axes[each])
+                assignment.access[each] = StridedView.contiguous(home, assignment.g.axes[each])
 
 
 def _buffer(
-    layout: Layout, node: Node, shape: Axes, role: str, moving: Moving | None = None
+    assignment: BufferAssignment, node: Node, shape: Axes, role: str, moving: Moving | None = None
 ) -> int:
-    index = len(layout.buffers)
-    layout.buffers.append(Buffer(index, node, node.dtype, product(shape), role, moving))
+    index = len(assignment.buffers)
+    assignment.buffers.append(Buffer(index, node, node.dtype, product(shape), role, moving))
     return index
 
 
@@ -130,29 +132,31 @@ def keeps_history(op: Loop, position: int) -> bool:
     return isinstance(op, Scan) and (op.next[position] in op.ys or op.carries[position] in op.ys)
 
 
-def _carries(layout: Layout, node: Node, op: Loop, init: list[Node], length: AnyDim) -> None:
+def _carries(
+    assignment: BufferAssignment, node: Node, op: Loop, init: list[Node], length: AnyDim
+) -> None:
     reverse = isinstance(op, Scan) and op.reverse
     for position, (s, following) in enumerate(zip(op.carries, op.next, strict=True)):
-        shape = layout.g.axes[s]
+        shape = assignment.g.axes[s]
         size = product(shape)
         history = keeps_history(op, position)
         places = length + 1 if history else 2
-        home = _buffer(layout, s, (places, *shape), "temp")
+        home = _buffer(assignment, s, (places, *shape), "temp")
         read, write = _places(history and reverse, history)
         first: AnyDim = length * size if history and reverse else 0
-        layout.access[init[position]] = _at(home, first, shape)
-        layout.history[node, position] = home
-        number = layout.loops[node]
-        _move(layout, s, home, size, read, number)
-        _move(layout, following, home, size, write, number)
-        part = layout.part(node, position)
+        assignment.access[init[position]] = _at(home, first, shape)
+        assignment.history[node, position] = home
+        number = assignment.loops[node]
+        _move(assignment, s, home, size, read, number)
+        _move(assignment, following, home, size, write, number)
+        part = assignment.part(node, position)
         if part is None:
             continue
         if history:
             last: AnyDim = 0 if reverse else length * size
-            layout.access[part] = _at(home, last, shape)
+            assignment.access[part] = _at(home, last, shape)
         else:
-            _move(layout, part, home, size, LAST, number)
+            _move(assignment, part, home, size, LAST, number)
 
 
 def _places(reverse: bool, history: bool) -> tuple[MovingPlace, MovingPlace]:
@@ -168,41 +172,41 @@ def _at(buffer: int, offset: AnyDim, shape: Axes) -> StridedView:
 
 
 def _move(
-    layout: Layout, node: Node, home: int, size: AnyDim, place: MovingPlace, loop: int
+    assignment: BufferAssignment, node: Node, home: int, size: AnyDim, place: MovingPlace, loop: int
 ) -> None:
     """Let a value, and what it shows all of, lie at a place that moves."""
     root, _ = through_views(node)
     moving = Moving(home, 0, size, place, loop)
-    buffer = _buffer(layout, node, layout.g.axes[node], "moving", moving)
+    buffer = _buffer(assignment, node, assignment.g.axes[node], "moving", moving)
     for each in (root, node):
-        layout.access[each] = StridedView.contiguous(buffer, layout.g.axes[each])
+        assignment.access[each] = StridedView.contiguous(buffer, assignment.g.axes[each])
 
 
-def _stacks(layout: Layout, node: Node, op: Scan, length: AnyDim) -> None:
+def _stacks(assignment: BufferAssignment, node: Node, op: Scan, length: AnyDim) -> None:
     """The stacks of ys: buffers of their own, or views of a carry's history."""
     count = len(op.carries)
     for position, y in enumerate(op.ys):
-        part = layout.part(node, count + position)
+        part = assignment.part(node, count + position)
         if part is None:
             continue
-        shape = layout.g.axes[part]
+        shape = assignment.g.axes[part]
         size = product(shape[1:])
         if y in op.carries or y in op.next:
             before = y in op.carries
             carry = op.carries.index(y) if before else op.next.index(y)
-            home = layout.history[node, carry]
+            home = assignment.history[node, carry]
             shift = before == op.reverse  # the place after
-            layout.access[part] = _at(home, size if shift else 0, shape)
+            assignment.access[part] = _at(home, size if shift else 0, shape)
         else:
-            home = _buffer(layout, part, shape, "temp")
-            layout.access[part] = StridedView.contiguous(home, shape)
-            _move(layout, y, home, size, HERE, layout.loops[node])
+            home = _buffer(assignment, part, shape, "temp")
+            assignment.access[part] = StridedView.contiguous(home, shape)
+            _move(assignment, y, home, size, HERE, assignment.loops[node])
 
 
-def place_assemblies(layout: Layout) -> None:
+def place_assemblies(assignment: BufferAssignment) -> None:
     """Let every part of an assembly be computed right in its region of the whole."""
-    for order in (layout.g.order, *layout.g.bodies.values()):
+    for order in (assignment.g.order, *assignment.g.bodies.values()):
         for node in reversed(order):
             if node.op.kind is Kind.ASSEMBLE:
-                regions = assembly_regions(node, layout)
-                layout.access.update(zip(node.inputs, regions, strict=True))
+                regions = assembly_regions(node, assignment)
+                assignment.access.update(zip(node.inputs, regions, strict=True))

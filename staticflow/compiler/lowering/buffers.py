@@ -74,7 +74,7 @@ class Buffer:
 
 
 @dataclass
-class Layout:
+class BufferAssignment:
     """All buffers, and the access of every node that has one."""
 
     g: SizedGraph
@@ -162,14 +162,14 @@ def _register_reductions(
     }
 
 
-def assembly_regions(node: Node, layout: Layout) -> tuple[StridedView, ...]:
+def assembly_regions(node: Node, assignment: BufferAssignment) -> tuple[StridedView, ...]:
     """The region of each part within an assembly's buffer."""
     op = node.op
     assert isinstance(op, Assemble)
-    whole = layout.access[node]
-    shapes = tuple(layout.g.axes[x] for x in node.inputs)
+    whole = assignment.access[node]
+    shapes = tuple(assignment.g.axes[x] for x in node.inputs)
     regions = []
-    for shape, starts in zip(shapes, op.regions(shapes, layout.g.symbols[node]), strict=True):
+    for shape, starts in zip(shapes, op.regions(shapes, assignment.g.symbols[node]), strict=True):
         offset = whole.offset
         for start, stride in zip(starts, whole.strides, strict=True):
             offset = offset + start * stride

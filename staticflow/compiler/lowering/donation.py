@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from staticflow.compiler.ir.loops import For, Index, Kernel, Let, Load, StoreElement
 from staticflow.compiler.ir.steps import KernelStep, Step
-from staticflow.compiler.lowering.buffers import SUFFIX, Layout
+from staticflow.compiler.lowering.buffers import SUFFIX, BufferAssignment
 from staticflow.compiler.lowering.fusion import Group
 from staticflow.graph.node import Kind, Node
 from staticflow.graph.traversal import through_views
@@ -20,32 +20,37 @@ Readers = Mapping[Node, Sequence[tuple[Node, bool]]]
 
 
 def donate(
-    layout: Layout, groups: Sequence[Group], outputs: Sequence[Node], donations: Mapping[int, Node]
+    assignment: BufferAssignment,
+    groups: Sequence[Group],
+    outputs: Sequence[Node],
+    donations: Mapping[int, Node],
 ) -> list[Step]:
     """Redirect donated outputs into their leaves; returns the copies to run at the end."""
     home = {node: i for i, group in enumerate(groups) for node in group.nodes}
-    readers = readers_of(layout)
+    readers = readers_of(assignment)
     late: list[Step] = []
     for position, leaf in donations.items():
         root, views = through_views(outputs[position])
-        own = layout.access[root]
-        if leaf not in layout.access:  # nothing reads it: the output's buffer is the leaf's
-            layout.buffers[own.buffer] = replace(layout.buffers[own.buffer], node=leaf, role="leaf")
+        own = assignment.access[root]
+        if leaf not in assignment.access:  # nothing reads it: the output's buffer is the leaf's
+            assignment.buffers[own.buffer] = replace(
+                assignment.buffers[own.buffer], node=leaf, role="leaf"
+            )
             continue
-        target = layout.access[leaf]
+        target = assignment.access[leaf]
         if not views and may_overwrite(leaf, root, groups, home, readers):
-            layout.access[root] = replace(target, shape=own.shape, strides=own.strides)
+            assignment.access[root] = replace(target, shape=own.shape, strides=own.strides)
         else:
-            temp = layout.buffers[own.buffer]
-            layout.buffers[own.buffer] = replace(temp, role="temp")
-            late.append(_copy(layout, own.buffer, target.buffer, root))
+            temp = assignment.buffers[own.buffer]
+            assignment.buffers[own.buffer] = replace(temp, role="temp")
+            late.append(_copy(assignment, own.buffer, target.buffer, root))
     return late
 
 
-def readers_of(layout: Layout) -> Readers:
+def readers_of(assignment: BufferAssignment) -> Readers:
     """What reads each value, and whether it reads the value in its own place."""
     readers: dict[Node, list[tuple[Node, bool]]] = {}
-    for node in layout.g.order:
+    for node in assignment.g.order:
         if node.op.kind in (Kind.VIEW, Kind.ALIAS):
             continue
         for x in node.inputs:
@@ -72,7 +77,7 @@ def may_overwrite(
     return True
 
 
-def _copy(layout: Layout, source: int, target: int, node: Node) -> KernelStep:
+def _copy(assignment: BufferAssignment, source: int, target: int, node: Node) -> KernelStep:
     suffix = SUFFIX[node.dtype]
     index = Index.along("i0")
     store = StoreElement(Load("p1", index), "v0")
@@ -81,9 +86,9 @@ def _copy(layout: Layout, source: int, target: int, node: Node) -> KernelStep:
     return KernelStep(
         kernel,
         ((source, 0), (target, 0)),
-        (layout.buffers[source].count,),
+        (assignment.buffers[source].count,),
         frozenset((source,)),
         frozenset((target,)),
         (node,),
-        layout.buffers[source].count,
+        assignment.buffers[source].count,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticflow.compiler.lowering.buffers import Layout
+from staticflow.compiler.lowering.buffers import BufferAssignment
 from staticflow.compiler.lowering.donation import may_overwrite, readers_of
 from staticflow.compiler.lowering.fusion import Group
 from staticflow.graph.node import Kind, Node
@@ -21,39 +21,39 @@ from staticflow.graph.strides import StridedView
 from staticflow.graph.traversal import through_views
 
 
-def take_over(layout: Layout, groups: Sequence[Group], outputs: bool) -> None:
+def reuse_operands(assignment: BufferAssignment, groups: Sequence[Group], outputs: bool) -> None:
     """Redirect values of the program's elementwise kernels into the memory of their operands.
 
     With `outputs`, the operands of an output lie in the output's memory before it does.
     """
     home = {node: i for i, group in enumerate(groups) for node in group.nodes}
-    readers = readers_of(layout)
-    shared = _shared(layout)
+    readers = readers_of(assignment)
+    shared = _shared(assignment)
     holder = {  # the value that a temporary buffer of its own holds at this point
         buffer.index: buffer.node
-        for buffer in layout.buffers
+        for buffer in assignment.buffers
         if buffer.role in _roles(outputs) and buffer.index not in shared
     }
     for group in groups:
         if group.kind is not Kind.MAP:
             continue
         for node in group.nodes:
-            own = layout.access.get(node)
+            own = assignment.access.get(node)
             if own is None or holder.get(own.buffer) is not node:
                 continue
             for source in _operands(node, group):
-                old = layout.access.get(source)
+                old = assignment.access.get(source)
                 if (
                     old is not None
                     and source in home
                     and holder.get(old.buffer) is source
-                    and layout.buffers[old.buffer].role == "temp"
-                    and _fits(old, own, source, node, layout)
+                    and assignment.buffers[old.buffer].role == "temp"
+                    and _fits(old, own, source, node, assignment)
                     and may_overwrite(source, node, groups, home, readers)
                 ):
-                    if layout.buffers[own.buffer].role == "output":
-                        old = _move(layout, old.buffer, own)
-                    layout.access[node] = old
+                    if assignment.buffers[own.buffer].role == "output":
+                        old = _move(assignment, old.buffer, own)
+                    assignment.access[node] = old
                     holder[old.buffer] = node
                     break
 
@@ -62,11 +62,11 @@ def _roles(outputs: bool) -> tuple[str, ...]:
     return ("temp", "output") if outputs else ("temp",)
 
 
-def _move(layout: Layout, buffer: int, new: StridedView) -> StridedView:
+def _move(assignment: BufferAssignment, buffer: int, new: StridedView) -> StridedView:
     """Let all that lies in a buffer lie in another one."""
-    for node, access in layout.access.items():
+    for node, access in assignment.access.items():
         if access.buffer == buffer:
-            layout.access[node] = new
+            assignment.access[node] = new
     return new
 
 
@@ -86,21 +86,23 @@ def _operands(node: Node, group: Group) -> list[Node]:
     return found
 
 
-def _fits(old: StridedView, own: StridedView, source: Node, node: Node, layout: Layout) -> bool:
+def _fits(
+    old: StridedView, own: StridedView, source: Node, node: Node, assignment: BufferAssignment
+) -> bool:
     """Whether both are all of a buffer, of the same shape and dtype."""
     return (
         source.dtype == node.dtype
-        and layout.g.axes[source] == layout.g.axes[node]
+        and assignment.g.axes[source] == assignment.g.axes[node]
         and (old.offset, own.offset) == (0, 0)
         and old.strides == own.strides
         and old.shape == own.shape
     )
 
 
-def _shared(layout: Layout) -> set[int]:
+def _shared(assignment: BufferAssignment) -> set[int]:
     """The buffers that several nodes lie in: parts of an assembly, values of a loop."""
     seen: set[int] = set()
-    shared = {b.moving.base for b in layout.buffers if b.moving is not None}
-    for access in layout.access.values():
+    shared = {b.moving.base for b in assignment.buffers if b.moving is not None}
+    for access in assignment.access.values():
         (shared if access.buffer in seen else seen).add(access.buffer)
     return shared

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from staticflow.compiler.lowering.buffers import Layout, lives_in_register, view_access
+from staticflow.compiler.lowering.buffers import BufferAssignment, lives_in_register, view_access
 from staticflow.compiler.lowering.fusion import Group
 from staticflow.graph.dims import AnyDim, product
 from staticflow.graph.kinds import FlatMap, Gather, Reduce, Scatter
@@ -34,10 +34,12 @@ class Nest:
         return [strides[m[-1]] if m[-1] < len(strides) else 0 for m in self.members]
 
 
-def merge_loops(group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]) -> Nest:
+def merge_loops(
+    group: Group, assignment: BufferAssignment, stored: set[Node], split: Mapping[Node, int]
+) -> Nest:
     """Merge neighbouring loops where every access of the group lies evenly along them."""
     space = group.space
-    accesses = list(_accesses(group, layout, stored, split))
+    accesses = list(_accesses(group, assignment, stored, split))
     members: list[list[int]] = []
     for axis in range(len(space)):
         keeps_inner = group.has_rows and axis == len(space) - 1
@@ -55,7 +57,7 @@ def _even(strides: Sequence[AnyDim], axis: int, extent: AnyDim) -> bool:
 
 
 def _accesses(
-    group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]
+    group: Group, assignment: BufferAssignment, stored: set[Node], split: Mapping[Node, int]
 ) -> Iterator[tuple[AnyDim, ...]]:
     """Every element access of a group, as strides along the axes of its space."""
     for node in group.nodes:
@@ -64,15 +66,15 @@ def _accesses(
             if isinstance(root.op, Const) and root.op.is_scalar:
                 continue
             if is_implicit(root):
-                yield implicit_access(x, layout).strides
+                yield implicit_access(x, assignment).strides
             elif not lives_in_register(root, views, node, group):
-                yield loop_access(node, x, layout).strides
+                yield loop_access(node, x, assignment).strides
         if node.op.kind is Kind.GATHER:
-            yield gather_strides(node, layout)
+            yield gather_strides(node, assignment)
         if node in stored:
-            yield store_strides(node, layout)
+            yield store_strides(node, assignment)
         if isinstance(node.op, FlatMap):
-            yield flat_strides(node, layout, split)
+            yield flat_strides(node, assignment, split)
 
 
 def _loop_inputs(node: Node) -> tuple[Node, ...]:
@@ -80,53 +82,55 @@ def _loop_inputs(node: Node) -> tuple[Node, ...]:
     return node.inputs[1:] if node.op.kind is Kind.GATHER else node.inputs
 
 
-def loop_access(node: Node, x: Node, layout: Layout) -> StridedView:
+def loop_access(node: Node, x: Node, assignment: BufferAssignment) -> StridedView:
     """The access of an input, with a stride for each loop of `node`.
 
     The indices of a gather or scatter run over some of the loops only.
     """
-    access = layout.of(x)
+    access = assignment.of(x)
     if not isinstance(node.op, Gather | Scatter) or x is not node.inputs[1]:
         return access
-    rank = len(layout.g.axes[node if isinstance(node.op, Gather) else node.inputs[0]])
+    rank = len(assignment.g.axes[node if isinstance(node.op, Gather) else node.inputs[0]])
     return replace(access, strides=node.op.index_strides(access.strides, rank))
 
 
-def flat_strides(node: Node, layout: Layout, split: Mapping[Node, int]) -> tuple[AnyDim, ...]:
+def flat_strides(
+    node: Node, assignment: BufferAssignment, split: Mapping[Node, int]
+) -> tuple[AnyDim, ...]:
     """The strides of a value that counts its positions; those of the whole, of which it is part."""
-    shape = list(layout.g.axes[node])
+    shape = list(assignment.g.axes[node])
     axis = split.get(node, 0)
     if axis:  # the size of the leading axis itself does not matter
-        shape[axis] = layout.g.symbols[node][axis]
+        shape[axis] = assignment.g.symbols[node][axis]
     return contiguous_strides(tuple(shape))
 
 
-def implicit_access(node: Node, layout: Layout) -> StridedView:
+def implicit_access(node: Node, assignment: BufferAssignment) -> StridedView:
     """The access of a value without a buffer: an index counts its own positions."""
     if node.op.kind is Kind.VIEW:
-        access = view_access(node, implicit_access(node.inputs[0], layout), layout.g)
+        access = view_access(node, implicit_access(node.inputs[0], assignment), assignment.g)
         assert access is not None, f"{node} should have been copied"
         return access
     if node.op.kind is Kind.ALIAS:
-        return implicit_access(node.inputs[0], layout)
-    return StridedView.contiguous(-1, layout.g.axes[node])
+        return implicit_access(node.inputs[0], assignment)
+    return StridedView.contiguous(-1, assignment.g.axes[node])
 
 
-def gather_strides(node: Node, layout: Layout) -> tuple[AnyDim, ...]:
+def gather_strides(node: Node, assignment: BufferAssignment) -> tuple[AnyDim, ...]:
     """The strides of a gather's table along the loops, without the gathered axis."""
     assert isinstance(node.op, Gather)
-    table = layout.of(node.inputs[0])
-    return node.op.loop_strides(table.strides, len(layout.g.axes[node.inputs[1]]))
+    table = assignment.of(node.inputs[0])
+    return node.op.loop_strides(table.strides, len(assignment.g.axes[node.inputs[1]]))
 
 
-def store_strides(node: Node, layout: Layout) -> tuple[AnyDim, ...]:
+def store_strides(node: Node, assignment: BufferAssignment) -> tuple[AnyDim, ...]:
     """The strides of a node's own buffer along the loops that compute it."""
-    own = layout.access[node].strides
+    own = assignment.access[node].strides
     if isinstance(node.op, Reduce):
         kept = iter(own)
         rank = len(own) + len(node.op.axes)
         return tuple(0 if axis in node.op.axes else next(kept) for axis in range(rank))
     if isinstance(node.op, Scatter):
-        strides = node.op.loop_strides(own, len(layout.g.axes[node.inputs[1]]))
+        strides = node.op.loop_strides(own, len(assignment.g.axes[node.inputs[1]]))
         return strides
     return own

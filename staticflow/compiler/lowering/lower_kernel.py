@@ -38,7 +38,7 @@ from staticflow.compiler.ir.loops import (
     index_name,
 )
 from staticflow.compiler.ir.size_classes import FIRST_ROW
-from staticflow.compiler.lowering.buffers import SUFFIX, Layout, lives_in_register
+from staticflow.compiler.lowering.buffers import SUFFIX, BufferAssignment, lives_in_register
 from staticflow.compiler.lowering.fusion import Group, is_row_reduction
 from staticflow.compiler.lowering.loop_nest import (
     Nest,
@@ -72,7 +72,7 @@ class _Builder:
     """The state of lowering one group."""
 
     group: Group
-    layout: Layout
+    assignment: BufferAssignment
     stored: set[Node]
     split: Mapping[Node, int]
     nest: Nest
@@ -99,7 +99,7 @@ class _Builder:
         key = (buffer, offset)
         if key not in self.pointer_names:
             self.pointer_names[key] = f"p{len(self.pointer_names)}"
-            self.pointer_types.append(self.layout.buffers[buffer].suffix + "*")
+            self.pointer_types.append(self.assignment.buffers[buffer].suffix + "*")
         return self.pointer_names[key]
 
     def stride(self, dim: AnyDim, level: int) -> Factors:
@@ -123,10 +123,12 @@ class _Builder:
 
 
 def lower_group(
-    group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]
+    group: Group, assignment: BufferAssignment, stored: set[Node], split: Mapping[Node, int]
 ) -> LoweredKernel:
     """Lower a loop group; see the module's docstring."""
-    build = _Builder(group, layout, stored, split, merge_loops(group, layout, stored, split))
+    build = _Builder(
+        group, assignment, stored, split, merge_loops(group, assignment, stored, split)
+    )
     body = _nest(build)
     label = "_".join(dict.fromkeys(n.op.name for n in group.nodes))[:40].strip("_")
     names = [name for name in build.pointer_names.values()]
@@ -198,7 +200,7 @@ def _level(build: _Builder, level: str, stage: int, ends: _Ends) -> _Sections:
             name = _compute(build, node, sections.lets)
             build.names[node] = name
             if node in build.stored:
-                target = build.element(build.layout.access[node])
+                target = build.element(build.assignment.access[node])
                 sections.stores.append(StoreElement(target, name))
     return sections
 
@@ -217,7 +219,7 @@ def _compute(build: _Builder, node: Node, lets: list[Stmt]) -> str:
         value = Apply(op.row, args, compute, result)
     else:
         assert isinstance(op, FlatMap)
-        stream = build.layout.g.streams.get(node, 0)
+        stream = build.assignment.g.streams.get(node, 0)
         value = Draw(op.body, op.letters, args, result, _flat(build, node), stream)
     lets.append(Let(name, value, result))
     return name
@@ -225,7 +227,7 @@ def _compute(build: _Builder, node: Node, lets: list[Stmt]) -> str:
 
 def _flat(build: _Builder, node: Node) -> Position:
     """The row-major position of an element in the whole, unsharded value."""
-    strides = flat_strides(node, build.layout, build.split)
+    strides = flat_strides(node, build.assignment, build.split)
     index = build.index(strides)
     if node not in build.split:
         return Position(index)
@@ -241,7 +243,7 @@ def _value(build: _Builder, node: Node, x: Node, lets: list[Stmt]) -> Scalar:
         return _implicit(build, root, x)
     if root in build.names and lives_in_register(root, views, node, build.group):
         return build.names[root]
-    return _load(build, loop_access(node, x, build.layout), x.dtype, lets)
+    return _load(build, loop_access(node, x, build.assignment), x.dtype, lets)
 
 
 def _load(build: _Builder, access: StridedView, dtype: str, lets: list[Stmt]) -> str:
@@ -257,8 +259,8 @@ def _implicit(build: _Builder, root: Node, x: Node) -> Scalar:
     assert isinstance(root.op, IndexMap)
     suffix = SUFFIX[root.dtype]
     if not root.op.counts:
-        return SizeValue(suffix, build.size(build.layout.g.symbols[root][0]))
-    access = implicit_access(x, build.layout)
+        return SizeValue(suffix, build.size(build.assignment.g.symbols[root][0]))
+    access = implicit_access(x, build.assignment)
     index = build.index(access.strides)
     return Position(index, None if access.offset == 0 else build.size(access.offset), suffix)
 
@@ -273,11 +275,11 @@ def _gather(build: _Builder, node: Node, lets: list[Stmt]) -> Load:
     assert isinstance(node.op, Gather)
     axis = node.op.axis
     table, index = node.inputs
-    access = build.layout.of(table)
+    access = build.assignment.of(table)
     position = _value(build, node, index, lets)
-    extent = build.size(build.layout.g.axes[table][axis])
+    extent = build.size(build.assignment.g.axes[table][axis])
     dynamic = _wrapped(build, position, extent, access.strides[axis], lets)
-    base = build.index(gather_strides(node, build.layout))
+    base = build.index(gather_strides(node, build.assignment))
     return Load(build.pointer(access.buffer, access.offset), base, dynamic)
 
 
@@ -294,10 +296,10 @@ def _scatter(build: _Builder, node: Node, sections: _Sections) -> None:
     assert isinstance(node.op, Scatter)
     axis = node.op.axis
     value, position = (_value(build, node, x, sections.lets) for x in node.inputs)
-    access = build.layout.access[node]
-    extent = build.size(build.layout.g.axes[node][axis])
+    access = build.assignment.access[node]
+    extent = build.size(build.assignment.g.axes[node][axis])
     dynamic = _wrapped(build, position, extent, access.strides[axis], sections.lets)
-    index = build.index(store_strides(node, build.layout))
+    index = build.index(store_strides(node, build.assignment))
     pointer = build.pointer(access.buffer, access.offset)
     sections.kernel.before.append(_clear(build, node, pointer))
     sections.stores.append(StoreElement(Load(pointer, index, dynamic), value, ADDED))
@@ -305,7 +307,7 @@ def _scatter(build: _Builder, node: Node, sections: _Sections) -> None:
 
 def _clear(build: _Builder, node: Node, pointer: str) -> Stmt:
     """Set a whole contiguous buffer to zero."""
-    count = build.size(build.layout.buffers[build.layout.access[node].buffer].count)
+    count = build.size(build.assignment.buffers[build.assignment.access[node].buffer].count)
     zero = Literal(SUFFIX[node.dtype], 0)
     return For("z", count, (StoreElement(Load(pointer, Index.along("z")), zero),))
 
@@ -324,7 +326,7 @@ def _reduce(build: _Builder, node: Node, sections: _Sections) -> None:
         sections.stores.append(_accumulate(name, combine, value))
         build.names[node] = name
         if node in build.stored:
-            target = build.element(build.layout.access[node])
+            target = build.element(build.assignment.access[node])
             sections.epilogue.append(StoreElement(target, name))
     elif whole:
         name, partial = build.fresh("a"), build.fresh("a")
@@ -332,10 +334,10 @@ def _reduce(build: _Builder, node: Node, sections: _Sections) -> None:
         sections.prologue.append(Let(partial, init, suffix))
         sections.stores.append(_accumulate(partial, combine, value))
         sections.epilogue.append(_accumulate(name, combine, partial))
-        ends.after.append(StoreElement(build.element(build.layout.access[node]), name))
+        ends.after.append(StoreElement(build.element(build.assignment.access[node]), name))
     else:
-        access = build.layout.access[node]
-        index = build.index(store_strides(node, build.layout))
+        access = build.assignment.access[node]
+        index = build.index(store_strides(node, build.assignment))
         target = Load(build.pointer(access.buffer, access.offset), index)
         ends.before.append(_initialise(build, target, init))
         sections.stores.append(StoreElement(target, value, combine))

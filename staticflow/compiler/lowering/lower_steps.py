@@ -24,7 +24,7 @@ from staticflow.compiler.ir.steps import (
     ProductStep,
     Step,
 )
-from staticflow.compiler.lowering.buffers import ITEMSIZE, SUFFIX, Buffer, Layout
+from staticflow.compiler.lowering.buffers import ITEMSIZE, SUFFIX, Buffer, BufferAssignment
 from staticflow.compiler.lowering.fusion import Group, iteration_space
 from staticflow.compiler.lowering.lower_kernel import LoweredKernel, lower_group
 from staticflow.graph.branch_ops import Branch, While
@@ -40,34 +40,37 @@ FLOATS = ("float32", "float64")
 
 
 def schedule(
-    groups: Sequence[Group], layout: Layout, stored: set[Node], split: Mapping[Node, int]
+    groups: Sequence[Group],
+    assignment: BufferAssignment,
+    stored: set[Node],
+    split: Mapping[Node, int],
 ) -> list[Step]:
     """Lower every group, with fills right before the first part of an assembly is made."""
-    fills = _fills(groups, layout)
+    fills = _fills(groups, assignment)
     steps: list[Step] = []
     for position, group in enumerate(groups):
         steps += fills.get(position, [])
         node = group.nodes[0]
         if group.kind is Kind.MAP:
-            turned = _turned(group, layout)
-            steps.append(turned or _kernels(group, layout, stored, split))
+            turned = _turned(group, assignment)
+            steps.append(turned or _kernels(group, assignment, stored, split))
         elif group.kind is Kind.CONTRACT:
-            steps.append(_product(node, layout))
+            steps.append(_product(node, assignment))
         elif group.kind is Kind.CALL:
-            steps.append(_call(node, layout))
+            steps.append(_call(node, assignment))
         elif group.kind is Kind.LOOP:
-            steps.append(_loop(node, layout, split))
+            steps.append(_loop(node, assignment, split))
     return steps
 
 
-def _turned(group: Group, layout: Layout) -> CallStep | None:
+def _turned(group: Group, assignment: BufferAssignment) -> CallStep | None:
     """The call for a kernel that only copies a matrix turned; rows of both follow each other."""
     node = group.nodes[0]
     if len(group.nodes) > 1 or node.op != COPY or node.ndim != 2 or node.dtype not in FLOATS:
         return None
     if is_implicit(through_views(node.inputs[0])[0]):
         return None
-    x, y = layout.of(node.inputs[0]), layout.access[node]
+    x, y = assignment.of(node.inputs[0]), assignment.access[node]
     columns, rows = y.shape
     if (x.offset, y.offset) != (0, 0) or (x.strides, y.strides) != ((1, columns), (rows, 1)):
         return None
@@ -77,9 +80,9 @@ def _turned(group: Group, layout: Layout) -> CallStep | None:
 
 
 def _kernels(
-    group: Group, layout: Layout, stored: set[Node], split: Mapping[Node, int]
+    group: Group, assignment: BufferAssignment, stored: set[Node], split: Mapping[Node, int]
 ) -> KernelStep:
-    return _kernel_step(lower_group(group, layout, stored, split), _work(group, layout.g))
+    return _kernel_step(lower_group(group, assignment, stored, split), _work(group, assignment.g))
 
 
 def _work(group: Group, g: SizedGraph) -> AnyDim:
@@ -100,26 +103,28 @@ def _cost(node: Node) -> int:
     return additions * max(1, ITEMSIZE[node.dtype] // 4)
 
 
-def _loop(node: Node, layout: Layout, split: Mapping[Node, int]) -> Step:
+def _loop(node: Node, assignment: BufferAssignment, split: Mapping[Node, int]) -> Step:
     op = node.op
-    bodies = [schedule(groups, layout, stored, split) for groups, stored in layout.groups[node]]
+    bodies = [
+        schedule(groups, assignment, stored, split) for groups, stored in assignment.groups[node]
+    ]
     if isinstance(op, Branch):
-        return _branch(node, op, layout, bodies)
+        return _branch(node, op, assignment, bodies)
     assert isinstance(op, Scan | While)
-    outputs = [layout.part(node, i) for i in range(len(node.type))]
-    own = {layout.access[s].buffer for s in (*op.slots, *op.body) if s in layout.access}
-    moving = [b for b in sorted(own) if layout.buffers[b].moving is not None]
-    after = [layout.access[part].buffer for part in outputs if part is not None]
-    homes = {layout.history[node, i] for i in range(len(op.carries))}
-    homes |= {layout.access[part].buffer for part in outputs if part is not None}
-    flag = layout.of(op.test) if isinstance(op, While) else None
+    outputs = [assignment.part(node, i) for i in range(len(node.type))]
+    own = {assignment.access[s].buffer for s in (*op.slots, *op.body) if s in assignment.access}
+    moving = [b for b in sorted(own) if assignment.buffers[b].moving is not None]
+    after = [assignment.access[part].buffer for part in outputs if part is not None]
+    homes = {assignment.history[node, i] for i in range(len(op.carries))}
+    homes |= {assignment.access[part].buffer for part in outputs if part is not None}
+    flag = assignment.of(op.test) if isinstance(op, While) else None
     return LoopStep(
-        number=layout.loops[node],
-        length=op.expected if isinstance(op, While) else layout.g.axes[node][-1][0],
+        number=assignment.loops[node],
+        length=op.expected if isinstance(op, While) else assignment.g.axes[node][-1][0],
         reverse=isinstance(op, Scan) and op.reverse,
         body=tuple(step for body in bodies for step in body),
-        moving=tuple(b for b in moving if _belongs(b, node, layout)),
-        after=tuple(b for b in after if layout.buffers[b].moving is not None),
+        moving=tuple(b for b in moving if _belongs(b, node, assignment)),
+        after=tuple(b for b in after if assignment.buffers[b].moving is not None),
         bases=frozenset(homes),
         node=node,
         flag=None if flag is None else (flag.buffer, flag.offset),
@@ -127,17 +132,19 @@ def _loop(node: Node, layout: Layout, split: Mapping[Node, int]) -> Step:
     )
 
 
-def _branch(node: Node, op: Branch, layout: Layout, bodies: Sequence[Sequence[Step]]) -> BranchStep:
-    flag = layout.of(node.inputs[0])
-    homes = {layout.access[output].buffer for output in op.regions[0]}
+def _branch(
+    node: Node, op: Branch, assignment: BufferAssignment, bodies: Sequence[Sequence[Step]]
+) -> BranchStep:
+    flag = assignment.of(node.inputs[0])
+    homes = {assignment.access[output].buffer for output in op.regions[0]}
     then, otherwise = (tuple(body) for body in bodies)
     return BranchStep((flag.buffer, flag.offset), then, otherwise, frozenset(homes), node)
 
 
-def _belongs(buffer: int, node: Node, layout: Layout) -> bool:
+def _belongs(buffer: int, node: Node, assignment: BufferAssignment) -> bool:
     """Whether a moving buffer moves with this loop, rather than with one around it."""
-    moving = layout.buffers[buffer].moving
-    return moving is not None and moving.loop == layout.loops[node]
+    moving = assignment.buffers[buffer].moving
+    return moving is not None and moving.loop == assignment.loops[node]
 
 
 def _kernel_step(lowered: LoweredKernel, work: AnyDim) -> KernelStep:
@@ -155,9 +162,9 @@ def _kernel_step(lowered: LoweredKernel, work: AnyDim) -> KernelStep:
     )
 
 
-def _product(node: Node, layout: Layout) -> ProductStep:
-    a, b = (layout.of(x) for x in node.inputs)
-    c = layout.access[node]
+def _product(node: Node, assignment: BufferAssignment) -> ProductStep:
+    a, b = (assignment.of(x) for x in node.inputs)
+    c = assignment.access[node]
     return ProductStep(
         dtype=node.dtype,
         m=a.shape[-2],
@@ -177,62 +184,62 @@ def _operand(access: StridedView) -> Operand:
     )
 
 
-def _call(node: Node, layout: Layout) -> Step:
+def _call(node: Node, assignment: BufferAssignment) -> Step:
     op = node.op
-    outputs = _outputs_of(node, layout)
-    inputs = [layout.of(x).buffer for x in node.inputs]
+    outputs = _outputs_of(node, assignment)
+    inputs = [assignment.of(x).buffer for x in node.inputs]
     if isinstance(op, Collective):
-        count = layout.buffers[outputs[0]].count
+        count = assignment.buffers[outputs[0]].count
         return CollectiveStep(inputs[0], outputs[0], count, op.combine, node)
     assert isinstance(op, Call)
-    shapes = [layout.g.axes[x] for x in node.inputs]
-    sizes = (*op.routine_sizes(*shapes), *layout.g.symbols[node])
+    shapes = [assignment.g.axes[x] for x in node.inputs]
+    sizes = (*op.routine_sizes(*shapes), *assignment.g.symbols[node])
     routine = f"{op.routine}_{SUFFIX[node.inputs[0].dtype]}"
     own = node.inputs[0].dtype
-    scratch = [_temp(node, dtype or own, n, layout) for dtype, n in op.scratch(*shapes)]
+    scratch = [_temp(node, dtype or own, n, assignment) for dtype, n in op.scratch(*shapes)]
     buffers = (*inputs, *outputs, *scratch)
-    elements: AnyDim = sum(layout.buffers[b].count for b in (*inputs, *outputs))
+    elements: AnyDim = sum(assignment.buffers[b].count for b in (*inputs, *outputs))
     return CallStep(routine, buffers, len(inputs), sizes, node, elements, op.multiplies, op.fails)
 
 
-def _temp(node: Node, dtype: str, count: AnyDim, layout: Layout) -> int:
+def _temp(node: Node, dtype: str, count: AnyDim, assignment: BufferAssignment) -> int:
     """A buffer that only one call uses."""
-    index = len(layout.buffers)
-    layout.buffers.append(Buffer(index, node, dtype, count, "temp"))
+    index = len(assignment.buffers)
+    assignment.buffers.append(Buffer(index, node, dtype, count, "temp"))
     return index
 
 
-def _outputs_of(node: Node, layout: Layout) -> list[int]:
+def _outputs_of(node: Node, assignment: BufferAssignment) -> list[int]:
     if not isinstance(node.type, tuple):
-        return [layout.access[node].buffer]
+        return [assignment.access[node].buffer]
     buffers = []
     for i, type_ in enumerate(node.type):
-        part = layout.part(node, i)
+        part = assignment.part(node, i)
         if part is None:  # nobody reads it
-            count = product(layout.g.axes[node][i])
-            buffers.append(_temp(node, type_.dtype, count, layout))
+            count = product(assignment.g.axes[node][i])
+            buffers.append(_temp(node, type_.dtype, count, assignment))
         else:
-            buffers.append(layout.access[part].buffer)
+            buffers.append(assignment.access[part].buffer)
     return buffers
 
 
-def _fills(groups: Sequence[Group], layout: Layout) -> dict[int, list[Step]]:
+def _fills(groups: Sequence[Group], assignment: BufferAssignment) -> dict[int, list[Step]]:
     home = {node: i for i, group in enumerate(groups) for node in group.nodes}
     fills: dict[int, list[Step]] = {}
     for node in home:
         if isinstance(node.op, Assemble) and node.op.fill is not None:
             first = min(home[x] for x in node.inputs)
-            fills.setdefault(first, []).append(_fill(node, node.op.fill, layout))
+            fills.setdefault(first, []).append(_fill(node, node.op.fill, assignment))
     return fills
 
 
-def _fill(node: Node, value: float, layout: Layout) -> KernelStep:
-    access = layout.access[node]
+def _fill(node: Node, value: float, assignment: BufferAssignment) -> KernelStep:
+    access = assignment.access[node]
     suffix = SUFFIX[node.dtype]
     store = StoreElement(Load("p0", Index.along("i0")), Literal(suffix, value))
     body = (For("i0", "n0", (store,)),)
     kernel = Kernel("fill", (("p0", f"{suffix}*"),), ("n0",), body)
     buffer = access.buffer
-    count = layout.buffers[buffer].count
+    count = assignment.buffers[buffer].count
     own = frozenset((buffer,))
     return KernelStep(kernel, ((buffer, 0),), (count,), frozenset(), own, (node,), count)

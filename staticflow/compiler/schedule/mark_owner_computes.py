@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from staticflow.compiler.ir.steps import ProductStep, Step
-from staticflow.compiler.lowering.buffers import Buffer, Layout
+from staticflow.compiler.lowering.buffers import Buffer, BufferAssignment
 from staticflow.compiler.passes.sharding import Sharding
 from staticflow.compiler.passes.sharding_rules import PARTIAL
 from staticflow.graph.node import Node
@@ -28,13 +28,16 @@ EARLY, BITS = 1, 63  # of a word of the table: one for `early`; products beyond 
 
 
 def defer(
-    steps: Sequence[Step], layout: Layout, outputs: Sequence[Node], placement: Sharding
+    steps: Sequence[Step],
+    assignment: BufferAssignment,
+    outputs: Sequence[Node],
+    placement: Sharding,
 ) -> list[Step]:
     """The steps, with those products marked whose result is an output that shards add up."""
     written = Counter(b for step in steps for b in step.writes)
     read = {b for step in steps for b in step.reads}
     partial = {
-        layout.of(root).buffer
+        assignment.of(root).buffer
         for root, at in zip(outputs, placement.at, strict=True)
         if at == PARTIAL
     }
@@ -43,7 +46,7 @@ def defer(
     marked: list[Step] = []
     changed: set[int] = set()  # by the steps that follow
     for step in reversed(steps):
-        if isinstance(step, ProductStep) and _can_wait(step, alone, changed, layout.buffers):
+        if isinstance(step, ProductStep) and _can_wait(step, alone, changed, assignment.buffers):
             step = replace(step, late=next(bits, 0))
         marked.append(step)
         changed |= step.writes

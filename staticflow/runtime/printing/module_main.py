@@ -100,7 +100,7 @@ class Main:
     def table_of_buffers(self, name: str, sizes: str, program: Program, place: Place) -> None:
         """The table T of a program: `place` says where leaves and outputs are, as source."""
         write, compiled = self.write, program.compiled
-        buffers, blocks = compiled.layout.buffers, compiled.driver.blocks
+        buffers, blocks = compiled.assignment.buffers, compiled.driver.blocks
         used = _used(program)
         own = {number: node for node, number in program.leaves.items()}
         tail = TAIL_BLOCKS + len(blocks) if blocks else 0

@@ -119,7 +119,7 @@ def _kernel_of(step: Step) -> KernelStep | None:
 
 def _arguments(program: Program, step: KernelStep) -> Iterator[str]:
     """The arrays behind a kernel's pointers, and its sizes, as it is first called."""
-    buffers = program.compiled.layout.buffers
+    buffers = program.compiled.assignment.buffers
     pairs = zip(step.kernel.pointers, step.pointers, strict=True)
     arrays = [f"{p}: {_named(buffers[b].node)}" for (p, _), (b, _) in pairs]
     yield program.shown(", ".join(arrays))

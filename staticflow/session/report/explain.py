@@ -115,7 +115,7 @@ def _memory(program: Program) -> list[str]:
     ]
     for buffer, slot in plan.slot_of.items():
         first, last = plan.live[buffer]
-        node = program.compiled.layout.buffers[buffer].node
+        node = program.compiled.assignment.buffers[buffer].node
         lines.append(
             f"  {node.name} (buffer {buffer}) in slot {slot}, live in steps {first}..{last}"
         )

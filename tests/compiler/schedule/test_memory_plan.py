@@ -69,14 +69,14 @@ def touched(step: Step) -> Iterator[int]:
 
 def _root(compiled: Compiled, buffer: int) -> int:
     """The buffer behind one that moves along with a loop."""
-    while (moving := compiled.layout.buffers[buffer].moving) is not None:
+    while (moving := compiled.assignment.buffers[buffer].moving) is not None:
         buffer = moving.base
     return buffer
 
 
 def check_plan(compiled: Compiled, sizes: dict[str, int]) -> int:
     """Assert that no two live buffers overlap; returns how many buffers share a slot."""
-    temporary = {b.index: b for b in compiled.layout.buffers if b.role == "temp"}
+    temporary = {b.index: b for b in compiled.assignment.buffers if b.role == "temp"}
     live: dict[int, tuple[int, int]] = {}
     for position, step in enumerate(in_order(compiled.steps)):
         for buffer in {_root(compiled, b) for b in touched(step)}:

@@ -282,7 +282,7 @@ class Entry(reentrant.Reentrant):
             env = dict(zip(self.sizes, record[reentrant.SIZES :].tolist(), strict=False))
             parts = buffers(pages, compiled.memory, compiled.g.sizes_by_name(env))
             self.own.append(parts)
-            count = HEADER + len(compiled.layout.buffers)
+            count = HEADER + len(compiled.assignment.buffers)
             table = (_Word * count).from_address(int(record[reentrant.BLOCK]))
             for buffer, part in parts.items():
                 table[HEADER + buffer] = part.address
