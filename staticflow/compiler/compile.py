@@ -29,7 +29,7 @@ class Compiled:
     assignment: BufferAssignment
     steps: tuple[Step, ...]
     memory: MemoryPlan
-    late_memory: MemoryPlan  # for runs that leave the marked products to the end
+    memory_with_owners: MemoryPlan  # for runs that leave the marked products to the end
     driver: DriverText
     placement: Sharding
     output_buffers: tuple[int, ...]
@@ -59,9 +59,11 @@ def compile_graph(
     task = Task(training, shard, whole, donations or {}, standalone, name)
     state = run_passes(State(task, tuple(outputs)), pipeline, observers)
     assignment = state.assigned
-    assert state.memory is not None and state.late_memory is not None and state.driver is not None
+    assert state.memory is not None and state.memory_with_owners is not None
+    assert state.driver is not None
     return Compiled(
-        state.roots, state.sized, assignment, state.scheduled, state.memory, state.late_memory,
+        state.roots, state.sized, assignment, state.scheduled,
+        state.memory, state.memory_with_owners,
         state.driver, state.placed, tuple(assignment.of(root).buffer for root in state.roots),
         standalone,
     )  # fmt: skip
@@ -80,6 +82,6 @@ def with_sizes(compiled: Compiled, sizes: Mapping[str, int]) -> Compiled:
         return Node(node.op, node.inputs, type_, node.where, node.label)
 
     g = replace(compiled.g, sizes=tuple(map(known, compiled.g.sizes)))
-    memory, late_memory = memory_plans(compiled.assignment.buffers, compiled.steps, g.sizes)
+    memory, with_owners = memory_plans(compiled.assignment.buffers, compiled.steps, g.sizes)
     outputs = tuple(map(output, compiled.outputs))
-    return replace(compiled, outputs=outputs, g=g, memory=memory, late_memory=late_memory)
+    return replace(compiled, outputs=outputs, g=g, memory=memory, memory_with_owners=with_owners)

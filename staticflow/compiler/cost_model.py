@@ -89,7 +89,7 @@ def _cost(step: Step, sizes: Mapping[str, int]) -> float:
             flops = 2.0 * evaluate(step.m, sizes) * evaluate(step.n, sizes)
             flops *= evaluate(step.k, sizes) * evaluate(product(step.batch), sizes)
             own = flops / (vector_bytes() / ITEMSIZE[step.dtype] * FLOPS_PER_LANE_NS)
-            return own if step.finished is None else own + _cost(step.finished.kernel, sizes)
+            return own if step.epilogue is None else own + _cost(step.epilogue.kernel, sizes)
         case PackStep():
             elements = evaluate(step.product.k, sizes) * evaluate(step.product.n, sizes)
             return NS_PER_PACKED * elements

@@ -38,11 +38,11 @@ from staticflow.compiler.passes.sharding import Sharding, place
 from staticflow.compiler.passes.shared_outputs import share_assemblies
 from staticflow.compiler.passes.simplify import resolve_mode, simplify
 from staticflow.compiler.passes.slice_pushdown import narrow
-from staticflow.compiler.schedule.epilogue import finish_products
+from staticflow.compiler.schedule.epilogue import fuse_epilogues
 from staticflow.compiler.schedule.large_arguments import guard_large_arguments
 from staticflow.compiler.schedule.long_sums import split_long_sums
-from staticflow.compiler.schedule.mark_owner_computes import defer
-from staticflow.compiler.schedule.mark_split_k import mark_early
+from staticflow.compiler.schedule.mark_owner_computes import mark_owner_computes
+from staticflow.compiler.schedule.mark_split_k import mark_split_k
 from staticflow.compiler.schedule.matvec_blocks import in_row_blocks
 from staticflow.compiler.schedule.memory_plan import MemoryPlan, memory_plans, plan_memory
 from staticflow.compiler.schedule.prepack import prepack
@@ -75,7 +75,7 @@ class State(NamedTuple):
     copies: tuple[Step, ...] = ()  # of results to where they were donated, after all steps
     steps: tuple[Step, ...] | None = None
     memory: MemoryPlan | None = None
-    late_memory: MemoryPlan | None = None
+    memory_with_owners: MemoryPlan | None = None
     driver: DriverText | None = None
 
     @property
@@ -221,8 +221,8 @@ def _schedule(state: State) -> State:
 
 
 def _plan_memory(state: State) -> State:
-    memory, late = memory_plans(state.assigned.buffers, state.scheduled, state.sized.sizes)
-    return state._replace(memory=memory, late_memory=late)
+    memory, with_owners = memory_plans(state.assigned.buffers, state.scheduled, state.sized.sizes)
+    return state._replace(memory=memory, memory_with_owners=with_owners)
 
 
 def _print(state: State) -> State:
@@ -290,7 +290,7 @@ PIPELINE: tuple[Pass, ...] = (
         given=_buffers,
     ),
     _on_steps(
-        finish_products, "do with a product's result what follows, while it is in registers",
+        fuse_epilogues, "do with a product's result what follows, while it is in registers",
         sharded,
     ),
     _on_steps(widen_steps, "put narrow rows side by side, as many as fill vectors"),
@@ -303,11 +303,12 @@ PIPELINE: tuple[Pass, ...] = (
         optional=False,
     ),
     _on_steps(
-        defer, "mark the gradients that shards can make in parts instead of adding up",
+        mark_owner_computes,
+        "mark the gradients that shards can make in parts instead of adding up",
         given=lambda state: (state.assigned, state.roots, state.placed),
     ),
     _on_steps(
-        mark_early, "mark the first product, which shards can make in parts of its sum",
+        mark_split_k, "mark the first product, which shards can make in parts of its sum",
         given=lambda state: (state.assigned.buffers, state.task.shard),
     ),
     Pass(plan_memory, "give temporaries a slot in one arena", _plan_memory),

@@ -136,8 +136,8 @@ def _verify_step(step: Step, buffers: Sequence[Buffer], known: set[str]) -> None
             for operand in (step.a, step.b, step.c):
                 dims += [operand.place[1], operand.row, operand.column, *operand.batch]
                 _require(len(operand.batch) == len(step.batch), f"{step.node}: strides of a batch")
-            if step.finished is not None:
-                _verify_step(step.finished.kernel, buffers, known)
+            if step.epilogue is not None:
+                _verify_step(step.epilogue.kernel, buffers, known)
         case CallStep():
             dims = [*step.sizes, step.elements]
         case PackStep() | CollectiveStep():

@@ -20,7 +20,7 @@ import numpy as np
 from staticflow.errors import GraphError, fail
 from staticflow.native import memory
 from staticflow.native.gemm.epilogue_text import parsed_tile
-from staticflow.native.gemm.products import finished_product
+from staticflow.native.gemm.products import product_with_epilogue
 from staticflow.native.memory import Array
 from staticflow.native.routines.table import PROVIDED, ROUTINES
 from staticflow.native.routines.table import routine as native_routine
@@ -120,7 +120,7 @@ def epilogue(
     """
     tile = parsed_tile(suffix, own, roles, text)
     unit = CodeUnit(toolchain(), lasting=True)
-    return finished_product(toolchain(), unit, tile, beside.external)
+    return product_with_epilogue(toolchain(), unit, tile, beside.external)
 
 
 def _parts_of(function: Callable[..., Any]) -> tuple[str, str, dict[str, External]]:

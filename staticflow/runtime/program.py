@@ -20,7 +20,7 @@ from staticflow.compiler.codegen.driver import CollectiveCall, DriverText
 from staticflow.compiler.codegen.driver_abi import (
     FIRST_ROW_ENTRY,
     HEADER,
-    LATE,
+    OWNER_BITS,
     SHARDS,
     SIZE_HEADER,
     STOP,
@@ -35,7 +35,7 @@ from staticflow.graph.dims import evaluate, names_of
 from staticflow.graph.leaves import Const
 from staticflow.graph.node import Node
 from staticflow.native import memory
-from staticflow.native.gemm.products import finished_product
+from staticflow.native.gemm.products import product_with_epilogue
 from staticflow.native.gemm.scratch import GEMM_WORK_BYTES
 from staticflow.native.routines.table import routine as native_routine
 from staticflow.native.routines.widen_rows import narrow_routines
@@ -194,10 +194,10 @@ class Program:
         for name in driver.products:
             make, suffix = name.rsplit("_", 1)
             externals[name] = PRODUCTS[make](self.toolchain, suffix)
-        for name, finishing in driver.finished.items():
-            beside = externals[finishing.kernel]
-            tile = finishing.tile
-            externals[name] = finished_product(self.toolchain, self._unit, tile, beside)
+        for name, epilogue in driver.epilogues.items():
+            beside = externals[epilogue.kernel]
+            tile = epilogue.tile
+            externals[name] = product_with_epilogue(self.toolchain, self._unit, tile, beside)
         for call in driver.calls:
             externals[call] = native_routine(self.toolchain, *call.rsplit("_", 1))
         for name, collective in driver.collectives.items():
@@ -240,7 +240,7 @@ class Program:
         compiled = self.compiled
         check_size_guards(self.size_guards, whole_env or env)
         sizes = compiled.g.evaluate(env, whole_env or env)
-        plan = compiled.late_memory if owner_bits else compiled.memory
+        plan = compiled.memory_with_owners if owner_bits else compiled.memory
         table = {f"n{i}": n for i, n in enumerate(sizes)}
         check_room(sizes, plan.offsets(table)[1] + self._result_bytes(env), env)
         S = memory.zeros((SIZE_HEADER + len(sizes),), np.int64)
@@ -252,7 +252,7 @@ class Program:
         arena, places = plan.allocate(table, scratch.arena)
         for buffer, address in places.items():
             T[HEADER + buffer] = address
-        T[LATE] = owner_bits
+        T[OWNER_BITS] = owner_bits
         T[WORK] = scratch.work.ctypes.data
         T[SHARDS] = 1
         T[STOP] = self._running.ctypes.data

@@ -1,8 +1,8 @@
 """The gradients that shards make in parts, each for the slice of the parameters that it updates.
 
-`defer` says which products can be left to their owners. Here it is decided, for given sizes, which
-are: those whose result is so much larger than what they read that it would cost more to add up the
-shards' results. The flat array of parameters is then cut at rows of these results.
+`mark_owner_computes` says which products can be left to their owners. Here it is decided, for given
+sizes, which are: those whose result is so much larger than what they read that it would cost more
+to add up the shards' results. The flat array of parameters is then cut at rows of these results.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def owned_products(
     spans = dict(zip(gradients, flat.spans, strict=False))
     found = []
     for step in compiled.steps:
-        if not isinstance(step, ProductStep) or not step.late or step.c.place[0] not in spans:
+        if not isinstance(step, ProductStep) or not step.owner_bit or step.c.place[0] not in spans:
             continue
         m, n, k = (evaluate(d, sizes) for d in (step.m, step.n, step.k))
         if m * n > LARGER * (m + n) * k and m * n * k <= MOST_WORK:

@@ -1,8 +1,8 @@
 """The first product of a training step as partial sums: each shard over the weights it updates.
 
-`early` says which product can be made so, and why. Here it is decided, for given sizes, whether it
-is; and the worker gets its records: products of a shard's columns of X, of every shard's rows, and
-what a shard has to add up afterwards.
+`mark_split_k` says which product can be made so, and why. Here it is decided, for given sizes,
+whether it is; and the worker gets its records: products of a shard's columns of X, of every shard's
+rows, and what a shard has to add up afterwards.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def partial_product(
     """
     compiled = programs.forward.compiled
     step = compiled.steps[0] if compiled.steps else None
-    if not isinstance(step, ProductStep) or not step.early:
+    if not isinstance(step, ProductStep) or not step.split_k:
         return None
     spans = {span.node.name: span for span in flat.spans}
     weight = compiled.assignment.buffers[step.b.place[0]].node

@@ -150,7 +150,7 @@ class Trainer:
     def _owner_bits(self) -> int:
         """The bits of the products that the program leaves to the worker."""
         steps = [x.step for x in (*self.owned, self.partial) if x is not None]
-        return sum(step.late for step in steps)
+        return sum(step.owner_bit for step in steps)
 
     def _connect(self) -> None:
         """Tell the shards of each other, and give them their slices of the update."""

@@ -117,7 +117,7 @@ def test_the_list_is_what_runs(standalone: bool) -> None:
         outputs, standalone=standalone, observers=[lambda each, before, after: seen.append(each)]
     )
     expected = [p for p in PIPELINE if standalone or p.name not in ("in_row_blocks", "in_halves")]
-    expected = [p for p in expected if not standalone or p.name != "finish_products"]
+    expected = [p for p in expected if not standalone or p.name != "fuse_epilogues"]
     assert seen == expected
     assert all(each.reason for each in seen)
     assert compiled.driver.source
@@ -144,7 +144,7 @@ def test_a_trace_shows_what_each_pass_leaves() -> None:
     assert "fold constants" in text and "slot 0:" in text and "def step(T, S):" in text
     assert "(no change)" in text
     alone = [each.name for each in sf.compiler.trace(outputs[0], standalone=True).passes]
-    assert "in_halves" in alone and "finish_products" not in alone
+    assert "in_halves" in alone and "fuse_epilogues" not in alone
 
 
 def broken(change: Callable[[State], State]) -> tuple[Pass, ...]:

@@ -208,7 +208,7 @@ class LoopInterpreter:
             names[f"pack_{suffix}"] = self._pack(suffix)
             names[f"packed_gemm_{suffix}"] = self._packed_product(suffix)
             names[f"all_sum_{suffix}"] = self._collective(suffix)
-        for name, (tile, kernel) in compiled.driver.finished.items():
+        for name, (tile, kernel) in compiled.driver.epilogues.items():
             names[name] = _finished(tile, names[f"gemm_{tile.suffix}"], names[kernel])
         names |= routines(self.memory.pointer, names)
         exec(compiled.driver.source, names)

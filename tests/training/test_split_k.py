@@ -107,7 +107,7 @@ def test_not_where_it_does_not_pay(
 def early(*outputs: sf.Node, shard: str | None = "batch") -> list[ProductStep]:
     """The marked products of a compiled program."""
     steps = compile_graph(outputs, shard=shard).steps
-    return [s for s in steps if isinstance(s, ProductStep) and s.early]
+    return [s for s in steps if isinstance(s, ProductStep) and s.split_k]
 
 
 def test_only_a_product_of_rows_and_weights_is_marked() -> None:

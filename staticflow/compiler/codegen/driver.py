@@ -50,7 +50,7 @@ class DriverText:
     products: frozenset[str]
     calls: frozenset[str]
     blocks: tuple[DriverText, ...] = ()  # functions of their own: the rows of one thread
-    finished: Mapping[str, EpilogueText] = field(default_factory=dict)  # products that do more
+    epilogues: Mapping[str, EpilogueText] = field(default_factory=dict)  # products that do more
     polls: bool = False  # it asks `stopped` whether to give up
     collectives: Mapping[str, CollectiveCall] = field(default_factory=dict)
     buffers: frozenset[int] = frozenset()  # those whose entries of table T it uses
@@ -75,7 +75,7 @@ class Driver:
     products: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
     collectives: dict[str, CollectiveCall] = field(default_factory=dict)
-    finished: dict[str, EpilogueText] = field(default_factory=dict)
+    epilogues: dict[str, EpilogueText] = field(default_factory=dict)
 
     def size(self, dim: AnyDim) -> str:
         """A size as source over the names of table S."""
@@ -134,7 +134,7 @@ class Driver:
             frozenset(self.products),
             frozenset(self.calls),
             tuple(self.blocks),
-            self.finished,
+            self.epilogues,
             self.polls,
             self.collectives,
             frozenset(self.used_buffers | self.by_entry),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from staticflow.compiler.codegen.driver import CollectiveCall, Driver, EpilogueText
-from staticflow.compiler.codegen.driver_abi import CREW, HEADER, LATE, STOP, WORK
+from staticflow.compiler.codegen.driver_abi import CREW, HEADER, OWNER_BITS, STOP, WORK
 from staticflow.compiler.codegen.kernels import kernel_name
 from staticflow.compiler.ir.steps import (
     CallStep,
@@ -32,8 +32,8 @@ def emit_product(driver: Driver, step: ProductStep) -> None:
     name = f"shared_gemm_{suffix}" if driver.crew else f"gemm_{suffix}"
     driver.products.add(name)
     depth = driver.write.depth
-    if step.late:
-        driver.write(f"if T[{LATE}] & {step.late} == 0:")
+    if step.owner_bit:
+        driver.write(f"if T[{OWNER_BITS}] & {step.owner_bit} == 0:")
         driver.write.depth += 1
     extras = ["", "", ""]
     for level, extent in enumerate(step.batch):
@@ -51,12 +51,12 @@ def emit_product(driver: Driver, step: ProductStep) -> None:
 
     a, b = operand_text(step.a, extras[0]), operand_text(step.b, extras[1])
     c = operand_text(step.c, extras[2])[:2]
-    if step.finished is not None:
-        emit_finished(driver, step.finished, [*sizes, *a, *b, *c])
+    if step.epilogue is not None:
+        emit_epilogue(driver, step.epilogue, [*sizes, *a, *b, *c])
         driver.write.depth = depth
-        if step.early:
+        if step.split_k:
             with driver.write.block("else:"):
-                emit_kernel(driver, step.finished.kernel)
+                emit_kernel(driver, step.epilogue.kernel)
         return
     adds = "0" if step.adds_after == 0 else f"1 if {driver.size(step.adds_after)} > 0 else 0"
     last = [adds, f"T[{WORK}]", f"T[{STOP}]", *([f"T[{CREW}]"] if driver.crew else [])]
@@ -72,13 +72,13 @@ def emit_product(driver: Driver, step: ProductStep) -> None:
     driver.write.depth = depth
 
 
-def emit_finished(driver: Driver, finished: Epilogue, operands: list[str]) -> None:
+def emit_epilogue(driver: Driver, epilogue: Epilogue, operands: list[str]) -> None:
     """Call the product that does what the kernel would, with what the kernel reads beside C."""
-    kernel, tile = finished.kernel, finished.tile
+    kernel, tile = epilogue.kernel, epilogue.tile
     name = kernel_name(kernel.kernel)
     driver.kernels[name] = kernel.kernel
     driver.products.add(f"gemm_{tile.suffix}")
-    driver.finished[f"gemm_{name}"] = EpilogueText(tile, name)
+    driver.epilogues[f"gemm_{name}"] = EpilogueText(tile, name)
     places = dict(zip((p for p, _ in kernel.kernel.pointers), kernel.pointers, strict=True))
     beside = [driver.address(*places[p]) for p in tile.others]
     arguments = [*operands, f"T[{WORK}]", f"T[{STOP}]", *beside]

@@ -173,6 +173,6 @@ def _block_text(driver: Driver, name: str, start: Sequence[str] = ()) -> DriverT
     text = (head.text + driver.write.text).replace(f"T[{WORK}]", "work")
     products, calls = frozenset(driver.products), frozenset(driver.calls)
     return DriverText(
-        text, driver.kernels, products, calls, finished=driver.finished, polls=driver.polls,
+        text, driver.kernels, products, calls, epilogues=driver.epilogues, polls=driver.polls,
         collectives=driver.collectives, buffers=frozenset(driver.used_buffers | driver.by_entry),
     )  # fmt: skip

@@ -79,26 +79,26 @@ class ProductStep:
     c: Operand
     batch: tuple[AnyDim, ...]
     node: Node
-    late: int = 0  # its bit, if it may be left to the shard that owns a part of C; see `defer`
-    early: bool = False  # whether that bit is for one made before the program; see `early`
+    owner_bit: int = 0  # set if the owner of a part of C may make that; see `mark_owner_computes`
+    split_k: bool = False  # whether that bit is for one made before the program: `mark_split_k`
     adds_after: AnyDim = 0  # where this is not 0, it adds to what C is: C += A @ B
     panels: int | None = None  # the buffer with B's panels, if a `PackStep` made them
-    finished: Epilogue | None = None  # see `finish`
+    epilogue: Epilogue | None = None  # what becomes of C while it is in registers
 
     @property
     def reads(self) -> frozenset[int]:
         panels = () if self.panels is None else (self.panels,)
-        beside = self.finished.kernel.reads if self.finished else ()
+        beside = self.epilogue.kernel.reads if self.epilogue else ()
         return frozenset((self.a.place[0], self.b.place[0], *panels, *beside))
 
     @property
     def writes(self) -> frozenset[int]:
-        beside = self.finished.kernel.writes if self.finished else ()
+        beside = self.epilogue.kernel.writes if self.epilogue else ()
         return frozenset((self.c.place[0], *beside))
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        return (self.node, *(self.finished.kernel.nodes if self.finished else ()))
+        return (self.node, *(self.epilogue.kernel.nodes if self.epilogue else ()))
 
 
 @dataclass(frozen=True)
@@ -353,10 +353,10 @@ def map_kernels(steps: Sequence[Step], change: Callable[[KernelStep], KernelStep
             case KernelStep():
                 return change(step)
             case ProductStep():
-                finished = step.finished
-                if finished is None:
+                epilogue = step.epilogue
+                if epilogue is None:
                     return step
-                return replace(step, finished=finished.with_kernel(change(finished.kernel)))
+                return replace(step, epilogue=epilogue.with_kernel(change(epilogue.kernel)))
             case PackStep() | CollectiveStep() | CallStep():
                 return step
             case LoopStep() | BlockStep():

@@ -50,7 +50,7 @@ from staticflow.native.gemm.epilogue_text import (
 _ROLES = {"flat": MATRIX, "repeated": LINE, "fixed": SINGLE, "summed": SUM}
 
 
-def finish_products(steps: Sequence[Step]) -> list[Step]:
+def fuse_epilogues(steps: Sequence[Step]) -> list[Step]:
     """The steps, with products that take the kernel behind them along."""
     found: list[Step] = []
     for step in steps:
@@ -58,7 +58,7 @@ def finish_products(steps: Sequence[Step]) -> list[Step]:
         if isinstance(last, ProductStep) and isinstance(step, KernelStep):
             tile = tile_of(last, step)
             if tile is not None:
-                found[-1] = replace(last, finished=Epilogue(tile, step))
+                found[-1] = replace(last, epilogue=Epilogue(tile, step))
                 continue
         found.append(step)
     return found
@@ -78,7 +78,8 @@ def tile_of(product: ProductStep, step: KernelStep) -> Tile | None:
 
 def _is_alone(product: ProductStep, step: KernelStep) -> bool:
     """Whether the product is made here, whole, and the kernel spoils nothing that it reads."""
-    plain = not (product.batch or product.late or product.finished or product.panels is not None)
+    marked = product.owner_bit or product.epilogue or product.panels is not None
+    plain = not (product.batch or marked)
     return plain and product.adds_after == 0 and not product.reads & step.writes
 
 

@@ -24,10 +24,11 @@ from staticflow.compiler.passes.sharding import Sharding
 from staticflow.compiler.passes.sharding_rules import PARTIAL
 from staticflow.graph.node import Node
 
-EARLY, BITS = 1, 63  # of a word of the table: one for `early`; products beyond BITS do not wait
+# Of a word of the table, one for `mark_split_k`; products beyond BITS do not wait.
+SPLIT_K_BIT, BITS = 1, 63
 
 
-def defer(
+def mark_owner_computes(
     steps: Sequence[Step],
     assignment: BufferAssignment,
     outputs: Sequence[Node],
@@ -42,12 +43,12 @@ def defer(
         if at == PARTIAL
     }
     alone = {b for b in partial if written[b] == 1 and b not in read}
-    bits = iter([EARLY << k for k in range(1, BITS)])
+    bits = iter([SPLIT_K_BIT << k for k in range(1, BITS)])
     marked: list[Step] = []
     changed: set[int] = set()  # by the steps that follow
     for step in reversed(steps):
         if isinstance(step, ProductStep) and _can_wait(step, alone, changed, assignment.buffers):
-            step = replace(step, late=next(bits, 0))
+            step = replace(step, owner_bit=next(bits, 0))
         marked.append(step)
         changed |= step.writes
     return marked[::-1]

@@ -20,25 +20,25 @@ from dataclasses import replace
 
 from staticflow.compiler.ir.steps import ProductStep, Step
 from staticflow.compiler.lowering.buffers import Buffer
-from staticflow.compiler.schedule.mark_owner_computes import EARLY
+from staticflow.compiler.schedule.mark_owner_computes import SPLIT_K_BIT
 from staticflow.graph.leaves import Input, Param
 
 
-def mark_early(steps: Sequence[Step], buffers: Sequence[Buffer], shard: str | None) -> list[Step]:
+def mark_split_k(steps: Sequence[Step], buffers: Sequence[Buffer], shard: str | None) -> list[Step]:
     """The steps; the first has a bit if it is such a product over the rows that shards split."""
     if not steps or shard is None:
         return list(steps)
     first = steps[0]
-    if not isinstance(first, ProductStep) or not _is_early(first, buffers, shard):
+    if not isinstance(first, ProductStep) or not _can_split(first, buffers, shard):
         return list(steps)
-    return [replace(first, late=EARLY, early=True), *steps[1:]]
+    return [replace(first, owner_bit=SPLIT_K_BIT, split_k=True), *steps[1:]]
 
 
-def _is_early(step: ProductStep, buffers: Sequence[Buffer], shard: str) -> bool:
+def _can_split(step: ProductStep, buffers: Sequence[Buffer], shard: str) -> bool:
     x, w, z = (buffers[operand.place[0]] for operand in (step.a, step.b, step.c))
     if not isinstance(x.node.op, Input) or not isinstance(w.node.op, Param):
         return False
-    plain = not (step.batch or step.late) and step.adds_after == 0 and step.panels is None
+    plain = not (step.batch or step.owner_bit) and step.adds_after == 0 and step.panels is None
     split = x.node.ndim > 0 and str(x.node.shape[0]) == shard
     operands = (step.a, step.b, step.c)
     whole = all(operand.place[1] == 0 and operand.column == 1 for operand in operands)

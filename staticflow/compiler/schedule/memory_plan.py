@@ -87,7 +87,7 @@ def live_ranges(
 
     end = visit(steps, 0)
     for step in steps:
-        if deferred and isinstance(step, ProductStep) and step.late and not step.early:
+        if deferred and isinstance(step, ProductStep) and step.owner_bit and not step.split_k:
             for buffer in step.reads:
                 touch(buffer, end, end)
     return ranges
@@ -144,7 +144,7 @@ def memory_plans(
 ) -> tuple[MemoryPlan, MemoryPlan]:
     """The plan for a run, and that for one which leaves the marked products to the end."""
     memory = plan_memory(buffers, steps, known=known)
-    if not any(isinstance(step, ProductStep) and step.late for step in steps):
+    if not any(isinstance(step, ProductStep) and step.owner_bit for step in steps):
         return memory, memory
     return memory, plan_memory(buffers, steps, deferred=True, known=known)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from staticflow.compiler.ir.steps import HalvesStep, KernelStep, ProductStep, Step, block_names
-from staticflow.compiler.schedule.epilogue import finish_products
+from staticflow.compiler.schedule.epilogue import fuse_epilogues
 from staticflow.compiler.schedule.row_chains import Chain
 from staticflow.graph.dims import Dim
 
@@ -53,7 +53,7 @@ def _halves(steps: list[Step], number: int) -> tuple[HalvesStep, list[Step]] | N
         return None
     length = taken[-1] + 1
     before = tuple(steps[position] for position in range(length) if position not in taken)
-    body = tuple(finish_products(chain.body[: len(whole)]))
+    body = tuple(fuse_epilogues(chain.body[: len(whole)]))
     step = HalvesStep(number, rows, before, _needs(before, body), body, whole, products[0].node)
     return step, steps[length:]
 

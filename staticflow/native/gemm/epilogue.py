@@ -50,7 +50,7 @@ FLIPPED = ("a b c work", "a_row a_col b_row b_col c_row k accumulate m n")
 LIBERTIES = ("contract", "nsz", "reassoc")
 
 
-class Finish:
+class EpilogueCode:
     """The operations on a tile, as code; and how its pointers move along with C's."""
 
     def __init__(self, code: Code, tile: Tile) -> None:
@@ -170,12 +170,12 @@ def finish_ir(
     general product can be stopped half-way.
     """
     code = Code(dtype, vector_bytes)
-    finish = Finish(code, tile)
+    epilogue = EpilogueCode(code, tile)
     heights = _fewer(tile_heights(vector_bytes))
     pack(code, max(heights))
-    columns(code, heights, finish)
-    flipped(code, finish)
-    _entry(code, finish, max(heights), symbols, most)
+    columns(code, heights, epilogue)
+    flipped(code, epilogue)
+    _entry(code, epilogue, max(heights), symbols, most)
     return str(code.module)
 
 
@@ -185,20 +185,22 @@ def _fewer(heights: dict[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
     return {w: tall if w == widest else (tall[0], 4, 1) for w, tall in heights.items()}
 
 
-def _entry(code: Code, finish: Finish, vectors: int, symbols: Mapping[str, str], most: int) -> None:
-    x = code.function(symbols["function"], "", f"{ARGUMENTS} {finish.words}", external=True)
+def _entry(
+    code: Code, epilogue: EpilogueCode, vectors: int, symbols: Mapping[str, str], most: int
+) -> None:
+    x = code.function(symbols["function"], "", f"{ARGUMENTS} {epilogue.words}", external=True)
     given = dict(x)
-    pointers = ("a", "b", "c", "work", *finish.tile.others)
+    pointers = ("a", "b", "c", "work", *epilogue.tile.others)
     x |= {word: code.b.inttoptr(x[word], POINTER) for word in pointers}
     strides = ("a_row", "a_col", "b_row", "b_col", "c_row")
     x |= {word: code.mul(x[word], code.size) for word in strides}
     x["accumulate"] = number(0)
     usual = code.all(*(code.is_(x[word], ">", 1) for word in "mn"), _is_one_piece(code, x, most))
-    if finish.tile.of_role(SUM):
+    if epilogue.tile.of_role(SUM):
         usual = code.all(usual, code.is_(x["m"], "<=", ROWS))
     code.cases(
-        (usual, lambda: _choose(code, finish, x, given, vectors, symbols)),
-        (None, lambda: _otherwise(code, finish, given, symbols)),
+        (usual, lambda: _choose(code, epilogue, x, given, vectors, symbols)),
+        (None, lambda: _otherwise(code, epilogue, given, symbols)),
     )
     code.b.ret_void()
 
@@ -211,7 +213,12 @@ def _is_one_piece(code: Code, x: Values, most: int) -> Value:
 
 
 def _choose(
-    code: Code, finish: Finish, x: Values, given: Values, vectors: int, symbols: Mapping[str, str]
+    code: Code,
+    epilogue: EpilogueCode,
+    x: Values,
+    given: Values,
+    vectors: int,
+    symbols: Mapping[str, str],
 ) -> None:
     rows = flipped_vectors(code) * code.lanes
     straight = code.is_(x["b_col"], "==", code.size)
@@ -223,16 +230,16 @@ def _choose(
     turns = code.all(turned, code.b.not_(flip), fits)
     step = number(vectors * code.vector_bytes)
     code.cases(
-        (in_place, lambda: _call(code, finish, x, "columns", COLUMNS, step)),
-        (flips, lambda: _call(code, finish, x, "flipped", FLIPPED)),
-        (turns, lambda: _turned(code, finish, x, vectors)),
-        (None, lambda: _otherwise(code, finish, given, symbols)),
+        (in_place, lambda: _call(code, epilogue, x, "columns", COLUMNS, step)),
+        (flips, lambda: _call(code, epilogue, x, "flipped", FLIPPED)),
+        (turns, lambda: _turned(code, epilogue, x, vectors)),
+        (None, lambda: _otherwise(code, epilogue, given, symbols)),
     )
 
 
-def _clear(code: Code, finish: Finish, x: Values) -> None:
+def _clear(code: Code, epilogue: EpilogueCode, x: Values) -> None:
     """Set the sums to zero."""
-    for p in finish.tile.of_role(SUM):
+    for p in epilogue.tile.of_role(SUM):
 
         def vector(j: Value, count: Value, p: str = p) -> None:
             code.store(code.zero, code.move(x[p], code.mul(j, code.size)), code.mask(count))
@@ -241,32 +248,34 @@ def _clear(code: Code, finish: Finish, x: Values) -> None:
 
 
 def _call(
-    code: Code, finish: Finish, x: Values, name: str, words: tuple[str, str], *last: Value
+    code: Code, epilogue: EpilogueCode, x: Values, name: str, words: tuple[str, str], *last: Value
 ) -> None:
     """Clear the sums and call a function of this module, with the pointers beside C."""
-    _clear(code, finish, x)
+    _clear(code, epilogue, x)
     pointers, integers = (part.split() for part in words)
-    named = [*pointers, *finish.tile.others, *integers]
+    named = [*pointers, *epilogue.tile.others, *integers]
     code.call(name, *[x[word] for word in named], *last)
 
 
-def _turned(code: Code, finish: Finish, x: Values, vectors: int) -> None:
+def _turned(code: Code, epilogue: EpilogueCode, x: Values, vectors: int) -> None:
     """Copy B into panels, then the tiles."""
     width = panel_width(code, x["n"], vectors)
     row = code.mul(width, code.size)
     code.call("pack", x["b"], x["work"], x["b_row"], x["b_col"], x["k"], x["n"], width)
     panels = {"b": x["work"], "b_row": row}
-    _call(code, finish, x | panels, "columns", COLUMNS, code.mul(x["k"], row))
+    _call(code, epilogue, x | panels, "columns", COLUMNS, code.mul(x["k"], row))
 
 
-def _otherwise(code: Code, finish: Finish, given: Values, symbols: Mapping[str, str]) -> None:
+def _otherwise(
+    code: Code, epilogue: EpilogueCode, given: Values, symbols: Mapping[str, str]
+) -> None:
     """The general product, then the kernel over memory."""
     words = ARGUMENTS.split()
     values: list[Any] = [given[word] for word in words]
     place = words.index("work")
     _call_external(code, symbols["product"], [*values[:place], number(0), *values[place:]])
-    own = finish.tile.own
-    pointers = [given["c" if p == own else p] for p, _ in finish.tile.pointers]
+    own = epilogue.tile.own
+    pointers = [given["c" if p == own else p] for p, _ in epilogue.tile.pointers]
     _call_external(code, symbols["kernel"], [*pointers, given["n"], given["m"]])
 
 

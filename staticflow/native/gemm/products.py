@@ -83,7 +83,7 @@ def gemm(toolchain: Toolchain, suffix: str) -> External:
     return External(f"sf_gemm_{suffix}", GEMM_SIGNATURE)
 
 
-def finished_product(
+def product_with_epilogue(
     toolchain: Toolchain, unit: CodeUnit, tile: Tile, kernel: External
 ) -> External:
     """The product that does `tile` with its result, as code of a program's unit; `kernel` does it

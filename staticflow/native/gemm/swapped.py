@@ -17,7 +17,7 @@ from staticflow.native.gemm.blocked import is_pages
 from staticflow.native.gemm.builder import Code, Value, Values, number
 from staticflow.native.gemm.packing import transpose
 from staticflow.native.gemm.scratch import GEMM_WORK_BYTES
-from staticflow.native.gemm.tile import Finish, multiply
+from staticflow.native.gemm.tile import Epilogue, multiply
 
 
 def flipped_vectors(code: Code) -> int:
@@ -25,12 +25,12 @@ def flipped_vectors(code: Code) -> int:
     return max(1, (8 if code.vector_bytes == 32 else 16) // code.lanes)
 
 
-def flipped(code: Code, finish: Finish | None = None) -> None:
+def flipped(code: Code, epilogue: Epilogue | None = None) -> None:
     """The function `flipped`: the whole product, for n >= lanes; `work` must hold A in panels.
 
-    With something to finish, only for whole tiles of rows, and not added to what C is.
+    With an epilogue, only for whole tiles of rows, and not added to what C is.
     """
-    pointers = "a b c work" + (f" {finish.words}" if finish else "")
+    pointers = "a b c work" + (f" {epilogue.words}" if epilogue else "")
     x = code.function("flipped", pointers, "a_row a_col b_row b_col c_row k accumulate m n")
     vectors = flipped_vectors(code)
     rows = vectors * code.lanes
@@ -38,14 +38,16 @@ def flipped(code: Code, finish: Finish | None = None) -> None:
 
     def panel(i: Value, _: Value) -> None:
         lines = code.move(x["work"], code.mul(code.mul(i, x["k"]), code.size))
-        code.blocks(x["n"], code.lanes, lambda j, _: _block(code, x, lines, i, j, vectors, finish))
+        code.blocks(
+            x["n"], code.lanes, lambda j, _: _block(code, x, lines, i, j, vectors, epilogue)
+        )
 
     code.blocks(x["m"], rows, panel)
     code.b.ret_void()
 
 
 def _block(
-    code: Code, x: Values, lines: Value, i: Value, j: Value, vectors: int, finish: Finish | None
+    code: Code, x: Values, lines: Value, i: Value, j: Value, vectors: int, epilogue: Epilogue | None
 ) -> None:
     """`vectors` square blocks of C from row i and column j on.
 
@@ -66,10 +68,10 @@ def _block(
     rows = [row for v in range(vectors) for row in transpose(code, sums[v::vectors])]
     along = code.mul(start, code.size)
     corner = code.move(x["c"], along)
-    if finish is not None:
+    if epilogue is not None:
         down = code.mul(i, x["c_row"])
-        at = x | finish.right(x, along)
-        finish.store(at, rows, [mask], finish.down(at, down) | {"c": code.move(corner, down)})
+        at = x | epilogue.right(x, along)
+        epilogue.store(at, rows, [mask], epilogue.down(at, down) | {"c": code.move(corner, down)})
         return
     last = code.sub(x["m"], 1)
     places = [

@@ -26,7 +26,7 @@ from staticflow.native.gemm.builder import Code, Value, Values, number
 OPERANDS = ("a b c", "a_row a_col b_row c_row k accumulate")
 
 
-class Finish(Protocol):
+class Epilogue(Protocol):
     """What becomes of a tile before it is stored; see `gemm.epilogue`."""
 
     words: str  # the names of the pointers it uses
@@ -122,16 +122,16 @@ def _by_twos(
 
 
 def tile(
-    code: Code, x: Values, height: int, width: int, mask: Value | None, finish: Finish | None
+    code: Code, x: Values, height: int, width: int, mask: Value | None, epilogue: Epilogue | None
 ) -> None:
     """One tile: C[height, width vectors] = or += A[height, k] @ B[k, width vectors].
 
-    With something to finish, it is not added to what C is.
+    With an epilogue, it is not added to what C is.
     """
     masks = [None] * (width - 1) + [mask]
-    if finish is not None:
+    if epilogue is not None:
         values = multiply(code, x, height, masks)
-        finish.store(x, values, masks, x)
+        epilogue.store(x, values, masks, x)
         return
     places = [
         (code.move(row, v * code.vector_bytes) if v else row, m)
@@ -150,10 +150,10 @@ def tile(
 
 
 def strip(
-    code: Code, heights: tuple[int, ...], width: int, masked: bool, finish: Finish | None
+    code: Code, heights: tuple[int, ...], width: int, masked: bool, epilogue: Epilogue | None
 ) -> None:
     """The function strip_<width>[_masked]: all m rows, `width` vectors of columns."""
-    pointers, integers = OPERANDS[0] + _words(finish), OPERANDS[1] + " m tail"
+    pointers, integers = OPERANDS[0] + _words(epilogue), OPERANDS[1] + " m tail"
     x = code.function(strip_name(width, masked), pointers, integers)
     mask = code.mask(x["tail"]) if masked else None
 
@@ -162,9 +162,9 @@ def strip(
         at = {
             "a": code.move(x["a"], code.mul(i, x["a_row"])),
             "c": code.move(x["c"], down),
-            **(finish.down(x, down) if finish else {}),
+            **(epilogue.down(x, down) if epilogue else {}),
         }
-        tile(code, x | at, height, width, mask, finish)
+        tile(code, x | at, height, width, mask, epilogue)
 
     i = code.steps(number(0), x["m"], heights[0], lambda i: rows(i, heights[0]))
     for taller, height in pairwise(heights):
@@ -191,20 +191,22 @@ def _once(
     return phi
 
 
-def _words(finish: Finish | None) -> str:
-    return f" {finish.words}" if finish and finish.words else ""
+def _words(epilogue: Epilogue | None) -> str:
+    return f" {epilogue.words}" if epilogue and epilogue.words else ""
 
 
 def strip_name(width: int, masked: bool) -> str:
     return f"strip_{width}" + ("_masked" if masked else "")
 
 
-def columns(code: Code, heights: dict[int, tuple[int, ...]], finish: Finish | None = None) -> None:
+def columns(
+    code: Code, heights: dict[int, tuple[int, ...]], epilogue: Epilogue | None = None
+) -> None:
     """The function `columns`: all strips of C. Strip s of B starts at b + s * b_step bytes."""
     for width, tall in heights.items():
-        strip(code, tall, width, False, finish)
-        strip(code, tall, width, True, finish)
-    pointers, integers = OPERANDS[0] + _words(finish), OPERANDS[1] + " m n b_step"
+        strip(code, tall, width, False, epilogue)
+        strip(code, tall, width, True, epilogue)
+    pointers, integers = OPERANDS[0] + _words(epilogue), OPERANDS[1] + " m n b_step"
     x = code.function("columns", pointers, integers)
     widest = max(heights)
     lanes = widest * code.lanes
@@ -212,7 +214,7 @@ def columns(code: Code, heights: dict[int, tuple[int, ...]], finish: Finish | No
     def run(width: int, masked: bool, j: Value, b: Value, tail: Value) -> None:
         along = code.mul(j, code.size)
         c = code.move(x["c"], along)
-        others = finish.right(x, along).values() if finish else ()
+        others = epilogue.right(x, along).values() if epilogue else ()
         rest = [x[word] for word in OPERANDS[1].split()]
         code.call(strip_name(width, masked), x["a"], b, c, *others, *rest, x["m"], tail)
 

@@ -83,10 +83,10 @@ def functions_text(programs: Sequence[Program]) -> str:
         for name, kernel in driver.kernels.items():
             if name not in done:
                 parts.append(_kernel_text(name, kernel, uses.get(name, [])))
-        for name, finishing in driver.finished.items():
+        for name, epilogue in driver.epilogues.items():
             if name not in done:
-                parts.append(_epilogue_text(name, finishing))
-        done |= driver.kernels.keys() | driver.finished.keys()
+                parts.append(_epilogue_text(name, epilogue))
+        done |= driver.kernels.keys() | driver.epilogues.keys()
     for program in programs:
         own = program.compiled.driver
         parts += [f"@part\n{block.source}" for block in own.blocks]
@@ -112,8 +112,8 @@ def _uses(programs: Sequence[Program]) -> dict[str, list[str]]:
 def _kernel_of(step: Step) -> KernelStep | None:
     if isinstance(step, KernelStep):
         return step
-    if isinstance(step, ProductStep) and step.finished is not None:
-        return step.finished.kernel
+    if isinstance(step, ProductStep) and step.epilogue is not None:
+        return step.epilogue.kernel
     return None
 
 
@@ -139,13 +139,13 @@ def _kernel_text(name: str, kernel: Kernel, comments: Iterable[str]) -> str:
     return write.text + kernel_source(kernel, name)
 
 
-def _epilogue_text(name: str, finishing: EpilogueText) -> str:
+def _epilogue_text(name: str, epilogue: EpilogueText) -> str:
     """A product that does more, whose code is made of a few statements."""
-    tile = finishing.tile
+    tile = epilogue.tile
     write = Writer()
     write.comment("The product C = A @ B, and with its tiles, while they are in registers:")
     write(f"{name} = epilogue(")
-    write(f'    "{tile.suffix}", {finishing.kernel}, "{tile.own}", {dict(tile.pointers)!r}, """')
+    write(f'    "{tile.suffix}", {epilogue.kernel}, "{tile.own}", {dict(tile.pointers)!r}, """')
     for statement in tile.statements:
         write(f"    {statement}")
     write('""")')

@@ -56,7 +56,7 @@ def touched(step: Step) -> Iterator[int]:
                     yield names[part.pointer.replace("q", "p")]  # a room stands for its buffer
     elif isinstance(step, ProductStep):
         yield from (step.a.place[0], step.b.place[0], step.c.place[0])
-        yield from () if step.finished is None else touched(step.finished.kernel)
+        yield from () if step.epilogue is None else touched(step.epilogue.kernel)
         yield from () if step.panels is None else (step.panels,)
     elif isinstance(step, PackStep):
         yield from (step.product.b.place[0], step.panels)

@@ -137,7 +137,7 @@ def test_products_in_chains_finish_their_result() -> None:
     for factor, finished in ((line, True), (ops.exp(line), True), (column, False)):
         (step,) = steps_of(((x @ u) * factor) @ u, x, u, line, column)
         products = [s for s in step.body if isinstance(s, ProductStep)]
-        assert [product.finished is not None for product in products] == [finished, False]
+        assert [product.epilogue is not None for product in products] == [finished, False]
         assert len(step.body) == (2 if finished else 3)
     f = sf.function([x, u, line], ((x @ u) * ops.exp(line)) @ u)
     for rows, width in ((40, 90), (17, 150), (33, 131)):

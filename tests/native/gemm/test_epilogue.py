@@ -187,9 +187,9 @@ B = sf.param("b", (40,))
 
 def test_bias_and_relu_are_finished():
     step = first_product(ops.relu(X @ W + B))
-    assert step.finished is not None
-    assert dict(step.finished.tile.pointers).keys() == {"p0", "p1"}
-    assert step.finished.tile.own == "p0"
+    assert step.epilogue is not None
+    assert dict(step.epilogue.tile.pointers).keys() == {"p0", "p1"}
+    assert step.epilogue.tile.own == "p0"
 
 
 def test_the_result_is_kept_for_others():
@@ -206,7 +206,7 @@ def test_the_result_is_kept_for_others():
 
 
 def test_functions_such_as_tanh_stay_kernels():
-    assert first_product(ops.tanh(X @ W + B)).finished is None
+    assert first_product(ops.tanh(X @ W + B)).epilogue is None
 
 
 def test_a_kernel_that_overwrites_an_operand_stays_one():
@@ -221,8 +221,8 @@ def test_a_kernel_that_overwrites_an_operand_stays_one():
     want = np.maximum(double @ session.params["v"] + session.params["b"], 0) * double
     np.testing.assert_allclose(session.run("out", {"s": x}), want, rtol=1e-4, atol=1e-5)
     for step in compile_graph([out]).steps:
-        if isinstance(step, ProductStep) and step.finished is not None:
-            kernel = step.finished.kernel
+        if isinstance(step, ProductStep) and step.epilogue is not None:
+            kernel = step.epilogue.kernel
             assert not kernel.writes & {step.a.place[0], step.b.place[0]}
 
 
