@@ -31,7 +31,7 @@ class Compiled:
     memory: MemoryPlan
     memory_with_owners: MemoryPlan  # for runs that leave the marked products to the end
     driver: DriverText
-    placement: Sharding
+    sharding: Sharding
     output_buffers: tuple[int, ...]
     standalone: bool
 
@@ -64,7 +64,7 @@ def compile_graph(
     return Compiled(
         state.roots, state.sized, assignment, state.scheduled,
         state.memory, state.memory_with_owners,
-        state.driver, state.placed, tuple(assignment.of(root).buffer for root in state.roots),
+        state.driver, state.sharded, tuple(assignment.of(root).buffer for root in state.roots),
         standalone,
     )  # fmt: skip
 

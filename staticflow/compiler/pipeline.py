@@ -34,7 +34,7 @@ from staticflow.compiler.passes.drop_unused import drop_unused
 from staticflow.compiler.passes.hoist import rearrange
 from staticflow.compiler.passes.loop_walk import map_bodies, separate_bodies
 from staticflow.compiler.passes.merge_scans import merge_scans
-from staticflow.compiler.passes.sharding import Sharding, place
+from staticflow.compiler.passes.sharding import Sharding, shard_graph
 from staticflow.compiler.passes.shared_outputs import share_assemblies
 from staticflow.compiler.passes.simplify import resolve_mode, simplify
 from staticflow.compiler.passes.slice_pushdown import narrow
@@ -68,7 +68,7 @@ class State(NamedTuple):
 
     task: Task
     roots: tuple[Node, ...]
-    placement: Sharding | None = None
+    sharding: Sharding | None = None
     g: SizedGraph | None = None
     groups: tuple[Group, ...] = ()
     assignment: BufferAssignment | None = None
@@ -79,9 +79,9 @@ class State(NamedTuple):
     driver: DriverText | None = None
 
     @property
-    def placed(self) -> Sharding:
-        assert self.placement is not None, "no pass has placed the graph"
-        return self.placement
+    def sharded(self) -> Sharding:
+        assert self.sharding is not None, "no pass has sharded the graph"
+        return self.sharding
 
     @property
     def sized(self) -> SizedGraph:
@@ -109,7 +109,7 @@ def standalone(task: Task) -> bool:
     return task.standalone
 
 
-def sharded(task: Task) -> bool:
+def beside_others(task: Task) -> bool:
     """For programs that run beside others, or for a part of the rows."""
     return not task.standalone
 
@@ -163,9 +163,9 @@ def _simplify_bodies(state: State) -> State:
     return state._replace(roots=tuple(map_bodies(state.roots, simplified)))
 
 
-def _place(state: State) -> State:
-    placement = place(state.roots, state.task.shard, state.task.whole)
-    return state._replace(roots=tuple(placement.outputs), placement=placement)
+def _shard_graph(state: State) -> State:
+    sharding = shard_graph(state.roots, state.task.shard, state.task.whole)
+    return state._replace(roots=tuple(sharding.outputs), sharding=sharding)
 
 
 def _prepare_bodies(state: State) -> State:
@@ -215,7 +215,7 @@ def _donate(state: State) -> State:
 
 def _schedule(state: State) -> State:
     groups, roots = list(state.groups), list(state.roots)
-    split = state.placed.split_draws(state.sized)
+    split = state.sharded.split_draws(state.sized)
     steps = schedule(groups, state.assigned, stored_nodes(groups, roots), split)
     return state._replace(steps=(*steps, *state.copies))
 
@@ -254,7 +254,10 @@ PIPELINE: tuple[Pass, ...] = (
     *_SIMPLER,
     _on_graph(drop_unused, "remove what nobody reads any more"),
     _on_graph(narrow, "compute of elementwise values only the parts that are read, where they are"),
-    Pass(place, "decide what each shard holds: rows, everything, or a partial sum", _place),
+    Pass(
+        shard_graph, "decide what each shard holds: rows, everything, or a partial sum",
+        _shard_graph,
+    ),
     replace(
         _on_graph(separate_bodies, "give each loop nodes of its own, to be placed in memory"),
         optional=False,
@@ -291,7 +294,7 @@ PIPELINE: tuple[Pass, ...] = (
     ),
     _on_steps(
         fuse_epilogues, "do with a product's result what follows, while it is in registers",
-        sharded,
+        beside_others,
     ),
     _on_steps(widen_steps, "put narrow rows side by side, as many as fill vectors"),
     replace(
@@ -305,7 +308,7 @@ PIPELINE: tuple[Pass, ...] = (
     _on_steps(
         mark_owner_computes,
         "mark the gradients that shards can make in parts instead of adding up",
-        given=lambda state: (state.assigned, state.roots, state.placed),
+        given=lambda state: (state.assigned, state.roots, state.sharded),
     ),
     _on_steps(
         mark_split_k, "mark the first product, which shards can make in parts of its sum",

@@ -63,12 +63,12 @@ EVEN = 2  # rows one by one take as long as pairs
 
 
 def compile_rows(nodes: Sequence[Node], batch: str) -> Compiled:
-    """The compiled outputs, to be cut along `batch` if possible: the shard of its placement."""
+    """The compiled outputs, to be cut along `batch` if possible: that which shards would split."""
     if batch and not leaves(nodes, Hyper):
         compiled = compile_graph(nodes, shard=batch, name="run")
-        at_rows = all(place == 0 for place in compiled.placement.at)
+        at_rows = all(at == 0 for at in compiled.sharding.of_outputs)
         apart = not compiled.driver.collectives and not compiled.g.whole
-        if at_rows and compiled.placement.shard and apart:
+        if at_rows and compiled.sharding.shard and apart:
             return compiled
     return compile_graph(nodes, name="run")
 

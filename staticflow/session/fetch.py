@@ -129,7 +129,7 @@ class Fetches(ForkAware):
         state = self.state
         inputs = list(input_nodes(nodes).values())
         program = self._program(nodes, inputs)
-        batch = program.compiled.placement.shard or ""
+        batch = program.compiled.sharding.shard or ""
         inputs += measured(program.dimensions, inputs, state.graph.inputs)
         drawn = [n for n in program.leaves if isinstance(n.op, Hyper)]
         inputs += drawn

@@ -71,17 +71,17 @@ class _Rows:
         for node in toposort([metric]):
             if any(x in self.fed for x in node.inputs):
                 self.fed.add(node)
-            places = [self.at[x] for x in node.inputs]
-            if PARTIAL in places and not self._is_linear(node, places):
+            held = [self.at[x] for x in node.inputs]
+            if PARTIAL in held and not self._is_linear(node, held):
                 return f"{node.name} of a sum over rows, made at {node.where}"
             try:
-                place = self._place(node, places)
+                sharding = self._sharding_of(node, held)
             except CannotShardError:
                 return f"{node.name} over rows, made at {node.where}"
-            counts = place == PARTIAL and PARTIAL not in places
+            counts = sharding == PARTIAL and PARTIAL not in held
             if counts and node not in self.fed:
-                place = WHOLE  # the sum of a constant
-            self.at[node] = place
+                sharding = WHOLE  # the sum of a constant
+            self.at[node] = sharding
             self.degree[node] = self._degree(node, int(counts))
         if self.degree[metric] == 0:
             return ""
@@ -90,7 +90,7 @@ class _Rows:
             return f"{what}, of which it cannot be told how it grows with the number of rows"
         return f"{what}, which grows with the number of rows"
 
-    def _place(self, node: Node, places: Sequence[Any]) -> Any:
+    def _sharding_of(self, node: Node, held: Sequence[Any]) -> Any:
         """Where the rows of a node are; CannotShardError where it is not made row by row."""
         if isinstance(node.op, Input):
             axes = [k for k, d in enumerate(node.shape) if has_dim(d, self.batch)]
@@ -98,18 +98,18 @@ class _Rows:
                 raise CannotShardError(f"{node.name} has rows on several axes")
             return axes[0] if axes else WHOLE
         try:
-            return result_at(node, places, self.batch)
+            return result_at(node, held, self.batch)
         except CannotShardError:
-            if node.op.kind is Kind.CALL and set(places) == {0} and _is_by_rows(node):
+            if node.op.kind is Kind.CALL and set(held) == {0} and _is_by_rows(node):
                 return 0 if isinstance(node.type, TensorType) else (0,) * len(node.type)
             raise
 
-    def _is_linear(self, node: Node, places: Sequence[Any]) -> bool:
+    def _is_linear(self, node: Node, held: Sequence[Any]) -> bool:
         """Whether a node of sums over rows is linear in them, and of one degree."""
         if isinstance(node.op, Map) and node.op.row.linear == "joint":
             degrees = {self.degree[x] for x in node.inputs if not is_zero(x)} - {None}
-            return {*places} <= {PARTIAL, WHOLE} and not node.ndim and len(degrees) < 2
-        return keeps_partial(node, places, self.batch)
+            return {*held} <= {PARTIAL, WHOLE} and not node.ndim and len(degrees) < 2
+        return keeps_partial(node, held, self.batch)
 
     def _degree(self, node: Node, more: int) -> Degree:
         """The degree of a node; `more` if it is a sum over rows."""

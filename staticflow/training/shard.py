@@ -185,7 +185,7 @@ class ShardMemory:
             return
         programs, flat = self.common.programs, self.common.flat
         buffers = iter(programs.forward.compiled.output_buffers)
-        places = iter(programs.forward.compiled.placement.at)
+        places = iter(programs.forward.compiled.sharding.of_outputs)
         targets = [self.metrics[m : m + 1] for m in range(self.metrics.size)]
         if flat is not None:
             targets += [flat.view(span, self.gradient) for span in flat.spans]

@@ -114,15 +114,15 @@ class Trainer:
             0 if self.flat is None else self.flat.data.nbytes,
             2 + barriers(compiled.steps, sizes),
         )
-        return choose_shards(work, threads, self.rows, compiled.placement.reason)
+        return choose_shards(work, threads, self.rows, compiled.sharding.reason)
 
     def _block_rows(self) -> int:
         """The rows of a block, or 0 where a shard runs all its rows at once."""
         programs, flat = self.programs, self.flat
-        at = programs.forward.compiled.placement.at
+        at = programs.forward.compiled.sharding.of_outputs
         gradient_bytes = flat.data.nbytes if flat is not None else 0
         rows = -(-self.rows // self.choice.shards)
-        if programs.states or any(place != PARTIAL for place in at):
+        if programs.states or any(each != PARTIAL for each in at):
             return 0
         size = block_rows(programs.forward, self.env, programs.batch, rows, gradient_bytes)
         return 0 if size >= rows else size

@@ -356,9 +356,9 @@ def run_sharded(
     compiled: Compiled, values: Mapping[Node, Array], sizes: Mapping[str, int], shards: int
 ) -> list[Array]:
     """Run a program on shards of the rows, in threads; put the outputs together again."""
-    placement = compiled.placement
-    rows = placement.shard
-    assert rows is not None, placement.reason
+    sharding = compiled.sharding
+    rows = sharding.shard
+    assert rows is not None, sharding.reason
     cuts = [sizes[rows] * i // shards for i in range(shards + 1)]
     peers: list[LoopInterpreter] = []
     barrier = threading.Barrier(shards)
@@ -385,7 +385,7 @@ def run_sharded(
     for result in results:
         if isinstance(result, BaseException):
             raise result
-    pairs = zip(placement.at, zip(*results, strict=True), strict=True)
+    pairs = zip(sharding.of_outputs, zip(*results, strict=True), strict=True)
     return [_together(at, list(parts), sizes) for at, parts in pairs]
 
 

@@ -61,10 +61,10 @@ class AllReduce(Collective):
 
 @dataclass(frozen=True)
 class Sharding:
-    """The graph with its collectives, and where the outputs are."""
+    """The graph with its collectives, and what each shard holds of the outputs."""
 
     outputs: tuple[Node, ...]
-    at: tuple[Sharded, ...]  # of each output
+    of_outputs: tuple[Sharded, ...]
     shard: str | None  # the sharded dimension, None if the program runs on one shard
     reason: str
 
@@ -81,20 +81,22 @@ class Sharding:
         }
 
 
-def place(outputs: Sequence[Node], shard: str | None, whole: Collection[int] = ()) -> Sharding:
-    """Place every value, inserting collectives; falls back to one shard with a reason.
+def shard_graph(
+    outputs: Sequence[Node], shard: str | None, whole: Collection[int] = ()
+) -> Sharding:
+    """Decide on every value, inserting collectives; falls back to one shard with a reason.
 
     Every shard gets the outputs at the positions `whole` with their partial sums added up.
     """
     if shard is None:
         return Sharding(tuple(outputs), (WHOLE,) * len(outputs), None, "no dimension to shard")
     try:
-        return _place(outputs, shard, whole)
+        return _shard_graph(outputs, shard, whole)
     except CannotShardError as error:
         return Sharding(tuple(outputs), (WHOLE,) * len(outputs), None, str(error))
 
 
-def _place(outputs: Sequence[Node], shard: str, needed: Collection[int]) -> Sharding:
+def _shard_graph(outputs: Sequence[Node], shard: str, needed: Collection[int]) -> Sharding:
     at: dict[Node, Sharded] = {}
     new: dict[Node, Node] = {}
     reduced: dict[Node, Node] = {}

@@ -53,7 +53,7 @@ def _moved(at: Sharded, axis: int) -> Sharded:
 
 
 def _shifted(at: Sharded, by: int) -> Sharded:
-    """The place in a value with one leading axis more or less."""
+    """The same in a value with one leading axis more or less."""
     axis = axis_of(at)
     return at if axis is None else _moved(at, axis + by)
 
@@ -120,7 +120,7 @@ def result_at(node: Node, at: Sequence[Sharded], shard: str) -> Sharded:
 
 
 def _loop(node: Node, at: Sequence[Sharded], shard: str) -> Sharded:
-    """A loop is placed if its carries keep their places; a sum that starts at zero may be partial.
+    """A loop is sharded if its carries keep theirs; a sum that starts at zero may be partial.
 
     There are no collectives within a loop.
     """
@@ -136,8 +136,8 @@ def _loop(node: Node, at: Sequence[Sharded], shard: str) -> Sharded:
     for _ in range(len(init) + 1):
         known = dict(zip(op.slots, [*init, *inner, *consts], strict=True))
         free = {op.carries[i] for i in zeros if init[i] == WHOLE}
-        places, became = _body(op.body, known, shard, free)
-        following = places[: len(init)]
+        held, became = _body(op.body, known, shard, free)
+        following = held[: len(init)]
         moved = [
             PARTIAL if s in became or (s in free and new == PARTIAL) else old
             for s, old, new in zip(op.carries, init, following, strict=True)
@@ -147,11 +147,11 @@ def _loop(node: Node, at: Sequence[Sharded], shard: str) -> Sharded:
         init = moved
     if following != init:
         raise CannotShardError(f"{op.name} at {node.where} moves a carry between shards")
-    return (*init, *(_shifted(y, 1) for y in places[len(init) :]))
+    return (*init, *(_shifted(y, 1) for y in held[len(init) :]))
 
 
 def _control(node: Node, op: Loop, at: Sequence[Sharded], shard: str) -> Sharded:
-    """A branch is placed if all shards take the same one, and both bodies leave values alike; a
+    """A branch is sharded if all shards take the same one, and both bodies leave values alike; a
     loop that runs until something is so, if nothing in it is split.
     """
     known = dict(zip(op.slots, at, strict=True))
@@ -178,7 +178,7 @@ def _either(node: Node, x: Node, y: Node, a: Sharded, b: Sharded) -> Sharded:
 def _body(
     outputs: Sequence[Node], known: dict[Node, Sharded], shard: str, free: set[Node]
 ) -> tuple[list[Sharded], set[Node]]:
-    """The places of a loop's body, given those of its slots, and which of the slots in `free`,
+    """What shards hold in a body, given what they hold of its slots; and which slots in `free`,
     whole so far, must be partial sums because partial sums are added to them.
     """
     at = dict(known)
@@ -186,13 +186,13 @@ def _body(
     for node in toposort(outputs):
         if node in at:
             continue
-        places = [at[x] for x in node.inputs]
-        if not keeps_partial(node, places, shard):
-            places = [PARTIAL if x in free else a for x, a in zip(node.inputs, places, strict=True)]
-            if not keeps_partial(node, places, shard):
+        held = [at[x] for x in node.inputs]
+        if not keeps_partial(node, held, shard):
+            held = [PARTIAL if x in free else a for x, a in zip(node.inputs, held, strict=True)]
+            if not keeps_partial(node, held, shard):
                 raise CannotShardError(f"{node.op.name} at {node.where} needs a sum within a loop")
             became |= free & set(node.inputs)
-        at[node] = result_at(node, places, shard)
+        at[node] = result_at(node, held, shard)
     return [at[node] for node in outputs], became
 
 
@@ -213,22 +213,22 @@ def _leaf(node: Node, shard: str) -> Sharded:
 def _map(node: Node, at: Sequence[Sharded], shard: str) -> Sharded:
     if PARTIAL in at:
         return PARTIAL
-    places = {a for a in at if a != WHOLE}
-    if not places:
+    held = {a for a in at if a != WHOLE}
+    if not held:
         rows = [axis for axis, n in enumerate(node.shape) if has_dim(n, shard)]
         if node.op.is_random and [node.shape[axis] for axis in rows] == [shard]:
             return rows[0]  # drawn by row number, and a shard knows its first row
         _no_rows_made(node, shard)
         return WHOLE
-    if len(places) > 1:
+    if len(held) > 1:
         raise CannotShardError(f"{node.op.name} at {node.where} mixes rows of different axes")
-    (place,) = places
-    axis = axis_of(place)
+    (sharding,) = held
+    axis = axis_of(sharding)
     assert axis is not None
     for x, a in zip(node.inputs, at, strict=True):
         if a == WHOLE and x.ndim and has_dim(x.shape[axis], shard):
             raise CannotShardError(f"{node.op.name} at {node.where} mixes rows and a whole batch")
-    return place
+    return sharding
 
 
 def _no_rows_made(node: Node, shard: str) -> None:

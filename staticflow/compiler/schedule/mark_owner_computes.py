@@ -32,14 +32,14 @@ def mark_owner_computes(
     steps: Sequence[Step],
     assignment: BufferAssignment,
     outputs: Sequence[Node],
-    placement: Sharding,
+    sharding: Sharding,
 ) -> list[Step]:
     """The steps, with those products marked whose result is an output that shards add up."""
     written = Counter(b for step in steps for b in step.writes)
     read = {b for step in steps for b in step.reads}
     partial = {
         assignment.of(root).buffer
-        for root, at in zip(outputs, placement.at, strict=True)
+        for root, at in zip(outputs, sharding.of_outputs, strict=True)
         if at == PARTIAL
     }
     alone = {b for b in partial if written[b] == 1 and b not in read}

@@ -55,8 +55,8 @@ def explain(fetches: Fetches) -> str:
         steps = [f"  {describe(step)}  # {where_of(step)}" for step in compiled.steps]
         parts += map(program.shown, steps)
         parts += ["", "MEMORY", *_memory(program)]
-        placement = compiled.placement
-        sharded = f"rows of {placement.shard!r}" if placement.shard else placement.reason
+        sharding = compiled.sharding
+        sharded = f"rows of {sharding.shard!r}" if sharding.shard else sharding.reason
         parts += ["", f"SHARDS  {sharded}"]
     for trainer in state.trainers.values():
         parts += _chosen(trainer)

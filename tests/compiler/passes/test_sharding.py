@@ -180,8 +180,8 @@ def test_penalties_need_no_collectives() -> None:
     loss, _, _ = penalties()
     params = leaves([loss], Param)
     compiled = compile_graph([loss, *sf.grad(loss, params)], training=True, shard="batch")
-    assert compiled.placement.shard == "batch"
-    assert set(compiled.placement.at) == {PARTIAL}
+    assert compiled.sharding.shard == "batch"
+    assert set(compiled.sharding.of_outputs) == {PARTIAL}
     assert not any(isinstance(step, CollectiveStep) for step in compiled.steps)
 
 
@@ -223,13 +223,13 @@ ALONE = {
 
 @pytest.mark.parametrize("reason", ALONE)
 def test_what_needs_the_whole_batch_says_so(reason: str) -> None:
-    placement = compile_graph([ALONE[reason]()], shard="batch").placement
-    assert placement.shard is None
-    assert reason in placement.reason and "test_sharding.py" in placement.reason
+    sharding = compile_graph([ALONE[reason]()], shard="batch").sharding
+    assert sharding.shard is None
+    assert reason in sharding.reason and "test_sharding.py" in sharding.reason
 
 
 def test_draws_over_merged_rows_are_not_sharded() -> None:
     """A draw is by its position in the whole; merged with another axis, rows have no one place."""
     wide = sf.input("x", ("batch", "time", 2))
     loss = ops.sum(ops.dropout(ops.reshape(wide, (-1, 2)), 0.5))
-    assert compile_graph([loss], training=True, shard="batch").placement.shard is None
+    assert compile_graph([loss], training=True, shard="batch").sharding.shard is None

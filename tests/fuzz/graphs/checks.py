@@ -50,8 +50,8 @@ def check_sharded(seed: int, length: int, gradients: bool) -> bool:
     outputs = with_gradients(graph, outputs) if gradients else outputs
     outputs = [y for y in outputs if not any(str(n) == "rows" for n in y.shape[1:])]
     compiled = compile_graph(outputs, shard="rows")
-    if compiled.placement.shard is None:
-        assert compiled.placement.reason
+    if compiled.sharding.shard is None:
+        assert compiled.sharding.reason
         return False
     sizes = sizes_for(graph, choose)
     values = values_for(graph, sizes, np.random.default_rng(seed))

@@ -272,9 +272,9 @@ def test_rows_cannot_decide_on_shards() -> None:
     x = sf.input("x", ("batch", 4))
     decided = sf.cond(x.sum() > 0, lambda: x * 2, lambda: x)
     until = sf.while_loop(lambda v: v.sum() < 9, lambda v: v + 1, x)
-    loss = compile_graph([decided.sum()], shard="batch").placement
+    loss = compile_graph([decided.sum()], shard="batch").sharding
     assert loss.shard == "batch"  # the sum is a collective before the branch
-    rows = compile_graph([until.sum()], shard="batch").placement
+    rows = compile_graph([until.sum()], shard="batch").sharding
     assert rows.shard is None and "test_conditionals.py" in rows.reason
 
 
