@@ -49,7 +49,7 @@ def ours(hidden: int, remat: Any) -> tuple[Callable[[Array, Array], None], Calla
         assert net.loss is not None
         plan = compile_graph([net.loss, *sf.grad(net.loss, list(net.params.nodes.values()))])
         env = {"batch": BATCH, "time": steps}
-        return plan.memory.offsets(plan.g.sizes_by_name(env))[1] / MB
+        return plan.memory.offsets(plan.sized.sizes_by_name(env))[1] / MB
 
     def step(x: Array, t: Array) -> None:
         net.step({"x": x, "t": t})

@@ -25,7 +25,7 @@ class Compiled:
     """A program: everything but the machine code and the memory."""
 
     outputs: tuple[Node, ...]
-    g: SizedGraph
+    sized: SizedGraph
     assignment: BufferAssignment
     steps: tuple[Step, ...]
     memory: MemoryPlan
@@ -81,7 +81,9 @@ def with_sizes(compiled: Compiled, sizes: Mapping[str, int]) -> Compiled:
         type_ = node.type.with_shape(tuple(map(known, node.shape)))
         return Node(node.op, node.inputs, type_, node.where, node.label)
 
-    g = replace(compiled.g, sizes=tuple(map(known, compiled.g.sizes)))
-    memory, with_owners = memory_plans(compiled.assignment.buffers, compiled.steps, g.sizes)
+    sized = replace(compiled.sized, sizes=tuple(map(known, compiled.sized.sizes)))
+    memory, with_owners = memory_plans(compiled.assignment.buffers, compiled.steps, sized.sizes)
     outputs = tuple(map(output, compiled.outputs))
-    return replace(compiled, outputs=outputs, g=g, memory=memory, memory_with_owners=with_owners)
+    return replace(
+        compiled, outputs=outputs, sized=sized, memory=memory, memory_with_owners=with_owners
+    )

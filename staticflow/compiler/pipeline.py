@@ -69,7 +69,7 @@ class State(NamedTuple):
     task: Task
     roots: tuple[Node, ...]
     sharding: Sharding | None = None
-    g: SizedGraph | None = None
+    size_classes: SizedGraph | None = None
     groups: tuple[Group, ...] = ()
     assignment: BufferAssignment | None = None
     copies: tuple[Step, ...] = ()  # of results to where they were donated, after all steps
@@ -85,8 +85,8 @@ class State(NamedTuple):
 
     @property
     def sized(self) -> SizedGraph:
-        assert self.g is not None, "no pass has found the size classes"
-        return self.g
+        assert self.size_classes is not None, "no pass has found the size classes"
+        return self.size_classes
 
     @property
     def assigned(self) -> BufferAssignment:
@@ -176,8 +176,8 @@ def _prepare_bodies(state: State) -> State:
 
 
 def _prepare(state: State) -> State:
-    g, roots = prepare(state.roots)
-    return state._replace(g=g, roots=tuple(roots))
+    sized, roots = prepare(state.roots)
+    return state._replace(size_classes=sized, roots=tuple(roots))
 
 
 def _fuse(state: State) -> State:

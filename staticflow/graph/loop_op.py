@@ -96,7 +96,7 @@ class Loop(Op):
         return RULES[type(self)].jvp(self, tangents, xs)
 
     def relate(self, classes: Classes, out: OutType, *xs: Any) -> Any:
-        raise AssertionError("generalise walks into the bodies of loops")
+        raise AssertionError("unify_sizes walks into the bodies of loops")
 
     def enter(self, *inputs: Axes) -> list[Axes]:
         """The axes of the slots."""

@@ -67,7 +67,7 @@ def compile_rows(nodes: Sequence[Node], batch: str) -> Compiled:
     if batch and not leaves(nodes, Hyper):
         compiled = compile_graph(nodes, shard=batch, name="run")
         at_rows = all(at == 0 for at in compiled.sharding.of_outputs)
-        apart = not compiled.driver.collectives and not compiled.g.whole
+        apart = not compiled.driver.collectives and not compiled.sized.whole
         if at_rows and compiled.sharding.shard and apart:
             return compiled
     return compile_graph(nodes, name="run")
@@ -98,7 +98,7 @@ class Pieces:
 def choose_pieces(program: Program, batch: str, env: Mapping[str, int], threads: int) -> Pieces:
     """A pure function of sizes and thread count."""
     compiled = program.compiled
-    cost = estimate(compiled.steps, compiled.g.sizes_by_name(env))
+    cost = estimate(compiled.steps, compiled.sized.sizes_by_name(env))
     if not batch:
         return Pieces(1, 1, 1, cost)
     rows = piece = max(1, env[batch])

@@ -152,13 +152,13 @@ class Program:
     def dimensions(self) -> frozenset[str]:
         """The names whose values a frame and the outputs take."""
         shapes = [n for node in self.compiled.outputs for n in node.shape]
-        return names_of([*self.compiled.g.sizes, *shapes])
+        return names_of([*self.compiled.sized.sizes, *shapes])
 
     @cached_property
     def size_guards(self) -> tuple[SizeGuard, ...]:
         """What the named sizes must be large enough for."""
-        g = self.compiled.g
-        nodes = [*g.order, *(node for body in g.bodies.values() for node in body)]
+        sized = self.compiled.sized
+        nodes = [*sized.order, *(node for body in sized.bodies.values() for node in body)]
         return size_guards_of(nodes, self._sizes)
 
     @cached_property
@@ -221,7 +221,7 @@ class Program:
 
     def arena_bytes(self, env: Mapping[str, int]) -> int:
         """The memory that a frame's temporaries take, without making it."""
-        return self.compiled.memory.offsets(self.compiled.g.sizes_by_name(env))[1]
+        return self.compiled.memory.offsets(self.compiled.sized.sizes_by_name(env))[1]
 
     def frame(
         self,
@@ -239,7 +239,7 @@ class Program:
         """
         compiled = self.compiled
         check_size_guards(self.size_guards, whole_env or env)
-        sizes = compiled.g.evaluate(env, whole_env or env)
+        sizes = compiled.sized.evaluate(env, whole_env or env)
         plan = compiled.memory_with_owners if owner_bits else compiled.memory
         table = {f"n{i}": n for i, n in enumerate(sizes)}
         check_room(sizes, plan.offsets(table)[1] + self._result_bytes(env), env)

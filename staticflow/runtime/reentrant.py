@@ -71,12 +71,12 @@ class Reentrant:
         """T and S but for what a call brings."""
         compiled = self.program.compiled
         T = words(HEADER + len(compiled.assignment.buffers))
-        S = words(SIZE_HEADER + len(compiled.g.sizes))
+        S = words(SIZE_HEADER + len(compiled.sized.sizes))
         T[SHARDS], T[STOP] = 1, self._running.ctypes.data
         for node, buffer in self.program.leaves.items():
             value = self.program.constants.get(node)
             T[HEADER + buffer] = fixed.get(node, 0) if value is None else value.ctypes.data
-        for i, size in enumerate(compiled.g.sizes):
+        for i, size in enumerate(compiled.sized.sizes):
             S[SIZE_HEADER + i] = size if isinstance(size, int) else 0
         return T, S
 
@@ -162,11 +162,11 @@ def prepare_source(program: Program, sizes: Sequence[str]) -> str:
     """Fill a block's tables for given sizes, in more memory if it has too little."""
     compiled = program.compiled
     t_words = HEADER + len(compiled.assignment.buffers)
-    s_words = SIZE_HEADER + len(compiled.g.sizes)
+    s_words = SIZE_HEADER + len(compiled.sized.sizes)
     arguments = ["context", *(f"size_{name}" for name in sizes), "place"]
     lines = [f"def prepare({', '.join(arguments)}):", "    template = i8ptr(i8ptr(context)[2])"]
     renamed = {name: Dim.named(f"size_{name}") for name in sizes}
-    for i, size in enumerate(compiled.g.sizes):
+    for i, size in enumerate(compiled.sized.sizes):
         value = f"template[{SIZE_HEADER + i}]"
         if isinstance(size, Dim):
             value = _text(size.substitute(renamed))
@@ -182,7 +182,7 @@ def prepare_source(program: Program, sizes: Sequence[str]) -> str:
     lines += ["    T = i8ptr(block)", f"    S = i8ptr(block + {8 * t_words})"]
     lines += [
         f"    S[{SIZE_HEADER + i}] = n{i}"
-        for i, size in enumerate(compiled.g.sizes)
+        for i, size in enumerate(compiled.sized.sizes)
         if isinstance(size, Dim)
     ]
     lines += [
@@ -198,7 +198,7 @@ def _room_lines(program: Program, sizes: Sequence[str]) -> list[str]:
     """Refuse what takes more memory than there can be: in floats, which do not overflow."""
     names = {name: Dim.named(f"float_{name}") for name in sizes}
     lines = [f"    float_{name} = size_{name} * 1.0" for name in sizes]
-    known = program.compiled.g.sizes
+    known = program.compiled.sized.sizes
     for i, size in enumerate(known):
         value = size.substitute(names) if isinstance(size, Dim) and not size.is_derived else None
         lines.append(f"    f{i} = {f'n{i} * 1.0' if value is None else _text(value)}")

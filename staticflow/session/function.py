@@ -69,7 +69,7 @@ class Function:
 
         def suits(env: Mapping[str, int]) -> bool:
             compiled = program.compiled
-            return not has_large_products(compiled.steps, compiled.g.sizes_by_name(env))
+            return not has_large_products(compiled.steps, compiled.sized.sizes_by_name(env))
 
         self.runner.fast_call = FastCall(program, self.inputs, self.runner.fixed, suits=suits)
         return self.runner.fast_call.function

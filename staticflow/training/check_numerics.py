@@ -134,7 +134,7 @@ def find_fault(program: Program, frame: Frame, env: Mapping[str, int], what: str
         if made_bad or made_nan:
             _report(node, value, operands, what)
 
-    compute(compiled.outputs, leaves, env, compiled.g.streams, {}, True, watch)
+    compute(compiled.outputs, leaves, env, compiled.sized.streams, {}, True, watch)
 
 
 def _bound(node: Node, address: int, env: Mapping[str, int]) -> Array:

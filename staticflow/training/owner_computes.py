@@ -43,7 +43,7 @@ def owned_products(
 ) -> list[OwnedProduct]:
     """The products that are worth leaving to their owners, for a batch of the sizes `env`."""
     compiled = programs.forward.compiled
-    sizes = compiled.g.sizes_by_name(env)
+    sizes = compiled.sized.sizes_by_name(env)
     gradients = compiled.output_buffers[1 + len(programs.metrics) :]
     spans = dict(zip(gradients, flat.spans, strict=False))
     found = []

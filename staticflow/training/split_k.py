@@ -64,7 +64,7 @@ def partial_product(
     span = spans.get(weight.name)
     if span is None or not isinstance(weight.op, Param):
         return None
-    sizes = compiled.g.sizes_by_name(env)
+    sizes = compiled.sized.sizes_by_name(env)
     m, n, k = (evaluate(d, sizes) for d in (step.m, step.n, step.k))
     product = PartialProduct(step, span, k, n)
     if any(top == bottom for top, bottom in (product.own_rows(*cut) for cut in cuts)):

@@ -103,11 +103,13 @@ class Trainer:
 
     def _choose(self, threads: int) -> Choice:
         compiled = self.programs.forward.compiled
-        sizes = compiled.g.sizes_by_name(self.env)
+        sizes = compiled.sized.sizes_by_name(self.env)
         update_ns = 0.0
         if self.programs.update is not None and self.flat is not None:
             update = self.programs.update.compiled
-            update_ns = estimate(update.steps, update.g.sizes_by_name({ELEMENTS: self.flat.size}))
+            update_ns = estimate(
+                update.steps, update.sized.sizes_by_name({ELEMENTS: self.flat.size})
+            )
         work = Work(
             estimate(compiled.steps, sizes),
             update_ns,

@@ -23,7 +23,7 @@ def wide(width: int) -> list[sf.Node]:
 
 def nanoseconds(width: int, rows: int) -> float:
     compiled = compile_graph(wide(width))
-    return estimate(compiled.steps, compiled.g.sizes_by_name({"batch": rows}))
+    return estimate(compiled.steps, compiled.sized.sizes_by_name({"batch": rows}))
 
 
 def test_more_work_costs_more() -> None:
@@ -79,7 +79,7 @@ def test_a_step_of_native_calls_costs_what_they_do() -> None:
     a = sf.param("a", (200, 200), init=np.eye(200, dtype="f4"))
     loss = ops.linalg.slogdet(a)[1]
     compiled = compile_graph([loss, *sf.grad(loss, [a])])
-    assert estimate(compiled.steps, compiled.g.sizes_by_name({})) > 1e5
+    assert estimate(compiled.steps, compiled.sized.sizes_by_name({})) > 1e5
     assert not unbounded(compiled.steps)
 
 
@@ -87,7 +87,9 @@ def test_a_user_s_function_costs_by_its_elements() -> None:
     x = sf.input("x", ("batch", 10))
     called = sf.custom_op(numba.njit(lambda x: x + 1))
     compiled = compile_graph([called(x)])
-    costs = [estimate(compiled.steps, compiled.g.sizes_by_name({"batch": n})) for n in (10, 1000)]
+    costs = [
+        estimate(compiled.steps, compiled.sized.sizes_by_name({"batch": n})) for n in (10, 1000)
+    ]
     assert costs[1] > 50 * costs[0]
     assert unbounded(compiled.steps)
 
@@ -103,7 +105,7 @@ def test_blocks_and_halves_of_rows_cost_what_their_steps_do() -> None:
     ):
         whole, alone = (compile_graph(outputs, standalone=flag) for flag in (True, False))
         assert any(isinstance(step, kind) for step in whole.steps)
-        cost, plain = (estimate(c.steps, c.g.sizes_by_name(sizes)) for c in (whole, alone))
+        cost, plain = (estimate(c.steps, c.sized.sizes_by_name(sizes)) for c in (whole, alone))
         assert cost == pytest.approx(plain, rel=0.01)
         inside = list(walk(whole.steps))
         assert sum(isinstance(step, ProductStep) for step in inside) == 2

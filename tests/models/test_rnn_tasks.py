@@ -188,7 +188,7 @@ def test_memory_is_linear_in_time_and_less_with_remat() -> None:
         x = sf.input("x", ("batch", "time", 8))
         loss = ops.sum(models.RNN(64, "lstm", remat=remat)(x))
         compiled = compile_graph([loss, *sf.grad(loss, leaves([loss], Param))], training=True)
-        sizes = compiled.g.sizes_by_name({"batch": 8, "time": steps})
+        sizes = compiled.sized.sizes_by_name({"batch": 8, "time": steps})
         return compiled.memory.offsets(sizes)[1] / (4 * steps * 8 * 64)
 
     assert held(10_000, None) == pytest.approx(held(1000, None), rel=0.05)

@@ -34,7 +34,7 @@ def code(compiled: Compiled) -> Any:
     texts += [kernel_source(k, name) for each in drivers for name, k in each.kernels.items()]
     lines = [line for text in texts for line in text.splitlines() if "#" not in line]
     types = [node.type for node in compiled.outputs]
-    return lines, compiled.memory, compiled.memory_with_owners, compiled.g.sizes, types
+    return lines, compiled.memory, compiled.memory_with_owners, compiled.sized.sizes, types
 
 
 def assert_same_code(roots: Sequence[Node], **options: Any) -> bool:

@@ -295,7 +295,7 @@ class LoopInterpreter:
         """The outputs, given arrays for the leaves and sizes for the named dimensions."""
         compiled, memory = self.compiled, self.memory
         memory.blocks.clear()
-        evaluated = compiled.g.evaluate(sizes, self.shard.whole if self.shard else sizes)
+        evaluated = compiled.sized.evaluate(sizes, self.shard.whole if self.shard else sizes)
         table_s = [0] * SIZE_HEADER + evaluated
         table_s[FIRST_ROW_ENTRY] = self.shard.first if self.shard else 0
         table_t = self.table = [0] * (HEADER + len(compiled.assignment.buffers))

@@ -88,7 +88,7 @@ class _Unifier(Classes):
         return b
 
 
-def generalise(order: Sequence[Node]) -> SizedGraph:
+def unify_sizes(order: Sequence[Node]) -> SizedGraph:
     """Find the size classes of all axes in `order` (inputs before users)."""
     unifier = _Unifier()
     axes: dict[Node, Any] = {}

@@ -42,15 +42,15 @@ LAST = MovingPlace(Counter.LENGTH, alternate=True)  # what the last step has wri
 
 
 def assign_buffers(
-    g: SizedGraph, groups: Sequence[Group], outputs: Sequence[Node]
+    sized: SizedGraph, groups: Sequence[Group], outputs: Sequence[Node]
 ) -> BufferAssignment:
     """Give every leaf and every stored value a contiguous buffer of its own."""
-    assignment = BufferAssignment(g, [], {})
-    for order in (g.order, *g.bodies.values()):
+    assignment = BufferAssignment(sized, [], {})
+    for order in (sized.order, *sized.bodies.values()):
         for node in order:
             if isinstance(node.op, Part):
                 assignment.parts[node.inputs[0], node.op.index] = node
-    assign_nodes(assignment, g.order, stored_nodes(groups, outputs), outputs)
+    assign_nodes(assignment, sized.order, stored_nodes(groups, outputs), outputs)
     return assignment
 
 
@@ -72,7 +72,7 @@ def assign_nodes(
 
 
 def _add(assignment: BufferAssignment, node: Node, role: str) -> None:
-    shape = assignment.g.axes[node]
+    shape = assignment.sized.axes[node]
     index = len(assignment.buffers)
     assignment.buffers.append(Buffer(index, node, node.dtype, product(shape), role))
     assignment.access[node] = StridedView.contiguous(index, shape)
@@ -84,13 +84,13 @@ def assign_loop(assignment: BufferAssignment, node: Node) -> None:
     assert isinstance(op, Loop)
     assignment.loops[node] = len(assignment.loops)
     init, xs, consts = op.split(node.inputs)
-    length = assignment.g.axes[node][-1][0] if isinstance(op, Scan) else 1
+    length = assignment.sized.axes[node][-1][0] if isinstance(op, Scan) else 1
     if op.carries:
         _carries(assignment, node, op, init, length)
     for s, x in zip(op.xs, xs, strict=True):
         outer = assignment.of(x)
         moving = Moving(outer.buffer, outer.offset, outer.strides[0], HERE, assignment.loops[node])
-        shape = assignment.g.axes[s]
+        shape = assignment.sized.axes[s]
         buffer = _buffer(assignment, s, shape, "moving", moving)
         assignment.access[s] = StridedView(buffer, 0, shape, outer.strides[1:])
     for s, x in zip(op.consts, consts, strict=True):
@@ -102,7 +102,7 @@ def assign_loop(assignment: BufferAssignment, node: Node) -> None:
     assignment.groups[node] = []
     for region in op.regions:
         order = toposort(region)
-        groups = fuse(assignment.g, order)
+        groups = fuse(assignment.sized, order)
         stored = stored_nodes(groups, region)
         assignment.groups[node].append((groups, stored))
         assign_nodes(assignment, order, stored, ())
@@ -113,10 +113,10 @@ def _branches(assignment: BufferAssignment, node: Node, op: Loop) -> None:
     for i, outputs in enumerate(zip(*op.regions, strict=True)):
         part = assignment.part(node, i)
         first = outputs[0] if part is None else part
-        home = _buffer(assignment, first, assignment.g.axes[first], "temp")
+        home = _buffer(assignment, first, assignment.sized.axes[first], "temp")
         for output in (first, *outputs):
             for each in (through_views(output)[0], output):
-                assignment.access[each] = StridedView.contiguous(home, assignment.g.axes[each])
+                assignment.access[each] = StridedView.contiguous(home, assignment.sized.axes[each])
 
 
 def _buffer(
@@ -137,7 +137,7 @@ def _carries(
 ) -> None:
     reverse = isinstance(op, Scan) and op.reverse
     for position, (s, following) in enumerate(zip(op.carries, op.next, strict=True)):
-        shape = assignment.g.axes[s]
+        shape = assignment.sized.axes[s]
         size = product(shape)
         history = keeps_history(op, position)
         places = length + 1 if history else 2
@@ -177,9 +177,9 @@ def _move(
     """Let a value, and what it shows all of, lie at a place that moves."""
     root, _ = through_views(node)
     moving = Moving(home, 0, size, place, loop)
-    buffer = _buffer(assignment, node, assignment.g.axes[node], "moving", moving)
+    buffer = _buffer(assignment, node, assignment.sized.axes[node], "moving", moving)
     for each in (root, node):
-        assignment.access[each] = StridedView.contiguous(buffer, assignment.g.axes[each])
+        assignment.access[each] = StridedView.contiguous(buffer, assignment.sized.axes[each])
 
 
 def _stacks(assignment: BufferAssignment, node: Node, op: Scan, length: AnyDim) -> None:
@@ -189,7 +189,7 @@ def _stacks(assignment: BufferAssignment, node: Node, op: Scan, length: AnyDim) 
         part = assignment.part(node, count + position)
         if part is None:
             continue
-        shape = assignment.g.axes[part]
+        shape = assignment.sized.axes[part]
         size = product(shape[1:])
         if y in op.carries or y in op.next:
             before = y in op.carries
@@ -205,7 +205,7 @@ def _stacks(assignment: BufferAssignment, node: Node, op: Scan, length: AnyDim) 
 
 def place_assemblies(assignment: BufferAssignment) -> None:
     """Let every part of an assembly be computed right in its region of the whole."""
-    for order in (assignment.g.order, *assignment.g.bodies.values()):
+    for order in (assignment.sized.order, *assignment.sized.bodies.values()):
         for node in reversed(order):
             if node.op.kind is Kind.ASSEMBLE:
                 regions = assembly_regions(node, assignment)

@@ -77,7 +77,7 @@ class Buffer:
 class BufferAssignment:
     """All buffers, and the access of every node that has one."""
 
-    g: SizedGraph
+    sized: SizedGraph
     buffers: list[Buffer]
     access: dict[Node, StridedView]
     loops: dict[Node, int] = field(default_factory=dict)  # numbered
@@ -100,15 +100,15 @@ class BufferAssignment:
         if node.op.kind is Kind.ALIAS:
             return self.of(node.inputs[0])
         assert node.op.kind is Kind.VIEW, f"{node} has no buffer"
-        access = view_access(node, self.of(node.inputs[0]), self.g)
+        access = view_access(node, self.of(node.inputs[0]), self.sized)
         assert access is not None, f"{node} should have been copied"
         return access
 
 
-def view_access(node: Node, base: StridedView, g: SizedGraph) -> StridedView | None:
+def view_access(node: Node, base: StridedView, sized: SizedGraph) -> StridedView | None:
     """What a view makes of the access of its input."""
     assert isinstance(node.op, View)
-    return node.op.view(base, g.axes[node], g.symbols[node])
+    return node.op.view(base, sized.axes[node], sized.symbols[node])
 
 
 def stored_nodes(groups: Sequence[Group], outputs: Sequence[Node]) -> set[Node]:
@@ -167,9 +167,11 @@ def assembly_regions(node: Node, assignment: BufferAssignment) -> tuple[StridedV
     op = node.op
     assert isinstance(op, Assemble)
     whole = assignment.access[node]
-    shapes = tuple(assignment.g.axes[x] for x in node.inputs)
+    shapes = tuple(assignment.sized.axes[x] for x in node.inputs)
     regions = []
-    for shape, starts in zip(shapes, op.regions(shapes, assignment.g.symbols[node]), strict=True):
+    for shape, starts in zip(
+        shapes, op.regions(shapes, assignment.sized.symbols[node]), strict=True
+    ):
         offset = whole.offset
         for start, stride in zip(starts, whole.strides, strict=True):
             offset = offset + start * stride

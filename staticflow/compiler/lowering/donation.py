@@ -50,7 +50,7 @@ def donate(
 def readers_of(assignment: BufferAssignment) -> Readers:
     """What reads each value, and whether it reads the value in its own place."""
     readers: dict[Node, list[tuple[Node, bool]]] = {}
-    for node in assignment.g.order:
+    for node in assignment.sized.order:
         if node.op.kind in (Kind.VIEW, Kind.ALIAS):
             continue
         for x in node.inputs:

@@ -60,10 +60,11 @@ class Group:
         )
 
 
-def iteration_space(node: Node, g: SizedGraph) -> Axes:
+def iteration_space(node: Node, sized: SizedGraph) -> Axes:
     """The loops that a map, gather, reduction or scatter runs over."""
     source = node.inputs[0] if node.op.kind in (Kind.REDUCE, Kind.SCATTER) else node
-    return g.axes[source]  # type: ignore[no-any-return]
+    axes: Axes = sized.axes[source]
+    return axes
 
 
 def is_row_reduction(node: Node, space: Axes) -> bool:
@@ -71,11 +72,11 @@ def is_row_reduction(node: Node, space: Axes) -> bool:
     return isinstance(node.op, Reduce) and node.op.axes == (len(space) - 1,)
 
 
-def fuse(g: SizedGraph, order: Sequence[Node] | None = None) -> list[Group]:
+def fuse(sized: SizedGraph, order: Sequence[Node] | None = None) -> list[Group]:
     """Put every node of `order` that computes something into a group, in execution order."""
     groups: list[Group] = []
     home: dict[Node, int] = {}
-    for node in g.order if order is None else order:
+    for node in sized.order if order is None else order:
         kind = node.op.kind
         if kind in (Kind.LEAF, Kind.VIEW, Kind.ALIAS, Kind.PART) or is_implicit(node):
             continue
@@ -83,7 +84,7 @@ def fuse(g: SizedGraph, order: Sequence[Node] | None = None) -> list[Group]:
             continue  # placed with what reads it
         first = _earliest(node, home)
         if kind in LOOP_KINDS:
-            home[node] = _join_loops(node, g, groups, home, first)
+            home[node] = _join_loops(node, sized, groups, home, first)
             _place_copies(node, groups[home[node]], home)
         else:
             groups.append(Group(kind, (), [node]))
@@ -118,9 +119,9 @@ def _earliest(node: Node, home: Mapping[Node, int]) -> int:
 
 
 def _join_loops(
-    node: Node, g: SizedGraph, groups: list[Group], home: dict[Node, int], first: int
+    node: Node, sized: SizedGraph, groups: list[Group], home: dict[Node, int], first: int
 ) -> int:
-    space = iteration_space(node, g)
+    space = iteration_space(node, sized)
     for position in range(first, len(groups)):
         group = groups[position]
         if group.kind is Kind.MAP and _try_join(node, space, group, home):

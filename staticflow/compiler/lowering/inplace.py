@@ -92,7 +92,7 @@ def _fits(
     """Whether both are all of a buffer, of the same shape and dtype."""
     return (
         source.dtype == node.dtype
-        and assignment.g.axes[source] == assignment.g.axes[node]
+        and assignment.sized.axes[source] == assignment.sized.axes[node]
         and (old.offset, own.offset) == (0, 0)
         and old.strides == own.strides
         and old.shape == own.shape

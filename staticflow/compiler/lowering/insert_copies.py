@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from staticflow.compiler.ir.size_classes import SizedGraph, generalise
+from staticflow.compiler.ir.size_classes import SizedGraph, unify_sizes
 from staticflow.compiler.lowering.buffers import view_access
 from staticflow.compiler.lowering.fusion import fuse
 from staticflow.compiler.lowering.recompute import recompute
@@ -41,54 +41,54 @@ Edge = tuple[Node, int]  # an input position of a node
 
 
 def prepare(outputs: Sequence[Node]) -> tuple[SizedGraph, list[Node]]:
-    """Rebuild the graph with copies where needed, and generalise its sizes."""
+    """Rebuild the graph with copies where needed, and find the classes of its sizes."""
     roots = list(outputs)
     while True:
-        g = generalise(toposort(roots))
-        access = _trial_accesses(g)
-        edges = _failing_views(g, access) | _immovable_parts(g, roots)
-        edges |= _operands_in_memory(g, access) | _initial_carries(g)
-        final = _shared_outputs(g, roots, access)
+        sized = unify_sizes(toposort(roots))
+        access = _trial_accesses(sized)
+        edges = _failing_views(sized, access) | _immovable_parts(sized, roots)
+        edges |= _operands_in_memory(sized, access) | _initial_carries(sized)
+        final = _shared_outputs(sized, roots, access)
         if not edges and not final:
-            return g, roots
+            return sized, roots
         roots = _insert(roots, edges, final)
 
 
-def _trial_accesses(g: SizedGraph) -> dict[Node, StridedView | None]:
+def _trial_accesses(sized: SizedGraph) -> dict[Node, StridedView | None]:
     """The access of each node if every value had a contiguous buffer; None where a view fails."""
     access: dict[Node, StridedView | None] = {}
-    for node in g.order:
+    for node in sized.order:
         base = access[node.inputs[0]] if node.inputs else None
         if isinstance(node.type, tuple):
             access[node] = None
         elif node.op.kind is Kind.ALIAS:
             access[node] = base
         elif node.op.kind is Kind.VIEW and base is not None:
-            access[node] = view_access(node, base, g)
+            access[node] = view_access(node, base, sized)
         else:
-            access[node] = StridedView.contiguous(-1, g.axes[node])
+            access[node] = StridedView.contiguous(-1, sized.axes[node])
     return access
 
 
-def _failing_views(g: SizedGraph, access: dict[Node, StridedView | None]) -> set[Edge]:
+def _failing_views(sized: SizedGraph, access: dict[Node, StridedView | None]) -> set[Edge]:
     return {
         (node, 0)
-        for node in g.order
+        for node in sized.order
         if node.op.kind is Kind.VIEW and access[node] is None and access[node.inputs[0]] is not None
     }
 
 
-def _immovable_parts(g: SizedGraph, outputs: Sequence[Node]) -> set[Edge]:
+def _immovable_parts(sized: SizedGraph, outputs: Sequence[Node]) -> set[Edge]:
     """Parts of assemblies that are used in a way that needs a buffer of their own."""
     users: dict[Node, list[Node]] = {}
-    for node in g.order:
+    for node in sized.order:
         for x in node.inputs:
             users.setdefault(x, []).append(node)
     finals = {through_views(node)[0] for node in outputs}
     movable = (Kind.MAP, Kind.GATHER, Kind.CONTRACT)
     own = (Kind.VIEW, Kind.ALIAS, Kind.CALL, Kind.LOOP)
     edges: set[Edge] = set()
-    for node in g.order:
+    for node in sized.order:
         if node.op.kind is not Kind.ASSEMBLE:
             continue
         for position, part in enumerate(node.inputs):
@@ -100,9 +100,9 @@ def _immovable_parts(g: SizedGraph, outputs: Sequence[Node]) -> set[Edge]:
     return edges
 
 
-def _operands_in_memory(g: SizedGraph, access: dict[Node, StridedView | None]) -> set[Edge]:
+def _operands_in_memory(sized: SizedGraph, access: dict[Node, StridedView | None]) -> set[Edge]:
     edges: set[Edge] = set()
-    for node in g.order:
+    for node in sized.order:
         if node.op.kind in (Kind.CONTRACT, Kind.GATHER):
             addressed = node.inputs[:1] if node.op.kind is Kind.GATHER else node.inputs
             edges |= {(node, i) for i, x in enumerate(addressed) if _has_no_buffer(x)}
@@ -123,11 +123,11 @@ def _has_no_buffer(node: Node) -> bool:
     return is_implicit(through_views(node)[0])
 
 
-def _initial_carries(g: SizedGraph) -> set[Edge]:
+def _initial_carries(sized: SizedGraph) -> set[Edge]:
     """What a carry starts with is computed right into the carry's memory."""
-    uses = Counter(x for node in g.order for x in node.inputs)
+    uses = Counter(x for node in sized.order for x in node.inputs)
     edges: set[Edge] = set()
-    for node in g.order:
+    for node in sized.order:
         if isinstance(node.op, Loop):
             init, _, _ = node.op.split(node.inputs)
             edges |= {(node, i) for i, x in enumerate(init) if x.op is not COPY or uses[x] > 1}
@@ -143,8 +143,8 @@ def prepare_body(slots: Sequence[Node], outputs: Sequence[Node], count: int) -> 
     following = list(outputs[:count])
     kept = [y for y in dict.fromkeys(outputs[count:]) if y not in following and y not in slots]
     _, roots = prepare([*following, *kept])
-    g, roots = prepare(roots)
-    roots = recompute(fuse(g), roots)
+    sized, roots = prepare(roots)
+    roots = recompute(fuse(sized), roots)
     _, roots = prepare(roots)
     new = dict(zip(kept, roots[count:], strict=True))
     new.update(zip(reversed(following), reversed(roots[:count]), strict=True))
@@ -153,7 +153,7 @@ def prepare_body(slots: Sequence[Node], outputs: Sequence[Node], count: int) -> 
 
 
 def _shared_outputs(
-    g: SizedGraph, outputs: Sequence[Node], access: dict[Node, StridedView | None]
+    sized: SizedGraph, outputs: Sequence[Node], access: dict[Node, StridedView | None]
 ) -> set[int]:
     """Positions of outputs that do not own what computes them."""
     owned: set[Node] = set()
@@ -166,7 +166,7 @@ def _shared_outputs(
             shown is not None
             and shown.is_contiguous
             and shown.offset == 0
-            and product(g.axes[node]) == product(g.axes[root])
+            and product(sized.axes[node]) == product(sized.axes[root])
         )
         if not computed or not whole or root in owned:
             copied.add(position)

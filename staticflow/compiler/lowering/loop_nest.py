@@ -90,7 +90,7 @@ def loop_access(node: Node, x: Node, assignment: BufferAssignment) -> StridedVie
     access = assignment.of(x)
     if not isinstance(node.op, Gather | Scatter) or x is not node.inputs[1]:
         return access
-    rank = len(assignment.g.axes[node if isinstance(node.op, Gather) else node.inputs[0]])
+    rank = len(assignment.sized.axes[node if isinstance(node.op, Gather) else node.inputs[0]])
     return replace(access, strides=node.op.index_strides(access.strides, rank))
 
 
@@ -98,29 +98,29 @@ def flat_strides(
     node: Node, assignment: BufferAssignment, split: Mapping[Node, int]
 ) -> tuple[AnyDim, ...]:
     """The strides of a value that counts its positions; those of the whole, of which it is part."""
-    shape = list(assignment.g.axes[node])
+    shape = list(assignment.sized.axes[node])
     axis = split.get(node, 0)
     if axis:  # the size of the leading axis itself does not matter
-        shape[axis] = assignment.g.symbols[node][axis]
+        shape[axis] = assignment.sized.symbols[node][axis]
     return contiguous_strides(tuple(shape))
 
 
 def implicit_access(node: Node, assignment: BufferAssignment) -> StridedView:
     """The access of a value without a buffer: an index counts its own positions."""
     if node.op.kind is Kind.VIEW:
-        access = view_access(node, implicit_access(node.inputs[0], assignment), assignment.g)
+        access = view_access(node, implicit_access(node.inputs[0], assignment), assignment.sized)
         assert access is not None, f"{node} should have been copied"
         return access
     if node.op.kind is Kind.ALIAS:
         return implicit_access(node.inputs[0], assignment)
-    return StridedView.contiguous(-1, assignment.g.axes[node])
+    return StridedView.contiguous(-1, assignment.sized.axes[node])
 
 
 def gather_strides(node: Node, assignment: BufferAssignment) -> tuple[AnyDim, ...]:
     """The strides of a gather's table along the loops, without the gathered axis."""
     assert isinstance(node.op, Gather)
     table = assignment.of(node.inputs[0])
-    return node.op.loop_strides(table.strides, len(assignment.g.axes[node.inputs[1]]))
+    return node.op.loop_strides(table.strides, len(assignment.sized.axes[node.inputs[1]]))
 
 
 def store_strides(node: Node, assignment: BufferAssignment) -> tuple[AnyDim, ...]:
@@ -131,6 +131,6 @@ def store_strides(node: Node, assignment: BufferAssignment) -> tuple[AnyDim, ...
         rank = len(own) + len(node.op.axes)
         return tuple(0 if axis in node.op.axes else next(kept) for axis in range(rank))
     if isinstance(node.op, Scatter):
-        strides = node.op.loop_strides(own, len(assignment.g.axes[node.inputs[1]]))
+        strides = node.op.loop_strides(own, len(assignment.sized.axes[node.inputs[1]]))
         return strides
     return own

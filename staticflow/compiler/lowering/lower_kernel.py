@@ -219,7 +219,7 @@ def _compute(build: _Builder, node: Node, lets: list[Stmt]) -> str:
         value = Apply(op.row, args, compute, result)
     else:
         assert isinstance(op, FlatMap)
-        stream = build.assignment.g.streams.get(node, 0)
+        stream = build.assignment.sized.streams.get(node, 0)
         value = Draw(op.body, op.letters, args, result, _flat(build, node), stream)
     lets.append(Let(name, value, result))
     return name
@@ -259,7 +259,7 @@ def _implicit(build: _Builder, root: Node, x: Node) -> Scalar:
     assert isinstance(root.op, IndexMap)
     suffix = SUFFIX[root.dtype]
     if not root.op.counts:
-        return SizeValue(suffix, build.size(build.assignment.g.symbols[root][0]))
+        return SizeValue(suffix, build.size(build.assignment.sized.symbols[root][0]))
     access = implicit_access(x, build.assignment)
     index = build.index(access.strides)
     return Position(index, None if access.offset == 0 else build.size(access.offset), suffix)
@@ -277,7 +277,7 @@ def _gather(build: _Builder, node: Node, lets: list[Stmt]) -> Load:
     table, index = node.inputs
     access = build.assignment.of(table)
     position = _value(build, node, index, lets)
-    extent = build.size(build.assignment.g.axes[table][axis])
+    extent = build.size(build.assignment.sized.axes[table][axis])
     dynamic = _wrapped(build, position, extent, access.strides[axis], lets)
     base = build.index(gather_strides(node, build.assignment))
     return Load(build.pointer(access.buffer, access.offset), base, dynamic)
@@ -297,7 +297,7 @@ def _scatter(build: _Builder, node: Node, sections: _Sections) -> None:
     axis = node.op.axis
     value, position = (_value(build, node, x, sections.lets) for x in node.inputs)
     access = build.assignment.access[node]
-    extent = build.size(build.assignment.g.axes[node][axis])
+    extent = build.size(build.assignment.sized.axes[node][axis])
     dynamic = _wrapped(build, position, extent, access.strides[axis], sections.lets)
     index = build.index(store_strides(node, build.assignment))
     pointer = build.pointer(access.buffer, access.offset)

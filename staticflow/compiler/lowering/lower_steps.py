@@ -82,14 +82,16 @@ def _turned(group: Group, assignment: BufferAssignment) -> CallStep | None:
 def _kernels(
     group: Group, assignment: BufferAssignment, stored: set[Node], split: Mapping[Node, int]
 ) -> KernelStep:
-    return _kernel_step(lower_group(group, assignment, stored, split), _work(group, assignment.g))
+    return _kernel_step(
+        lower_group(group, assignment, stored, split), _work(group, assignment.sized)
+    )
 
 
-def _work(group: Group, g: SizedGraph) -> AnyDim:
+def _work(group: Group, sized: SizedGraph) -> AnyDim:
     """What a group's loops cost, in additions of 4 bytes."""
     costs: dict[Axes, int] = {}
     for node in group.nodes:
-        space = iteration_space(node, g)
+        space = iteration_space(node, sized)
         costs[space] = costs.get(space, 0) + _cost(node)
     total: AnyDim = 0
     for space, cost in costs.items():
@@ -120,7 +122,7 @@ def _loop(node: Node, assignment: BufferAssignment, split: Mapping[Node, int]) -
     flag = assignment.of(op.test) if isinstance(op, While) else None
     return LoopStep(
         number=assignment.loops[node],
-        length=op.expected if isinstance(op, While) else assignment.g.axes[node][-1][0],
+        length=op.expected if isinstance(op, While) else assignment.sized.axes[node][-1][0],
         reverse=isinstance(op, Scan) and op.reverse,
         body=tuple(step for body in bodies for step in body),
         moving=tuple(b for b in moving if _belongs(b, node, assignment)),
@@ -192,8 +194,8 @@ def _call(node: Node, assignment: BufferAssignment) -> Step:
         count = assignment.buffers[outputs[0]].count
         return CollectiveStep(inputs[0], outputs[0], count, op.combine, node)
     assert isinstance(op, Call)
-    shapes = [assignment.g.axes[x] for x in node.inputs]
-    sizes = (*op.routine_sizes(*shapes), *assignment.g.symbols[node])
+    shapes = [assignment.sized.axes[x] for x in node.inputs]
+    sizes = (*op.routine_sizes(*shapes), *assignment.sized.symbols[node])
     routine = f"{op.routine}_{SUFFIX[node.inputs[0].dtype]}"
     own = node.inputs[0].dtype
     scratch = [_temp(node, dtype or own, n, assignment) for dtype, n in op.scratch(*shapes)]
@@ -216,7 +218,7 @@ def _outputs_of(node: Node, assignment: BufferAssignment) -> list[int]:
     for i, type_ in enumerate(node.type):
         part = assignment.part(node, i)
         if part is None:  # nobody reads it
-            count = product(assignment.g.axes[node][i])
+            count = product(assignment.sized.axes[node][i])
             buffers.append(_temp(node, type_.dtype, count, assignment))
         else:
             buffers.append(assignment.access[part].buffer)

@@ -68,9 +68,9 @@ class Sharding:
     shard: str | None  # the sharded dimension, None if the program runs on one shard
     reason: str
 
-    def split_draws(self, g: SizedGraph) -> dict[Node, int]:
+    def split_draws(self, sized: SizedGraph) -> dict[Node, int]:
         """The random nodes that hold one shard's rows, and along which axis."""
-        nodes = (n for order in (g.order, *g.bodies.values()) for n in order)
+        nodes = (n for order in (sized.order, *sized.bodies.values()) for n in order)
         shard = self.shard
         return {
             node: axis

@@ -91,7 +91,7 @@ class Main:
     def table_of_sizes(self, name: str, program: Program) -> None:
         """The table S of a program, for the named sizes in `size`."""
         write = self.write
-        sizes = program.compiled.g.sizes
+        sizes = program.compiled.sized.sizes
         write(f"{name} = given.new('int64', {SIZE_HEADER + len(sizes)})")
         write(f"{name}[{FIRST_ROW_ENTRY}] = 0  # the first row of a thread")
         for i, dim in enumerate(sizes):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from staticflow.compiler.ir.size_classes import generalise
+from staticflow.compiler.ir.size_classes import unify_sizes
 from staticflow.errors import GraphError, Where, attributed, fail
 from staticflow.graph.dim_text import parse_dim
 from staticflow.graph.dims import AnyDim, Dim
@@ -234,11 +234,11 @@ def _fresh_serials(nodes: Sequence[Mapping[str, Any]]) -> dict[int, int]:
 
 def check_sizes(roots: Sequence[Node]) -> None:
     """Refuse axes that an op takes as equal and that are not: code would read beyond their end."""
-    g = generalise(toposort(roots))
-    for node, axes in g.axes.items():
+    sized = unify_sizes(toposort(roots))
+    for node, axes in sized.axes.items():
         for own, shape in _axes_of(node, axes):
             for symbol, size in zip(own, shape, strict=True):
-                value = g.sizes[g.numbers[symbol]] if symbol in g.numbers else symbol
+                value = sized.sizes[sized.numbers[symbol]] if symbol in sized.numbers else symbol
                 if value != size:
                     fail(GraphError, f"{node.name}: a size is {size} and {value}", where=node.where)
 

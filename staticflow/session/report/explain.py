@@ -50,7 +50,7 @@ def explain(fetches: Fetches) -> str:
     for program in _programs(fetches):
         compiled = program.compiled
         parts += ["", f"PROGRAM {program.function.symbol}", "", "SIZES"]
-        parts += [f"  n{i} = {size}" for i, size in enumerate(compiled.g.sizes)]
+        parts += [f"  n{i} = {size}" for i, size in enumerate(compiled.sized.sizes)]
         parts += ["", "KERNELS"]
         steps = [f"  {describe(step)}  # {where_of(step)}" for step in compiled.steps]
         parts += map(program.shown, steps)

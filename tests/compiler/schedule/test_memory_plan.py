@@ -83,7 +83,7 @@ def check_plan(compiled: Compiled, sizes: dict[str, int]) -> int:
             live[buffer] = (live.get(buffer, (position, 0))[0], position)
     used = [index for index in live if index in temporary]
     assert set(used) == set(compiled.memory.slot_of)
-    classes = compiled.g.sizes_by_name(sizes)
+    classes = compiled.sized.sizes_by_name(sizes)
     offsets, total = compiled.memory.offsets(classes)
     place: dict[int, tuple[int, int]] = {}
     for index in used:
@@ -131,7 +131,7 @@ def test_no_two_live_buffers_overlap_in_a_recurrent_net() -> None:
     compiled = compile_graph([loss, *sf.grad(loss, leaves([loss], Param))], training=True)
     assert check_plan(compiled, {"batch": 5, "time": 7}) > 1
     stack = 4 * 64 * 50 * 16  # bytes of one value of all steps
-    used = compiled.memory.offsets(compiled.g.sizes_by_name({"batch": 64, "time": 50}))[1]
+    used = compiled.memory.offsets(compiled.sized.sizes_by_name({"batch": 64, "time": 50}))[1]
     assert used < 12 * stack  # gates' inputs 4, gates 4, tanh c, h, c, cotangent of h; and x
 
 

@@ -49,7 +49,7 @@ def arrays(rows: int, a: int, b: int, c: int, dtype: str) -> list[np.ndarray]:
 
 def is_shared(f: sf.Function, fed: list[np.ndarray]) -> bool:
     runner = f.runner
-    sizes = runner.program.compiled.g.sizes_by_name(runner.sizes(fed))
+    sizes = runner.program.compiled.sized.sizes_by_name(runner.sizes(fed))
     return has_chains(runner.program.compiled.steps, sizes)
 
 

@@ -280,7 +280,7 @@ class Entry(reentrant.Reentrant):
             if not record[reentrant.BLOCK]:
                 continue
             env = dict(zip(self.sizes, record[reentrant.SIZES :].tolist(), strict=False))
-            parts = buffers(pages, compiled.memory, compiled.g.sizes_by_name(env))
+            parts = buffers(pages, compiled.memory, compiled.sized.sizes_by_name(env))
             self.own.append(parts)
             count = HEADER + len(compiled.assignment.buffers)
             table = (_Word * count).from_address(int(record[reentrant.BLOCK]))

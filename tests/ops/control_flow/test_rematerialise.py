@@ -131,7 +131,7 @@ def test_segments_of_a_known_length() -> None:
 
 
 def arena_bytes(compiled: Compiled, **sizes: int) -> int:
-    return compiled.memory.offsets(compiled.g.sizes_by_name(sizes))[1]
+    return compiled.memory.offsets(compiled.sized.sizes_by_name(sizes))[1]
 
 
 def test_segments_save_memory() -> None:
