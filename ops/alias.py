@@ -96,7 +96,7 @@ class Sized(Alias):
     def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
         return self.least
 
-    def lifted(self, length: AnyDim) -> Sized:
+    def batched(self, length: AnyDim) -> Sized:
         return self
 
     def attributes(self) -> str:

@@ -74,7 +74,7 @@ class Concat(Assemble):
             start = start + shape[self.axis]
         return tuple(starts)
 
-    def lifted(self, length: AnyDim) -> Concat:
+    def batched(self, length: AnyDim) -> Concat:
         return Concat(self.axis + 1)
 
     def key(self) -> tuple[Any, ...]:

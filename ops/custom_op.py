@@ -149,7 +149,7 @@ class CustomCall(NativeCall):
     def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
         return tuple(n for shape in xs for n in shape)
 
-    def lifted(self, length: AnyDim) -> None:
+    def batched(self, length: AnyDim) -> None:
         return None
 
     def key(self) -> tuple[Any, ...]:

@@ -58,7 +58,7 @@ class Diagonal(View):
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return axis if axis < len(shape) - 2 else None
 
-    def lifted(self, length: AnyDim) -> Diagonal:
+    def batched(self, length: AnyDim) -> Diagonal:
         return self
 
     def key(self) -> tuple[Any, ...]:

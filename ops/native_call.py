@@ -23,7 +23,7 @@ class NativeCall(Call):
     Leading axes are a batch, which the routine loops over.
     """
 
-    def lifted(self, length: AnyDim) -> NativeCall | None:
+    def batched(self, length: AnyDim) -> NativeCall | None:
         return self
 
     def key(self) -> tuple[Any, ...]:
@@ -75,7 +75,7 @@ class Ruled(Alias):
             return NotImplemented
         return self.rule.jvp(tangents[1:], y, *xs[1:])
 
-    def lifted(self, length: AnyDim) -> Ruled:
+    def batched(self, length: AnyDim) -> Ruled:
         return self
 
     def key(self) -> tuple[Any, ...]:

@@ -100,7 +100,7 @@ class Slice(View):
                 found += [first, n - end]
         return tuple(found)
 
-    def lifted(self, length: AnyDim) -> Slice:
+    def batched(self, length: AnyDim) -> Slice:
         return Slice((0, *self.starts), (None, *self.stops), (1, *self.steps))
 
     def key(self) -> tuple[Any, ...]:
@@ -204,7 +204,7 @@ class Pad(Assemble):
     def sizes(self) -> tuple[AnyDim, ...]:
         return tuple(p for p, padded in zip(self.before, self.padded, strict=True) if padded)
 
-    def lifted(self, length: AnyDim) -> Pad:
+    def batched(self, length: AnyDim) -> Pad:
         return Pad((0, *self.before), (0, *self.after), self.value)
 
     def key(self) -> tuple[Any, ...]:

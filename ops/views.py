@@ -57,7 +57,7 @@ class Transpose(View):
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return self.perm.index(axis)
 
-    def lifted(self, length: AnyDim) -> Transpose:
+    def batched(self, length: AnyDim) -> Transpose:
         return Transpose((0, *(axis + 1 for axis in self.perm)))
 
     def key(self) -> tuple[Any, ...]:
@@ -102,7 +102,7 @@ class Expand(View):
         kept = [k for k in range(len(shape) + len(self.axes)) if k not in self.axes]
         return kept[axis]
 
-    def lifted(self, length: AnyDim) -> Expand:
+    def batched(self, length: AnyDim) -> Expand:
         return Expand(tuple(axis + 1 for axis in self.axes))
 
     def key(self) -> tuple[Any, ...]:
@@ -148,7 +148,7 @@ class Squeeze(View):
     def moves_axis(self, axis: int, shape: Shape) -> int | None:
         return axis - sum(dropped < axis for dropped in self.axes)
 
-    def lifted(self, length: AnyDim) -> Squeeze:
+    def batched(self, length: AnyDim) -> Squeeze:
         return Squeeze(tuple(axis + 1 for axis in self.axes))
 
     def key(self) -> tuple[Any, ...]:
@@ -212,7 +212,7 @@ class Broadcast(View):
     def sizes(self) -> tuple[AnyDim, ...]:
         return tuple(self.shape[axis] for axis in self.new_axes)
 
-    def lifted(self, length: AnyDim) -> Broadcast:
+    def batched(self, length: AnyDim) -> Broadcast:
         return Broadcast((length, *self.shape), (0, *(axis + 1 for axis in self.axes)))
 
     def key(self) -> tuple[Any, ...]:
@@ -291,7 +291,7 @@ class Reshape(View):
             if not old == count == 1
         )
 
-    def lifted(self, length: AnyDim) -> Reshape:
+    def batched(self, length: AnyDim) -> Reshape:
         return Reshape((length, *self.shape), ((1, 1), *self.groups))
 
     def mixes_axis(self, axis: int, shape: Shape) -> tuple[int, Shape, Shape] | None:

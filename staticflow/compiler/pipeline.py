@@ -29,7 +29,7 @@ from staticflow.compiler.lowering.inplace import reuse_operands
 from staticflow.compiler.lowering.insert_copies import prepare, prepare_body
 from staticflow.compiler.lowering.lower_steps import schedule
 from staticflow.compiler.lowering.recompute import recompute
-from staticflow.compiler.passes.constant_carries import settle
+from staticflow.compiler.passes.constant_carries import constant_carries
 from staticflow.compiler.passes.drop_unused import drop_unused
 from staticflow.compiler.passes.hoist import rearrange
 from staticflow.compiler.passes.loop_walk import map_bodies, separate_bodies
@@ -247,7 +247,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass(resolve_mode, "choose between what training and what inference computes", _resolve),
     _on_graph(merge_scans, "make one loop of a scan and the same scan with residuals"),
     *_SIMPLER,
-    _on_graph(settle, "make constants of carries that no step changes"),
+    _on_graph(constant_carries, "make constants of carries that no step changes"),
     _on_graph(drop_unused, "remove what of a loop nobody reads"),
     _on_graph(rearrange, "move work that needs no loop out of loops: before them, or behind them"),
     _on_graph(share_assemblies, "take what loops return out of what they assemble of it"),

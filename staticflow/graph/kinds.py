@@ -74,7 +74,7 @@ class Map(Op):
             merged = tuple(classes.same(a, b) for a, b in zip(merged, other, strict=True))
         return merged
 
-    def lifted(self, length: AnyDim) -> Op | None:
+    def batched(self, length: AnyDim) -> Op | None:
         return self
 
     def key(self) -> tuple[Any, ...]:
@@ -168,7 +168,7 @@ class Reduce(Op):
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return tuple(n for axis, n in enumerate(xs[0]) if axis not in self.axes)
 
-    def lifted(self, length: AnyDim) -> Op | None:
+    def batched(self, length: AnyDim) -> Op | None:
         return Reduce(self.row, tuple(axis + 1 for axis in self.axes))
 
     def key(self) -> tuple[Any, ...]:

@@ -162,7 +162,7 @@ class Op:
         """Size classes of the result's axes from those of the inputs."""
         raise NotImplementedError(f"{self.name} does not relate its axes")
 
-    def lifted(self, length: AnyDim) -> Op | None:
+    def batched(self, length: AnyDim) -> Op | None:
         """The op over a new leading axis of all inputs, of size `length`; None if there is none."""
         return None
 

@@ -144,7 +144,7 @@ class _Rows:
 
 def _is_by_rows(node: Node) -> bool:
     """Whether a routine takes the first axis for a batch, which it goes over: it takes one row."""
-    if node.op.lifted(1) is None:
+    if node.op.batched(1) is None:
         return False
     try:
         node.op.check(*(replace(x.type, shape=x.shape[1:]) for x in node.inputs))

@@ -23,7 +23,7 @@ from staticflow.compiler.formula.rolled import rolled
 from staticflow.compiler.formula.terms import Algebra, Term
 from staticflow.compiler.formula.view_rules import VIEW_RULES
 from staticflow.compiler.formula.writer import write
-from staticflow.compiler.passes.constant_carries import settle
+from staticflow.compiler.passes.constant_carries import constant_carries
 from staticflow.compiler.passes.drop_unused import drop_unused
 from staticflow.compiler.passes.hoist import rearrange
 from staticflow.compiler.passes.simplify import simplify
@@ -69,7 +69,7 @@ def _without_loops(roots: list[Node]) -> list[Node]:
     """The same values by operations on whole arrays, if these can say all that the loops do."""
     if not _has_loop(roots):
         return roots
-    moved = simplify(rearrange(drop_unused(settle(roots))))
+    moved = simplify(rearrange(drop_unused(constant_carries(roots))))
     return roots if _has_loop(moved) else moved
 
 

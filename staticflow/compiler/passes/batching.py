@@ -1,7 +1,7 @@
 """Compute body nodes for all steps of a loop at once: stacked along a new leading axis.
 
     in the loop, for each t:   z = x_t @ w          x_t: (batch, features)
-    lifted:                    Z = X @ w            X:   (time, batch, features)
+    batched:                   Z = X @ w            X:   (time, batch, features)
 
 A product with a constant on one side becomes one product over the rows of all steps. A scan within
 the loop becomes one scan whose carries, xs and ys have the new axis, where they depend on the step:
@@ -27,7 +27,7 @@ class CannotBatchError(Exception):
 
 
 class Batcher:
-    """Lifts nodes of one body; `stacked` and `outer` say what slots stand for.
+    """Batches nodes of one body; `stacked` and `outer` say what slots stand for.
 
     `need(node)` is asked for the stack of a node that only the loop can compute.
     """
@@ -45,7 +45,7 @@ class Batcher:
         self.need = need
         self._scans: dict[Node, list[tuple[Node, bool]]] = {}
 
-    def lift(self, node: Node) -> tuple[Node, bool]:
+    def batched(self, node: Node) -> tuple[Node, bool]:
         """The node over all steps, and whether it has the steps' axis."""
         if node in self.stacked:
             return self.stacked[node], True
@@ -55,8 +55,8 @@ class Batcher:
             return (self.need(node), True) if not self._is_free(node) else (node, False)
         if isinstance(node.op, Part) and isinstance(node.inputs[0].op, Scan):
             return self._scan(node.inputs[0])[node.op.index]
-        inputs = [self.lift(x) for x in node.inputs]
-        if not any(lifted for _, lifted in inputs):
+        inputs = [self.batched(x) for x in node.inputs]
+        if not any(is_batched for _, is_batched in inputs):
             result = apply(node.op, *(x for x, _ in inputs), where=node.where)
             self.outer[node] = result
             return result, False
@@ -64,9 +64,9 @@ class Batcher:
         self.stacked[node] = result
         return result, True
 
-    def lift_all(self, nodes: Sequence[Node]) -> list[Node]:
+    def batch_all(self, nodes: Sequence[Node]) -> list[Node]:
         """The nodes over all steps; those that do not depend on the step are repeated."""
-        return [self._repeated(x, lifted) for x, lifted in map(self.lift, nodes)]
+        return [self._repeated(x, is_batched) for x, is_batched in map(self.batched, nodes)]
 
     def _is_free(self, node: Node) -> bool:
         return not isinstance(node.op, Slot)
@@ -76,66 +76,68 @@ class Batcher:
             return self._product(node, inputs)
         if node.op.kind is Kind.GATHER:
             return self._gather(node, inputs)
-        op = node.op.lifted(self.length)
+        op = node.op.batched(self.length)
         if op is None:
             raise CannotBatchError(node.op.name)
-        return apply(op, *(self._spread(x, lifted) for x, lifted in inputs), where=node.where)
+        return apply(
+            op, *(self._spread(x, is_batched) for x, is_batched in inputs), where=node.where
+        )
 
-    def _spread(self, x: Node, lifted: bool) -> Node:
+    def _spread(self, x: Node, is_batched: bool) -> Node:
         """A value that does not depend on the step, repeated for every step, for an op that takes
         scalars as they are.
         """
         if x.ndim == 0 and x.op.kind is Kind.LEAF:
             return x
-        return self._repeated(x, lifted)
+        return self._repeated(x, is_batched)
 
-    def _repeated(self, x: Node, lifted: bool) -> Node:
-        """A value with the steps' axis, along which it is repeated if it is not lifted."""
-        return x if lifted else operator("broadcast_to")(x, (self.length, *x.shape))
+    def _repeated(self, x: Node, is_batched: bool) -> Node:
+        """A value with the steps' axis, along which it is repeated if it is not batched."""
+        return x if is_batched else operator("broadcast_to")(x, (self.length, *x.shape))
 
     def _gather(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
-        (table, table_lifted), (index, index_lifted) = inputs
+        (table, table_batched), (index, index_batched) = inputs
         op = node.op
         assert isinstance(op, Gather)
-        over_all = op.lifted(self.length)
-        if table_lifted and not index_lifted and over_all is not None:
+        over_all = op.batched(self.length)
+        if table_batched and not index_batched and over_all is not None:
             return apply(over_all, table, index, where=node.where)
-        if index_lifted and not table_lifted and not op.along and op.axis == 0:
+        if index_batched and not table_batched and not op.along and op.axis == 0:
             return apply(op, table, index, where=node.where)
         raise CannotBatchError(op.name)
 
     def _product(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
-        (a, a_lifted), (b, b_lifted) = inputs
+        (a, a_batched), (b, b_batched) = inputs
         reshape = operator("reshape")
-        if a_lifted and not b_lifted and b.ndim == 2:
+        if a_batched and not b_batched and b.ndim == 2:
             rows = reshape(a, (self.length * node.shape[0], a.shape[-1]))
             return reshape(apply(node.op, rows, b, where=node.where), (self.length, *node.shape))
-        if b_lifted and not a_lifted and a.ndim == 2:
+        if b_batched and not a_batched and a.ndim == 2:
             turned = operator("transpose")(b, (0, 2, 1))
             rows = reshape(turned, (self.length * node.shape[1], b.shape[1]))
             product = apply(node.op, rows, a.T, where=node.where)
             stacked = reshape(product, (self.length, node.shape[1], node.shape[0]))
             return operator("transpose")(stacked, (0, 2, 1))
-        spread = [self._spread(x, lifted) for x, lifted in inputs]
+        spread = [self._spread(x, is_batched) for x, is_batched in inputs]
         return apply(node.op, *spread, where=node.where)
 
     def _scan(self, node: Node) -> list[tuple[Node, bool]]:
         """The outputs of a scan, and whether they have the steps' axis."""
         if node not in self._scans:
-            self._scans[node] = self._lifted_scan(node, [self.lift(x) for x in node.inputs])
+            self._scans[node] = self._batched_scan(node, [self.batched(x) for x in node.inputs])
         return self._scans[node]
 
-    def _lifted_scan(self, node: Node, inputs: list[tuple[Node, bool]]) -> list[tuple[Node, bool]]:
+    def _batched_scan(self, node: Node, inputs: list[tuple[Node, bool]]) -> list[tuple[Node, bool]]:
         op = node.op
         assert isinstance(op, Scan)
-        wide = _wide_slots(op, [lifted for _, lifted in inputs])
+        wide = _wide_slots(op, [is_batched for _, is_batched in inputs])
         if not wide:
             same = apply(op, *(x for x, _ in inputs), where=node.where)
             return [(part, False) for part in parts(same)]
-        inside, ys_wide = self._lifted_body(op, wide)
+        inside, ys_wide = self._batched_body(op, wide)
         given = [
-            self._repeated(x, lifted) if s in wide else x
-            for s, (x, lifted) in zip(op.slots, inputs, strict=True)
+            self._repeated(x, is_batched) if s in wide else x
+            for s, (x, is_batched) in zip(op.slots, inputs, strict=True)
         ]
         init, xs, consts = op.split(given)
         stepped = [_swapped(x) if s in wide else x for s, x in zip(op.xs, xs, strict=True)]
@@ -145,7 +147,7 @@ class Batcher:
         stacks = zip(results[count:], ys_wide, strict=True)
         return [*lasts, *((_swapped(x) if is_wide else x, is_wide) for x, is_wide in stacks)]
 
-    def _lifted_body(self, op: Scan, wide: set[Node]) -> tuple[Scan, list[bool]]:
+    def _batched_body(self, op: Scan, wide: set[Node]) -> tuple[Scan, list[bool]]:
         """The scan with the steps' axis behind these slots, and which of its ys have it."""
         slots = [
             slot(s.name, s.type.with_shape((self.length, *s.shape))) if s in wide else s
@@ -155,17 +157,17 @@ class Batcher:
         stacked = {old: new for old, new in pairs.items() if old in wide}
         body = Batcher(self.length, stacked, {s: s for s in op.slots if s not in wide}, refuse)
         following = [
-            body.lift_all([n])[0] if c in wide else n
+            body.batch_all([n])[0] if c in wide else n
             for c, n in zip(op.carries, op.next, strict=True)
         ]
-        ys = [body.lift(y) for y in op.ys]
+        ys = [body.batched(y) for y in op.ys]
         inside = op.renewed(slots, [[*following, *(y for y, _ in ys)]])
         return inside, [is_wide for _, is_wide in ys]
 
     def sum_of_products(self, node: Node) -> Node:
         """sum over steps of A_t @ B_t, as one product with the steps among the summed rows."""
-        (a, a_lifted), (b, b_lifted) = (self.lift(x) for x in node.inputs)
-        if not (a_lifted and b_lifted and node.ndim == 2):
+        (a, a_batched), (b, b_batched) = (self.batched(x) for x in node.inputs)
+        if not (a_batched and b_batched and node.ndim == 2):
             raise CannotBatchError("a sum of products with a constant factor")
         reshape = operator("reshape")
         inner = self.length * a.shape[2]
@@ -175,17 +177,17 @@ class Batcher:
 
     def sum_of_scatters(self, node: Node) -> Node:
         """sum over steps of what is added at run-time indices, as one scatter of all steps."""
-        (g, g_lifted), (index, index_lifted) = (self.lift(x) for x in node.inputs)
+        (g, g_batched), (index, index_batched) = (self.batched(x) for x in node.inputs)
         op = node.op
         assert isinstance(op, Scatter)
-        if op.along or op.axis != 0 or not (g_lifted and index_lifted):
+        if op.along or op.axis != 0 or not (g_batched and index_batched):
             raise CannotBatchError("a scatter that is not by rows")
         return apply(op, g, index, where=node.where)
 
 
-def _wide_slots(op: Scan, lifted: Sequence[bool]) -> set[Node]:
+def _wide_slots(op: Scan, batched: Sequence[bool]) -> set[Node]:
     """The slots that depend on the step of the loop around: through inputs, or through carries."""
-    wide = {s for s, is_lifted in zip(op.slots, lifted, strict=True) if is_lifted}
+    wide = {s for s, is_batched in zip(op.slots, batched, strict=True) if is_batched}
     while True:
         reached = dependents(wide, op.body)
         more = {c for c, n in zip(op.carries, op.next, strict=True) if n in reached} - wide

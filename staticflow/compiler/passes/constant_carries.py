@@ -13,12 +13,12 @@ from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import is_implicit, with_inputs
 
 
-def settle(roots: Sequence[Node]) -> list[Node]:
+def constant_carries(roots: Sequence[Node]) -> list[Node]:
     """Make constants of carries that no step changes and of xs that are the same in every step.
 
     And take ys from outside where they are.
     """
-    return rebuild_loops(map_bodies(roots, lambda op, body: settle(body)), _settled)
+    return rebuild_loops(map_bodies(roots, lambda op, body: constant_carries(body)), _constant)
 
 
 def _without_repeats(op: Scan, inputs: Sequence[Node]) -> tuple[Scan, list[Node]]:
@@ -55,7 +55,7 @@ def _is_repeated(x: Node) -> bool:
     return isinstance(x.op, View) and 0 in x.op.new_axes
 
 
-def _settled(node: Node, inputs: Sequence[Node]) -> Sequence[Node | None]:
+def _constant(node: Node, inputs: Sequence[Node]) -> Sequence[Node | None]:
     if not isinstance(node.op, Scan):
         return parts(with_inputs(node, tuple(inputs)))
     op, inputs = _without_repeats(node.op, inputs)

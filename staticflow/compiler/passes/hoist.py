@@ -5,7 +5,7 @@
     for t (backwards): dx_t = dz_t @ w.T            dx = dz @ w.T, one product, behind
 
 The first is HOISTED: its operands are xs and constants. So are inner loops over such operands: one
-over all steps at once takes their place (`lift`), for one the passes of a Jacobian through time.
+over all steps at once takes their place (`batched`), for one the passes of a Jacobian through time.
 The second is a carry that is only added to, the third a y that nothing in the loop reads: both are
 SUNK, for which the loop returns the stack of what they read (here dz). This is what makes a
 recurrent layer fast, and it holds for any body, since it looks at kinds of ops and at what depends
@@ -61,7 +61,7 @@ def _hoist(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
         worth = _is_worth_moving(node) and node in stepping
         if node not in carried and node not in op.slots and (worth or node in op.ys):
             with suppress(CannotBatchError):
-                (stacks[node],) = batcher.lift_all([node])
+                (stacks[node],) = batcher.batch_all([node])
     new = {node: slot(f"all {node.name}", node.type) for node in stacks}
     body = substitute(op.body, {**{s: s for s in op.slots}, **new})
     count = len(op.next)
@@ -105,25 +105,25 @@ class _Sinking:
 
 
 class _BodyBatcher(Batcher):
-    """Lifts what is cheap to lift, views and products, from stacks of what the loop computes."""
+    """Batches what is cheaply so, views and products, from stacks of what the loop computes."""
 
-    def lift(self, node: Node) -> tuple[Node, bool]:
+    def batched(self, node: Node) -> tuple[Node, bool]:
         root, views = through_views(node)
         if root is not node and not views:
-            return self.lift(root)
+            return self.batched(root)
         if node in self.stacked or node in self.outer or node.op.kind is Kind.LEAF or views:
-            return super().lift(node)
+            return super().batched(node)
         self.stacked[root] = self.need(root)
         return self.stacked[root], True
 
 
 class _OutputBatcher(_BodyBatcher):
-    """Lifts whatever the next carries do not need."""
+    """Batches whatever the next carries do not need."""
 
     recurrent: set[Node]
 
-    def lift(self, node: Node) -> tuple[Node, bool]:
-        return super().lift(node) if node in self.recurrent else Batcher.lift(self, node)
+    def batched(self, node: Node) -> tuple[Node, bool]:
+        return super().batched(node) if node in self.recurrent else Batcher.batched(self, node)
 
 
 def _sink(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
@@ -142,7 +142,7 @@ def _sink(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
     for i, y in enumerate(op.ys):
         if y in carried and _multiplies_apart(y, apart.recurrent):
             with suppress(CannotBatchError):
-                (behind[count + i],) = apart.lift_all([y])
+                (behind[count + i],) = apart.batch_all([y])
     if not behind:
         return _hoist(op, inputs, where)
     return _rebuilt(op, inputs, where, behind, sinking)
@@ -236,8 +236,8 @@ def _total(term: Node, batcher: _BodyBatcher) -> Node:
     if term.op.kind is Kind.CONTRACT:
         return batcher.sum_of_products(term)
     if isinstance(term.op, Reduce) and term.op.row.linear:
-        stack, lifted = batcher.lift(term.inputs[0])
-        if not lifted:
+        stack, is_batched = batcher.batched(term.inputs[0])
+        if not is_batched:
             raise CannotBatchError("a sum of constants")
         axes = (0, *(axis + 1 for axis in term.op.axes))
         return apply(Reduce(term.op.row, axes), stack, where=term.where)
