@@ -46,7 +46,7 @@ def meet_integers(
     starts: Sequence[Node], declare: Callable[[list[Node]], tuple[Sequence[Node], Sequence[Node]]]
 ) -> list[Node]:
     """The starts of a loop; those that are whole numbers of Python's have the dtype of the integers
-    that they meet. `declare` gives slots for such starts, and the next carry.
+    that they meet. `declare` gives body inputs for such starts, and the next carry.
 
     What a whole number of the narrowest dtype becomes tells whether it met others.
     """
@@ -54,12 +54,12 @@ def meet_integers(
     while any(map(_is_whole, found)):
         tried = [as_node(s.weak, _NARROWEST) if _is_whole(s) else s for s in found]
         try:
-            slots, following = declare(tried)
+            body_inputs, following = declare(tried)
         except (DTypeError, ShapeError, GraphError):  # what is wrong without a trial is said there
             return found
         if len(following) != len(found):
             return found
-        open_ = {own for own, start in zip(slots, found, strict=True) if _is_whole(start)}
+        open_ = {own for own, start in zip(body_inputs, found, strict=True) if _is_whole(start)}
         before, found = (
             found,
             [
@@ -78,27 +78,30 @@ def _is_whole(start: Node) -> bool:
     return type(start.weak) is int and start.dtype == "float32" and not start.inputs
 
 
-def _has_met(new: Node, slots: Collection[Node]) -> bool:
-    """Whether the next carry is made of integers beside numbers of Python's and such slots."""
+def _has_met(new: Node, body_inputs: Collection[Node]) -> bool:
+    """Whether the next carry is made of integers beside numbers of Python's and such inputs."""
     if new.dtype == _NARROWEST:
         return any(
-            n.dtype == _NARROWEST and n.weak is None and not n.inputs and n not in slots
+            n.dtype == _NARROWEST and n.weak is None and not n.inputs and n not in body_inputs
             for n in toposort([new])
         )
     return new.dtype in INTEGERS
 
 
 def meet(
-    starts: Sequence[Node], slots: Sequence[Node], next_: Sequence[Node], outputs: Sequence[Node]
+    starts: Sequence[Node],
+    body_inputs: Sequence[Node],
+    next_: Sequence[Node],
+    outputs: Sequence[Node],
 ) -> list[Node]:
-    """The starts of a loop as they are after its body was declared once, from `slots` to `next_`
+    """The starts of a loop after its body was declared once, from `body_inputs` to `next_`
     and `outputs`: a number of Python's has the dtype that it met there.
     """
     if all(start.weak is None for start in starts) or len(next_) != len(starts):
         return list(starts)
     widened = {x for n in toposort([*next_, *outputs]) if n.op == WIDENING for x in n.inputs}
     found = []
-    for start, own, new in zip(starts, slots, next_, strict=True):
+    for start, own, new in zip(starts, body_inputs, next_, strict=True):
         returned = start.dtype if new.weak is not None else new.dtype
         found.append(fitted(start, "float64" if own in widened else returned))
     return found

@@ -16,7 +16,7 @@ from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph.branch_ops import Branch, While
 from staticflow.graph.kinds import parts
 from staticflow.graph.leaves import as_node
-from staticflow.graph.loop_op import capture, cut_out, slot
+from staticflow.graph.loop_op import body_input, capture, cut_out
 from staticflow.graph.node import Node, apply
 from staticflow.graph.pytree import flatten, map_structure, paths, rebuild_like
 from staticflow.graph.traversal import toposort
@@ -68,7 +68,7 @@ def _branch(flag: Node, one: list[Node], other: list[Node], before: int) -> tupl
     inside = {node for node in declared if not node.op.is_random}
     body, consts, outer = cut_out(outputs, (), inside)
     count = len(one)
-    op = Branch((slot("flag", flag.type), *consts), tuple(body[:count]), tuple(body[count:]))
+    op = Branch((body_input("flag", flag.type), *consts), tuple(body[:count]), tuple(body[count:]))
     return parts(apply(op, flag, *outer))
 
 
@@ -89,7 +89,7 @@ def while_loop(
     init, carries, test, following = _declared(cond, body, init)
     first = flatten(init)
     if max_steps is not None:
-        count = slot("steps", as_node(0, "int64").type)
+        count = body_input("steps", as_node(0, "int64").type)
         carries.append(count)
         following.append(count + 1)
         first.append(as_node(0, "int64"))
@@ -103,16 +103,16 @@ def _declared(
     cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Any
 ) -> tuple[Any, list[Node], Node, list[Node]]:
     """The carry that a loop starts from, where Python's numbers have the dtypes that they meet; its
-    slots; the condition, and the next carry.
+    body inputs; the condition, and the next carry.
     """
 
     def next_of(starts: list[Node]) -> tuple[list[Node], list[Node]]:
-        slots = _slots(rebuild_like(init, iter(starts)))
-        following = body(rebuild_like(init, iter(slots)))
-        return slots, flatten(map_structure(lambda value: as_node(value), following))
+        body_inputs = _body_inputs(rebuild_like(init, iter(starts)))
+        following = body(rebuild_like(init, iter(body_inputs)))
+        return body_inputs, flatten(map_structure(lambda value: as_node(value), following))
 
     init = rebuild_like(init, iter(meet_integers(flatten(init), next_of)))
-    carries = _slots(init)
+    carries = _body_inputs(init)
     if not carries:
         fail(GraphError, "while_loop: needs a carry, without which no step changes anything")
     carry = rebuild_like(init, iter(carries))
@@ -124,9 +124,9 @@ def _declared(
     return init, carries, test, check_carries("while_loop", init, result)
 
 
-def _slots(init: Any) -> list[Node]:
+def _body_inputs(init: Any) -> list[Node]:
     names = zip(paths(init, "carry"), flatten(init), strict=True)
-    return [slot(name, n.type) for name, n in names]
+    return [body_input(name, n.type) for name, n in names]
 
 
 def _structure(branch: Any) -> Any:

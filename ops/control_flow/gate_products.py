@@ -134,9 +134,11 @@ class _Family:
         return slice_axis(self.product, self.axis, start, start + weight.shape[self.axis])
 
 
-def _join(outputs: Sequence[Node], slots: Sequence[Node], following: Sequence[Node]) -> list[Node]:
+def _join(
+    outputs: Sequence[Node], body_inputs: Sequence[Node], following: Sequence[Node]
+) -> list[Node]:
     """Make one product of those of one value with several weights that no step changes."""
-    inside = dependents(slots, outputs)
+    inside = dependents(body_inputs, outputs)
     recurrent, learning = set(toposort(following)), _differentiated(outputs)
     families: dict[Any, _Family] = {}
     home: dict[Node, _Family] = {}

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from staticflow.graph.dims import AnyDim, floor_divide
 from staticflow.graph.kinds import parts
-from staticflow.graph.loop_op import slot
+from staticflow.graph.loop_op import body_input
 from staticflow.graph.node import Node, apply
 from staticflow.graph.scan_op import Scan
 from staticflow.ops.assemble import concatenate
@@ -56,9 +56,9 @@ def _of_length(op: Scan, length: AnyDim) -> Scan:
 def _over_segments(op: Scan, segments: AnyDim, every: AnyDim) -> Scan:
     """A scan each of whose steps is the scan `op` over one segment."""
     inner = _of_length(op, every)
-    carries = [slot(s.name, s.type) for s in op.carries]
-    xs = [slot(s.name, s.type.with_shape((every, *s.shape))) for s in op.xs]
-    consts = [slot(s.name, s.type) for s in op.consts]
+    carries = [body_input(s.name, s.type) for s in op.carries]
+    xs = [body_input(s.name, s.type.with_shape((every, *s.shape))) for s in op.xs]
+    consts = [body_input(s.name, s.type) for s in op.consts]
     body = parts(apply(inner, *carries, *xs, *consts))
     return Scan(
         carries=tuple(carries),

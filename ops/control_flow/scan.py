@@ -22,7 +22,7 @@ from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph.dims import AnyDim, as_dim, square_root
 from staticflow.graph.kinds import parts
 from staticflow.graph.leaves import as_node
-from staticflow.graph.loop_op import capture, draw_each_step, slot
+from staticflow.graph.loop_op import body_input, capture, draw_each_step
 from staticflow.graph.node import Node, apply
 from staticflow.graph.pytree import flatten, map_structure, paths, rebuild_like
 from staticflow.graph.scan_op import Scan
@@ -85,11 +85,11 @@ def _traced(
     """
 
     def next_of(starts: list[Node]) -> tuple[list[Node], list[Node]]:
-        slots, _, following, _ = _declared(step, rebuild_like(init, iter(starts)), xs)
-        return slots, flatten(following)
+        body_inputs, _, following, _ = _declared(step, rebuild_like(init, iter(starts)), xs)
+        return body_inputs, flatten(following)
 
     init = rebuild_like(init, iter(meet_integers(flatten(init), next_of)))
-    start = slot("steps", TensorType((), "int64")).serial
+    start = body_input("steps", TensorType((), "int64")).serial
     carries, elements, carry_out, y_out = _declared(step, init, xs)
     starts = meet(flatten(init), carries, flatten(carry_out), flatten(y_out))
     if starts != flatten(init):
@@ -115,10 +115,12 @@ def _traced(
 def _declared(
     step: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any
 ) -> tuple[list[Node], list[Node], Any, Any]:
-    """The slots for the carry and for the elements of xs, the next carry, and y."""
+    """The body inputs for the carry and for the elements of xs, the next carry, and y."""
     names = zip(paths(init, "carry"), flatten(init), strict=True)
-    carries = [slot(name, n.type) for name, n in names]
-    elements = [slot(f"x {i}", n.type.with_shape(n.shape[1:])) for i, n in enumerate(flatten(xs))]
+    carries = [body_input(name, n.type) for name, n in names]
+    elements = [
+        body_input(f"x {i}", n.type.with_shape(n.shape[1:])) for i, n in enumerate(flatten(xs))
+    ]
     result = step(rebuild_like(init, iter(carries)), rebuild_like(xs, iter(elements)))
     if not isinstance(result, tuple) or len(result) != 2:
         fail(GraphError, "scan: the step must return (carry, y)", got=repr(type(result).__name__))

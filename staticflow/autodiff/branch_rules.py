@@ -17,7 +17,7 @@ from staticflow.autodiff.accumulate import is_float, pull_back, push_forward
 from staticflow.errors import GraphError, fail
 from staticflow.graph.branch_ops import Branch, While
 from staticflow.graph.kinds import parts
-from staticflow.graph.loop_op import LoopRules, slot, substitute
+from staticflow.graph.loop_op import LoopRules, body_input, substitute
 from staticflow.graph.node import Node, apply
 from staticflow.graph.scan_op import Scan
 from staticflow.ops import zeros
@@ -34,11 +34,11 @@ def pull_back_branch(
     backward, floats = _transposed(op)
     gs = [g[i] for i in floats]
     found = iter(parts(apply(backward, *inputs, *gs)) if moving else ())
-    return [next(found) if s in moving else None for s in op.slots]
+    return [next(found) if s in moving else None for s in op.body_inputs]
 
 
 def _moving(op: Branch) -> list[Node]:
-    """The slots that have derivatives."""
+    """The body inputs that have derivatives."""
     return [s for s in op.consts if is_float(s)]
 
 
@@ -46,7 +46,7 @@ def _transposed(op: Branch) -> tuple[Branch, list[int]]:
     """The branch that computes cotangents, and of which outputs it takes cotangents."""
     if op not in _TRANSPOSED:
         floats = [i for i, node in enumerate(op.then) if is_float(node)]
-        gs = [slot(f"cotangent of {op.then[i].name}", op.then[i].type) for i in floats]
+        gs = [body_input(f"cotangent of {op.then[i].name}", op.then[i].type) for i in floats]
         wrt = _moving(op)
         bodies = [pull_back([region[i] for i in floats], gs, wrt) for region in op.regions]
         backward = Branch((*op.consts, *gs), tuple(bodies[0]), tuple(bodies[1]))
@@ -58,10 +58,10 @@ def push_through_branch(
     op: Branch, tangents: Sequence[Any], inputs: Sequence[Node]
 ) -> tuple[Node, ...]:
     """The tangents of all outputs, by a branch between the tangents of the bodies."""
-    pairs = zip(op.slots, tangents, strict=True)
+    pairs = zip(op.body_inputs, tangents, strict=True)
     given = [(s, t) for s, t in pairs if t is not None and is_float(s)]
     moving = [s for s, _ in given]
-    ts = [slot(f"tangent of {s.name}", s.type) for s in moving]
+    ts = [body_input(f"tangent of {s.name}", s.type) for s in moving]
     floats = [i for i, node in enumerate(op.then) if is_float(node)]
     bodies = [push_forward([region[i] for i in floats], moving, ts) for region in op.regions]
     pushed = Branch((*op.consts, *ts), tuple(bodies[0]), tuple(bodies[1]))
@@ -75,13 +75,13 @@ def push_through_while(
     op: While, tangents: Sequence[Any], inputs: Sequence[Node]
 ) -> tuple[Node, ...]:
     """The tangents of all outputs, by a loop over values and tangents together."""
-    pairs = zip(op.slots, tangents, strict=True)
+    pairs = zip(op.body_inputs, tangents, strict=True)
     given = {s: t for s, t in pairs if t is not None and is_float(s)}
     for s, x in zip(op.carries, inputs, strict=False):
         if is_float(s):
             given.setdefault(s, zeros(x.shape, x.dtype))
-    moving = [s for s in op.slots if s in given]
-    ts = {s: slot(f"tangent of {s.name}", s.type) for s in moving}
+    moving = [s for s in op.body_inputs if s in given]
+    ts = {s: body_input(f"tangent of {s.name}", s.type) for s in moving}
     floats = [node for node in op.next if is_float(node)]
     pushed = push_forward(floats, moving, [ts[s] for s in moving])
     own = [s for s in op.carries if s in ts]
@@ -118,12 +118,12 @@ def pull_back_while(
 
 def _bounded(op: While, steps: int) -> Scan:
     """The scan over as many steps as there can be, which has the same last carries."""
-    carries = [slot(s.name, s.type) for s in op.carries]
-    consts = [slot(s.name, s.type) for s in op.consts]
-    places = dict(zip(op.slots, [*carries, *consts], strict=True))
+    carries = [body_input(s.name, s.type) for s in op.carries]
+    consts = [body_input(s.name, s.type) for s in op.consts]
+    places = dict(zip(op.body_inputs, [*carries, *consts], strict=True))
     (test,) = substitute([op.test], places)
-    going = slot("going on", test.type)
-    branch = Branch((going, *op.slots), op.next, op.carries)
+    going = body_input("going on", test.type)
+    branch = Branch((going, *op.body_inputs), op.next, op.carries)
     following = parts(apply(branch, test, *carries, *consts))
     return Scan(
         carries=tuple(carries),

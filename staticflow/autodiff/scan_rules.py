@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from staticflow.autodiff.accumulate import is_float, pull_back, push_forward
 from staticflow.graph.dims import Dim, product
 from staticflow.graph.kinds import Part, parts
-from staticflow.graph.loop_op import LoopRules, Slot, slot, substitute
+from staticflow.graph.loop_op import BodyInput, LoopRules, body_input, substitute
 from staticflow.graph.node import Kind, Node, apply
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import is_implicit, is_zero, through_views, toposort
@@ -40,26 +40,26 @@ class Transposed:
 
 
 _TRANSPOSED: WeakKeyDictionary[Scan, Transposed] = WeakKeyDictionary()
-# the scans that compute tangents too, by the slots that have tangents
+# the scans that compute tangents too, by the body inputs that have tangents
 _PUSHED: WeakKeyDictionary[Scan, dict[tuple[Node, ...], Scan]] = WeakKeyDictionary()
 
 
 def transpose(op: Scan) -> Transposed:
     """Derive back-propagation through time from a scan's body."""
     outs = [node for node in op.body if is_float(node)]
-    cotangents = [slot(f"cotangent of {node.name}", node.type) for node in outs]
-    wrt = [s for s in op.slots if is_float(s)]
+    cotangents = [body_input(f"cotangent of {node.name}", node.type) for node in outs]
+    wrt = [s for s in op.body_inputs if is_float(s)]
     grads = dict(zip(wrt, pull_back(outs, cotangents, wrt), strict=True))
     carried = [i for i, c in enumerate(op.carries) if is_float(c)]
     summed = [s for s in op.consts if s in grads and not is_zero(grads[s])]
-    sums = [slot(f"sum for {s.name}", s.type) for s in summed]
+    sums = [body_input(f"sum for {s.name}", s.type) for s in summed]
     spread = [s for s in op.xs if s in grads and not is_zero(grads[s])]
     following = [grads[op.carries[i]] for i in carried]
     following += [total + grads[s] for total, s in zip(sums, summed, strict=True)]
     body = [*following, *(grads[s] for s in spread)]
     saved = residuals(body, op)
-    places = {s: slot(s.name, s.type) for s in (*op.xs, *op.consts)}
-    places.update({node: slot(f"saved {node.name}", node.type) for node in saved})
+    places = {s: body_input(s.name, s.type) for s in (*op.xs, *op.consts)}
+    places.update({node: body_input(f"saved {node.name}", node.type) for node in saved})
     body = substitute(body, places)
     backward = Scan(
         carries=(*cotangents[: len(carried)], *sums),
@@ -97,13 +97,13 @@ def pull_back_scan(
     init = [gs[i] for i in derived.carried] + [zeros(s.shape, s.dtype) for s in derived.sums]
     dys = [gs[count + i] for i in derived.float_ys]
     found = parts(apply(derived.backward, *init, *dys, *stacks, *xs, *consts))
-    slots = [*(op.carries[i] for i in derived.carried), *derived.sums, *derived.spread]
-    by_slot = dict(zip(slots, found, strict=True))
-    return [by_slot.get(s) for s in op.slots]
+    body_inputs = [*(op.carries[i] for i in derived.carried), *derived.sums, *derived.spread]
+    by_input = dict(zip(body_inputs, found, strict=True))
+    return [by_input.get(s) for s in op.body_inputs]
 
 
 def places_of(nodes: Sequence[Node], places: dict[Node, Node]) -> list[Node]:
-    """The slots that stand for nodes."""
+    """The body inputs that stand for nodes."""
     return [places[node] for node in nodes]
 
 
@@ -113,9 +113,9 @@ def residuals(body: Sequence[Node], op: Scan) -> list[Node]:
     What a loop within the body saves for its own derivative is part of the forward body, unless
     that is to be computed again.
     """
-    forward = set(toposort(op.body)) | set(op.slots)
+    forward = set(toposort(op.body)) | set(op.body_inputs)
     if not op.segmented:
-        forward |= _saved_by_loops(body, op.slots)
+        forward |= _saved_by_loops(body, op.body_inputs)
     given = set(op.xs) | set(op.consts)
     found: dict[Node, None] = {}
     cut: dict[Node, list[Node]] = {}  # what is read in slices, and these
@@ -143,7 +143,7 @@ def residuals(body: Sequence[Node], op: Scan) -> list[Node]:
 
 def _is_computed(node: Node, op: Scan) -> bool:
     """Whether this is a value of the step: a state is kept anyway."""
-    return through_views(node)[0] is node and node not in op.slots and not is_implicit(node)
+    return through_views(node)[0] is node and node not in op.body_inputs and not is_implicit(node)
 
 
 def _are_less(slices: Sequence[Node], whole: Node) -> bool:
@@ -152,12 +152,16 @@ def _are_less(slices: Sequence[Node], whole: Node) -> bool:
     return all(count > 0 for _, count in rest.terms) if isinstance(rest, Dim) else rest > 0
 
 
-def _saved_by_loops(body: Sequence[Node], slots: Sequence[Node]) -> set[Node]:
-    """The outputs of loops that depend on the given slots only."""
-    known = set(slots)
+def _saved_by_loops(body: Sequence[Node], body_inputs: Sequence[Node]) -> set[Node]:
+    """The outputs of loops that depend on the given body inputs only."""
+    known = set(body_inputs)
     found: set[Node] = set()
     for node in toposort(body):
-        if node in known or isinstance(node.op, Slot) or not all(x in known for x in node.inputs):
+        if (
+            node in known
+            or isinstance(node.op, BodyInput)
+            or not all(x in known for x in node.inputs)
+        ):
             continue
         known.add(node)
         if isinstance(node.op, Part) and node.inputs[0].op.kind is Kind.LOOP:
@@ -169,19 +173,21 @@ def push_through_scan(
     op: Scan, tangents: Sequence[Any], inputs: Sequence[Node]
 ) -> tuple[Node, ...]:
     """The tangents of all outputs, by a scan over values and tangents together."""
-    given = {s: t for s, t in zip(op.slots, tangents, strict=True) if t is not None and is_float(s)}
+    given = {
+        s: t for s, t in zip(op.body_inputs, tangents, strict=True) if t is not None and is_float(s)
+    }
     for s, x in zip(op.carries, inputs, strict=False):
         if is_float(s):
             given.setdefault(s, zeros(x.shape, x.dtype))
-    moving = tuple(s for s in op.slots if s in given)
+    moving = tuple(s for s in op.body_inputs if s in given)
     pushed = _PUSHED.setdefault(op, {})
     if moving not in pushed:
         pushed[moving] = _with_tangents(op, moving)
     joint = pushed[moving]
     init, xs, consts = op.split(inputs)
 
-    def beside(values: Sequence[Node], slots: Sequence[Node]) -> list[Node]:
-        return [*values, *(given[s] for s in slots if s in given)]
+    def beside(values: Sequence[Node], body_inputs: Sequence[Node]) -> list[Node]:
+        return [*values, *(given[s] for s in body_inputs if s in given)]
 
     operands = [*beside(init, op.carries), *beside(xs, op.xs), *beside(consts, op.consts)]
     made = iter(parts(apply(joint, *operands))[len(op.carries) :])
@@ -195,13 +201,13 @@ def push_through_scan(
 
 def _with_tangents(op: Scan, moving: Sequence[Node]) -> Scan:
     """The scan whose carries, xs and constants are followed by tangents of those in `moving`."""
-    ts = {s: slot(f"tangent of {s.name}", s.type) for s in moving}
+    ts = {s: body_input(f"tangent of {s.name}", s.type) for s in moving}
     outs = [node for node in op.body if is_float(node)]
     pushed = push_forward(outs, moving, [ts[s] for s in moving])
     count = sum(is_float(node) for node in op.next)
 
-    def both(slots: Sequence[Node]) -> tuple[Node, ...]:
-        return (*slots, *(ts[s] for s in slots if s in ts))
+    def both(body_inputs: Sequence[Node]) -> tuple[Node, ...]:
+        return (*body_inputs, *(ts[s] for s in body_inputs if s in ts))
 
     return Scan(
         carries=both(op.carries),

@@ -314,7 +314,7 @@ PIPELINE: tuple[Pass, ...] = (
         mark_split_k, "mark the first product, which shards can make in parts of its sum",
         given=lambda state: (state.assigned.buffers, state.task.shard),
     ),
-    Pass(plan_memory, "give temporaries a slot in one arena", _plan_memory),
+    Pass(plan_memory, "give temporaries a chunk of one arena", _plan_memory),
     Pass(driver_source, "print kernels and driver as Numba source", _print),
 )  # fmt: skip
 

@@ -129,9 +129,9 @@ def _memory_lines(state: State) -> list[str]:
     plan = state.memory
     assert plan is not None
     lines = [
-        f"slot {i}: {' or '.join(map(str, sizes))} bytes" for i, sizes in enumerate(plan.slots)
+        f"chunk {i}: {' or '.join(map(str, sizes))} bytes" for i, sizes in enumerate(plan.chunks)
     ]
-    for buffer, slot in sorted(plan.slot_of.items()):
+    for buffer, chunk in sorted(plan.chunk_of.items()):
         first, last = plan.live[buffer]
-        lines.append(f"b{buffer} in slot {slot}, live in steps {first} .. {last}")
+        lines.append(f"b{buffer} in chunk {chunk}, live in steps {first} .. {last}")
     return lines or ["no temporaries"]

@@ -3,7 +3,7 @@
 graph    no circle, known leaves, and the types that the ops infer
 steps    buffers, sizes and arguments that there are; nothing is read before it is written
 loops    names that are defined before they are used
-memory   no two buffers in one slot at the same time
+memory   no two buffers in one chunk at the same time
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from staticflow.compiler.schedule.memory_plan import MemoryPlan, live_ranges
 from staticflow.graph.dims import names_of
 from staticflow.graph.leaves import Const, Hyper, Input, Param
 from staticflow.graph.leaves import State as StateLeaf
-from staticflow.graph.loop_op import Loop, Slot
+from staticflow.graph.loop_op import BodyInput, Loop
 from staticflow.graph.node import Kind, Node
 
-LEAVES = (Input, Param, StateLeaf, Const, Hyper, Slot)
+LEAVES = (Input, Param, StateLeaf, Const, Hyper, BodyInput)
 
 
 class VerificationError(AssertionError):
@@ -231,13 +231,13 @@ def _verify_body(body: Sequence[Stmt], pointers: set[str], names: set[str], labe
 
 
 def verify_memory(plan: MemoryPlan, steps: Sequence[Step], buffers: Sequence[Buffer]) -> None:
-    """Every temporary has a slot, and no two are live in one slot at the same time."""
-    in_slot: dict[int, list[tuple[int, int, int]]] = {}
+    """Every temporary has a chunk, and no two are live in one chunk at the same time."""
+    in_chunk: dict[int, list[tuple[int, int, int]]] = {}
     for buffer, (first, last) in live_ranges(steps, buffers).items():
         if buffers[buffer].role == "temp":
-            _require(buffer in plan.slot_of, f"buffer {buffer} has no slot")
-            in_slot.setdefault(plan.slot_of[buffer], []).append((first, last, buffer))
-    for slot, ranges in in_slot.items():
-        ranges.sort()
-        for (_, last, one), (first, _, other) in pairwise(ranges):
-            _require(last < first, f"buffers {one} and {other} are in slot {slot} at a time")
+            _require(buffer in plan.chunk_of, f"buffer {buffer} has no chunk")
+            in_chunk.setdefault(plan.chunk_of[buffer], []).append((first, last, buffer))
+    for chunk, lives in in_chunk.items():
+        lives.sort()
+        for (_, last, one), (first, _, other) in pairwise(lives):
+            _require(last < first, f"buffers {one} and {other} are in chunk {chunk} at a time")

@@ -33,8 +33,8 @@ class Branch(Loop):
     def regions(self) -> tuple[tuple[Node, ...], ...]:
         return (self.then, self.otherwise)
 
-    def renewed(self, slots: Sequence[Node], regions: Sequence[Sequence[Node]]) -> Branch:
-        return Branch(tuple(slots), tuple(regions[0]), tuple(regions[1]))
+    def renewed(self, body_inputs: Sequence[Node], regions: Sequence[Sequence[Node]]) -> Branch:
+        return Branch(tuple(body_inputs), tuple(regions[0]), tuple(regions[1]))
 
     def check(self, *xs: TensorType) -> None:
         super().check(*xs)
@@ -47,7 +47,7 @@ class Branch(Loop):
 
     def unroll(self, evaluate: Callable[..., list[Any]], *inputs: Any) -> Any:
         taken = self.then if int(inputs[0]) else self.otherwise
-        return tuple(evaluate(taken, dict(zip(self.slots, inputs, strict=True))))
+        return tuple(evaluate(taken, dict(zip(self.body_inputs, inputs, strict=True))))
 
     def leave(self, classes: Classes, inputs: Sequence[Axes], regions: Sequence[Any]) -> Any:
         for one, other in zip(*regions, strict=True):
@@ -79,8 +79,8 @@ class While(Loop):
         """A guess at the number of steps, for the cost model."""
         return self.max_steps or 10
 
-    def renewed(self, slots: Sequence[Node], regions: Sequence[Sequence[Node]]) -> While:
-        carries, _, consts = self.split(slots)
+    def renewed(self, body_inputs: Sequence[Node], regions: Sequence[Sequence[Node]]) -> While:
+        carries, _, consts = self.split(body_inputs)
         (test,), following = regions
         return replace(
             self, carries=tuple(carries), consts=tuple(consts), test=test, next=tuple(following)
@@ -100,7 +100,7 @@ class While(Loop):
         carries, _, consts = self.split(inputs)
 
         def values() -> dict[Node, Any]:
-            return dict(zip(self.slots, [*carries, *consts], strict=True))
+            return dict(zip(self.body_inputs, [*carries, *consts], strict=True))
 
         while int(np.asarray(evaluate([self.test], values())[0])):
             carries = evaluate(self.next, values())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
-from staticflow.graph.loop_op import Slot
+from staticflow.graph.loop_op import BodyInput
 from staticflow.graph.node import Node
 from staticflow.graph.traversal import toposort
 
@@ -31,15 +31,15 @@ def check_loss(loss: Any, what: str = "the loss") -> None:
 def check_outside_loops(roots: Sequence[Node]) -> None:
     """Refuse what reads a value that only a step of a loop has."""
     uses = [(x, node) for node in toposort(roots) for x in node.inputs]
-    for slot, user in [*uses, *((root, root) for root in roots)]:
-        if isinstance(slot.op, Slot):
+    for node, user in [*uses, *((root, root) for root in roots)]:
+        if isinstance(node.op, BodyInput):
             fail(
                 GraphError,
-                f"a value of a loop's step is used outside of the loop: its {slot.name}",
+                f"a value of a loop's step is used outside of the loop: its {node.name}",
                 got=f"{user.name}, made at {user.where}",
                 do="return it from the step: in the carry to have the last, as y to have all; "
                 "a state is updated after the loop, with what the loop returns",
-                where=slot.where,
+                where=node.where,
             )
 
 

@@ -1,7 +1,7 @@
-"""The bodies of loops: graphs over SLOTS, which stand for what a loop hands to each of its steps.
+"""The bodies of loops: graphs over BODY INPUTS, which stand for what a loop hands to each step.
 
-A body is cut out of the graph around it: what depends on the slots is computed inside, in each
-step; whatever else of the outer graph it uses is a constant to it, computed outside, once.
+A body is cut out of the graph around it: what depends on these is computed within, in each step;
+whatever else of the outer graph it uses is a constant to it, computed outside, once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from staticflow.graph.types import TensorType
 
 
 @dataclass(frozen=True, eq=False)
-class Slot(Leaf):
+class BodyInput(Leaf):
     """A value that a loop hands to its body."""
 
     def _is_size(self, n: AnyDim) -> bool:
@@ -28,7 +28,7 @@ class Slot(Leaf):
 
 
 class Loop(Op):
-    """An op whose value is computed by bodies: `regions` of nodes over the op's `slots`.
+    """An op whose value is computed by bodies: `regions` of nodes over the op's `body_inputs`.
 
     Inputs are the initial values of the carries, the xs, which are taken apart step by step, and
     the constants; an op without steps has constants only.
@@ -42,16 +42,19 @@ class Loop(Op):
     next: tuple[Node, ...]  # the carries after a step, of an op that has carries
 
     @property
-    def slots(self) -> tuple[Node, ...]:
+    def body_inputs(self) -> tuple[Node, ...]:
         """The leaves of the bodies, in the order of the op's inputs."""
         return (*self.carries, *self.xs, *self.consts)
 
     def check(self, *xs: TensorType) -> None:
-        slots, types = self.slots, [node.type for node in self.slots]
-        require(all(isinstance(s.op, Slot) for s in slots), f"{self.name}: not over slots")
-        require(len(set(slots)) == len(slots), f"{self.name}: a slot stands twice")
-        require(list(self.handed(*xs)) == types, f"{self.name}: slots differ from what is given")
-        known = {*slots}
+        given, types = self.body_inputs, [node.type for node in self.body_inputs]
+        require(
+            all(isinstance(s.op, BodyInput) for s in given), f"{self.name}: not over its inputs"
+        )
+        require(len(set(given)) == len(given), f"{self.name}: an input of its body stands twice")
+        same = list(self.handed(*xs)) == types
+        require(same, f"{self.name}: its body takes other inputs than it is given")
+        known = {*given}
         for node in toposort(self.body):
             own = node in known or (isinstance(node.op, Const) and node.op.is_scalar)
             require(own or not isinstance(node.op, Leaf), f"{self.name}: {node.name} is outside")
@@ -59,7 +62,7 @@ class Loop(Op):
         require(arrays, f"{self.name}: a body gives no array")
 
     def handed(self, *xs: TensorType) -> Sequence[TensorType]:
-        """The types of the slots, given those of the inputs."""
+        """The types of the body inputs, given those of the inputs."""
         return xs
 
     @property
@@ -72,8 +75,8 @@ class Loop(Op):
         """What the bodies compute together."""
         return tuple(node for region in self.regions for node in region)
 
-    def renewed(self, slots: Sequence[Node], regions: Sequence[Sequence[Node]]) -> Loop:
-        """The same op with other bodies, over as many slots."""
+    def renewed(self, body_inputs: Sequence[Node], regions: Sequence[Sequence[Node]]) -> Loop:
+        """The same op with other bodies, over as many body inputs."""
         raise NotImplementedError
 
     def placed(self, region: Sequence[Node]) -> int:
@@ -81,12 +84,12 @@ class Loop(Op):
         return len(region)
 
     def split(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-        """What belongs to inputs or slots, as that of carries, xs and constants."""
+        """What belongs to inputs, or to body inputs, as that of carries, xs and constants."""
         first, second = len(self.carries), len(self.carries) + len(self.xs)
         return list(inputs[:first]), list(inputs[first:second]), list(inputs[second:])
 
     def unroll(self, evaluate: Callable[..., list[Any]], *inputs: Any) -> Any:
-        """The values by plain Python; `evaluate(outputs, values of slots)` runs a body."""
+        """The values by plain Python; `evaluate(outputs, values of body_inputs)` runs a body."""
         raise NotImplementedError
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
@@ -99,7 +102,7 @@ class Loop(Op):
         raise AssertionError("unify_sizes walks into the bodies of loops")
 
     def enter(self, *inputs: Axes) -> list[Axes]:
-        """The axes of the slots."""
+        """The axes of the body inputs."""
         return list(inputs)
 
     def leave(self, classes: Classes, inputs: Sequence[Axes], regions: Sequence[Any]) -> Any:
@@ -123,9 +126,9 @@ class LoopRules:
 RULES: dict[type[Loop], LoopRules] = {}  # entered by what differentiates graphs
 
 
-def slot(label: str, type_: TensorType) -> Node:
-    """A new slot of a body."""
-    return apply(Slot(label, type_))
+def body_input(label: str, type_: TensorType) -> Node:
+    """A new input of a body."""
+    return apply(BodyInput(label, type_))
 
 
 def _stays_inside(node: Node) -> bool:
@@ -135,32 +138,32 @@ def _stays_inside(node: Node) -> bool:
 
 
 def capture(
-    outputs: Sequence[Node], slots: Sequence[Node]
+    outputs: Sequence[Node], body_inputs: Sequence[Node]
 ) -> tuple[list[Node], list[Node], list[Node]]:
     """Cut a body out of the graph around it.
 
-    Returns the outputs over slots only, the new slots for constants, and the outer nodes that these
-    stand for. What does not depend on the slots is computed outside, once.
+    Returns the outputs over body inputs only, the new ones for constants, and the outer nodes that
+    these stand for. What does not depend on the body inputs is computed outside, once.
     """
-    inside = set(slots)
+    inside = set(body_inputs)
     for node in toposort(outputs):
         if any(x in inside for x in node.inputs):
             inside.add(node)
-    return cut_out(outputs, slots, inside)
+    return cut_out(outputs, body_inputs, inside)
 
 
 def cut_out(
-    outputs: Sequence[Node], slots: Sequence[Node], inside: set[Node]
+    outputs: Sequence[Node], body_inputs: Sequence[Node], inside: set[Node]
 ) -> tuple[list[Node], list[Node], list[Node]]:
     """The same for a body that consists of the nodes `inside`."""
     consts: dict[Node, Node] = {}
 
     def stand_in(node: Node) -> Node:
         if node not in consts:
-            consts[node] = slot(f"const {node.name}", node.type)
+            consts[node] = body_input(f"const {node.name}", node.type)
         return consts[node]
 
-    new: dict[Node, Node] = {s: s for s in slots}
+    new: dict[Node, Node] = {s: s for s in body_inputs}
     for node in _needed(outputs, inside):
         if node in new:
             continue
@@ -196,13 +199,13 @@ def draw_each_step(
     """Give each step of a loop draws of its own, for the random nodes made after number `start`.
 
     All steps are drawn at once, outside, so that a derivative reads what its step has read. Returns
-    the outputs over slots for the draws of one step, and what these slots stand for.
+    the outputs over body inputs for the draws of one step, and what these body inputs stand for.
     """
     places: dict[Node, Node] = {}
     draws: dict[Node, Node] = {}
     for node in toposort(outputs):
         if node.op.is_random and node.serial > start:
-            places[node] = slot(f"draw {node.name}", node.type)
+            places[node] = body_input(f"draw {node.name}", node.type)
             draw = node.op.repeated(length)
             draws[places[node]] = apply(draw, *node.inputs, where=node.where)
     return substitute(outputs, places), draws

@@ -1,4 +1,4 @@
-"""The op behind `scan`: a body over slots, run once for each element.
+"""The op behind `scan`: a body, run once for each element.
 
 Its derivatives are in `scan_rules`.
 """
@@ -38,8 +38,8 @@ class Scan(Loop):
         """The next carries, then the ys."""
         return ((*self.next, *self.ys),)
 
-    def renewed(self, slots: Sequence[Node], regions: Sequence[Sequence[Node]]) -> Scan:
-        carries, xs, consts = self.split(slots)
+    def renewed(self, body_inputs: Sequence[Node], regions: Sequence[Sequence[Node]]) -> Scan:
+        carries, xs, consts = self.split(body_inputs)
         count = len(carries)
         return replace(
             self,
@@ -71,14 +71,14 @@ class Scan(Loop):
         return [*carries, *(x.with_shape(x.shape[1:]) for x in rows), *consts]
 
     def unroll(self, evaluate: Callable[..., list[Any]], *inputs: Any) -> Any:
-        """The values by plain Python; `evaluate(outputs, values of slots)` computes one step."""
+        """The values by plain Python; `evaluate(outputs, values of inputs)` computes one step."""
         carries, xs, consts = self.split(inputs)
         length = len(xs[0]) if xs else int(np.asarray(self.length))
         stacks: list[list[Any]] = [[] for _ in self.ys]
 
         def step(elements: Sequence[Any]) -> list[Any]:
             values = [*carries, *elements, *consts]
-            return evaluate(self.body, dict(zip(self.slots, values, strict=True)))
+            return evaluate(self.body, dict(zip(self.body_inputs, values, strict=True)))
 
         for t in range(length - 1, -1, -1) if self.reverse else range(length):
             results = step([x[t] for x in xs])

@@ -83,9 +83,9 @@ def dims_of(node: Node) -> Sequence[AnyDim]:
     return [n for t in types for n in t.shape]
 
 
-def dependents(slots: Iterable[Node], roots: Sequence[Node]) -> set[Node]:
-    """The nodes that depend on any of the slots."""
-    found = set(slots)
+def dependents(sources: Iterable[Node], roots: Sequence[Node]) -> set[Node]:
+    """The nodes that depend on any of the sources."""
+    found = set(sources)
     for node in toposort(roots):
         if any(x in found for x in node.inputs):
             found.add(node)

@@ -47,7 +47,7 @@ class BlockedFrame:
     """The tables of a shard's blocks, in the place of a frame."""
 
     table: NDArray[np.int64]
-    slots: NDArray[np.int64]  # for each buffer from outside, where row 0 is
+    outside: NDArray[np.int64]  # for each buffer from outside, where row 0 is
     frames: list[Frame]
     sums: list[tuple[int, ...]] = field(default_factory=list)
     inputs: list[tuple[int, int, int]] = field(default_factory=list)
@@ -69,7 +69,7 @@ class BlockedFrame:
 
     def bind(self, buffer: int, address: int) -> None:
         """Bind a buffer that all blocks share."""
-        self.slots[HEADER + buffer] = address
+        self.outside[HEADER + buffer] = address
         for frame in self.frames:
             frame.bind(buffer, address)
 
@@ -83,7 +83,7 @@ class BlockedFrame:
 
     def entry_address(self, buffer: int) -> int:
         """The address of the word that says where a buffer lies."""
-        return int(self.slots.ctypes.data) + 8 * (HEADER + buffer)
+        return int(self.outside.ctypes.data) + 8 * (HEADER + buffer)
 
     def add_up(self, source: Array, target: Array) -> None:
         """Sum an array over the blocks."""
@@ -118,8 +118,8 @@ def blocked_frame(
     whole = program.frame({**env, batch: size}, whole_env, first_row, scratch)
     rest = whole if last == size else program.frame({**env, batch: last}, whole_env, 0, scratch)
     table = words(Blocks.WORDS)
-    slots = words(whole.T.size)
-    frame = BlockedFrame(table, slots, [whole] if rest is whole else [whole, rest])
+    outside = words(whole.T.size)
+    frame = BlockedFrame(table, outside, [whole] if rest is whole else [whole, rest])
     entries = []
     for start in starts:
         own = rest if start == starts[-1] else whole

@@ -104,7 +104,7 @@ def _is_fixed_product(node: Node) -> bool:
 
 def _numbers_within(node: Node) -> Iterator[int]:
     """Those of a node, of its operands, and in its bodies."""
-    inside = [*node.op.slots, *toposort(node.op.body)] if isinstance(node.op, Loop) else []
+    inside = [*node.op.body_inputs, *toposort(node.op.body)] if isinstance(node.op, Loop) else []
     for each in (node, *node.inputs, *inside):
         yield from _numbers(each)
 

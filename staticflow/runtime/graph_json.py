@@ -29,7 +29,7 @@ from staticflow.graph.types import TensorType
 from staticflow.native.memory import Array
 from staticflow.optim.algorithms import Optimizer
 from staticflow.optim.schedules import Custom, Schedule
-from staticflow.runtime.saved_names import Row, Rule, classes, derivatives, rows
+from staticflow.runtime.saved_names import Row, Rule, classes, derivatives, name_in_files, rows
 
 LEFT_OUT = ("init", "updates", "value")  # of leaves: kept as values, apart, or as tensors
 
@@ -98,9 +98,9 @@ class Encoder:
         return entry
 
     def _class(self, value: Any) -> str:
-        name = type(value).__name__
-        if classes().get(name) is not type(value):
-            self._refuse(f"{type(value).__module__}.{name}, which is not staticflow's own")
+        cls, name = type(value), name_in_files(type(value))
+        if classes().get(name) is not cls:
+            self._refuse(f"{cls.__module__}.{cls.__name__}, which is not staticflow's own")
         return name
 
     def _refuse(self, what: str) -> NoReturn:

@@ -49,8 +49,8 @@ def compute(
 ) -> list[Any]:
     """The values of `outputs`; `watch` is shown each node's value and its operands' in turn."""
 
-    def evaluate_body(body: Sequence[Node], slots: Mapping[Node, Any]) -> list[Any]:
-        return compute(body, slots, sizes, streams, hyper, training, watch)
+    def evaluate_body(body: Sequence[Node], body_inputs: Mapping[Node, Any]) -> list[Any]:
+        return compute(body, body_inputs, sizes, streams, hyper, training, watch)
 
     values: dict[Node, Any] = {}
     for node in toposort(outputs):

@@ -173,9 +173,9 @@ def prepare_source(program: Program, sizes: Sequence[str]) -> str:
         lines.append(f"    n{i} = {value}")
     lines += _room_lines(program, sizes)
     lines.append(f"    end = {-(-8 * (t_words + s_words) // LINE) * LINE}")
-    for i, slot in enumerate(compiled.memory.slots):
-        lines.append(f"    slot{i} = end")
-        lines.append(f"    end += ({_largest(slot)} + {LINE - 1}) // {LINE} * {LINE}")
+    for i, chunk in enumerate(compiled.memory.chunks):
+        lines.append(f"    chunk{i} = end")
+        lines.append(f"    end += ({_largest(chunk)} + {LINE - 1}) // {LINE} * {LINE}")
     lines += ["    work = end", *_work_lines(compiled.steps), *_ALLOCATE.splitlines()]
     lines.append(f"    copy_bytes(block, i8ptr(context)[1], {8 * t_words})")
     lines.append(f"    copy_bytes(block + {8 * t_words}, i8ptr(context)[2], {8 * s_words})")
@@ -186,8 +186,8 @@ def prepare_source(program: Program, sizes: Sequence[str]) -> str:
         if isinstance(size, Dim)
     ]
     lines += [
-        f"    T[{HEADER + buffer}] = block + slot{slot}"
-        for buffer, slot in compiled.memory.slot_of.items()
+        f"    T[{HEADER + buffer}] = block + chunk{chunk}"
+        for buffer, chunk in compiled.memory.chunk_of.items()
     ]
     lines.append(f"    T[{WORK}] = block + work")
     lines += [f"    record[{SIZES + i}] = size_{name}" for i, name in enumerate(sizes)]
@@ -204,7 +204,10 @@ def _room_lines(program: Program, sizes: Sequence[str]) -> list[str]:
         lines.append(f"    f{i} = {f'n{i} * 1.0' if value is None else _text(value)}")
     counts = {f"n{i}": Dim.named(f"f{i}") for i in range(len(known))}
     room = [
-        n.substitute(counts) for s in program.compiled.memory.slots for n in s if isinstance(n, Dim)
+        n.substitute(counts)
+        for chunk in program.compiled.memory.chunks
+        for n in chunk
+        if isinstance(n, Dim)
     ]
     lines += ["    room = 0.0", *(f"    room = room + {_text(n)}" for n in room)]
     return [*lines, f"    if room > {float(MOST_BYTES)}:", "        return 1"]

@@ -24,6 +24,15 @@ T = TypeVar("T")
 OTHER_VERSION = "load it with the version that saved it"
 
 
+# What files call a class by, where that is not its name here: they keep what they once said.
+_NAMES_IN_FILES = {"BodyInput": "Slot"}
+
+
+def name_in_files(cls: type) -> str:
+    """What saved data calls a class."""
+    return _NAMES_IN_FILES.get(cls.__name__, cls.__name__)
+
+
 @functools.cache
 def classes() -> Mapping[str, type]:
     """The classes that data may name: ops, optimizers and schedules of staticflow."""
@@ -33,7 +42,7 @@ def classes() -> Mapping[str, type]:
         cls = waiting.pop()
         waiting += cls.__subclasses__()
         if cls.__module__.split(".")[0] == "staticflow" and is_dataclass(cls):
-            found[cls.__name__] = cls
+            found[name_in_files(cls)] = cls
     return found
 
 
@@ -67,4 +76,13 @@ def known(names: Mapping[str, T], name: str, what: str) -> T:
     return names[name]
 
 
-__all__ = ["OTHER_VERSION", "Row", "Rule", "classes", "derivatives", "known", "rows"]
+__all__ = [
+    "OTHER_VERSION",
+    "Row",
+    "Rule",
+    "classes",
+    "derivatives",
+    "known",
+    "name_in_files",
+    "rows",
+]

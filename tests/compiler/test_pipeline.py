@@ -141,7 +141,7 @@ def test_a_trace_shows_what_each_pass_leaves() -> None:
     names = [each.name for each in found.passes]
     assert names[0] == "resolve_mode" and names[-1] == "driver_source"
     text = str(found)
-    assert "fold constants" in text and "slot 0:" in text and "def step(T, S):" in text
+    assert "fold constants" in text and "chunk 0:" in text and "def step(T, S):" in text
     assert "(no change)" in text
     alone = [each.name for each in sf.compiler.trace(outputs[0], standalone=True).passes]
     assert "in_halves" in alone and "fuse_epilogues" not in alone
@@ -205,9 +205,9 @@ def test_memory_that_overlaps_is_found() -> None:
     compiled = compile_graph([ops.exp(x @ w) @ w @ (ops.sin(x @ w.T) @ w)])
     plan, buffers = compiled.memory, compiled.assignment.buffers
     verify_memory(plan, compiled.steps, buffers)
-    one_slot = dict.fromkeys(plan.slot_of, 0)
-    with pytest.raises(VerificationError, match="slot 0"):
-        verify_memory(replace(plan, slot_of=one_slot), compiled.steps, buffers)
+    one_chunk = dict.fromkeys(plan.chunk_of, 0)
+    with pytest.raises(VerificationError, match="chunk 0"):
+        verify_memory(replace(plan, chunk_of=one_chunk), compiled.steps, buffers)
 
 
 def test_a_function_s_name_leaves_all_its_passes_out() -> None:

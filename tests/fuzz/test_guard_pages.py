@@ -71,7 +71,7 @@ def test_all_memory_of_a_fit_lies_between_pages(pages: Pages) -> None:
         programs = trainer.programs
         program = programs.update if name == "update" else programs.forward
         assert program is not None
-        buffers = program.compiled.memory.slot_of
+        buffers = program.compiled.memory.chunk_of
         places = {int(frame.T[HEADER + buffer]) for buffer in buffers}
         assert len(places) == len(buffers), "each buffer has memory of its own"
         every = frame.T[HEADER : HEADER + len(program.compiled.assignment.buffers)].tolist()
@@ -132,7 +132,7 @@ def test_buffers_of_jitted_functions_lie_between_pages(pages: Pages) -> None:
     np.testing.assert_array_equal(function(x), first)
     (entry,) = Entry.all
     (parts,) = entry.own
-    assert parts.keys() == entry.program.compiled.memory.slot_of.keys()
+    assert parts.keys() == entry.program.compiled.memory.chunk_of.keys()
     sizes = {buffer: part.size for buffer, part in parts.items()}
     assert all(at_page(part.address, sizes[b], pages) for b, part in parts.items())
 

@@ -302,12 +302,12 @@ class LoopInterpreter:
         table_t[WORK] = memory.add(np.zeros(8, np.uint8))
         by_class = {f"n{i}": n for i, n in enumerate(evaluated)}
         outputs = []
-        slots = [
-            memory.add(garbage(max(_size(n, by_class) for n in slot)))
-            for slot in compiled.memory.slots
+        chunks = [
+            memory.add(garbage(max(_size(n, by_class) for n in chunk)))
+            for chunk in compiled.memory.chunks
         ]
-        for buffer, slot in compiled.memory.slot_of.items():
-            table_t[HEADER + buffer] = slots[slot]
+        for buffer, chunk in compiled.memory.chunk_of.items():
+            table_t[HEADER + buffer] = chunks[chunk]
         for b in compiled.assignment.buffers:
             if b.role == "leaf":
                 value = self._leaf(b.node, values)

@@ -64,7 +64,7 @@ def test_a_step_holds_little_more_than_it_must(
     parameters = trainer.flat.data.nbytes
     activations = w.batch * sum(w.sizes[1:]) * trainer.flat.data.itemsize
     lines = LINE * sum(
-        len(p.compiled.memory.slots) for p in (trainer.programs.forward, trainer.programs.update)
+        len(p.compiled.memory.chunks) for p in (trainer.programs.forward, trainer.programs.update)
         if p is not None
     )  # fmt: skip
     wanted = parameters * (2 + SLOTS) + shards * parameters + activations

@@ -101,10 +101,10 @@ def part(reader: Reader, node: Node) -> Seen:
 
 def _branch(reader: Reader, node: Node, op: Branch, index: int) -> Seen:
     """where(condition, then, otherwise)"""
-    slots = dict(zip(op.slots, node.inputs[0].inputs, strict=True))
+    outer = dict(zip(op.body_inputs, node.inputs[0].inputs, strict=True))
     choice = reader.whole(node.inputs[0].inputs[0])
     bodies = [region[index] for region in op.regions]
-    seen = [reader.inside(body, slots) for body in bodies]
+    seen = [reader.inside(body, outer) for body in bodies]
     if not any(s.present for s in seen):
         first, other = (s.term for s in seen)
         return Seen(reader.m.call("where", (), [choice, first, other]), (None,) * node.ndim)

@@ -72,9 +72,9 @@ class Reader:
             return self.seen[node.inputs[0]]
         return self.by_name(node)
 
-    def inside(self, node: Node, slots: Mapping[Node, Node]) -> Seen:
-        """How a node of a loop's body is seen, where its slots stand for nodes outside."""
-        self.seen.update({slot: self.seen[outer] for slot, outer in slots.items()})
+    def inside(self, node: Node, outer: Mapping[Node, Node]) -> Seen:
+        """How a node of a loop's body is seen, where its body inputs stand for nodes outside."""
+        self.seen.update({own: self.seen[x] for own, x in outer.items()})
         for inner in toposort([node]):
             if inner not in self.seen:
                 self.seen[inner] = self._node(inner)

@@ -107,7 +107,7 @@ def _relate(
     bodies: dict[Node, tuple[Node, ...]],
 ) -> None:
     if node in axes:
-        return  # the slot of a loop, which has the axes of what it stands for
+        return  # the body input of a loop, which has the axes of what it stands for
     if isinstance(node.op, Loop):
         axes[node] = _relate_loop(node, node.op, unifier, axes, symbols, bodies)
     else:
@@ -124,8 +124,8 @@ def _relate_loop(
     bodies: dict[Node, tuple[Node, ...]],
 ) -> Any:
     inputs = [axes[x] for x in node.inputs]
-    axes.update(zip(op.slots, op.enter(*inputs), strict=True))
-    symbols.update(dict.fromkeys(op.slots, ()))
+    axes.update(zip(op.body_inputs, op.enter(*inputs), strict=True))
+    symbols.update(dict.fromkeys(op.body_inputs, ()))
     bodies[node] = tuple(toposort(op.body))
     for inner in bodies[node]:
         _relate(inner, unifier, axes, symbols, bodies)
@@ -191,6 +191,6 @@ def _number(
 def _walk(order: Sequence[Node], bodies: Mapping[Node, tuple[Node, ...]]) -> Iterator[Node]:
     for node in order:
         if isinstance(node.op, Loop):
-            yield from node.op.slots
+            yield from node.op.body_inputs
             yield from _walk(bodies[node], bodies)
         yield node

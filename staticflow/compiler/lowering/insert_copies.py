@@ -134,21 +134,23 @@ def _initial_carries(sized: SizedGraph) -> set[Edge]:
     return edges
 
 
-def prepare_body(slots: Sequence[Node], outputs: Sequence[Node], count: int) -> list[Node]:
+def prepare_body(body_inputs: Sequence[Node], outputs: Sequence[Node], count: int) -> list[Node]:
     """Prepare the body of a loop: each of its outputs is computed into its own memory.
 
     Of those behind the first `count`, one that is a carry, before or after the step, needs none.
-    `slots` are the carries.
+    `body_inputs` are the carries.
     """
     following = list(outputs[:count])
-    kept = [y for y in dict.fromkeys(outputs[count:]) if y not in following and y not in slots]
+    kept = [
+        y for y in dict.fromkeys(outputs[count:]) if y not in following and y not in body_inputs
+    ]
     _, roots = prepare([*following, *kept])
     sized, roots = prepare(roots)
     roots = recompute(fuse(sized), roots)
     _, roots = prepare(roots)
     new = dict(zip(kept, roots[count:], strict=True))
     new.update(zip(reversed(following), reversed(roots[:count]), strict=True))
-    new.update({s: s for s in slots})
+    new.update({s: s for s in body_inputs})
     return [*roots[:count], *(new[y] for y in outputs[count:])]
 
 

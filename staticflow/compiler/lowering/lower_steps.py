@@ -114,7 +114,9 @@ def _loop(node: Node, assignment: BufferAssignment, split: Mapping[Node, int]) -
         return _branch(node, op, assignment, bodies)
     assert isinstance(op, Scan | While)
     outputs = [assignment.part(node, i) for i in range(len(node.type))]
-    own = {assignment.access[s].buffer for s in (*op.slots, *op.body) if s in assignment.access}
+    own = {
+        assignment.access[s].buffer for s in (*op.body_inputs, *op.body) if s in assignment.access
+    }
     moving = [b for b in sorted(own) if assignment.buffers[b].moving is not None]
     after = [assignment.access[part].buffer for part in outputs if part is not None]
     homes = {assignment.history[node, i] for i in range(len(op.carries))}

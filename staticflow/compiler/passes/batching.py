@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.kinds import Gather, Part, Scatter, parts
-from staticflow.graph.loop_op import Slot, slot
+from staticflow.graph.loop_op import BodyInput, body_input
 from staticflow.graph.node import Kind, Node, apply, operator
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import dependents
@@ -27,7 +27,7 @@ class CannotBatchError(Exception):
 
 
 class Batcher:
-    """Batches nodes of one body; `stacked` and `outer` say what slots stand for.
+    """Batches nodes of one body; `stacked` and `outer` say what body inputs stand for.
 
     `need(node)` is asked for the stack of a node that only the loop can compute.
     """
@@ -69,7 +69,7 @@ class Batcher:
         return [self._repeated(x, is_batched) for x, is_batched in map(self.batched, nodes)]
 
     def _is_free(self, node: Node) -> bool:
-        return not isinstance(node.op, Slot)
+        return not isinstance(node.op, BodyInput)
 
     def _apply(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
         if node.op.kind is Kind.CONTRACT:
@@ -130,14 +130,14 @@ class Batcher:
     def _batched_scan(self, node: Node, inputs: list[tuple[Node, bool]]) -> list[tuple[Node, bool]]:
         op = node.op
         assert isinstance(op, Scan)
-        wide = _wide_slots(op, [is_batched for _, is_batched in inputs])
+        wide = _wide_inputs(op, [is_batched for _, is_batched in inputs])
         if not wide:
             same = apply(op, *(x for x, _ in inputs), where=node.where)
             return [(part, False) for part in parts(same)]
         inside, ys_wide = self._batched_body(op, wide)
         given = [
             self._repeated(x, is_batched) if s in wide else x
-            for s, (x, is_batched) in zip(op.slots, inputs, strict=True)
+            for s, (x, is_batched) in zip(op.body_inputs, inputs, strict=True)
         ]
         init, xs, consts = op.split(given)
         stepped = [_swapped(x) if s in wide else x for s, x in zip(op.xs, xs, strict=True)]
@@ -148,20 +148,22 @@ class Batcher:
         return [*lasts, *((_swapped(x) if is_wide else x, is_wide) for x, is_wide in stacks)]
 
     def _batched_body(self, op: Scan, wide: set[Node]) -> tuple[Scan, list[bool]]:
-        """The scan with the steps' axis behind these slots, and which of its ys have it."""
-        slots = [
-            slot(s.name, s.type.with_shape((self.length, *s.shape))) if s in wide else s
-            for s in op.slots
+        """The scan with the steps' axis behind these body inputs, and which of its ys have it."""
+        body_inputs = [
+            body_input(s.name, s.type.with_shape((self.length, *s.shape))) if s in wide else s
+            for s in op.body_inputs
         ]
-        pairs = dict(zip(op.slots, slots, strict=True))
+        pairs = dict(zip(op.body_inputs, body_inputs, strict=True))
         stacked = {old: new for old, new in pairs.items() if old in wide}
-        body = Batcher(self.length, stacked, {s: s for s in op.slots if s not in wide}, refuse)
+        body = Batcher(
+            self.length, stacked, {s: s for s in op.body_inputs if s not in wide}, refuse
+        )
         following = [
             body.batch_all([n])[0] if c in wide else n
             for c, n in zip(op.carries, op.next, strict=True)
         ]
         ys = [body.batched(y) for y in op.ys]
-        inside = op.renewed(slots, [[*following, *(y for y, _ in ys)]])
+        inside = op.renewed(body_inputs, [[*following, *(y for y, _ in ys)]])
         return inside, [is_wide for _, is_wide in ys]
 
     def sum_of_products(self, node: Node) -> Node:
@@ -185,9 +187,9 @@ class Batcher:
         return apply(op, g, index, where=node.where)
 
 
-def _wide_slots(op: Scan, batched: Sequence[bool]) -> set[Node]:
-    """The slots that depend on the step of the loop around: through inputs, or through carries."""
-    wide = {s for s, is_batched in zip(op.slots, batched, strict=True) if is_batched}
+def _wide_inputs(op: Scan, batched: Sequence[bool]) -> set[Node]:
+    """What depends on the step of the loop around: through inputs, or through carries."""
+    wide = {s for s, is_batched in zip(op.body_inputs, batched, strict=True) if is_batched}
     while True:
         reached = dependents(wide, op.body)
         more = {c for c, n in zip(op.carries, op.next, strict=True) if n in reached} - wide

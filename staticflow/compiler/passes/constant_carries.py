@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from staticflow.compiler.passes.loop_walk import map_bodies, rebuild_loops
 from staticflow.graph.kinds import View, parts
-from staticflow.graph.loop_op import slot, substitute
+from staticflow.graph.loop_op import body_input, substitute
 from staticflow.graph.node import Node, apply, operator
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import is_implicit, with_inputs
@@ -27,14 +27,14 @@ def _without_repeats(op: Scan, inputs: Sequence[Node]) -> tuple[Scan, list[Node]
     repeated = [i for i, x in enumerate(xs) if _is_repeated(x)][: len(xs) - 1]
     if not repeated:
         return op, list(inputs)
-    places: dict[Node, Node] = {s: s for s in op.slots}
-    added: dict[Node, Node] = {}  # slots for values that are none of the body's own, and these
+    places: dict[Node, Node] = {s: s for s in op.body_inputs}
+    added: dict[Node, Node] = {}  # for values that are none of the body's own, and these
     for i in repeated:
         view = xs[i].op
         assert isinstance(view, View)
         value = inner = xs[i].inputs[0]
         if not is_implicit(value):
-            inner = slot(op.xs[i].name, value.type)
+            inner = body_input(op.xs[i].name, value.type)
             added[inner] = value
         same = xs[i].shape[1:] == inner.shape
         places[op.xs[i]] = inner if same else apply(view.of_one_element(), inner)

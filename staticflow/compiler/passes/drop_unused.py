@@ -69,7 +69,7 @@ def _trimmed_branches(
     regions = [
         drop_unused(region if op.carries else [region[i] for i in kept]) for region in op.regions
     ]
-    new = apply(op.renewed(op.slots, regions), *inputs, where=node.where)
+    new = apply(op.renewed(op.body_inputs, regions), *inputs, where=node.where)
     return new, {old: i for i, old in enumerate(kept)}
 
 

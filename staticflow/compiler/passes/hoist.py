@@ -23,7 +23,7 @@ from staticflow.compiler.passes.loop_walk import map_bodies, rebuild_loops
 from staticflow.errors import Where
 from staticflow.graph.contiguous import in_order
 from staticflow.graph.kinds import Assemble, Map, Part, Reduce, View, parts
-from staticflow.graph.loop_op import Slot, slot, substitute
+from staticflow.graph.loop_op import BodyInput, body_input, substitute
 from staticflow.graph.node import Kind, Node, apply, operator
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import dependents, through_views, toposort, with_inputs
@@ -32,7 +32,9 @@ from staticflow.graph.traversal import dependents, through_views, toposort, with
 def rearrange(roots: Sequence[Node]) -> list[Node]:
     """Move work out of every loop, inner loops first."""
     found = _rearrange_level(map_bodies(roots, lambda op, body: _rearrange_level(body)))
-    assert not any(isinstance(n.op, Slot) for n in toposort(found)), "a slot outside of its loop"
+    assert not any(isinstance(n.op, BodyInput) for n in toposort(found)), (
+        "an input of a body outside of it"
+    )
     return found
 
 
@@ -59,11 +61,11 @@ def _hoist(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
     stacks: dict[Node, Node] = {}
     for node in toposort(op.body):
         worth = _is_worth_moving(node) and node in stepping
-        if node not in carried and node not in op.slots and (worth or node in op.ys):
+        if node not in carried and node not in op.body_inputs and (worth or node in op.ys):
             with suppress(CannotBatchError):
                 (stacks[node],) = batcher.batch_all([node])
-    new = {node: slot(f"all {node.name}", node.type) for node in stacks}
-    body = substitute(op.body, {**{s: s for s in op.slots}, **new})
+    new = {node: body_input(f"all {node.name}", node.type) for node in stacks}
+    body = substitute(op.body, {**{s: s for s in op.body_inputs}, **new})
     count = len(op.next)
     left = [i for i, y in enumerate(op.ys) if y not in stacks]
     ys = tuple(body[count + i] for i in left)
@@ -83,7 +85,7 @@ def _is_worth_moving(node: Node) -> bool:
 
 
 def _stands_for(op: Scan, inputs: Sequence[Node]) -> tuple[dict[Node, Node], dict[Node, Node]]:
-    """What the slots for xs and for constants stand for outside the loop."""
+    """What the body inputs for xs and for constants stand for outside the loop."""
     _, xs, consts = op.split(inputs)
     stacked = dict(zip(op.xs, map(in_order, xs), strict=True))
     return stacked, dict(zip(op.consts, consts, strict=True))
@@ -100,7 +102,7 @@ class _Sinking:
         """A stand-in for the stack of a body node."""
         if node not in self.extra:
             stacked = node.type.with_shape((self.op.length, *node.shape))
-            self.extra[node] = slot(f"stack of {node.name}", stacked)
+            self.extra[node] = body_input(f"stack of {node.name}", stacked)
         return self.extra[node]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from staticflow.graph.kinds import Part
-from staticflow.graph.loop_op import Loop, slot
+from staticflow.graph.loop_op import Loop, body_input
 from staticflow.graph.node import Node
 from staticflow.graph.traversal import rebuild, toposort, with_inputs
 
@@ -21,7 +21,7 @@ def map_bodies(
             return with_inputs(node, inputs)
         op = node.op
         regions = [list(change(op, map_bodies(region, change))) for region in op.regions]
-        return Node(op.renewed(op.slots, regions), inputs, node.type, node.where, node.label)
+        return Node(op.renewed(op.body_inputs, regions), inputs, node.type, node.where, node.label)
 
     return rebuild(roots, visit)
 
@@ -33,9 +33,9 @@ def separate_bodies(roots: Sequence[Node]) -> list[Node]:
         if not isinstance(node.op, Loop):
             return with_inputs(node, inputs)
         op = node.op
-        fresh = {s: slot(s.name, s.type) for s in op.slots}
+        fresh = {s: body_input(s.name, s.type) for s in op.body_inputs}
         regions = [_copied(separate_bodies(region), fresh) for region in op.regions]
-        new = op.renewed([fresh[s] for s in op.slots], regions)
+        new = op.renewed([fresh[s] for s in op.body_inputs], regions)
         return Node(new, inputs, node.type, node.where, node.label)
 
     return rebuild(roots, visit)

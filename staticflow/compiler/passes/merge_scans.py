@@ -35,7 +35,7 @@ def merge_scans(roots: Sequence[Node]) -> list[Node]:
             op: Loop = node.op
             if isinstance(op, Scan):
                 op = replace(op, ys=tuple(unions[number[node]]))
-            inside = op.renewed(op.slots, [merge_scans(region) for region in op.regions])
+            inside = op.renewed(op.body_inputs, [merge_scans(region) for region in op.regions])
             merged[number[node]] = apply(inside, *inputs, where=node.where)
         return merged[number[node]]
 

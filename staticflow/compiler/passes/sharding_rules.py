@@ -134,7 +134,7 @@ def _loop(node: Node, at: Sequence[Sharded], shard: str) -> Sharded:
     inner = [_shifted(x, -1) for x in xs]
     zeros = [i for i, x in enumerate(node.inputs[: len(init)]) if is_zero(x)]
     for _ in range(len(init) + 1):
-        known = dict(zip(op.slots, [*init, *inner, *consts], strict=True))
+        known = dict(zip(op.body_inputs, [*init, *inner, *consts], strict=True))
         free = {op.carries[i] for i in zeros if init[i] == WHOLE}
         held, became = _body(op.body, known, shard, free)
         following = held[: len(init)]
@@ -154,7 +154,7 @@ def _control(node: Node, op: Loop, at: Sequence[Sharded], shard: str) -> Sharded
     """A branch is sharded if all shards take the same one, and both bodies leave values alike; a
     loop that runs until something is so, if nothing in it is split.
     """
-    known = dict(zip(op.slots, at, strict=True))
+    known = dict(zip(op.body_inputs, at, strict=True))
     one, other = (_body(region, known, shard, set())[0] for region in op.regions)
     if op.carries:
         if any(a != WHOLE for a in (*at, *one, *other)):
@@ -178,8 +178,8 @@ def _either(node: Node, x: Node, y: Node, a: Sharded, b: Sharded) -> Sharded:
 def _body(
     outputs: Sequence[Node], known: dict[Node, Sharded], shard: str, free: set[Node]
 ) -> tuple[list[Sharded], set[Node]]:
-    """What shards hold in a body, given what they hold of its slots; and which slots in `free`,
-    whole so far, must be partial sums because partial sums are added to them.
+    """What shards hold in a body, given what they hold of its inputs; and which of these, in
+    `free` and whole so far, must be partial sums because partial sums are added to them.
     """
     at = dict(known)
     became: set[Node] = set()

@@ -1,16 +1,16 @@
-"""Give every temporary buffer a slot in one arena, and let slots be used again.
+"""Give every temporary buffer a chunk in one arena, and let chunks be used again.
 
 A buffer is live from the step that first writes it to the last step that touches it. Two buffers
-may share a slot when their live ranges do not meet; the slot is as large as the largest of them,
+may share a chunk when their live ranges do not meet; the chunk is as large as the largest of them,
 which is known when the sizes are. So the plan holds for all sizes, and is never larger than without
-sharing. The largest get their slots first, and the others the smallest slot that is free for them;
+sharing. The largest get their chunks first, the others the smallest chunk that is free for them;
 of names, that which is declared decides. In-place reuse within one step never happens here: a
 kernel's arguments must not overlap.
 
         step      0    1    2    3    4
-        b5        W----R                        slot 0
-        b6             W---------R              slot 1
-        b7                       W----R         slot 0 again
+        b5        W----R                        chunk 0
+        b6             W---------R              chunk 1
+        b7                       W----R         chunk 0 again
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from staticflow.native.memory import LINE, aligned
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The slots of an arena and the slot of every temporary buffer."""
+    """The chunks of an arena and the chunk of every temporary buffer."""
 
-    slots: tuple[tuple[AnyDim, ...], ...]  # bytes, in size classes: the largest of these
-    slot_of: Mapping[int, int]
+    chunks: tuple[tuple[AnyDim, ...], ...]  # bytes, in size classes: the largest of these
+    chunk_of: Mapping[int, int]
     live: Mapping[int, tuple[int, int]]  # first and last step of every buffer in the plan
     size_of: Mapping[int, AnyDim]  # the bytes of every buffer in the plan
 
     def offsets(self, sizes: Mapping[str, int]) -> tuple[list[int], int]:
-        """The byte offset of every slot, and the size of the arena."""
+        """The byte offset of every chunk, and the size of the arena."""
         offsets, total = [], 0
-        for slot in self.slots:
+        for chunk in self.chunks:
             offsets.append(total)
-            size = max(evaluate(n, sizes) for n in slot)
+            size = max(evaluate(n, sizes) for n in chunk)
             total += -(-size // LINE) * LINE
         return offsets, total
 
@@ -53,7 +53,7 @@ class MemoryPlan:
         offsets, total = self.offsets(sizes)
         arena = take(total)
         base = arena.ctypes.data
-        return arena, {buffer: base + offsets[slot] for buffer, slot in self.slot_of.items()}
+        return arena, {buffer: base + offsets[chunk] for buffer, chunk in self.chunk_of.items()}
 
 
 def live_ranges(
@@ -123,20 +123,20 @@ def plan_memory(
     temporary = [b for b in buffers if b.role == "temp" and b.index in ranges]
     table = {f"n{i}": size for i, size in enumerate(known)}
     extent = {b.index: _extent(b, table) for b in temporary}
-    slots: list[_ArenaRange] = []
+    chunks: list[_Chunk] = []
     for buffer in sorted(temporary, key=lambda b: (*_reversed(extent[b.index]), ranges[b.index])):
         own = ranges[buffer.index]
-        slot = _best(slots, own)
-        if slot is None:
-            slot = _ArenaRange(extent[buffer.index])
-            slots.append(slot)
-        slot.add(buffer, own)
-    slots.sort(key=lambda slot: (slot.firsts[0], slot.lasts[0]))
-    sizes = (dict.fromkeys(b.count * b.itemsize for b in slot.buffers) for slot in slots)
-    slot_of = {b.index: i for i, slot in enumerate(slots) for b in slot.buffers}
+        chunk = _best(chunks, own)
+        if chunk is None:
+            chunk = _Chunk(extent[buffer.index])
+            chunks.append(chunk)
+        chunk.add(buffer, own)
+    chunks.sort(key=lambda chunk: (chunk.firsts[0], chunk.lasts[0]))
+    sizes = (dict.fromkeys(b.count * b.itemsize for b in chunk.buffers) for chunk in chunks)
+    chunk_of = {b.index: i for i, chunk in enumerate(chunks) for b in chunk.buffers}
     live = {b.index: ranges[b.index] for b in temporary}
     size_of = {b.index: b.count * b.itemsize for b in temporary}
-    return MemoryPlan(tuple(map(tuple, sizes)), slot_of, live, size_of)
+    return MemoryPlan(tuple(map(tuple, sizes)), chunk_of, live, size_of)
 
 
 def memory_plans(
@@ -167,8 +167,8 @@ def _reversed(extent: Extent) -> Extent:
 
 
 @dataclass
-class _ArenaRange:
-    """What lies in a slot of the arena, and when: times that do not meet, in the order of time."""
+class _Chunk:
+    """What lies in a chunk, and when: times that do not meet, in the order of time."""
 
     extent: Extent  # of the first buffer, which is the largest
     buffers: list[Buffer] = field(default_factory=list)
@@ -190,15 +190,15 @@ class _ArenaRange:
         return max(0, min(gap for gap in (before, after) if gap is not None))
 
 
-def _best(slots: Sequence[_ArenaRange], own: tuple[int, int]) -> _ArenaRange | None:
-    """The smallest slot that is free; of several the one that is used closest in time."""
+def _best(chunks: Sequence[_Chunk], own: tuple[int, int]) -> _Chunk | None:
+    """The smallest chunk that is free; of several the one that is used closest in time."""
     best, nearest = None, 0
-    for slot in slots:
-        if best is not None and slot.extent > best.extent:
+    for chunk in chunks:
+        if best is not None and chunk.extent > best.extent:
             continue
-        gap = slot.gap(own)
-        if gap and (best is None or (slot.extent, gap) < (best.extent, nearest)):
-            best, nearest = slot, gap
+        gap = chunk.gap(own)
+        if gap and (best is None or (chunk.extent, gap) < (best.extent, nearest)):
+            best, nearest = chunk, gap
     return best
 
 

@@ -42,7 +42,7 @@ def provide(
     code = FIRST_CODE + int(digest[:7], 16)
     FAILURES[code] = label
     source = _wrapper(name, inputs, outputs, code)
-    count = len(inputs) + len(outputs) + sum(slot.ndim for slot in (*inputs, *outputs))
+    count = len(inputs) + len(outputs) + sum(argument.ndim for argument in (*inputs, *outputs))
 
     def provider(toolchain: Toolchain, suffix: str) -> External:
         kernel = KernelSource(
@@ -60,7 +60,7 @@ def provide(
         except Exception as error:
             if not type(error).__module__.startswith("numba"):
                 raise
-            types_ = ", ".join(f"{slot.dtype} of {slot.ndim} axes" for slot in inputs)
+            types_ = ", ".join(f"{argument.dtype} of {argument.ndim} axes" for argument in inputs)
             fail(GraphError, f"{label}: Numba cannot compile it", types_, str(error).strip())
 
     PROVIDED[name] = provider
@@ -70,19 +70,19 @@ def provide(
 def _wrapper(
     name: str, inputs: Sequence[CallArgument], outputs: Sequence[CallArgument], code: int
 ) -> str:
-    slots = [*((f"x{k}", s) for k, s in enumerate(inputs)),
+    given = [*((f"x{k}", s) for k, s in enumerate(inputs)),
              *((f"y{k}", s) for k, s in enumerate(outputs))]  # fmt: skip
-    sizes = [f"{letter}_{axis}" for letter, slot in slots for axis in range(slot.ndim)]
-    lines = [f"def {name}({', '.join([*(f'p{letter}' for letter, _ in slots), *sizes])}):"]
-    for letter, slot in slots:
-        shape = "".join(f"{letter}_{axis}, " for axis in range(slot.ndim)) or "1,"
-        lines.append(f"    {letter} = carray(pointer(p{letter}), ({shape}), {slot.dtype})")
+    sizes = [f"{letter}_{axis}" for letter, argument in given for axis in range(argument.ndim)]
+    lines = [f"def {name}({', '.join([*(f'p{letter}' for letter, _ in given), *sizes])}):"]
+    for letter, argument in given:
+        shape = "".join(f"{letter}_{axis}, " for axis in range(argument.ndim)) or "1,"
+        lines.append(f"    {letter} = carray(pointer(p{letter}), ({shape}), {argument.dtype})")
     arguments = ", ".join(f"x{k}" if s.ndim else f"x{k}[0]" for k, s in enumerate(inputs))
     results = [f"r{k}" for k in range(len(outputs))]
     lines.append(f"    {', '.join(results)} = function({arguments})")
-    for k, slot in enumerate(outputs):
+    for k, argument in enumerate(outputs):
         lines.append(f"    check_kind(r{k}, y{k})")
-        if slot.ndim:
+        if argument.ndim:
             lines += [f"    if r{k}.shape != y{k}.shape:", f"        return {code}"]
             lines.append(f"    y{k}[:] = r{k}")
         else:

@@ -38,14 +38,14 @@ class GraphReader:
     def read(self, node: Node, moving: Sequence[Node], given: Mapping[Node, Node] = EMPTY) -> Expr:
         """A node in terms of the named ones; those in `moving` change.
 
-        `given` tells for slots of a loop's body which nodes outside they stand for.
+        `given` tells for body inputs of a loop's body which nodes outside they stand for.
         """
         rules = {**RULES, Ruled: _value}
         reader = Reader(self.algebra, rules, self.leaves)
         symbols = {n: self.symbol(n) for n in self.names}
         reader.seen.update({n: full(t) for n, t in symbols.items() if n is not node})
         reader.read(list(given.values()))
-        reader.seen.update({slot: reader.seen[outer] for slot, outer in given.items()})
+        reader.seen.update({own: reader.seen[outer] for own, outer in given.items()})
         (term,) = reader.read([node])
         converter = Converter([symbols[n] for n in moving])
         expr = converter.expr(term)

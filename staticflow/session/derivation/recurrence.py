@@ -103,12 +103,12 @@ def _loop(f: Node, scan: Node) -> _Loop:
 
 
 def _body(f: Node, X: Node, loop: _Loop, x_name: str) -> tuple[GraphReader, dict[Node, Node]]:
-    """A reader of one step, and what the slots of constants stand for outside."""
+    """A reader of one step, and what the body inputs of constants stand for outside."""
     op = loop.op
     _, xs, consts = op.split(loop.node.inputs)
     names = {X: x_name, op.carries[0]: f"{loop.name}[t-1]"}
-    for k, (slot, node) in enumerate(zip(op.xs, xs, strict=True)):
-        names[slot] = f"{_outer_name(node, k)}[t]"
+    for k, (own, node) in enumerate(zip(op.xs, xs, strict=True)):
+        names[own] = f"{_outer_name(node, k)}[t]"
     if any(X in toposort([n]) for n in xs):
         fail(
             GraphError,

@@ -38,11 +38,11 @@ DEEPEST_LOOP = 12  # loops within each other
 
 
 class _Inside(NamedTuple):
-    """What is in a loop: how many nodes, how many loops deep, over which slots."""
+    """What is in a loop: how many nodes, how many loops deep, over which body inputs."""
 
     nodes: int
     depth: int
-    slots: frozenset[Node]
+    body_inputs: frozenset[Node]
 
 
 class Decoder:
@@ -130,9 +130,12 @@ class Decoder:
         inner = [self._loops[x] for x in body if x in self._loops]
         count = len(body) + sum(loop.nodes for loop in inner)
         depth = 1 + max((loop.depth for loop in inner), default=0)
-        slots = frozenset[Node]().union(*(loop.slots for loop in inner))
-        require(slots.isdisjoint(op.slots), f"{node.name}: a loop in it has a slot of its own")
-        self._loops[node] = _Inside(count, depth, slots.union(op.slots))
+        body_inputs = frozenset[Node]().union(*(loop.body_inputs for loop in inner))
+        require(
+            body_inputs.isdisjoint(op.body_inputs),
+            f"{node.name}: a loop in it has a body input of its own",
+        )
+        self._loops[node] = _Inside(count, depth, body_inputs.union(op.body_inputs))
         self._steps += count
         require(depth <= DEEPEST_LOOP, f"{depth} loops within each other")
         require(self._steps <= MOST_STEPS, f"the loops have {self._steps} nodes together")

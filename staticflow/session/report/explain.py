@@ -111,12 +111,12 @@ def _runs(fetches: Fetches) -> Iterator[str]:
 def _memory(program: Program) -> list[str]:
     plan = program.compiled.memory
     lines = [
-        f"  slot {i}: {' or '.join(map(str, sizes))} bytes" for i, sizes in enumerate(plan.slots)
+        f"  chunk {i}: {' or '.join(map(str, sizes))} bytes" for i, sizes in enumerate(plan.chunks)
     ]
-    for buffer, slot in plan.slot_of.items():
+    for buffer, chunk in plan.chunk_of.items():
         first, last = plan.live[buffer]
         node = program.compiled.assignment.buffers[buffer].node
         lines.append(
-            f"  {node.name} (buffer {buffer}) in slot {slot}, live in steps {first}..{last}"
+            f"  {node.name} (buffer {buffer}) in chunk {chunk}, live in steps {first}..{last}"
         )
     return lines or ["  no temporaries"]

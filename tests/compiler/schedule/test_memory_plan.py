@@ -82,12 +82,12 @@ def check_plan(compiled: Compiled, sizes: dict[str, int]) -> int:
         for buffer in {_root(compiled, b) for b in touched(step)}:
             live[buffer] = (live.get(buffer, (position, 0))[0], position)
     used = [index for index in live if index in temporary]
-    assert set(used) == set(compiled.memory.slot_of)
+    assert set(used) == set(compiled.memory.chunk_of)
     classes = compiled.sized.sizes_by_name(sizes)
     offsets, total = compiled.memory.offsets(classes)
     place: dict[int, tuple[int, int]] = {}
     for index in used:
-        start = offsets[compiled.memory.slot_of[index]]
+        start = offsets[compiled.memory.chunk_of[index]]
         assert start % LINE == 0
         owner = temporary[index]
         place[index] = (start, start + evaluate(owner.count, classes) * owner.itemsize)
@@ -97,7 +97,7 @@ def check_plan(compiled: Compiled, sizes: dict[str, int]) -> int:
             meet = live[i][0] <= live[j][1] and live[j][0] <= live[i][1]
             overlap = place[i][0] < place[j][1] and place[j][0] < place[i][1]
             assert i == j or not (meet and overlap), f"buffers {i} and {j} share memory"
-    return len(used) - len(set(compiled.memory.slot_of.values()))
+    return len(used) - len(set(compiled.memory.chunk_of.values()))
 
 
 @pytest.mark.parametrize("gradients", [False, True])
