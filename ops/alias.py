@@ -77,7 +77,7 @@ class Sized(Alias):
 
     def check(self, *xs: TensorType) -> None:
         require_operands(self.name, xs, 1)
-        require(all(isinstance(n, int | Dim) for n in self.least), "demands that are no sizes")
+        require(all(isinstance(n, int | Dim) for n in self.least), "least sizes that are no sizes")
 
     def reference(self, *xs: Array) -> Any:
         if any(n < 0 for n in self.least if isinstance(n, int)):
@@ -93,7 +93,7 @@ class Sized(Alias):
     def sizes(self) -> tuple[AnyDim, ...]:
         return self.least
 
-    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
+    def size_guards(self, *xs: TensorType) -> tuple[AnyDim, ...]:
         return self.least
 
     def batched(self, length: AnyDim) -> Sized:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.node import Node, apply
-from staticflow.graph.rewriting import Rule
+from staticflow.graph.rewriting import RewriteRule
 from staticflow.ops.arithmetic import add
 from staticflow.ops.assemble import Concat
 from staticflow.ops.slices import Pad, Slice, pad_edges
@@ -121,8 +121,8 @@ def _part(node: Node, op: Slice, whole: Node, axis: int) -> Node | None:
 
 
 ASSEMBLY_RULES = (
-    Rule("add", "parts side by side are a concatenation", _sum_of_pads),
-    Rule("concat", "concatenations along one axis compose", _concat),
-    Rule("pad", "pads compose", _pad),
-    Rule("slice", "a part of a whole is the part", _slice),
+    RewriteRule("add", "parts side by side are a concatenation", _sum_of_pads),
+    RewriteRule("concat", "concatenations along one axis compose", _concat),
+    RewriteRule("pad", "pads compose", _pad),
+    RewriteRule("slice", "a part of a whole is the part", _slice),
 )

@@ -24,7 +24,7 @@ from staticflow.graph.types import Shape, TensorType, promote
 from staticflow.ops.alias import sized
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
-from staticflow.ops.native_call import Rule, ruled
+from staticflow.ops.native_call import DerivativeRule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import reshape
@@ -89,7 +89,7 @@ def _slide_tangent(tangents: Sequence[Node | None], y: Node, x: Node, w: Node) -
     return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
 
-_SLIDE = Rule(_slide_cotangents, _slide_tangent)
+_SLIDE = DerivativeRule(_slide_cotangents, _slide_tangent)
 
 
 @public(formula="dy correlated with the other vector")

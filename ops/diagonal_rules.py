@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from staticflow.graph.leaves import const
 from staticflow.graph.node import Node
-from staticflow.graph.rewriting import Rule
+from staticflow.graph.rewriting import RewriteRule
 from staticflow.ops.arithmetic import divide, multiply, negative
 from staticflow.ops.counting import Iota
 from staticflow.ops.rules import uniform_value
@@ -89,4 +89,6 @@ def _by_rows(scale: Node, x: Node) -> Node:
     return multiply(expand_dims(scale, 1) if scale.ndim else scale, x)
 
 
-DIAGONAL_RULES = (Rule("dot", "a product with a diagonal matrix scales rows or columns", _dot),)
+DIAGONAL_RULES = (
+    RewriteRule("dot", "a product with a diagonal matrix scales rows or columns", _dot),
+)

@@ -38,7 +38,7 @@ from staticflow.ops.linalg_cofactor import (
 from staticflow.ops.linalg_native import Lu, LuSolve
 from staticflow.ops.linalg_rules import identity_mask
 from staticflow.ops.linalg_triangular import Triangular, turn
-from staticflow.ops.native_call import Rule, ruled
+from staticflow.ops.native_call import DerivativeRule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.reductions import PROD, SUM, reduce
 from staticflow.ops.shape import expand_dims, moveaxis, reshape
@@ -95,7 +95,7 @@ def _lu_solve(a: Node, b: Node, turned: bool) -> Node:
     return ruled(value, _SOLVE_TURNED if turned else _SOLVE, a, b)
 
 
-def _solve_rule(turned: bool) -> Rule:
+def _solve_rule(turned: bool) -> DerivativeRule:
     def vjp(g: Node, y: Node, a: Node, b: Node) -> Sequence[Node]:
         right = _lu_solve(a, g, not turned)
         return -(matmul(y, turn(right)) if turned else matmul(right, turn(y))), right
@@ -108,7 +108,7 @@ def _solve_rule(turned: bool) -> Rule:
         assert change is not None
         return _lu_solve(a, change, turned)
 
-    return Rule(vjp, jvp)
+    return DerivativeRule(vjp, jvp)
 
 
 _SOLVE, _SOLVE_TURNED = _solve_rule(False), _solve_rule(True)
@@ -157,7 +157,7 @@ def _inverse(a: Node) -> Node:
     return apply(LuSolve(False), factors, order, cast(identity_mask(a.shape), a.dtype))
 
 
-_INV = Rule(
+_INV = DerivativeRule(
     lambda g, y, a: (-matmul(matmul(turn(y), g), turn(y)),),
     lambda tangents, y, a: -matmul(matmul(y, tangents[0]), y),
 )
@@ -169,7 +169,7 @@ def inv(a: Any) -> Node:
     return ruled(_inverse, _INV, square_matrices("inv", a))
 
 
-_DET = Rule(
+_DET = DerivativeRule(
     lambda g, y, a: (over_matrix(g) * _cofactor(a),),
     lambda tangents, y, a: (_cofactor(a) * tangents[0]).sum(axis=(-2, -1)),
 )
@@ -204,7 +204,7 @@ def _curve_tangent(tangents: Sequence[Node | None], y: Node, *xs: Node) -> Node 
     return change
 
 
-_CURVE = Rule(
+_CURVE = DerivativeRule(
     lambda g, y, _, a, t, w: (g, None, _cofactor_curve(a, g, w), _cofactor_curve(a, t, g)),
     _curve_tangent,
 )
@@ -225,11 +225,11 @@ def _change_tangent(tangents: Sequence[Node | None], y: Node, a: Node, t: Node) 
     return moved if change is None else change + moved
 
 
-_COFACTOR = Rule(
+_COFACTOR = DerivativeRule(
     lambda g, y, a: (_cofactor_change(a, g),),
     lambda tangents, y, a: _cofactor_change(a, tangents[0]),
 )
-_COFACTOR_CHANGE = Rule(
+_COFACTOR_CHANGE = DerivativeRule(
     lambda g, y, a, t: (_cofactor_curve(a, t, g), _cofactor_change(a, g)), _change_tangent
 )
 
@@ -250,11 +250,11 @@ def _log_size(a: Node) -> Node:
     return reduce(SUM, logs, (a.ndim - 2, a.ndim - 1))
 
 
-_LOG_SIZE = Rule(
+_LOG_SIZE = DerivativeRule(
     lambda g, y, a: (over_matrix(g) * turn(inv(a)),),
     lambda tangents, y, a: (turn(inv(a)) * tangents[0]).sum(axis=(-2, -1)),
 )
-_NO_DERIVATIVE = Rule(lambda g, y, a: (None,), lambda tangents, y, a: None)
+_NO_DERIVATIVE = DerivativeRule(lambda g, y, a: (None,), lambda tangents, y, a: None)
 
 
 def _handedness(a: Node) -> Node:

@@ -22,7 +22,7 @@ from staticflow.ops.linalg import matrices, square_matrices
 from staticflow.ops.linalg_native import Cholesky, Eigh, Qr, Svd
 from staticflow.ops.linalg_rules import symmetric
 from staticflow.ops.linalg_triangular import turn
-from staticflow.ops.native_call import Rule, ruled
+from staticflow.ops.native_call import DerivativeRule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.shape import expand_dims
 
@@ -73,7 +73,7 @@ def _own_tangent(tangents: Any, y: Node, a: Node) -> Node:
     return (v * matmul(tangents[0], v)).sum(axis=-2)
 
 
-_EIGENVALUES = Rule(_moved_by, _own_tangent)
+_EIGENVALUES = DerivativeRule(_moved_by, _own_tangent)
 
 
 @public(Kind.CALL, formula="v (diag(dw) + (v' dv) / (w_j - w_i)) v'")
@@ -116,7 +116,7 @@ def _singular_tangent(tangents: Any, y: Node, a: Node) -> Node:
     return (u * matmul(tangents[0], turn(v))).sum(axis=-2)
 
 
-_SINGULAR_VALUES = Rule(_singular_cotangent, _singular_tangent)
+_SINGULAR_VALUES = DerivativeRule(_singular_cotangent, _singular_tangent)
 
 
 @public(Kind.CALL, formula="u (diag(ds) + ...) v, see the rules")
@@ -147,7 +147,7 @@ def _completed(q: Node) -> Node:
             got=str(q.type),
             do="declare the last two sizes as integers",
         )
-    return concatenate([q, ruled(_complement, Rule(_undefined), q)], -1)
+    return concatenate([q, ruled(_complement, DerivativeRule(_undefined), q)], -1)
 
 
 def _complement(q: Node) -> Node:
@@ -188,7 +188,7 @@ def _pinv(a: Node, rcond: float) -> Node:
         left, right = left - matmul(a, matmul(p, left)), right - matmul(matmul(right, p), a)
         return (left + right - own,)
 
-    return ruled(lambda a: _inverted_values(a, rcond), Rule(vjp), a)
+    return ruled(lambda a: _inverted_values(a, rcond), DerivativeRule(vjp), a)
 
 
 @public(formula="-p' dp p' and what leaves the spaces of a")

@@ -23,7 +23,7 @@ from staticflow.ops.linalg_factor import svdvals
 from staticflow.ops.linalg_native import Lu, LuSolve, Squarings
 from staticflow.ops.linalg_rules import identity_mask
 from staticflow.ops.linalg_triangular import turn
-from staticflow.ops.native_call import Rule, ruled
+from staticflow.ops.native_call import DerivativeRule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.reductions import max as largest
 from staticflow.ops.reductions import min as smallest
@@ -71,7 +71,7 @@ def _along(a: Node, t: Node) -> Node:
     return expm(concatenate([upper, lower], -2))[..., :n, n:]
 
 
-_EXPM = Rule(
+_EXPM = DerivativeRule(
     lambda g, y, a: (_along(turn(a), g),),
     lambda tangents, y, a: _along(a, tangents[0]),
 )

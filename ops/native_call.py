@@ -42,7 +42,7 @@ def same_batch(classes: Classes, a: Axes, b: Axes, rank_a: int, rank_b: int) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class Rule:
+class DerivativeRule:
     """A derivative: `vjp(g, y, *xs)` gives the cotangents of xs, `jvp(tangents, y, *xs)` a tangent.
 
     Without a `jvp`, forward mode is the transpose of `vjp`.
@@ -56,7 +56,7 @@ class Rule:
 class Ruled(Alias):
     """The first input, computed from the others; its derivative by them is that of `rule`."""
 
-    rule: Rule
+    rule: DerivativeRule
 
     def check(self, *xs: TensorType) -> None:
         require(len(xs) > 1, "a rule without operands")
@@ -82,6 +82,6 @@ class Ruled(Alias):
         return (self.name,)
 
 
-def ruled(value: Callable[..., Node], rule: Rule, *xs: Node) -> Node:
+def ruled(value: Callable[..., Node], rule: DerivativeRule, *xs: Node) -> Node:
     """`value(*xs)`, with a derivative by a rule instead of through its parts."""
     return apply(Ruled(rule), value(*map(stop_gradient, xs)), *xs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from staticflow.graph.node import Node
-from staticflow.graph.rewriting import Rule, enter
+from staticflow.graph.rewriting import RewriteRule, enter
 from staticflow.ops.arithmetic import multiply
 from staticflow.ops.assembly_rules import ASSEMBLY_RULES
 from staticflow.ops.diagonal_rules import DIAGONAL_RULES
@@ -70,12 +70,12 @@ def _small_outer(node: Node) -> Node | None:
     return multiply(*node.inputs)
 
 
-PRODUCTS = (Rule("dot", "small outer products are elementwise", _small_outer),)
+PRODUCTS = (RewriteRule("dot", "small outer products are elementwise", _small_outer),)
 
 CONVERSION = (
-    Rule("astype_float32", "float32 through float64 is itself", _narrow_again),
-    Rule("stopgradient", "derivatives are taken by now", lambda node: node.inputs[0]),
-    Rule("ruled", "derivatives are taken by now", lambda node: node.inputs[0]),
+    RewriteRule("astype_float32", "float32 through float64 is itself", _narrow_again),
+    RewriteRule("stopgradient", "derivatives are taken by now", lambda node: node.inputs[0]),
+    RewriteRule("ruled", "derivatives are taken by now", lambda node: node.inputs[0]),
 )
 
 for _rules in (ALGEBRA, CONVERSION, VIEW_RULES, ASSEMBLY_RULES, DIAGONAL_RULES, PRODUCTS):

@@ -16,7 +16,7 @@ from itertools import permutations
 from staticflow.graph.leaves import Const, is_scalar_const
 from staticflow.graph.node import Node
 from staticflow.graph.op_table import table
-from staticflow.graph.rewriting import Rule
+from staticflow.graph.rewriting import RewriteRule
 from staticflow.ops.views import Broadcast, Expand
 
 Bindings = dict[str, Node]
@@ -28,7 +28,7 @@ OPERATORS: Mapping[type[ast.AST], str] = {
 }  # fmt: skip
 
 
-def formula(before: str, after: str) -> Rule:
+def formula(before: str, after: str) -> RewriteRule:
     """The rule that what looks like `before` is `after`."""
     pattern, result = (_parse(text) for text in (before, after))
     head, _ = _call(pattern)
@@ -37,7 +37,7 @@ def formula(before: str, after: str) -> Rule:
         found = next(_match(pattern, node, {}), None)
         return None if found is None else _build(result, found)
 
-    return Rule(head, f"{before} = {after}", rewrite)
+    return RewriteRule(head, f"{before} = {after}", rewrite)
 
 
 def uniform_value(node: Node) -> float | None:

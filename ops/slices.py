@@ -91,7 +91,7 @@ class Slice(View):
     def sizes(self) -> tuple[AnyDim, ...]:
         return tuple(a for a, full in zip(self.starts, self.full, strict=True) if not full)
 
-    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
+    def size_guards(self, *xs: TensorType) -> tuple[AnyDim, ...]:
         found: list[AnyDim] = []
         bounds = zip(xs[0].shape, self.starts, self.stops, self.steps, strict=True)
         for n, start, stop, step in bounds:
@@ -189,7 +189,7 @@ class Pad(Assemble):
         (t,) = tangents
         return None if t is None else apply(Pad(self.before, self.after), t)
 
-    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
+    def size_guards(self, *xs: TensorType) -> tuple[AnyDim, ...]:
         return (*self.before, *self.after)
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:

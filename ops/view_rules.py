@@ -10,7 +10,7 @@ from __future__ import annotations
 from staticflow.graph.kinds import Map, Reduce
 from staticflow.graph.leaves import is_scalar_const
 from staticflow.graph.node import Kind, Node, apply
-from staticflow.graph.rewriting import Rule
+from staticflow.graph.rewriting import RewriteRule
 from staticflow.ops.contraction import Dot
 from staticflow.ops.rules import uniform_value
 from staticflow.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
@@ -169,13 +169,15 @@ def _reduce(node: Node) -> Node | None:
 
 
 VIEW_RULES = (
-    Rule("dot", "turn what a product reads, not what was mapped before", _dot_of_turned),
-    Rule("transpose", "transposes compose, and pass through broadcasts and products", _transpose),
-    Rule("expand", "insertions of axes compose", _expand),
-    Rule("squeeze", "an axis that is inserted and dropped was never there", _squeeze),
-    Rule("broadcast", "repetitions compose", _broadcast),
-    Rule("reshape", "only the last of several reshapes counts", _reshape),
-    Rule("slice", "a slice of a slice is a slice", _slice),
-    Rule(Kind.MAP, "repeat results, not operands", _map),
-    Rule(Kind.REDUCE, "reductions of one kind compose", _reduce),
+    RewriteRule("dot", "turn what a product reads, not what was mapped before", _dot_of_turned),
+    RewriteRule(
+        "transpose", "transposes compose, and pass through broadcasts and products", _transpose
+    ),
+    RewriteRule("expand", "insertions of axes compose", _expand),
+    RewriteRule("squeeze", "an axis that is inserted and dropped was never there", _squeeze),
+    RewriteRule("broadcast", "repetitions compose", _broadcast),
+    RewriteRule("reshape", "only the last of several reshapes counts", _reshape),
+    RewriteRule("slice", "a slice of a slice is a slice", _slice),
+    RewriteRule(Kind.MAP, "repeat results, not operands", _map),
+    RewriteRule(Kind.REDUCE, "reductions of one kind compose", _reduce),
 )

@@ -138,7 +138,7 @@ class Op:
         """Refuse attributes and inputs that no function of `ops` would make; raises GraphError.
 
         A graph that such a function makes holds by itself; one from a file holds if this passes and
-        every size that `infer` and `demands` give is a size. The fields have their types already.
+        every size that `infer` and `size_guards` give is one. The fields have their types already.
         """
         require(False, f"{self.name} is no op that data may hold")
 
@@ -170,7 +170,7 @@ class Op:
         """Attributes that are sizes, in the order in which `relate` and `view` ask for them."""
         return ()
 
-    def demands(self, *xs: TensorType) -> tuple[AnyDim, ...]:
+    def size_guards(self, *xs: TensorType) -> tuple[AnyDim, ...]:
         """What must not be negative, so that the op stays within its operands."""
         return ()
 

@@ -9,7 +9,7 @@ from staticflow.graph.node import Kind, Node
 
 
 @dataclass(frozen=True)
-class Rule:
+class RewriteRule:
     """`rewrite` gives an equal and simpler node for one with an op of `head`, or None."""
 
     head: str | Kind  # the op's name, or its kind
@@ -17,10 +17,10 @@ class Rule:
     rewrite: Callable[[Node], Node | None]
 
 
-REWRITES: dict[str | Kind, list[Rule]] = {}  # by head, in the order in which they are tried
+REWRITES: dict[str | Kind, list[RewriteRule]] = {}  # by head, in the order in which they are tried
 
 
-def enter(rules: Iterable[Rule]) -> None:
+def enter(rules: Iterable[RewriteRule]) -> None:
     """Enter rules into the table."""
     for rule in rules:
         REWRITES.setdefault(rule.head, []).append(rule)

@@ -29,7 +29,14 @@ from staticflow.graph.types import TensorType
 from staticflow.native.memory import Array
 from staticflow.optim.algorithms import Optimizer
 from staticflow.optim.schedules import Custom, Schedule
-from staticflow.runtime.saved_names import Row, Rule, classes, derivatives, name_in_files, rows
+from staticflow.runtime.saved_names import (
+    DerivativeRule,
+    Row,
+    classes,
+    derivatives,
+    name_in_files,
+    rows,
+)
 
 LEFT_OUT = ("init", "updates", "value")  # of leaves: kept as values, apart, or as tensors
 
@@ -144,7 +151,7 @@ class Encoder:
             (TensorType, lambda v: {"type": v.dtype, "shape": self.value(v.shape)}),
             (Node, lambda v: {"node": self.node(v)}),
             (Row, self._row),
-            (Rule, self._rule),
+            (DerivativeRule, self._rule),
             (np.ndarray, self._array),
             (Custom, self._custom),
             (Op | Optimizer | Schedule, self._made),
@@ -158,7 +165,7 @@ class Encoder:
             self._refuse(f"{row.name}, a row that is not staticflow's own")
         return {"row": row.name}
 
-    def _rule(self, rule: Rule) -> dict[str, Any]:
+    def _rule(self, rule: DerivativeRule) -> dict[str, Any]:
         for name, entry in derivatives().items():
             if entry is rule:
                 return {"rule": name}

@@ -18,7 +18,7 @@ from typing import Any
 
 from staticflow.compiler.codegen.driver import size_text
 from staticflow.compiler.codegen.kernels import identifier
-from staticflow.compiler.codegen.writer import Writer
+from staticflow.compiler.codegen.writer import SourceWriter
 from staticflow.graph.dims import AnyDim, Dim
 from staticflow.graph.node import Kind, Node
 from staticflow.native.toolchain.numba_import import import_numba
@@ -69,7 +69,7 @@ def wrapper_source(
 ) -> str:
     """The function that Numba compiles: check, allocate what is not given, call."""
     results = [f"result_{i}" for i in range(len(outputs))]
-    write = Writer()
+    write = SourceWriter()
     with write.block(f"def {name}({', '.join([*names, 'out=None'])}):"):
         if names:
             write(f"check_inputs({_tuple(names)})")
@@ -96,7 +96,7 @@ def wrapper_source(
     return write.text
 
 
-def _bind_sizes(write: Writer, names: Sequence[str], inputs: Sequence[Node]) -> None:
+def _bind_sizes(write: SourceWriter, names: Sequence[str], inputs: Sequence[Node]) -> None:
     """Take named sizes from the shapes that show them first, and check all others."""
     known: set[str] = set()
     for name, node in zip(names, inputs, strict=True):
@@ -110,7 +110,9 @@ def _bind_sizes(write: Writer, names: Sequence[str], inputs: Sequence[Node]) -> 
         _check_shape(write, name, f"input {node.name!r}", node)
 
 
-def _check_guards(write: Writer, outputs: Sequence[Node], guards: Sequence[SizeGuard]) -> None:
+def _check_guards(
+    write: SourceWriter, outputs: Sequence[Node], guards: Sequence[SizeGuard]
+) -> None:
     """Refuse sizes that are too small for what the graph slices or looks up."""
     for guard in guards:
         write(f"if {_size(guard.size)} < 0:")
@@ -124,7 +126,7 @@ def _check_guards(write: Writer, outputs: Sequence[Node], guards: Sequence[SizeG
             write(f"    raise ValueError({text!r})")
 
 
-def _check_shape(write: Writer, name: str, what: str, node: Node) -> None:
+def _check_shape(write: SourceWriter, name: str, what: str, node: Node) -> None:
     wrong = [f"{name}.shape[{axis}] != {_size(n)}" for axis, n in enumerate(node.shape)]
     if wrong:
         shape = _tuple([str(n) for n in node.shape])

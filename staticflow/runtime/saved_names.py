@@ -15,7 +15,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.graph.kinds import MapRow, ReduceRow
 from staticflow.graph.node import Op
 from staticflow.graph.op_table import table
-from staticflow.ops.native_call import Rule
+from staticflow.ops.native_call import DerivativeRule
 from staticflow.optim.algorithms import Optimizer
 from staticflow.optim.schedules import Schedule
 
@@ -57,9 +57,9 @@ def rows() -> Mapping[str, Row]:
 
 
 @functools.cache
-def derivatives() -> Mapping[str, Rule]:
+def derivatives() -> Mapping[str, DerivativeRule]:
     """The derivatives that are given apart from an op, by where they stand."""
-    return {name: value for name, value in _vocabulary() if isinstance(value, Rule)}
+    return {name: value for name, value in _vocabulary() if isinstance(value, DerivativeRule)}
 
 
 def _vocabulary() -> Iterator[tuple[str, Any]]:
@@ -78,8 +78,8 @@ def known(names: Mapping[str, T], name: str, what: str) -> T:
 
 __all__ = [
     "OTHER_VERSION",
+    "DerivativeRule",
     "Row",
-    "Rule",
     "classes",
     "derivatives",
     "known",

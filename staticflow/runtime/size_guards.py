@@ -36,7 +36,7 @@ def size_guards_of(nodes: Sequence[Node], known: Mapping[str, int]) -> tuple[Siz
         sizes = list(dims_of(node))
         types = [x.type for x in node.inputs]
         if all(isinstance(t, TensorType) for t in types):
-            sizes += node.op.demands(*types)
+            sizes += node.op.size_guards(*types)
         for given in sizes:
             size = given.substitute(known) if isinstance(given, Dim) else given
             if isinstance(size, Dim) and size.name is None:

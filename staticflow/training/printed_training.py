@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from staticflow.compiler.codegen.driver_abi import HEADER
-from staticflow.compiler.codegen.writer import Writer
+from staticflow.compiler.codegen.writer import SourceWriter
 from staticflow.compiler.passes.sharding import SHARE
 from staticflow.graph.leaves import Hyper
 from staticflow.graph.node import Node
@@ -54,7 +54,7 @@ class _Training(Main):
 
     def loop(self) -> str:
         """The function that goes over the batches of an epoch."""
-        write, updates = Writer(), self.programs.update is not None
+        write, updates = SourceWriter(), self.programs.update is not None
         count = len(self.cut)
         signature = f"i8({'i8*, ' * 7}f8*, f8*, i8)"
         write(f'@loop("{signature}")')

@@ -44,14 +44,14 @@ class Call:
         return self.nodes[place] if place < len(self.nodes) else None
 
 
-Writer = Callable[[Call], Result]
+SourceWriter = Callable[[Call], Result]
 
 
-def _same(op: Callable[..., Node]) -> Writer:
+def _same(op: Callable[..., Node]) -> SourceWriter:
     return lambda c: op(*c.nodes)
 
 
-def _fold(op: Callable[..., Node]) -> Writer:
+def _fold(op: Callable[..., Node]) -> SourceWriter:
     def write(c: Call) -> Node:
         first, *rest = c.nodes
         for other in rest:
@@ -66,7 +66,7 @@ def _mean(c: Call) -> Node:
     return _fold(ops.add)(c) / len(c.nodes)
 
 
-def _reduction(op: Callable[..., Node]) -> Writer:
+def _reduction(op: Callable[..., Node]) -> SourceWriter:
     def write(c: Call) -> Node:
         axes, keepdims = c.integers(1, "axes"), bool(c.attribute("keepdims", 1))
         if not axes and c.attribute("noop_with_empty_axes", 0):
@@ -76,7 +76,7 @@ def _reduction(op: Callable[..., Node]) -> Writer:
     return write
 
 
-def _chosen(op: Callable[..., Node]) -> Writer:
+def _chosen(op: Callable[..., Node]) -> SourceWriter:
     def write(c: Call) -> Node:
         x, axis = c[0], c.attribute("axis", 0)
         last = bool(c.attribute("select_last_index", 0))
@@ -179,7 +179,7 @@ def _one_hot(c: Call) -> Node:
     return ops.moveaxis(wanted, -1, c.attribute("axis", -1))
 
 
-def _cumsum(op: Callable[..., Node], first: float) -> Writer:
+def _cumsum(op: Callable[..., Node], first: float) -> SourceWriter:
     def write(c: Call) -> Node:
         (axis,) = c.integers(1) or (0,)
         x, back = c[0], bool(c.attribute("reverse", 0))
@@ -261,7 +261,7 @@ def _lp(c: Call) -> Node:
     return ops.where(empty, 0.0, c[0] / ops.where(empty, 1.0, size))
 
 
-def _activation(op: str, **defaults: float) -> Writer:
+def _activation(op: str, **defaults: float) -> SourceWriter:
     return lambda c: getattr(ops, op)(c[0], *(c.attribute(k, v) for k, v in defaults.items()))
 
 
@@ -306,7 +306,7 @@ SAME = {
     "Softplus": ops.softplus, "Softsign": ops.softsign, "Sqrt": ops.sqrt, "Sub": ops.subtract,
     "Tan": ops.tan, "Tanh": ops.tanh, "Where": ops.where, "Xor": ops.logical_xor,
 }  # fmt: skip
-WRITERS: Mapping[str, Writer] = {
+WRITERS: Mapping[str, SourceWriter] = {
     **{name: _same(op) for name, op in SAME.items()},
     "ArgMax": _chosen(ops.argmax), "ArgMin": _chosen(ops.argmin),
     "BatchNormalization": _batch_norm,

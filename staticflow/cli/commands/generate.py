@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Print the prompt and what follows, as it comes."""
     session, card = load_text_model(options.model)
-    writer = Writer(session, card, options.seed)
+    writer = TextGenerator(session, card, options.seed)
     # Without a prompt a text begins as after the end of a line, or any character.
     begin = "\n" if "\n" in card.alphabet else card.alphabet[0]
     logits = writer.read(encode(options.prompt or begin, card.alphabet, "--prompt"))
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-class Writer:
+class TextGenerator:
     """A text that grows, one character at a time, from the state of what came before."""
 
     def __init__(self, session: Session, card: TextCard, seed: int) -> None:

@@ -17,7 +17,7 @@ from staticflow.compiler.codegen.driver_abi import (
     STOP,
 )
 from staticflow.compiler.codegen.kernels import identifier
-from staticflow.compiler.codegen.writer import Writer
+from staticflow.compiler.codegen.writer import SourceWriter
 from staticflow.compiler.ir.loops import Kernel
 from staticflow.compiler.ir.steps import BLOCK_NAMES, PackStep, Step, where_of
 from staticflow.compiler.lowering.buffers import ITEMSIZE, Buffer, Counter, MovingPlace
@@ -67,7 +67,7 @@ class Driver:
     clocks: int | None = None  # how many steps have a clock, if they have
     polls: bool = False  # it runs in a thread that may have signals to handle
     blocks: list[DriverText] = field(default_factory=list)
-    write: Writer = field(default_factory=Writer)
+    write: SourceWriter = field(default_factory=SourceWriter)
     used_sizes: set[str] = field(default_factory=set)
     used_buffers: set[int] = field(default_factory=set)  # by their names
     by_entry: set[int] = field(default_factory=set)  # by their numbers in table T
@@ -119,14 +119,14 @@ class Driver:
         emit(self, step)
         self.write(f"i8ptr(T[{PROFILE}])[{number}] += cycles() - begin{number}")
 
-    def read_tables(self, head: Writer) -> None:
+    def read_tables(self, head: SourceWriter) -> None:
         """Name the sizes and the addresses of buffers that the driver uses."""
         for size in sorted(self.used_sizes, key=_size_entry):
             head(f"{size} = S[{_size_entry(size)}]")
         for index in sorted(self.used_buffers):
             head(f"{buffer_name(self.buffers[index])} = T[{HEADER + index}]")
 
-    def text(self, head: Writer) -> DriverText:
+    def text(self, head: SourceWriter) -> DriverText:
         """What is written, behind the driver's head."""
         return DriverText(
             head.text + self.write.text,

@@ -25,7 +25,7 @@ from staticflow.compiler.codegen.emit_calls import (
     emit_product,
 )
 from staticflow.compiler.codegen.emit_threads import emit_block, emit_halves
-from staticflow.compiler.codegen.writer import Writer
+from staticflow.compiler.codegen.writer import SourceWriter
 from staticflow.compiler.ir.steps import (
     BlockStep,
     BranchStep,
@@ -65,7 +65,7 @@ def driver_source(
         if (polls or between) and number:
             driver.poll()
         driver.step(step)
-    head = Writer()
+    head = SourceWriter()
     with head.block(f"def {name}(T, S):"):
         driver.read_tables(head)
     unfinished = bool(driver.products or driver.blocks)  # a product may be

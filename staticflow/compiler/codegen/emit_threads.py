@@ -15,7 +15,7 @@ from staticflow.compiler.codegen.driver_abi import (
     WORK,
 )
 from staticflow.compiler.codegen.emit_calls import emit_kernel
-from staticflow.compiler.codegen.writer import Writer
+from staticflow.compiler.codegen.writer import SourceWriter
 from staticflow.compiler.ir.loops import ADDED, For, Index, Kernel, Let, Load, StoreElement
 from staticflow.compiler.ir.steps import BlockStep, HalvesStep, KernelStep, ProductStep, block_names
 from staticflow.compiler.lowering.buffers import ITEMSIZE
@@ -154,7 +154,7 @@ def _lead(driver: Driver, step: HalvesStep) -> str:
     return "" if before == 0 else f" + ({driver.size(before)}) // (4 * ({driver.size(row)})) * 2"
 
 
-def _part_driver(name: str, caller: Driver) -> tuple[Driver, Writer]:
+def _part_driver(name: str, caller: Driver) -> tuple[Driver, SourceWriter]:
     """What writes the body of a function of its own."""
     driver = Driver(caller.buffers, name, caller.emitters, polls=caller.polls)
     driver.write.depth = 1
@@ -163,7 +163,7 @@ def _part_driver(name: str, caller: Driver) -> tuple[Driver, Writer]:
 
 def _block_text(driver: Driver, name: str, start: Sequence[str] = ()) -> DriverText:
     """A function of the table T, a part's number and scratch, with `start` behind the tables."""
-    head = Writer()
+    head = SourceWriter()
     with head.block(f"def {name}(table, part, work):"):
         head("T = i8ptr(table)")
         head(f"S = i8ptr(T[{HEADER + len(driver.buffers) + TAIL_SIZES}])")

@@ -14,7 +14,7 @@ import hashlib
 import re
 from typing import assert_never
 
-from staticflow.compiler.codegen.writer import Writer
+from staticflow.compiler.codegen.writer import SourceWriter
 from staticflow.compiler.ir.loops import (
     Apply,
     Assign,
@@ -44,7 +44,7 @@ LONGEST_NAME = 64  # of what a name in source is made of, which may be of any le
 
 def kernel_source(kernel: Kernel, name: str) -> str:
     """A kernel as a Python function for Numba."""
-    write = Writer()
+    write = SourceWriter()
     arguments = [p for p, _ in kernel.pointers] + list(kernel.sizes)
     with write.block(f"def {name}({', '.join(arguments)}):"):
         for statement in kernel.body:
@@ -54,7 +54,7 @@ def kernel_source(kernel: Kernel, name: str) -> str:
     return write.text
 
 
-def _statement(write: Writer, statement: Stmt) -> None:
+def _statement(write: SourceWriter, statement: Stmt) -> None:
     match statement:
         case For():
             head = f"for {statement.variable} in {statement.over}({_range(statement)}):"
@@ -78,7 +78,7 @@ def _statement(write: Writer, statement: Stmt) -> None:
             assert_never(statement)
 
 
-def _block(write: Writer, head: str, body: tuple[Stmt, ...]) -> None:
+def _block(write: SourceWriter, head: str, body: tuple[Stmt, ...]) -> None:
     with write.block(head):
         for inner in body:
             _statement(write, inner)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 WIDTH = 120  # columns of a line of source
 
 
-class Writer:
+class SourceWriter:
     """Lines of source with an indentation."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ CHEAP = 2
 
 
 @dataclass(frozen=True)
-class Again(Map):
+class Recomputed(Map):
     """A cheap map that is computed in the kernel that reads it, whatever that is."""
 
     again = True
@@ -117,4 +117,4 @@ def _copy(x: Node, stored: set[Node], new: dict[Node, Node]) -> Node:
     for y in x.inputs:
         again = isinstance(y.op, Map) and y not in stored and not is_implicit(y)
         inputs.append(_copy(y, stored, new) if again else new[y])
-    return Node(Again(x.op.row), tuple(inputs), x.type, x.where, x.label)
+    return Node(Recomputed(x.op.row), tuple(inputs), x.type, x.where, x.label)

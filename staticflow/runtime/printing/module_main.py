@@ -16,7 +16,7 @@ from staticflow.compiler.codegen.driver_abi import (
     WORK,
 )
 from staticflow.compiler.codegen.kernels import identifier
-from staticflow.compiler.codegen.writer import Writer
+from staticflow.compiler.codegen.writer import SourceWriter
 from staticflow.compiler.lowering.buffers import Buffer
 from staticflow.graph.dims import AnyDim, Derived, Dim
 from staticflow.graph.leaves import Const, Hyper
@@ -78,7 +78,7 @@ class Main:
     """The lines of `main` so far."""
 
     def __init__(self) -> None:
-        self.write = Writer()
+        self.write = SourceWriter()
         self.write.depth = 1
         self.outputs: dict[int, str] = {}  # buffers of results, and where they are
 

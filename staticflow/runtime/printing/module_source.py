@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from staticflow.compiler.codegen.driver import EpilogueText, describe
 from staticflow.compiler.codegen.kernels import kernel_name, kernel_source
-from staticflow.compiler.codegen.writer import Writer, wrapped
+from staticflow.compiler.codegen.writer import SourceWriter, wrapped
 from staticflow.compiler.ir.loops import Kernel
 from staticflow.compiler.ir.steps import KernelStep, ProductStep, Step, walk, where_of
 from staticflow.graph.leaves import Hyper
@@ -40,7 +40,7 @@ RESULT.npz gets what was computed. Numba compiles each function; the names are i
 def module_text(title: str, functions: str, main: str) -> str:
     """The module: `functions` and `main` behind their imports."""
     body = wrapped(f"{functions}\n\n{main}")
-    head = Writer()
+    head = SourceWriter()
     for line in f'"""{title}\n{_USAGE}"""'.splitlines():
         head(line)
     head("")
@@ -131,7 +131,7 @@ def _named(node: Node) -> str:
 
 
 def _kernel_text(name: str, kernel: Kernel, comments: Iterable[str]) -> str:
-    write = Writer()
+    write = SourceWriter()
     for line in comments:
         write.comment(line)
     codes = [*(code for _, code in kernel.pointers), *("i8",) * len(kernel.sizes)]
@@ -142,7 +142,7 @@ def _kernel_text(name: str, kernel: Kernel, comments: Iterable[str]) -> str:
 def _epilogue_text(name: str, epilogue: EpilogueText) -> str:
     """A product that does more, whose code is made of a few statements."""
     tile = epilogue.tile
-    write = Writer()
+    write = SourceWriter()
     write.comment("The product C = A @ B, and with its tiles, while they are in registers:")
     write(f"{name} = epilogue(")
     write(f'    "{tile.suffix}", {epilogue.kernel}, "{tile.own}", {dict(tile.pointers)!r}, """')

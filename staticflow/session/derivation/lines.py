@@ -29,7 +29,7 @@ ROUNDS_OF_ONE_LINE = 3  # so many rules for differentials are applied in one lin
 LINEAR = "tr(A) + tr(B) = tr(A + B)"
 EXPANDED = "products of sums multiplied out"
 TWICE = "(A')' = A, (AB)' = B'A'"
-Rule = Callable[[Expr], "tuple[Expr, str] | None"]
+LineRule = Callable[[Expr], "tuple[Expr, str] | None"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def jacobian(f: Expr, x: Expr, names: Names) -> tuple[list[Step], Expr]:
     return _compared(lines, names, result, "compare with df = J dx")
 
 
-def _moved(df: Expr, rule: Rule, lines: Lines) -> list[Expr]:
+def _moved(df: Expr, rule: LineRule, lines: Lines) -> list[Expr]:
     """The terms of df with dX at the right end of each; a line for each round of rules."""
     each = [] if is_zero(df) else terms(df)
     shape = df.shape

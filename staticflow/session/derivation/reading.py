@@ -102,7 +102,7 @@ class Converter:
         return found if found.shape == target else mul(found, ones(1, target[1]))
 
 
-Rule = Callable[[Converter, Term], "Expr | None"]
+TermRule = Callable[[Converter, Term], "Expr | None"]
 
 
 def _sum(c: Converter, term: Term) -> Expr:
@@ -252,7 +252,7 @@ CALLS: Mapping[str, Callable[[Sequence[Expr]], Expr]] = {
     "solve": _solve,
     "diag": lambda args: diag(args[0]),
 }
-HEADS: Mapping[str, Rule] = {
+HEADS: Mapping[str, TermRule] = {
     "sum": _sum, "product": _product, "matmul": _matmul, "power": _power,
     "transpose": _transpose, "index": _index, "reduce": _reduce, "call": _call, "part": _part,
 }  # fmt: skip

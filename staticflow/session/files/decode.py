@@ -120,8 +120,8 @@ class Decoder:
             require(whole <= MOST_ELEMENTS, f"{node.name} has {whole} elements")
             require(all(map(_is_bounded, type_.shape)), f"{node.name} is {type_}")
         if all(isinstance(t, TensorType) for t in types):
-            demands = node.op.demands(*types)
-            require(all(map(_is_bounded, demands)), f"{node.name} reads outside its operands")
+            guards = node.op.size_guards(*types)
+            require(all(map(_is_bounded, guards)), f"{node.name} reads outside its operands")
         require(all(map(_is_bounded, node.op.sizes())), f"{node.name}: no sizes")
 
     def _count(self, node: Node, op: Loop) -> None:
