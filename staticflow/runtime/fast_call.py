@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from staticflow.compiler.codegen.driver_abi import CREW, HEADER, STOP
+from staticflow.compiler.codegen.driver_abi import HEADER, POOL, STOP
 from staticflow.compiler.compile import Compiled, compile_graph
 from staticflow.compiler.cost_model import estimate, unbounded
 from staticflow.compiler.sharing import has_chains
@@ -350,5 +350,5 @@ class FastCall(ForkAware):
         compiled = self.program.compiled
         if compiled.standalone and has_chains(compiled.steps, frame.sizes_by_name()):
             pool().start()
-            frame.T[CREW] = pool().address
+            frame.T[POOL] = pool().address
         return frame

@@ -167,8 +167,8 @@ class Program:
         compiled = self.compiled
         name = f"{_driver_name(compiled.driver)}_timed"
         steps, buffers = compiled.steps, compiled.assignment.buffers
-        crew, polls = compiled.standalone, compiled.driver.polls
-        return self._load(driver_source(name, steps, buffers, timed=True, crew=crew, polls=polls))
+        pool, polls = compiled.standalone, compiled.driver.polls
+        return self._load(driver_source(name, steps, buffers, timed=True, pool=pool, polls=polls))
 
     @cached_property
     def attentive(self) -> NativeFunction:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from staticflow.compiler.codegen.driver_abi import CREW, HEADER
+from staticflow.compiler.codegen.driver_abi import HEADER, POOL
 from staticflow.compiler.sharing import has_large_products
 from staticflow.errors import GraphError, fail
 from staticflow.graph.dims import evaluate
@@ -201,7 +201,7 @@ class Runner:
         if not compiled.standalone or not has_large_products(compiled.steps, frame.sizes_by_name()):
             return None
         helpers = pool()
-        frame.T[CREW] = helpers.address
+        frame.T[POOL] = helpers.address
         return helpers
 
     def filled_frame(self, arrays: Sequence[Array]) -> tuple[Frame, object]:

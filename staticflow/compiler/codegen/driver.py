@@ -63,7 +63,7 @@ class Driver:
     buffers: Sequence[Buffer]
     title: str
     emitters: Mapping[type, Emitter]  # what writes each kind of step
-    crew: bool = False
+    pool: bool = False
     clocks: int | None = None  # how many steps have a clock, if they have
     polls: bool = False  # it runs in a thread that may have signals to handle
     blocks: list[DriverText] = field(default_factory=list)

@@ -7,7 +7,7 @@
 """
 
 # The first entries of table T, before the buffers.
-WORK, SYNC, PEERS, SHARDS, PROFILE, STOP, OWNER_BITS, CREW = range(8)
+WORK, SYNC, PEERS, SHARDS, PROFILE, STOP, OWNER_BITS, POOL = range(8)
 HEADER = 8
 # Behind the buffers, where a program has blocks: its own address, that of S, whether helpers may
 # go on to what needs the steps before a chain, the blocks' addresses.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from staticflow.compiler.codegen.driver import CollectiveCall, Driver, EpilogueText
-from staticflow.compiler.codegen.driver_abi import CREW, HEADER, OWNER_BITS, STOP, WORK
+from staticflow.compiler.codegen.driver_abi import HEADER, OWNER_BITS, POOL, STOP, WORK
 from staticflow.compiler.codegen.kernels import kernel_name
 from staticflow.compiler.ir.steps import (
     CallStep,
@@ -29,7 +29,7 @@ def emit_kernel(driver: Driver, step: KernelStep) -> None:
 
 def emit_product(driver: Driver, step: ProductStep) -> None:
     suffix = SUFFIX[step.dtype]
-    name = f"shared_gemm_{suffix}" if driver.crew else f"gemm_{suffix}"
+    name = f"shared_gemm_{suffix}" if driver.pool else f"gemm_{suffix}"
     driver.products.add(name)
     depth = driver.write.depth
     if step.owner_bit:
@@ -59,7 +59,7 @@ def emit_product(driver: Driver, step: ProductStep) -> None:
                 emit_kernel(driver, step.epilogue.kernel)
         return
     adds = "0" if step.adds_after == 0 else f"1 if {driver.size(step.adds_after)} > 0 else 0"
-    last = [adds, f"T[{WORK}]", f"T[{STOP}]", *([f"T[{CREW}]"] if driver.crew else [])]
+    last = [adds, f"T[{WORK}]", f"T[{STOP}]", *([f"T[{POOL}]"] if driver.pool else [])]
     if step.panels is not None:
         packed = f"packed_gemm_{suffix}"
         driver.products.add(packed)
@@ -94,7 +94,7 @@ def emit_pack(driver: Driver, step: PackStep) -> None:
     driver.products.add(f"pack_{suffix}")
     sizes = [driver.size(n) for n in (product.m, product.n, product.k)]
     b = [driver.address(*product.b.place), *map(driver.size, (product.b.row, product.b.column))]
-    most = SHARED - 1 if driver.crew else PIECE[suffix]
+    most = SHARED - 1 if driver.pool else PIECE[suffix]
     last = [driver.name(step.panels), driver.size(step.count), str(most)]
     driver.write(f"{_has_panels(step.panels)} = pack_{suffix}({', '.join([*sizes, *b, *last])})")
 

@@ -48,18 +48,18 @@ def driver_source(
     buffers: Sequence[Buffer],
     *,
     timed: bool = False,
-    crew: bool = False,
+    pool: bool = False,
     polls: bool = False,
     between: bool = False,
 ) -> DriverText:
     """The driver that runs the steps of a program in order.
 
     With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE]; a loop
-    or a branch comes before its own steps. With `crew`, helpers may take part in large products.
+    or a branch comes before its own steps. With a `pool`, its helpers may take part of products.
     With `polls`, it looks at the stop flag between steps, and asks `stopped` what that means; with
     `between`, it looks there and gives up.
     """
-    driver = Driver(buffers, name, EMITTERS, crew, 0 if timed else None, polls)
+    driver = Driver(buffers, name, EMITTERS, pool, 0 if timed else None, polls)
     driver.write.depth = 1
     for number, step in enumerate(steps):
         if (polls or between) and number:

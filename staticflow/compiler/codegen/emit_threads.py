@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from staticflow.compiler.codegen.driver import Driver, DriverText, buffer_name
 from staticflow.compiler.codegen.driver_abi import (
-    CREW,
     HEADER,
+    POOL,
     TAIL_BLOCKS,
     TAIL_GATE,
     TAIL_SELF,
@@ -35,8 +35,8 @@ def emit_block(driver: Driver, step: BlockStep) -> None:
     write, parts = driver.write, f"parts{step.number}"
     write(f"{parts} = {_parts(driver, step)}")
     arguments = f"T[{tail + TAIL_SELF}], {entry}, {parts}"
-    write(f"begun = begin_parts({arguments}, T[{CREW}])")
-    write(f"end_parts(begun, {arguments}, T[{WORK}], T[{CREW}])")
+    write(f"begun = begin_parts({arguments}, T[{POOL}])")
+    write(f"end_parts(begun, {arguments}, T[{WORK}], T[{POOL}])")
     with write.block(f"if {parts} > 1:"):
         for whole, partial in step.sums:
             count = driver.buffers[whole].count
@@ -101,12 +101,12 @@ def emit_halves(driver: Driver, step: HalvesStep) -> None:
     write = driver.write
     with write.block(f"if {_worth_halving(driver, step)}:"):
         write(f"T[{tail + TAIL_GATE}] = 0")
-        write(f"begun = begin_parts({arguments}, T[{CREW}])")
+        write(f"begun = begin_parts({arguments}, T[{POOL}])")
         for done, inner in enumerate(step.before, 1):
             driver.step(inner)
             if done in step.needs:
                 write(f"store_release(T[{tail + TAIL_SELF}] + {8 * (tail + TAIL_GATE)}, {done})")
-        write(f"end_parts(begun, {arguments}, T[{WORK}], T[{CREW}])")
+        write(f"end_parts(begun, {arguments}, T[{WORK}], T[{POOL}])")
     with write.block("else:"):
         for inner in step.steps:
             driver.step(inner)

@@ -74,7 +74,7 @@ def test_the_same_bits_with_and_without_help(dtype: str) -> None:
         fed = arrays(*sizes, dtype)
         assert is_shared(f, fed)
         helped = [f(*fed) for _ in range(300)]
-        table[Pool.OWNER] = 1  # as if another caller had the crew
+        table[Pool.OWNER] = 1  # as if another caller had the pool
         try:
             alone = f(*fed)
         finally:

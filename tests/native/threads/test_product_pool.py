@@ -67,7 +67,7 @@ def test_the_same_bits_with_and_without_help() -> None:
         a, b = operands(m, k, n, "float64", "")
         helped = [f(a, b) for _ in range(20)]
         table = pool().table
-        table[Pool.OWNER] = 1  # as if another caller had the crew
+        table[Pool.OWNER] = 1  # as if another caller had the pool
         try:
             alone = f(a, b)
         finally:
