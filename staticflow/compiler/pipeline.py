@@ -228,8 +228,8 @@ def _plan_memory(state: State) -> State:
 def _print(state: State) -> State:
     task = state.task
     driver = driver_source(
-        task.name, state.scheduled, state.assigned.buffers, pool=task.standalone,
-        polls=not task.training,
+        task.name, state.scheduled, state.assigned.buffers, len(state.sized.sizes),
+        pool=task.standalone, polls=not task.training,
     )  # fmt: skip
     return state._replace(driver=driver)
 

@@ -22,12 +22,14 @@ from staticflow.compiler.ir.loops import (
     Kernel,
     Let,
     Load,
+    Room,
     Scalar,
     Stmt,
     StoreElement,
     names_in,
     names_in_index,
 )
+from staticflow.compiler.ir.size_classes import FIRST_ROW, size_name
 from staticflow.compiler.ir.steps import (
     BlockStep,
     BranchStep,
@@ -111,7 +113,7 @@ def _in_order(roots: Sequence[Node]) -> Iterator[Node]:
 
 def verify_steps(steps: Sequence[Step], buffers: Sequence[Buffer], size_count: int) -> None:
     """Buffers, sizes and arguments that there are; nothing is read before it is written."""
-    known = {"row0", *(f"n{i}" for i in range(size_count))}
+    known = {str(FIRST_ROW), *map(size_name, range(size_count))}
     for step in walk(steps):
         if isinstance(step, BlockStep | HalvesStep):
             known.update(block_names(step.number))
@@ -205,7 +207,7 @@ def _verify_body(body: Sequence[Stmt], pointers: set[str], names: set[str], labe
             case Let():
                 value(statement.value)
                 names.add(statement.name)
-                if statement.name.startswith("q"):
+                if isinstance(statement.value, Room):
                     pointers.add(statement.name)
             case Assign():
                 use([statement.name])

@@ -22,14 +22,20 @@ from staticflow.native import memory
 from staticflow.native.gemm.epilogue_text import parsed_tile
 from staticflow.native.gemm.products import product_with_epilogue
 from staticflow.native.memory import Array
-from staticflow.native.routines.table import PROVIDED, ROUTINES
+from staticflow.native.routines.table import ITEM_BYTES, PROVIDED, ROUTINES
 from staticflow.native.routines.table import routine as native_routine
-from staticflow.native.routines.widen_rows import SOURCES, narrow_routines
+from staticflow.native.routines.widen_rows import NARROW_ROUTINES, narrow_routine
 from staticflow.native.threads.product_pool import parts_functions
 from staticflow.native.toolchain import watch
 from staticflow.native.toolchain.code_unit import CodeUnit
-from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
-from staticflow.native.toolchain.toolchain import toolchain
+from staticflow.native.toolchain.objects import (
+    External,
+    KernelSource,
+    NativeFunction,
+    Signature,
+    TypedName,
+)
+from staticflow.native.toolchain.toolchain import Toolchain, toolchain
 from staticflow.runtime.program_units import (
     BLOCK_SIGNATURE,
     DRIVER_SIGNATURE,
@@ -42,9 +48,13 @@ from staticflow.runtime.program_units import (
 
 __all__ = ["Given", "decoded", "driver", "epilogue", "isqrt", "kernel", "loop", "part"]
 
-PARTS = ("begin_parts", "end_parts")
-NARROW = tuple(SOURCES)
 Decorator = Callable[[Callable[..., Any]], "Compiled"]
+# What makes the functions without a dtype.
+UNTYPED: Mapping[str, Callable[[Toolchain], External]] = {
+    "begin_parts": lambda tools: parts_functions(tools)["begin_parts"],
+    "end_parts": lambda tools: parts_functions(tools)["end_parts"],
+    "stopped": watch.stopped,
+}
 
 
 class Compiled:
@@ -142,24 +152,30 @@ def __getattr__(name: str) -> Any:
     """A name that kernels and drivers use."""
     if name.startswith("__"):
         raise AttributeError(name)
-    base, _, suffix = name.rpartition("_")
-    tools = toolchain()
-    if base in PRODUCTS:
-        return PRODUCTS[base](tools, suffix)
-    if base in NARROW:
-        return narrow_routines(tools, [name])[name]
-    if name in PARTS:
-        return parts_functions(tools)[name]
-    if name == "stopped":
-        return watch.stopped(tools)
-    if base == "all_sum":
-        return sum_over_shards(tools, suffix)
-    if base in ROUTINES or base in PROVIDED:
-        return native_routine(tools, base, suffix)
+    makers = _makers()
+    named = {str(n): n for n in (TypedName(f, s) for f in makers for s in ITEM_BYTES)}
+    if name in named:
+        return makers[named[name].function](toolchain(), named[name])
+    if name in UNTYPED:
+        return UNTYPED[name](toolchain())
     names = _intrinsics()
     if name not in names:
         raise AttributeError(f"no kernel uses a name {name!r}")
     return names[name]
+
+
+def _makers() -> Mapping[str, Callable[[Toolchain, TypedName], External]]:
+    """What makes the functions that there are for several dtypes; the user's may have joined."""
+    return {
+        **dict.fromkeys(PRODUCTS, _product),
+        **dict.fromkeys(NARROW_ROUTINES, narrow_routine),
+        **dict.fromkeys((*ROUTINES, *PROVIDED), native_routine),
+        "all_sum": lambda tools, named: sum_over_shards(tools, named.suffix),
+    }
+
+
+def _product(tools: Toolchain, named: TypedName) -> External:
+    return PRODUCTS[named.function](tools, named.suffix)
 
 
 @functools.cache

@@ -31,6 +31,7 @@ from staticflow.compiler.codegen.emit_driver import driver_source
 from staticflow.compiler.codegen.kernels import kernel_source
 from staticflow.compiler.compile import Compiled, with_sizes
 from staticflow.compiler.ir.loops import Kernel
+from staticflow.compiler.ir.size_classes import size_name
 from staticflow.graph.dims import evaluate, names_of
 from staticflow.graph.leaves import Const
 from staticflow.graph.node import Node
@@ -38,7 +39,7 @@ from staticflow.native import memory
 from staticflow.native.gemm.products import product_with_epilogue
 from staticflow.native.gemm.scratch import GEMM_WORK_BYTES
 from staticflow.native.routines.table import routine as native_routine
-from staticflow.native.routines.widen_rows import narrow_routines
+from staticflow.native.routines.widen_rows import narrow_routine
 from staticflow.native.threads.product_pool import parts_functions
 from staticflow.native.toolchain.code_unit import CodeUnit
 from staticflow.native.toolchain.objects import External, NativeFunction, Signature
@@ -91,7 +92,7 @@ class Frame:
 
     def sizes_by_name(self) -> dict[str, int]:
         """What n0, n1, ... stand for."""
-        return {f"n{i}": int(n) for i, n in enumerate(self.S[SIZE_HEADER:])}
+        return {size_name(i): int(n) for i, n in enumerate(self.S[SIZE_HEADER:])}
 
     def entry_address(self, buffer: int) -> int:
         """The address of the table entry that says where a buffer lies."""
@@ -164,20 +165,19 @@ class Program:
     @cached_property
     def timed(self) -> NativeFunction:
         """The driver with a clock around each step, for profiles."""
-        compiled = self.compiled
-        name = f"{_driver_name(compiled.driver)}_timed"
-        steps, buffers = compiled.steps, compiled.assignment.buffers
-        pool, polls = compiled.standalone, compiled.driver.polls
-        return self._load(driver_source(name, steps, buffers, timed=True, pool=pool, polls=polls))
+        pool, polls = self.compiled.standalone, self.compiled.driver.polls
+        return self._load(self._variant("timed", timed=True, pool=pool, polls=polls))
 
     @cached_property
     def attentive(self) -> NativeFunction:
         """The driver of a training step that gives up between any two steps, for long ones."""
+        return self._load(self._variant("attentive", between=True))
+
+    def _variant(self, what: str, **options: bool) -> DriverText:
+        """The driver of the same steps, written in another way."""
         compiled = self.compiled
-        name = f"{_driver_name(compiled.driver)}_attentive"
-        return self._load(
-            driver_source(name, compiled.steps, compiled.assignment.buffers, between=True)
-        )
+        name, buffers = f"{compiled.driver.name}_{what}", compiled.assignment.buffers
+        return driver_source(name, compiled.steps, buffers, len(compiled.sized.sizes), **options)
 
     def _load(self, driver: DriverText) -> NativeFunction:
         function = self._driver(driver, DRIVER_SIGNATURE)
@@ -191,27 +191,26 @@ class Program:
         externals: dict[str, External] = {}
         for name, kernel in driver.kernels.items():
             externals[name] = self._kernel(name, kernel)
-        for name in driver.products:
-            make, suffix = name.rsplit("_", 1)
-            externals[name] = PRODUCTS[make](self.toolchain, suffix)
+        for product in driver.products:
+            externals[str(product)] = PRODUCTS[product.function](self.toolchain, product.suffix)
         for name, epilogue in driver.epilogues.items():
             beside = externals[epilogue.kernel]
             tile = epilogue.tile
             externals[name] = product_with_epilogue(self.toolchain, self._unit, tile, beside)
         for call in driver.calls:
-            externals[call] = native_routine(self.toolchain, *call.rsplit("_", 1))
+            externals[str(call)] = native_routine(self.toolchain, call)
         for name, collective in driver.collectives.items():
             externals[name] = self._collective(collective)
         if driver.polls:
             externals["stopped"] = stopped(self.toolchain)
         if driver.blocks:
             externals |= parts_functions(self.toolchain)
-        source = driver_unit(_driver_name(driver), driver.source, signature, externals)
-        return self._unit.kernel(source)
+        called = {name: externals[name] for name in driver.called}
+        return self._unit.kernel(driver_unit(driver.name, driver.code, signature, called))
 
     def _kernel(self, name: str, kernel: Kernel) -> External:
         arguments = (*(code for _, code in kernel.pointers), *("i8",) * len(kernel.sizes))
-        externals = narrow_routines(self.toolchain, kernel.calls)
+        externals = {str(name): narrow_routine(self.toolchain, name) for name in kernel.calls}
         unit = kernel_unit(name, kernel_source(kernel, name), arguments, externals)
         return by_words(self._unit.kernel(unit))
 
@@ -241,7 +240,7 @@ class Program:
         check_size_guards(self.size_guards, whole_env or env)
         sizes = compiled.sized.evaluate(env, whole_env or env)
         plan = compiled.memory_with_owners if owner_bits else compiled.memory
-        table = {f"n{i}": n for i, n in enumerate(sizes)}
+        table = {size_name(i): n for i, n in enumerate(sizes)}
         check_room(sizes, plan.offsets(table)[1] + self._result_bytes(env), env)
         S = memory.zeros((SIZE_HEADER + len(sizes),), np.int64)
         S[FIRST_ROW_ENTRY] = first_row
@@ -275,7 +274,3 @@ class Program:
     def _bind_constants(self, frame: Frame) -> None:
         for node, value in self.constants.items():
             frame.bind(self.leaves[node], value.ctypes.data)
-
-
-def _driver_name(driver: DriverText) -> str:
-    return driver.source.split("(")[0].removeprefix("def ").strip()

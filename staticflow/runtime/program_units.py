@@ -6,7 +6,6 @@ the same units of the same text, and so find the same code in the cache.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 from staticflow.compiler.codegen.driver_abi import PEERS, SHARDS, SYNC
@@ -53,23 +52,15 @@ def by_words(kernel: External | NativeFunction) -> External:
 def driver_unit(
     name: str, source: str, signature: Signature, externals: Mapping[str, External]
 ) -> KernelSource:
-    """A function that calls others in order; it may know more of them than it calls."""
-    plain = without_comments(source)
-    called = set(re.findall(r"\w+", plain))
+    """A function that calls others in order: these, and no more, are its externals."""
     return KernelSource(
         name=name,
-        source=plain,
+        source=source,
         signature=signature,
-        externals={key: value for key, value in externals.items() if key in called},
+        externals=externals,
         namespace=_driver_names,
         noalias=False,
     )
-
-
-def without_comments(source: str) -> str:
-    """The source as it is compiled: the same wherever the user's lines stand."""
-    lines = source.splitlines(keepends=True)
-    return "".join(line for line in lines if not line.lstrip().startswith("#"))
 
 
 def _kernel_names() -> Mapping[str, object]:

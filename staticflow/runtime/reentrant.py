@@ -19,6 +19,7 @@ from typing import Any
 
 from staticflow.compiler.codegen.driver import size_text
 from staticflow.compiler.codegen.driver_abi import HEADER, SHARDS, SIZE_HEADER, STOP, WORK
+from staticflow.compiler.ir.size_classes import size_name
 from staticflow.compiler.ir.steps import CallStep, ProductStep, Step, walk
 from staticflow.graph.dims import AnyDim, Dim, names_of
 from staticflow.graph.node import Node
@@ -202,7 +203,7 @@ def _room_lines(program: Program, sizes: Sequence[str]) -> list[str]:
     for i, size in enumerate(known):
         value = size.substitute(names) if isinstance(size, Dim) and not size.is_derived else None
         lines.append(f"    f{i} = {f'n{i} * 1.0' if value is None else _text(value)}")
-    counts = {f"n{i}": Dim.named(f"f{i}") for i in range(len(known))}
+    counts = {size_name(i): Dim.named(f"f{i}") for i in range(len(known))}
     room = [
         n.substitute(counts)
         for chunk in program.compiled.memory.chunks

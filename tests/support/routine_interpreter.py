@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.native.routines.table import ITEM_BYTES, ROUTINES
+from staticflow.native.routines.table import ITEM_BYTES, ROUTINES, Lapack
 
 Pointer = Callable[[int, str], Any]  # typed memory at an address
 
@@ -26,7 +26,7 @@ def routines(pointer: Pointer, names: Mapping[str, Any]) -> dict[str, Any]:
         scope["gemm"] = names[f"gemm_{suffix}"]
         scope["turned"] = partial(_turned, pointer, suffix)
         for name, routine in ROUTINES.items():
-            if not any(called.startswith("lapack") for called in routine.calls):
+            if not any(isinstance(called, Lapack) for called in routine.calls):
                 exec(routine.source.replace("{t}", suffix).replace("{size}", str(size)), scope)
                 made[f"{name}_{suffix}"] = scope[name]
         made[f"eigh_{suffix}"] = partial(_eigh, pointer, suffix)

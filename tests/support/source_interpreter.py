@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from staticflow.compiler.codegen.driver_abi import FIRST_ROW_ENTRY, HEADER, SIZE_HEADER, WORK
 from staticflow.compiler.codegen.kernels import kernel_source
 from staticflow.compiler.compile import Compiled
+from staticflow.compiler.ir.size_classes import size_name
 from staticflow.compiler.lowering.buffers import SUFFIX
 from staticflow.compiler.passes.sharding import SHARE
 from staticflow.compiler.passes.sharding_rules import PARTIAL, WHOLE, Mixed
@@ -212,7 +213,7 @@ class LoopInterpreter:
             names[name] = _finished(tile, names[f"gemm_{tile.suffix}"], names[kernel])
         names |= routines(self.memory.pointer, names)
         exec(compiled.driver.source, names)
-        self.driver = names[compiled.driver.source.split("(")[0].removeprefix("def ").strip()]
+        self.driver = names[compiled.driver.name]
 
     def _flag(self, address: int) -> int:
         """A condition, or at address 0 the request to stop, which never comes."""
@@ -300,7 +301,7 @@ class LoopInterpreter:
         table_s[FIRST_ROW_ENTRY] = self.shard.first if self.shard else 0
         table_t = self.table = [0] * (HEADER + len(compiled.assignment.buffers))
         table_t[WORK] = memory.add(np.zeros(8, np.uint8))
-        by_class = {f"n{i}": n for i, n in enumerate(evaluated)}
+        by_class = {size_name(i): n for i, n in enumerate(evaluated)}
         outputs = []
         chunks = [
             memory.add(garbage(max(_size(n, by_class) for n in chunk)))

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 from staticflow.compiler.codegen.driver_abi import (
-    FIRST_ROW_ENTRY,
     HEADER,
     PROFILE,
-    SIZE_HEADER,
     STOP,
+    WORK,
+    size_entries,
 )
 from staticflow.compiler.codegen.kernels import identifier
 from staticflow.compiler.codegen.writer import SourceWriter
 from staticflow.compiler.ir.loops import Kernel
-from staticflow.compiler.ir.steps import BLOCK_NAMES, PackStep, Step, where_of
+from staticflow.compiler.ir.steps import PackStep, Step, where_of
 from staticflow.compiler.lowering.buffers import ITEMSIZE, Buffer, Counter, MovingPlace
 from staticflow.graph.dims import AnyDim, Dim
 from staticflow.native.gemm.epilogue_text import Tile
+from staticflow.native.toolchain.objects import TypedName
 
 Emitter: TypeAlias = Callable[["Driver", Any], None]
 
@@ -43,12 +45,15 @@ class CollectiveCall(NamedTuple):
 
 @dataclass
 class DriverText:
-    """The driver's source and what it calls, by the name it uses."""
+    """A driver by its name: its source, as it is read and as it is compiled, and what it calls."""
 
+    name: str
     source: str
+    code: str  # without the comments
+    called: frozenset[str]  # what it calls of all that is listed below
     kernels: Mapping[str, Kernel]
-    products: frozenset[str]
-    calls: frozenset[str]
+    products: frozenset[TypedName]
+    calls: frozenset[TypedName]
     blocks: tuple[DriverText, ...] = ()  # functions of their own: the rows of one thread
     epilogues: Mapping[str, EpilogueText] = field(default_factory=dict)  # products that do more
     polls: bool = False  # it asks `stopped` whether to give up
@@ -61,7 +66,8 @@ class Driver:
     """The state of writing one driver."""
 
     buffers: Sequence[Buffer]
-    title: str
+    size_count: int  # how many size classes the program has
+    name: str
     emitters: Mapping[type, Emitter]  # what writes each kind of step
     pool: bool = False
     clocks: int | None = None  # how many steps have a clock, if they have
@@ -72,19 +78,32 @@ class Driver:
     used_buffers: set[int] = field(default_factory=set)  # by their names
     by_entry: set[int] = field(default_factory=set)  # by their numbers in table T
     kernels: dict[str, Kernel] = field(default_factory=dict)
-    products: set[str] = field(default_factory=set)
-    calls: set[str] = field(default_factory=set)
+    products: set[TypedName] = field(default_factory=set)
+    calls: set[TypedName] = field(default_factory=set)
     collectives: dict[str, CollectiveCall] = field(default_factory=dict)
     epilogues: dict[str, EpilogueText] = field(default_factory=dict)
+    called: set[str] = field(default_factory=set)
+    work: str = f"T[{WORK}]"  # the scratch memory of products
+
+    @cached_property
+    def size_entries(self) -> Mapping[str, int]:
+        """The entries of table S by what they are called."""
+        return size_entries(self.size_count)
 
     def size(self, dim: AnyDim) -> str:
         """A size as source over the names of table S."""
         if isinstance(dim, int):
             return str(dim)
-        self.used_sizes |= {name for name in dim.names if not name.startswith(BLOCK_NAMES)}
+        self.used_sizes |= dim.names & self.size_entries.keys()
         return size_text(dim)
 
-    def name(self, buffer: int) -> str:
+    def call(self, name: str | TypedName, arguments: Sequence[str]) -> str:
+        """A call, as source."""
+        self.called.add(str(name))
+        return f"{name}({', '.join(arguments)})"
+
+    def buffer(self, buffer: int) -> str:
+        """What a buffer's address is called."""
         if self.buffers[buffer].moving is None:
             self.used_buffers.add(buffer)
         return buffer_name(self.buffers[buffer])
@@ -102,7 +121,7 @@ class Driver:
 
     def address(self, buffer: int, offset: AnyDim, extra: str = "") -> str:
         """The address of an element, as source."""
-        text = self.name(buffer)
+        text = self.buffer(buffer)
         if offset != 0:
             text += f" + {ITEMSIZE[self.buffers[buffer].dtype]} * ({self.size(offset)})"
         return text + extra
@@ -121,15 +140,18 @@ class Driver:
 
     def read_tables(self, head: SourceWriter) -> None:
         """Name the sizes and the addresses of buffers that the driver uses."""
-        for size in sorted(self.used_sizes, key=_size_entry):
-            head(f"{size} = S[{_size_entry(size)}]")
+        for size in sorted(self.used_sizes, key=self.size_entries.__getitem__):
+            head(f"{size} = S[{self.size_entries[size]}]")
         for index in sorted(self.used_buffers):
             head(f"{buffer_name(self.buffers[index])} = T[{HEADER + index}]")
 
     def text(self, head: SourceWriter) -> DriverText:
         """What is written, behind the driver's head."""
         return DriverText(
+            self.name,
             head.text + self.write.text,
+            head.code + self.write.code,
+            frozenset(self.called),
             self.kernels,
             frozenset(self.products),
             frozenset(self.calls),
@@ -144,7 +166,7 @@ class Driver:
         """Write the lines that give up when the stop flag says so."""
         self.write(f"if load_acquire(T[{STOP}]) != 0:")
         if self.polls:
-            self.write(f"    if stopped(T[{STOP}]) != 0:")
+            self.write(f"    if {self.call('stopped', [f'T[{STOP}]'])} != 0:")
         self.write("        return 1" if self.polls else "    return 1")
 
 
@@ -179,7 +201,3 @@ def describe(step: Step) -> str:
     names = ", ".join(dict.fromkeys(node.op.name for node in step.nodes))
     type_ = step.nodes[-1].type
     return f"{names}: {', '.join(map(str, type_)) if isinstance(type_, tuple) else type_}"
-
-
-def _size_entry(name: str) -> int:
-    return FIRST_ROW_ENTRY if name == "row0" else SIZE_HEADER + int(name[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from staticflow.compiler.codegen.driver import CollectiveCall, Driver, EpilogueText
-from staticflow.compiler.codegen.driver_abi import HEADER, OWNER_BITS, POOL, STOP, WORK
+from staticflow.compiler.codegen.driver_abi import HEADER, OWNER_BITS, POOL, STOP
 from staticflow.compiler.codegen.kernels import kernel_name
 from staticflow.compiler.ir.steps import (
     CallStep,
@@ -17,6 +17,7 @@ from staticflow.compiler.ir.steps import (
 from staticflow.compiler.lowering.buffers import ITEMSIZE, SUFFIX
 from staticflow.native.gemm.products import PIECE
 from staticflow.native.threads.product_pool import SHARED
+from staticflow.native.toolchain.objects import TypedName
 
 
 def emit_kernel(driver: Driver, step: KernelStep) -> None:
@@ -24,12 +25,12 @@ def emit_kernel(driver: Driver, step: KernelStep) -> None:
     driver.kernels[name] = step.kernel
     arguments = [driver.address(b, o) for b, o in step.pointers]
     arguments += [driver.size(n) for n in step.sizes]
-    driver.write(f"{name}({', '.join(arguments)})")
+    driver.write(driver.call(name, arguments))
 
 
 def emit_product(driver: Driver, step: ProductStep) -> None:
     suffix = SUFFIX[step.dtype]
-    name = f"shared_gemm_{suffix}" if driver.pool else f"gemm_{suffix}"
+    name = TypedName("shared_gemm" if driver.pool else "gemm", suffix)
     driver.products.add(name)
     depth = driver.write.depth
     if step.owner_bit:
@@ -59,16 +60,16 @@ def emit_product(driver: Driver, step: ProductStep) -> None:
                 emit_kernel(driver, step.epilogue.kernel)
         return
     adds = "0" if step.adds_after == 0 else f"1 if {driver.size(step.adds_after)} > 0 else 0"
-    last = [adds, f"T[{WORK}]", f"T[{STOP}]", *([f"T[{POOL}]"] if driver.pool else [])]
+    last = [adds, driver.work, f"T[{STOP}]", *([f"T[{POOL}]"] if driver.pool else [])]
     if step.panels is not None:
-        packed = f"packed_gemm_{suffix}"
+        packed = TypedName("packed_gemm", suffix)
         driver.products.add(packed)
         with driver.write.block(f"if {_has_panels(step.panels)}:"):
-            panels = driver.name(step.panels)
-            driver.write(f"{packed}({', '.join([*sizes, *a, panels, *c, adds])})")
+            panels = driver.buffer(step.panels)
+            driver.write(driver.call(packed, [*sizes, *a, panels, *c, adds]))
         driver.write("else:")
         driver.write.depth += 1
-    driver.write(f"{name}({', '.join([*sizes, *a, *b, *c, *last])})")
+    driver.write(driver.call(name, [*sizes, *a, *b, *c, *last]))
     driver.write.depth = depth
 
 
@@ -77,12 +78,12 @@ def emit_epilogue(driver: Driver, epilogue: Epilogue, operands: list[str]) -> No
     kernel, tile = epilogue.kernel, epilogue.tile
     name = kernel_name(kernel.kernel)
     driver.kernels[name] = kernel.kernel
-    driver.products.add(f"gemm_{tile.suffix}")
+    driver.products.add(TypedName("gemm", tile.suffix))
     driver.epilogues[f"gemm_{name}"] = EpilogueText(tile, name)
     places = dict(zip((p for p, _ in kernel.kernel.pointers), kernel.pointers, strict=True))
     beside = [driver.address(*places[p]) for p in tile.others]
-    arguments = [*operands, f"T[{WORK}]", f"T[{STOP}]", *beside]
-    driver.write(f"gemm_{name}({', '.join(arguments)})")
+    arguments = [*operands, driver.work, f"T[{STOP}]", *beside]
+    driver.write(driver.call(f"gemm_{name}", arguments))
 
 
 def _has_panels(buffer: int) -> str:
@@ -91,12 +92,13 @@ def _has_panels(buffer: int) -> str:
 
 def emit_pack(driver: Driver, step: PackStep) -> None:
     product, suffix = step.product, SUFFIX[step.product.dtype]
-    driver.products.add(f"pack_{suffix}")
+    pack = TypedName("pack", suffix)
+    driver.products.add(pack)
     sizes = [driver.size(n) for n in (product.m, product.n, product.k)]
     b = [driver.address(*product.b.place), *map(driver.size, (product.b.row, product.b.column))]
     most = SHARED - 1 if driver.pool else PIECE[suffix]
-    last = [driver.name(step.panels), driver.size(step.count), str(most)]
-    driver.write(f"{_has_panels(step.panels)} = pack_{suffix}({', '.join([*sizes, *b, *last])})")
+    last = [driver.buffer(step.panels), driver.size(step.count), str(most)]
+    driver.write(f"{_has_panels(step.panels)} = {driver.call(pack, [*sizes, *b, *last])}")
 
 
 def emit_collective(driver: Driver, step: CollectiveStep) -> None:
@@ -105,15 +107,16 @@ def emit_collective(driver: Driver, step: CollectiveStep) -> None:
     driver.collectives[name] = call
     driver.by_entry |= {step.source, step.target}
     source, target = HEADER + step.source, HEADER + step.target
-    driver.write(f"if {name}(T, {source}, {target}, {driver.size(step.count)}) != 0:")
+    combine = driver.call(name, ["T", str(source), str(target), driver.size(step.count)])
+    driver.write(f"if {combine} != 0:")
     driver.write("    return 1")
 
 
 def emit_call(driver: Driver, step: CallStep) -> None:
     driver.calls.add(step.routine)
-    arguments = [driver.name(b) for b in step.buffers] + [driver.size(n) for n in step.sizes]
-    arguments += [f"T[{WORK}]"] if step.multiplies else []
-    call = f"{step.routine}({', '.join(arguments)})"
+    arguments = [driver.buffer(b) for b in step.buffers] + [driver.size(n) for n in step.sizes]
+    arguments += [driver.work] if step.multiplies else []
+    call = driver.call(step.routine, arguments)
     if not step.fails:
         driver.write(call)
         return

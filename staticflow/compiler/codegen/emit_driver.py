@@ -46,6 +46,7 @@ def driver_source(
     name: str,
     steps: Sequence[Step],
     buffers: Sequence[Buffer],
+    size_count: int,
     *,
     timed: bool = False,
     pool: bool = False,
@@ -59,7 +60,7 @@ def driver_source(
     With `polls`, it looks at the stop flag between steps, and asks `stopped` what that means; with
     `between`, it looks there and gives up.
     """
-    driver = Driver(buffers, name, EMITTERS, pool, 0 if timed else None, polls)
+    driver = Driver(buffers, size_count, name, EMITTERS, pool, 0 if timed else None, polls)
     driver.write.depth = 1
     for number, step in enumerate(steps):
         if (polls or between) and number:

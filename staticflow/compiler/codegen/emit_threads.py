@@ -12,11 +12,10 @@ from staticflow.compiler.codegen.driver_abi import (
     TAIL_GATE,
     TAIL_SELF,
     TAIL_SIZES,
-    WORK,
 )
 from staticflow.compiler.codegen.emit_calls import emit_kernel
 from staticflow.compiler.codegen.writer import SourceWriter
-from staticflow.compiler.ir.loops import ADDED, For, Index, Kernel, Let, Load, StoreElement
+from staticflow.compiler.ir.loops import ADDED, Index, Kernel, Let, Load, StoreElement, axis_loop
 from staticflow.compiler.ir.steps import BlockStep, HalvesStep, KernelStep, ProductStep, block_names
 from staticflow.compiler.lowering.buffers import ITEMSIZE
 from staticflow.graph.dims import AnyDim
@@ -29,14 +28,14 @@ LINE_COST = 4  # of a product with a vector, which waits for its loads, to one o
 def emit_block(driver: Driver, step: BlockStep) -> None:
     """Call a function of its own for the rows, or for both halves of them in two threads."""
     number = len(driver.blocks)
-    driver.blocks.append(_block_source(f"{driver.title}_block{number}", step, driver))
+    driver.blocks.append(_block_source(f"{driver.name}_block{number}", step, driver))
     tail = HEADER + len(driver.buffers)
     entry = f"T[{tail + TAIL_BLOCKS + number}]"
     write, parts = driver.write, f"parts{step.number}"
     write(f"{parts} = {_parts(driver, step)}")
-    arguments = f"T[{tail + TAIL_SELF}], {entry}, {parts}"
-    write(f"begun = begin_parts({arguments}, T[{POOL}])")
-    write(f"end_parts(begun, {arguments}, T[{WORK}], T[{POOL}])")
+    arguments = [f"T[{tail + TAIL_SELF}]", entry, parts]
+    _begin(driver, arguments)
+    _end(driver, arguments)
     with write.block(f"if {parts} > 1:"):
         for whole, partial in step.sums:
             count = driver.buffers[whole].count
@@ -45,6 +44,17 @@ def emit_block(driver: Driver, step: BlockStep) -> None:
             both = frozenset((whole, partial))
             add = KernelStep(kernel, pointers, (count,), both, both, step.nodes, count)
             emit_kernel(driver, add)
+
+
+def _begin(driver: Driver, arguments: Sequence[str]) -> None:
+    """Let a helper take parts of a function's work: of its table, its address, how many parts."""
+    driver.write(f"begun = {driver.call('begin_parts', [*arguments, f'T[{POOL}]'])}")
+
+
+def _end(driver: Driver, arguments: Sequence[str]) -> None:
+    """Make the parts that are left, and wait for the others."""
+    last = [driver.work, f"T[{POOL}]"]
+    driver.write(driver.call("end_parts", ["begun", *arguments, *last]))
 
 
 def _parts(driver: Driver, step: BlockStep) -> str:
@@ -57,7 +67,7 @@ def _addition(suffix: str) -> Kernel:
     target, part = (Load(name, Index.along("i0")) for name in ("p0", "p1"))
     body = (Let("v0", part, suffix), StoreElement(target, "v0", ADDED))
     pointers = (("p0", f"{suffix}*"), ("p1", f"{suffix}*"))
-    return Kernel("add_part", pointers, ("n0",), (For("i0", "n0", body),))
+    return Kernel("add_part", pointers, ("n0",), (axis_loop(0, "n0", body),))
 
 
 def _block_source(name: str, step: BlockStep, caller: Driver) -> DriverText:
@@ -95,18 +105,18 @@ def emit_halves(driver: Driver, step: HalvesStep) -> None:
             driver.step(inner)
         return
     number = len(driver.blocks)
-    driver.blocks.append(_half_source(f"{driver.title}_half{number}", step, driver))
+    driver.blocks.append(_half_source(f"{driver.name}_half{number}", step, driver))
     tail = HEADER + len(driver.buffers)
-    arguments = f"T[{tail + TAIL_SELF}], T[{tail + TAIL_BLOCKS + number}], 2"
+    arguments = [f"T[{tail + TAIL_SELF}]", f"T[{tail + TAIL_BLOCKS + number}]", "2"]
     write = driver.write
     with write.block(f"if {_worth_halving(driver, step)}:"):
         write(f"T[{tail + TAIL_GATE}] = 0")
-        write(f"begun = begin_parts({arguments}, T[{POOL}])")
+        _begin(driver, arguments)
         for done, inner in enumerate(step.before, 1):
             driver.step(inner)
             if done in step.needs:
                 write(f"store_release(T[{tail + TAIL_SELF}] + {8 * (tail + TAIL_GATE)}, {done})")
-        write(f"end_parts(begun, {arguments}, T[{WORK}], T[{POOL}])")
+        _end(driver, arguments)
     with write.block("else:"):
         for inner in step.steps:
             driver.step(inner)
@@ -156,7 +166,9 @@ def _lead(driver: Driver, step: HalvesStep) -> str:
 
 def _part_driver(name: str, caller: Driver) -> tuple[Driver, SourceWriter]:
     """What writes the body of a function of its own."""
-    driver = Driver(caller.buffers, name, caller.emitters, polls=caller.polls)
+    driver = Driver(
+        caller.buffers, caller.size_count, name, caller.emitters, polls=caller.polls, work="work"
+    )
     driver.write.depth = 1
     return driver, driver.write
 
@@ -170,9 +182,4 @@ def _block_text(driver: Driver, name: str, start: Sequence[str] = ()) -> DriverT
         driver.read_tables(head)
         for line in start:
             head(line)
-    text = (head.text + driver.write.text).replace(f"T[{WORK}]", "work")
-    products, calls = frozenset(driver.products), frozenset(driver.calls)
-    return DriverText(
-        text, driver.kernels, products, calls, epilogues=driver.epilogues, polls=driver.polls,
-        collectives=driver.collectives, buffers=frozenset(driver.used_buffers | driver.by_entry),
-    )  # fmt: skip
+    return driver.text(head)

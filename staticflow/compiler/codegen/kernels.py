@@ -31,6 +31,7 @@ from staticflow.compiler.ir.loops import (
     Literal,
     Load,
     Position,
+    Room,
     Scalar,
     SizeValue,
     Stmt,
@@ -125,6 +126,8 @@ def scalar_text(value: Scalar | Load) -> str:
             return value.combine.body.format(acc=value.accumulator, x=scalar_text(value.value))
         case Code():
             return value.template.format(**dict(value.args))
+        case Room():
+            return f"{value.function}({value.pointer}, {value.rows})"
         case Load():
             terms = (*value.index.terms, *value.dynamic.terms)
             return f"{value.pointer}[{_index_text(Index(terms))}]"

@@ -16,12 +16,14 @@ class SourceWriter:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.depth = 0
+        self._comments: set[int] = set()  # which lines are one
 
     def __call__(self, line: str) -> None:
         self.lines += folded("    " * self.depth + line if line else "")
 
     def comment(self, text: str) -> None:
         """Write any text, which must not end the line; `wrapped` makes lines of it."""
+        self._comments.add(len(self.lines))
         self.lines.append(f"{'    ' * self.depth}# {_plain(text)}")
 
     def noted(self, line: str, note: str) -> None:
@@ -42,7 +44,13 @@ class SourceWriter:
 
     @property
     def text(self) -> str:
-        return "\n".join(self.lines) + "\n"
+        return "".join(f"{line}\n" for line in self.lines)
+
+    @property
+    def code(self) -> str:
+        """The text without its comments: the same wherever the user's lines stand."""
+        lines = enumerate(self.lines)
+        return "".join(f"{line}\n" for number, line in lines if number not in self._comments)
 
 
 def _plain(text: str) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
 from staticflow.graph.kinds import MapRow
+from staticflow.native.toolchain.objects import TypedName
 
 Size: TypeAlias = "int | str"  # a number, or the name of a size argument or of a counted one
 Factors = tuple[Size, ...]  # a product of sizes
@@ -135,8 +136,18 @@ class Code:
     args: tuple[tuple[str, Size], ...] = ()
 
 
+@dataclass(frozen=True)
+class Room:
+    """Memory of the stack for a pointer's elements, once for each of the rows that are abreast."""
+
+    function: str  # what makes it
+    pointer: str
+    rows: str
+
+
 Scalar: TypeAlias = (
     "str | Literal | SizeValue | Position | Apply | Draw | WrapIndex | Initial | Combined | Code"
+    " | Room"
 )
 
 
@@ -170,7 +181,7 @@ class StoreElement:
 class Call:
     """Call a native routine where a condition holds."""
 
-    routine: str
+    routine: TypedName
     args: tuple[Size, ...]
     condition: Code
 
@@ -189,6 +200,7 @@ class For:
     over: str = "range"
     start: Size = 0
     step: int = 1
+    level: int | None = None  # of the axis that it counts along, if it does
 
 
 @dataclass(frozen=True)
@@ -212,12 +224,17 @@ class Kernel:
     pointers: tuple[tuple[str, str], ...]  # (name, dtype suffix)
     sizes: tuple[str, ...]
     body: tuple[Stmt, ...]
-    calls: tuple[str, ...] = ()  # native routines
+    calls: tuple[TypedName, ...] = ()  # native routines
 
 
 def index_name(level: int) -> str:
     """The loop variable of a level: i0, i1 ..., but never i4 or i8, which convert to integers."""
     return f"i{level}_" if level in (4, 8) else f"i{level}"
+
+
+def axis_loop(level: int, extent: Size, body: tuple[Stmt, ...]) -> For:
+    """The loop along an axis."""
+    return For(index_name(level), extent, body, level=level)
 
 
 def factors(size: Size) -> Factors:
@@ -289,6 +306,8 @@ def names_in(value: Scalar | Load) -> Iterator[str]:
             yield from names_in(value.value)
         case Code():
             yield from _names(tuple(size for _, size in value.args))
+        case Room():
+            yield from (value.pointer, value.rows)
         case Load():
             yield from names_in_index(value.dynamic)
         case _:

@@ -21,6 +21,11 @@ from staticflow.graph.traversal import toposort
 FIRST_ROW = Dim.named("row0")  # where a shard's rows begin within the whole batch
 
 
+def size_name(number: int) -> str:
+    """What a size class is called."""
+    return f"n{number}"
+
+
 @dataclass(frozen=True)
 class SizedGraph:
     """The nodes of a program in order, with the classes of their axes and the size table."""
@@ -54,7 +59,7 @@ class SizedGraph:
 
     def sizes_by_name(self, env: Mapping[str, int]) -> dict[str, int]:
         """What n0, n1, ... stand for in a program that runs whole."""
-        return {f"n{i}": n for i, n in enumerate(self.evaluate(env, env))}
+        return {size_name(i): n for i, n in enumerate(self.evaluate(env, env))}
 
 
 class _Unifier(Classes):
@@ -147,7 +152,7 @@ def _number(
     def rename(symbol: AnyDim) -> AnyDim:
         root = unifier.find(symbol)
         if root not in names:
-            names[root] = Dim.named(f"n{len(sizes)}")
+            names[root] = Dim.named(size_name(len(sizes)))
             positions[names[root]] = len(sizes)
             sizes.append(unifier.value[root])
         return names[root]

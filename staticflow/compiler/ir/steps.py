@@ -18,6 +18,7 @@ from staticflow.errors import Where
 from staticflow.graph.dims import AnyDim, evaluate
 from staticflow.graph.node import Node
 from staticflow.native.gemm.epilogue_text import SPARE, Tile
+from staticflow.native.toolchain.objects import TypedName
 
 Place = tuple[int, AnyDim]  # a buffer and an offset in elements
 # What steps that run on some rows call a thread's first row, a block's first row and its rows.
@@ -149,7 +150,7 @@ class CollectiveStep:
 class CallStep:
     """Call a native routine on contiguous buffers."""
 
-    routine: str
+    routine: TypedName
     buffers: tuple[int, ...]  # inputs, then outputs and scratch
     inputs: int
     sizes: tuple[AnyDim, ...]

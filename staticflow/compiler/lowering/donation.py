@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from staticflow.compiler.ir.loops import For, Index, Kernel, Let, Load, StoreElement
+from staticflow.compiler.ir.loops import Index, Kernel, Let, Load, StoreElement, axis_loop
 from staticflow.compiler.ir.steps import KernelStep, Step
 from staticflow.compiler.lowering.buffers import SUFFIX, BufferAssignment
 from staticflow.compiler.lowering.fusion import Group
@@ -81,7 +81,7 @@ def _copy(assignment: BufferAssignment, source: int, target: int, node: Node) ->
     suffix = SUFFIX[node.dtype]
     index = Index.along("i0")
     store = StoreElement(Load("p1", index), "v0")
-    body = (For("i0", "n0", (Let("v0", Load("p0", index), suffix), store)),)
+    body = (axis_loop(0, "n0", (Let("v0", Load("p0", index), suffix), store)),)
     kernel = Kernel("copy", (("p0", f"{suffix}*"), ("p1", f"{suffix}*")), ("n0",), body)
     return KernelStep(
         kernel,

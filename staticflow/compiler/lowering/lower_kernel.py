@@ -34,6 +34,7 @@ from staticflow.compiler.ir.loops import (
     Stmt,
     StoreElement,
     WrapIndex,
+    axis_loop,
     factors,
     index_name,
 )
@@ -182,7 +183,7 @@ def _nest(build: _Builder) -> tuple[Stmt, ...]:
 
 
 def _loop(build: _Builder, level: int, body: list[Stmt]) -> Stmt:
-    return For(index_name(level), build.size(build.nest.extents[level]), tuple(body))
+    return axis_loop(level, build.size(build.nest.extents[level]), tuple(body))
 
 
 def _level(build: _Builder, level: str, stage: int, ends: _Ends) -> _Sections:

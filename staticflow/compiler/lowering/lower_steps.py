@@ -12,7 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from staticflow.compiler.ir.loops import For, Index, Kernel, Literal, Load, StoreElement, accesses
+from staticflow.compiler.ir.loops import (
+    Index,
+    Kernel,
+    Literal,
+    Load,
+    StoreElement,
+    accesses,
+    axis_loop,
+)
 from staticflow.compiler.ir.size_classes import SizedGraph
 from staticflow.compiler.ir.steps import (
     BranchStep,
@@ -35,6 +43,7 @@ from staticflow.graph.node import Axes, Kind, Node
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.strides import StridedView
 from staticflow.graph.traversal import is_implicit, through_views
+from staticflow.native.toolchain.objects import TypedName
 
 FLOATS = ("float32", "float64")
 
@@ -74,7 +83,7 @@ def _turned(group: Group, assignment: BufferAssignment) -> CallStep | None:
     columns, rows = y.shape
     if (x.offset, y.offset) != (0, 0) or (x.strides, y.strides) != ((1, columns), (rows, 1)):
         return None
-    routine = f"turn_{SUFFIX[node.dtype]}"
+    routine = TypedName("turn", SUFFIX[node.dtype])
     elements = 2 * rows * columns
     return CallStep(routine, (x.buffer, y.buffer), 1, (rows, columns), node, elements)
 
@@ -198,7 +207,7 @@ def _call(node: Node, assignment: BufferAssignment) -> Step:
     assert isinstance(op, Call)
     shapes = [assignment.sized.axes[x] for x in node.inputs]
     sizes = (*op.routine_sizes(*shapes), *assignment.sized.symbols[node])
-    routine = f"{op.routine}_{SUFFIX[node.inputs[0].dtype]}"
+    routine = TypedName(op.routine, SUFFIX[node.inputs[0].dtype])
     own = node.inputs[0].dtype
     scratch = [_temp(node, dtype or own, n, assignment) for dtype, n in op.scratch(*shapes)]
     buffers = (*inputs, *outputs, *scratch)
@@ -241,7 +250,7 @@ def _fill(node: Node, value: float, assignment: BufferAssignment) -> KernelStep:
     access = assignment.access[node]
     suffix = SUFFIX[node.dtype]
     store = StoreElement(Load("p0", Index.along("i0")), Literal(suffix, value))
-    body = (For("i0", "n0", (store,)),)
+    body = (axis_loop(0, "n0", (store,)),)
     kernel = Kernel("fill", (("p0", f"{suffix}*"),), ("n0",), body)
     buffer = access.buffer
     count = assignment.buffers[buffer].count

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from staticflow.compiler.ir.loops import (
     Assign,
@@ -33,16 +34,18 @@ from staticflow.compiler.ir.loops import (
     Let,
     Literal,
     Load,
+    Room,
     Stmt,
     StoreElement,
     walk,
 )
 from staticflow.compiler.ir.steps import KernelStep, Place, Step, map_kernels
 from staticflow.compiler.lowering.buffers import Buffer
+from staticflow.native.toolchain.objects import TypedName
 
 TERMS = 8192  # of a sum in a register, which is several where the loop is in vectors
 ROWS = 512  # of sums in memory, whose elements are added to one by one
-_ROUTINES = ("begin_totals_f4", "add_to_totals_f4", "end_totals_f4")
+_ROUTINES = tuple(TypedName(name, "f4") for name in ("begin_totals", "add_to_totals", "end_totals"))
 _ADD_WIDE = Combine("({acc} + {x})", adds=True)
 _ZERO = Literal("f4", 0.0)
 
@@ -75,27 +78,33 @@ class _Split:
     step: KernelStep
     buffers: list[Buffer]
     totals: dict[str, int] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
+    calls: list[TypedName] = field(default_factory=list)
 
     @property
     def kernel(self) -> Kernel:
         return self.step.kernel
 
-    def statements(self, body: Sequence[Stmt], around: tuple[str, ...]) -> tuple[Stmt, ...]:
-        """Statements within the loops over the variables `around`."""
+    @cached_property
+    def rooms(self) -> dict[str, str]:
+        """The pointers for whose elements there is room, by what that is called."""
+        lets = (s for s in self.kernel.body if isinstance(s, Let))
+        return {let.name: let.value.pointer for let in lets if isinstance(let.value, Room)}
+
+    def statements(self, body: Sequence[Stmt], around: tuple[For, ...]) -> tuple[Stmt, ...]:
+        """Statements within the loops `around` them."""
         found: list[Stmt] = []
         for statement in body:
             if isinstance(statement, For):
-                inner = self.statements(statement.body, (*around, statement.variable))
+                inner = self.statements(statement.body, (*around, statement))
                 found += self._loop(replace(statement, body=inner), around)
             else:
                 found.append(statement)
         return tuple(found)
 
-    def _loop(self, loop: For, around: tuple[str, ...]) -> Sequence[Stmt]:
+    def _loop(self, loop: For, around: tuple[For, ...]) -> Sequence[Stmt]:
         """A loop, in blocks if it adds up over as many steps."""
         extent = loop.extent
-        if loop.over != "range" or not _is_axis(loop.variable) or isinstance(extent, Code):
+        if loop.over != "range" or loop.level is None or isinstance(extent, Code):
             return [loop]
         registers = list(dict.fromkeys(self._registers(loop)))
         places = {p: nest for p in self._memory(loop) if (nest := self._cleared(p, around))}
@@ -104,7 +113,7 @@ class _Split:
             return [loop]
         many = Code(f"{{n}} > {size}", (("n", extent),))
         moves = [self._total(p, nest, many) for p, nest in places.items()]
-        at = f"at{loop.variable[1:]}"
+        at = f"at{loop.level}"
         end = Code(f"min({{at}} + {size}, {{n}})", (("at", at), ("n", extent)))
         block: tuple[Stmt, ...] = (
             *(Let(name, _ZERO, "f4") for name in registers),
@@ -120,7 +129,7 @@ class _Split:
             *(move.end for move in moves),
         )
         alone = not any(isinstance(s, For) for s in loop.body)
-        if alone and around and not moves and all(map(_is_axis, around)):
+        if alone and around and not moves and all(outer.level is not None for outer in around):
             # A short loop within others is over so soon that being a block would cost it a third.
             return [If(many, blocks, (loop,))]
         return blocks
@@ -142,12 +151,17 @@ class _Split:
                 continue
             target = statement.target
             moves = loop.variable in dict(target.index.terms) or target.dynamic.terms
-            single = suffix.get(_argument(target.pointer)) == "f4*"
+            single = suffix.get(self._argument(target.pointer)) == "f4*"
             if statement.combine.adds and single and not moves:
                 yield target.pointer
 
-    def _cleared(self, pointer: str, around: tuple[str, ...]) -> _Nest | None:
+    def _argument(self, pointer: str) -> str:
+        """The pointer that the kernel is given, of one that may be room for narrow rows abreast."""
+        return self.rooms.get(pointer, pointer)
+
+    def _cleared(self, pointer: str, around: tuple[For, ...]) -> _Nest | None:
         """The loops that set what a pointer has in these steps to zero, before the kernel's own."""
+        variables = {loop.variable for loop in around}
         for statement in self.kernel.body:
             loops: list[For] = []
             while isinstance(statement, For) and len(statement.body) == 1:
@@ -155,21 +169,22 @@ class _Split:
                 (statement,) = statement.body
             if isinstance(statement, StoreElement) and statement.target.pointer == pointer:
                 if statement.combine is None:
-                    own = tuple(loop for loop in loops if loop.variable not in around)
+                    own = tuple(loop for loop in loops if loop.variable not in variables)
                     return _Nest(own, statement.target)
         return None
 
     def _total(self, pointer: str, nest: _Nest, many: Code) -> _Moves:
         """What keeps the totals of what a pointer has, in a buffer of their own."""
         names = [name for name, _ in self.kernel.pointers]
-        own = self.buffers[self.step.pointers[names.index(_argument(pointer))][0]]
-        place = name = f"p{len(names) + len(self.totals)}"
+        argument, number = self._argument(pointer), len(names) + len(self.totals)
+        own = self.buffers[self.step.pointers[names.index(argument)][0]]
+        place = name = f"p{number}"
         self.totals[name] = len(self.buffers)
         self.buffers.append(Buffer(len(self.buffers), own.node, "float64", own.count, "temp"))
         room: tuple[Stmt, ...] = ()
-        if pointer != _argument(pointer):
-            place = f"q{name[1:]}"
-            room = (Let(place, Code("room_for_totals({p}, r)", (("p", name),)), ""),)
+        if pointer != argument:
+            place = f"q{number}"
+            room = (Let(place, Room("room_for_totals", name, "r"), ""),)
         total = replace(nest.element, pointer=place)
         if nest.line is not None:
             self.calls += _ROUTINES
@@ -214,16 +229,6 @@ class _Moves:
     start: tuple[Stmt, ...]
     add: If | Call
     end: If | Call
-
-
-def _is_axis(variable: str) -> bool:
-    """Whether a loop variable counts along an axis, rather than parts of the rows."""
-    return variable.startswith("i")
-
-
-def _argument(pointer: str) -> str:
-    """The pointer that a kernel is given, of one that may be room for narrow rows abreast."""
-    return f"p{pointer[1:]}"
 
 
 def _wide(name: str) -> str:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from staticflow.compiler.ir.size_classes import size_name
 from staticflow.compiler.ir.steps import BranchStep, LoopStep, ProductStep, Step, walk
 from staticflow.compiler.lowering.buffers import Buffer
 from staticflow.graph.dims import AnyDim, Dim, evaluate, names_of
@@ -121,7 +122,7 @@ def plan_memory(
     """
     ranges = live_ranges(steps, buffers, deferred)
     temporary = [b for b in buffers if b.role == "temp" and b.index in ranges]
-    table = {f"n{i}": size for i, size in enumerate(known)}
+    table = {size_name(i): size for i, size in enumerate(known)}
     extent = {b.index: _extent(b, table) for b in temporary}
     chunks: list[_Chunk] = []
     for buffer in sorted(temporary, key=lambda b: (*_reversed(extent[b.index]), ranges[b.index])):

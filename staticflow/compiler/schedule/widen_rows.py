@@ -28,6 +28,7 @@ from staticflow.compiler.ir.loops import (
     Kernel,
     Let,
     Load,
+    Room,
     Scalar,
     Size,
     Stmt,
@@ -38,6 +39,7 @@ from staticflow.compiler.ir.loops import (
 from staticflow.compiler.ir.steps import KernelStep, Step, map_kernels
 from staticflow.graph.kinds import Map
 from staticflow.native.routines.widen_rows import FEWEST, FEWEST_SUMMED, MOST_ROOMS, WIDEST
+from staticflow.native.toolchain.objects import TypedName
 
 _VARIABLES = frozenset(("i0", "i1"))
 _FLOATS = ("f4", "f8")
@@ -88,16 +90,17 @@ def widen(kernel: Kernel, cost: int) -> Kernel:
         return kernel
     n0 = nest.width
     suffix = dict(kernel.pointers)
-    rooms = {p: f"q{p[1:]}" for p in (*nest.repeated, *nest.summed)}
+    abreast = {*nest.repeated, *nest.summed}
+    rooms = {p: f"q{i}" for i, p in enumerate(suffix) if p in abreast}
     widest = "f8" if "f8*" in (suffix[p] for p in rooms) else "f4"
-    count = f"rows_abreast_{widest}"
+    count = TypedName("rows_abreast", widest)
     head: list[Stmt] = [
         Let("r", _rows(nest, count, cost), ""),
         Let("n", Code("r * {n0}", (("n0", n0),)), ""),
     ]
-    for p, room in rooms.items():
-        room_of = Code(f"{_named('room', suffix[p])}({{p}}, r)", (("p", p),))
-        head.append(Let(room, room_of, ""))
+    for p in (*nest.repeated, *nest.summed):
+        room = Room(str(_named("room", suffix[p])), p, "r")
+        head.append(Let(rooms[p], room, ""))
     repeats = [_call("repeat", suffix[p], rooms[p], p, n0) for p in nest.repeated]
     folds = [_call("fold", suffix[p], rooms[p], p, n0) for p in nest.summed]
     before = [_cleared(s, rooms) if isinstance(s, For) else s for s in nest.before]
@@ -107,7 +110,7 @@ def widen(kernel: Kernel, cost: int) -> Kernel:
     return replace(kernel, body=body, calls=tuple(calls))
 
 
-def _rows(nest: RowNest, count: str, cost: int) -> Code:
+def _rows(nest: RowNest, count: TypedName, cost: int) -> Code:
     """How many rows go abreast: none where rows are wide enough, or few."""
     enough = f"{{n1}} >= {FEWEST_SUMMED}" if nest.summed else f"{{n0}} * {{n1}} >= {FEWEST}"
     text = f"{count}({{n0}}, {{n1}}, {cost}) if {{n0}} < {WIDEST} and {enough} else 1"
@@ -125,27 +128,27 @@ def _call(name: str, suffix: str, room: str, pointer: str, columns: Size) -> Cal
     return Call(_named(name, suffix), (room, pointer, columns, "n"), _ABREAST)
 
 
-def _named(name: str, suffix: str) -> str:
-    return f"{name}_{suffix.rstrip('*')}"
+def _named(name: str, suffix: str) -> TypedName:
+    return TypedName(name, suffix.rstrip("*"))
 
 
 def _cleared(loop: For, rooms: dict[str, str]) -> For:
     """The loop that sets a sum to zero, for all places abreast."""
     body = tuple(_moved(statement, rooms, None) for statement in loop.body)
-    return For(loop.variable, "n", body)
+    return replace(loop, extent="n", body=body)
 
 
 def _parts(nest: RowNest, rooms: dict[str, str], over: str) -> tuple[Stmt, ...]:
     """The whole groups of rows, then what is left of them, as one group that is narrower."""
     sizes = (("n0", nest.width), ("n1", nest.height))
     inner = tuple(_moved(statement, rooms, nest.width) for statement in nest.columns.body)
-    columns = For(nest.columns.variable, "m", inner, over)
+    columns = replace(nest.columns, extent="m", body=inner, over=over)
     body = tuple(columns if s is nest.columns else s for s in nest.rows.body)
     part = (
         Let("s", Code("part * w * n"), ""),
         Let("g", Code("1 if part else w"), ""),
         Let("m", Code("{n0} * {n1} - s if part else n", sizes), ""),
-        For(nest.rows.variable, "g", body),
+        replace(nest.rows, extent="g", body=body),
     )
     groups = Let("w", Code("{n1} if r == 1 else {n1} // r", sizes), "")
     return groups, For("part", Code("1 if r == 1 else 2"), part)

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from staticflow.native.gemm.products import gemm, turned
 from staticflow.native.linalg import factorise as linalg_solve
 from staticflow.native.linalg import lapack
 from staticflow.native.routines import rows as row_routines
 from staticflow.native.routines import times
-from staticflow.native.toolchain.objects import External, KernelSource, Signature
+from staticflow.native.toolchain.objects import External, KernelSource, Signature, TypedName
 from staticflow.native.toolchain.toolchain import Toolchain
 
 ITEM_BYTES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8}
 Provider = Callable[[Toolchain, str], External]
+
+
+class Lapack(NamedTuple):
+    """A function of LAPACK's, by its name without the dtype."""
+
+    function: str
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Routine:
     source: str
     arguments: int
     time: Callable[..., float]  # nanoseconds, see `routines.times`
-    calls: tuple[str, ...] = ()  # gemm, turned, lapack <function>, or another routine
+    calls: tuple[str | Lapack, ...] = ()  # gemm, turned, a function of LAPACK, another routine
 
 
 ROUTINES = {
@@ -38,8 +45,8 @@ ROUTINES = {
     "lu_solve": Routine(linalg_solve.LU_SOLVE, 10, times.lu_solve, ("triangular",)),
     "qr": Routine(linalg_solve.QR, 7, times.qr),
     "squarings": Routine(linalg_solve.SQUARINGS, 7, times.squarings, ("gemm",)),
-    "eigh": Routine(lapack.EIGH, 7, times.eigh, ("lapack syevd",)),
-    "svd": Routine(lapack.SVD, 9, times.svd, ("lapack gesdd",)),
+    "eigh": Routine(lapack.EIGH, 7, times.eigh, (Lapack("syevd"),)),
+    "svd": Routine(lapack.SVD, 9, times.svd, (Lapack("gesdd"),)),
     "cumsum": Routine(row_routines.CUMSUM, 5, times.cumsum),
     "recurrence": Routine(row_routines.RECURRENCE, 6, times.recurrence),
     "argsort": Routine(row_routines.ARGSORT, 6, times.argsort),
@@ -51,19 +58,19 @@ PROVIDED: dict[str, Provider] = {}
 FAILURES: dict[int, str] = {}
 
 
-def is_known(call: str) -> bool:
-    """Whether a call such as `lu_f4` is of this table, and not of a function of the user's."""
-    return call.rsplit("_", 1)[0] in ROUTINES
+def is_known(name: TypedName) -> bool:
+    """Whether a routine such as `lu_f4` is of this table, and not a function of the user's."""
+    return name.function in ROUTINES
 
 
-def nanoseconds(call: str, sizes: Sequence[int]) -> float:
-    """How long a known call takes."""
-    name, suffix = call.rsplit("_", 1)
-    return ROUTINES[name].time(ITEM_BYTES[suffix] / 4, *sizes)
+def nanoseconds(name: TypedName, sizes: Sequence[int]) -> float:
+    """How long a known routine takes."""
+    return ROUTINES[name.function].time(ITEM_BYTES[name.suffix] / 4, *sizes)
 
 
-def routine(toolchain: Toolchain, name: str, suffix: str) -> External:
-    """The compiled routine `name` for elements of a dtype."""
+def routine(toolchain: Toolchain, named: TypedName) -> External:
+    """The compiled routine for elements of a dtype."""
+    name, suffix = named
     if name in PROVIDED:
         return PROVIDED[name](toolchain, suffix)
     entry = ROUTINES[name]
@@ -81,12 +88,12 @@ def routine(toolchain: Toolchain, name: str, suffix: str) -> External:
     return toolchain.kernel(kernel).external
 
 
-def _called(toolchain: Toolchain, called: str, suffix: str) -> dict[str, External]:
+def _called(toolchain: Toolchain, called: str | Lapack, suffix: str) -> dict[str, External]:
+    if isinstance(called, Lapack):
+        function = lapack.lapack_function(called.function, suffix)
+        return {"lapack": function, **lapack.thread_limit(toolchain)}
     if called == "gemm":
         return {"gemm": gemm(toolchain, suffix)}
     if called == "turned":
         return {"turned": turned(toolchain, suffix)}
-    if called.startswith("lapack "):
-        function = lapack.lapack_function(called.split()[1], suffix)
-        return {"lapack": function, **lapack.thread_limit(toolchain)}
-    return {called: routine(toolchain, called, suffix)}
+    return {called: routine(toolchain, TypedName(called, suffix))}

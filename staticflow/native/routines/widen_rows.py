@@ -5,9 +5,9 @@ See `staticflow.compiler.schedule.widen_rows` and `staticflow.compiler.schedule.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import NamedTuple
 
-from staticflow.native.toolchain.objects import External, KernelSource, Signature
+from staticflow.native.toolchain.objects import External, KernelSource, Signature, TypedName
 from staticflow.native.toolchain.toolchain import Toolchain
 
 VECTOR_BYTES = 64  # of the widest vectors: a width that suits them suits all
@@ -83,32 +83,39 @@ def end_totals(parts, totals, count):
         parts[i] = f4(totals[i])
 '''
 
-SOURCES = {
-    "rows_abreast": ROWS_ABREAST, "repeat": REPEAT, "fold": FOLD, "begin_totals": BEGIN_TOTALS,
-    "add_to_totals": ADD_TO_TOTALS, "end_totals": END_TOTALS,
-}  # fmt: skip
+
+class NarrowRoutine(NamedTuple):
+    """What a routine computes, and its signature, in which {t} is the elements' type."""
+
+    source: str
+    result: str
+    arguments: tuple[str, ...]
+
+
+_OF_ROOM = ("", ("{t}*", "{t}*", "i8", "i8"))  # room, an array, columns, width
+_OF_TOTALS = ("", ("{t}*", "f8*", "i8"))  # parts, totals, count
+NARROW_ROUTINES = {
+    "rows_abreast": NarrowRoutine(ROWS_ABREAST, "i8", ("i8", "i8", "i8")),
+    "repeat": NarrowRoutine(REPEAT, *_OF_ROOM),
+    "fold": NarrowRoutine(FOLD, *_OF_ROOM),
+    "begin_totals": NarrowRoutine(BEGIN_TOTALS, *_OF_TOTALS),
+    "add_to_totals": NarrowRoutine(ADD_TO_TOTALS, *_OF_TOTALS),
+    "end_totals": NarrowRoutine(END_TOTALS, *_OF_TOTALS),
+}
 _ITEM_BYTES = {"f4": 4, "f8": 8}
 
 
-def narrow_routines(toolchain: Toolchain, names: Iterable[str]) -> dict[str, External]:
-    """The compiled routines by the names that kernels call them, `repeat_f4` and so on."""
-    return {name: _routine(toolchain, *name.rsplit("_", 1)) for name in names}
-
-
-def _routine(toolchain: Toolchain, name: str, suffix: str) -> External:
+def narrow_routine(toolchain: Toolchain, named: TypedName) -> External:
+    """The compiled routine for elements of a dtype."""
+    (name, suffix), routine = named, NARROW_ROUTINES[named.function]
     item = _ITEM_BYTES[suffix]
     sizes = {"WIDTH": WIDTH_BYTES, "LANES": VECTOR_BYTES, "ROOM": ROOM_BYTES}
     names = {word: count // item for word, count in sizes.items()}
-    own = f"{suffix}*"
-    signature = Signature("", (own, own, "i8", "i8"))
-    if name == "rows_abreast":
-        signature = Signature("i8", ("i8",) * 3)
-    elif name.endswith("totals"):
-        signature = Signature("", (own, "f8*", "i8"))
+    arguments = tuple(code.replace("{t}", suffix) for code in routine.arguments)
     source = KernelSource(
         name=name,
-        source=SOURCES[name],
-        signature=signature,
+        source=routine.source,
+        signature=Signature(routine.result, arguments),
         namespace=lambda: names,
         namespace_key=(str(names),),
         noalias=False,

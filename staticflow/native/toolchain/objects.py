@@ -23,6 +23,16 @@ class Signature(NamedTuple):
         return f"{self.result or 'void'}({', '.join(self.arguments)})"
 
 
+class TypedName(NamedTuple):
+    """What a function of the library is called for elements of a dtype: `gemm_f4` in source."""
+
+    function: str
+    suffix: str
+
+    def __str__(self) -> str:
+        return f"{self.function}_{self.suffix}"
+
+
 class External(NamedTuple):
     """A compiled function that a kernel may call: the C symbol and its signature."""
 

@@ -115,7 +115,7 @@ class Main:
                 note = program.shown(f"{buffer.node.name}: {buffer.node.type}")
                 write.noted(f"{name}[{HEADER + buffer.index}] = {text}", note)
         if blocks:
-            parts = [f"{_name_of(block.source)}.address" for block in blocks]
+            parts = [f"{block.name}.address" for block in blocks]
             entries = [f"{name}.ctypes.data", f"{sizes}.ctypes.data", "1", *parts]
             write(f"{name}[{HEADER + len(buffers)}:] = [{', '.join(entries)}]")
 
@@ -124,10 +124,6 @@ def _used(program: Program) -> frozenset[int]:
     """The buffers that a program reads or writes."""
     driver = program.compiled.driver
     return frozenset().union(*(each.buffers for each in (*driver.blocks, driver)))
-
-
-def _name_of(source: str) -> str:
-    return source.split("(")[0].removeprefix("def ").strip()
 
 
 def _buffer_text(buffer: Buffer, leaf: Node | None, place: Place) -> str:
@@ -184,7 +180,7 @@ def outputs_main(program: Program, inputs: Mapping[str, Node], numbers: Mapping[
     main.outputs = {buffer: f"out{k}.ctypes.data" for k, buffer in buffers}
     main.table_of_buffers("T", "S", program, place)
     write("")
-    write(f"failed = {_name_of(program.compiled.driver.source)}(T, S)")
+    write(f"failed = {program.compiled.driver.name}(T, S)")
     write("if failed != 0:")
     write("    raise SystemExit(f'the program gave up with code {failed}')")
     for k, node in enumerate(program.compiled.outputs):
