@@ -108,7 +108,7 @@ def _solve_rule(turned: bool) -> DerivativeRule:
         assert change is not None
         return _lu_solve(a, change, turned)
 
-    return DerivativeRule(vjp, jvp)
+    return DerivativeRule(vjp, jvp, "solve of the transpose" if turned else "solve")
 
 
 _SOLVE, _SOLVE_TURNED = _solve_rule(False), _solve_rule(True)
@@ -160,6 +160,7 @@ def _inverse(a: Node) -> Node:
 _INV = DerivativeRule(
     lambda g, y, a: (-matmul(matmul(turn(y), g), turn(y)),),
     lambda tangents, y, a: -matmul(matmul(y, tangents[0]), y),
+    of="inv",
 )
 
 
@@ -172,6 +173,7 @@ def inv(a: Any) -> Node:
 _DET = DerivativeRule(
     lambda g, y, a: (over_matrix(g) * _cofactor(a),),
     lambda tangents, y, a: (_cofactor(a) * tangents[0]).sum(axis=(-2, -1)),
+    of="det",
 )
 
 
@@ -228,9 +230,12 @@ def _change_tangent(tangents: Sequence[Node | None], y: Node, a: Node, t: Node) 
 _COFACTOR = DerivativeRule(
     lambda g, y, a: (_cofactor_change(a, g),),
     lambda tangents, y, a: _cofactor_change(a, tangents[0]),
+    of="cofactors",
 )
 _COFACTOR_CHANGE = DerivativeRule(
-    lambda g, y, a, t: (_cofactor_curve(a, t, g), _cofactor_change(a, g)), _change_tangent
+    lambda g, y, a, t: (_cofactor_curve(a, t, g), _cofactor_change(a, g)),
+    _change_tangent,
+    of="change of the cofactors",
 )
 
 
@@ -253,8 +258,11 @@ def _log_size(a: Node) -> Node:
 _LOG_SIZE = DerivativeRule(
     lambda g, y, a: (over_matrix(g) * turn(inv(a)),),
     lambda tangents, y, a: (turn(inv(a)) * tangents[0]).sum(axis=(-2, -1)),
+    of="logarithm of the size of det",
 )
-_NO_DERIVATIVE = DerivativeRule(lambda g, y, a: (None,), lambda tangents, y, a: None)
+_NO_DERIVATIVE = DerivativeRule(
+    lambda g, y, a: (None,), lambda tangents, y, a: None, of="sign of det"
+)
 
 
 def _handedness(a: Node) -> Node:

@@ -188,7 +188,7 @@ def _pinv(a: Node, rcond: float) -> Node:
         left, right = left - matmul(a, matmul(p, left)), right - matmul(matmul(right, p), a)
         return (left + right - own,)
 
-    return ruled(lambda a: _inverted_values(a, rcond), DerivativeRule(vjp), a)
+    return ruled(lambda a: _inverted_values(a, rcond), DerivativeRule(vjp, of="pinv"), a)
 
 
 @public(formula="-p' dp p' and what leaves the spaces of a")

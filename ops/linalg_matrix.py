@@ -74,6 +74,7 @@ def _along(a: Node, t: Node) -> Node:
 _EXPM = DerivativeRule(
     lambda g, y, a: (_along(turn(a), g),),
     lambda tangents, y, a: _along(a, tangents[0]),
+    of="expm",
 )
 
 

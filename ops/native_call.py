@@ -45,11 +45,13 @@ def same_batch(classes: Classes, a: Axes, b: Axes, rank_a: int, rank_b: int) -> 
 class DerivativeRule:
     """A derivative: `vjp(g, y, *xs)` gives the cotangents of xs, `jvp(tangents, y, *xs)` a tangent.
 
-    Without a `jvp`, forward mode is the transpose of `vjp`.
+    Without a `jvp`, forward mode is the transpose of `vjp`. `of` names the function whose
+    derivative it is, as formulas do.
     """
 
     vjp: Callable[..., Sequence[Node | None]]
     jvp: Callable[..., Node | None] | None = None
+    of: str = ""
 
 
 @dataclass(frozen=True)

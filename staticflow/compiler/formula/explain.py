@@ -14,6 +14,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from staticflow.compiler.formula.axis_patterns import AXIS_PATTERNS
+from staticflow.compiler.formula.chain_patterns import CHAIN_PATTERNS
+from staticflow.compiler.formula.choice_patterns import CHOICE_PATTERNS
+from staticflow.compiler.formula.columns import typed
+from staticflow.compiler.formula.function_rules import FUNCTION_RULES, whole_functions
 from staticflow.compiler.formula.map_rules import MAP_RULES
 from staticflow.compiler.formula.matrix_patterns import MATRIX_PATTERNS
 from staticflow.compiler.formula.patterns import PATTERNS
@@ -32,11 +37,13 @@ from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Kind, Node
 from staticflow.graph.traversal import toposort
 
+TABLES = (CHOICE_PATTERNS, AXIS_PATTERNS, CHAIN_PATTERNS, MATRIX_PATTERNS, PATTERNS)
 ALL_PATTERNS = {
-    head: (*MATRIX_PATTERNS.get(head, ()), *PATTERNS.get(head, ()))
-    for head in {**PATTERNS, **MATRIX_PATTERNS}
+    head: tuple(pattern for one in TABLES for pattern in one.get(head, ()))
+    for table in TABLES
+    for head in table
 }
-RULES = {**MAP_RULES, **VIEW_RULES, **PRODUCT_RULES}
+RULES = {**MAP_RULES, **VIEW_RULES, **PRODUCT_RULES, **FUNCTION_RULES}
 
 
 class Formula(str):
@@ -55,11 +62,13 @@ def explain(nodes: Any) -> Formula:
     once gets a line and a name of its own. Raises GraphError for what is not a node.
     """
     named = _named(nodes)
-    roots = _without_loops(simplify(rolled([node for _, node in named])))
+    roots = _without_loops(simplify(rolled(whole_functions([node for _, node in named]))))
     leaves = _leaf_names(roots)
     reader = Reader(Algebra(ALL_PATTERNS), RULES, leaves)
-    terms = reader.read(roots)
-    labels = _labels(reader)
+    terms, writing = typed(
+        reader.read(roots), [None if isinstance(r.type, tuple) else r.shape for r in roots]
+    )
+    labels = {writing.of(term): name for term, name in _labels(reader).items()}
     taken = {*leaves.values(), *_sizes(roots)}
     pairs = [(name, term) for (name, _), term in zip(named, terms, strict=True)]
     return Formula(write(pairs, labels, taken))

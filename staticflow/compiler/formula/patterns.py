@@ -157,25 +157,6 @@ def trace(m: Algebra, term: Term) -> Term | None:
     return m.call("trace", (), [matrix]) if matrix.shape == term.args[0].shape else None
 
 
-def det(m: Algebra, term: Term) -> Term | None:
-    """The diagonal of the LU factors and the parity of their row order make up det(A)."""
-    coefficient, factors = split(term)
-    for parity in (base for base, e in factors if e == 1 and _is_of_lu(base, "2")):
-        for base in (base for base, e in factors if e == 1 and base.reduces_by("prod")):
-            (x,) = base.args
-            signs = x.calls("sign")
-            x = x.args[0] if signs else x
-            if not x.calls("where") or not _is_of_lu(x.args[1], "0"):
-                continue
-            lu = parity.args[0]
-            if x.args[0].calls("eye") and x.args[1].args[0] is lu:
-                found = m.call("det", (), lu.args)
-                found = m.call("sign", (), [found]) if signs else found
-                rest = [f for f in factors if f not in ((parity, 1), (base, 1))]
-                return m.product([(found, 1), *rest], coefficient)
-    return None
-
-
 def stack(m: Algebra, term: Term) -> Term | None:
     """concatenate([x[None], y[None]]) is stack([x, y])."""
     if not term.calls("concatenate"):
@@ -222,26 +203,26 @@ def sigmoid(m: Algebra, term: Term) -> Term | None:
     return None
 
 
+def other_sigmoid(m: Algebra, term: Term) -> Term | None:
+    """1 - sigmoid(-x) is sigmoid(x)."""
+    one = m.number(1)
+    for x in term.args:
+        coefficient, factors = split(x)
+        if coefficient != -1 or len(factors) != 1 or not factors[0][0].calls("sigmoid"):
+            continue
+        (inner,) = factors[0][0].args
+        if one in term.args and split(inner)[0] < 0:
+            found = m.call("sigmoid", inner.shape, [m.scaled(-1, inner)])
+            return m.total([found, *(t for t in term.args if t is not one and t is not x)])
+    return None
+
+
 def _reduced_along(m: Algebra, name: str, x: Term, below: Term) -> tuple[int, ...] | None:
     """The axes, if `below` is the reduction of x along some, aligned with x."""
     inner = _uninserted(below)
     if not inner.reduces_by(name) or inner.args[0] is not x:
         return None
     return inner.axes if below is m.along(x, inner, inner.axes) else None
-
-
-def log_det(m: Algebra, term: Term) -> Term | None:
-    """The sum of the logarithms of that diagonal is log(abs(det(A)))."""
-    if not term.reduces_by("sum") or term.ndim or not term.args[0].calls("log"):
-        return None
-    x = term.args[0].args[0]
-    diagonal = x.args[0] if x.calls("abs") else term
-    if not diagonal.calls("where") or not diagonal.args[0].calls("eye"):
-        return None
-    if not _is_of_lu(diagonal.args[1], "0"):
-        return None
-    found = m.call("det", (), diagonal.args[1].args[0].args)
-    return m.call("log", (), [m.call("abs", (), [found])])
 
 
 def positive(m: Algebra, term: Term) -> Term | None:
@@ -265,13 +246,6 @@ def position(m: Algebra, term: Term) -> Term | None:
         if _reduced_along(m, name, x, extreme) == term.axes:
             return m.call(f"arg{name}", term.shape, [x], f"axis={_axes_text(term.axes)}")
     return None
-
-
-def _is_of_lu(x: Term, part: str) -> bool:
-    """Whether this is the given one of the outputs of an LU decomposition of one matrix."""
-    if x.head != "part" or x.attrs != (part,) or not x.args[0].calls("lu"):
-        return False
-    return x.args[0].args[0].ndim == 2
 
 
 def _unshifted(m: Algebra, x: Term, axes: tuple[int, ...]) -> tuple[Term, Term | None]:
@@ -316,7 +290,7 @@ def _axes_text(axes: Sequence[int]) -> str:
 PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "call": (masked, logsumexp, stack),
     "compare": (one_hot, positive),
-    "product": (softmax, sigmoid, norm, mean, det, outer),
-    "sum": (log_softmax,),
-    "reduce": (chosen, trace, log_det, position),
+    "product": (softmax, sigmoid, norm, mean, outer),
+    "sum": (log_softmax, other_sigmoid),
+    "reduce": (chosen, trace, position),
 }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from staticflow.compiler.formula.reader import Reader, Rules, Seen, full, renumbered, shape_text
+from staticflow.compiler.formula.reader import Reader, Rules, Seen, full, renumbered
+from staticflow.compiler.formula.terms import shape_text
 from staticflow.graph.branch_ops import Branch
 from staticflow.graph.kinds import Part
 from staticflow.graph.node import Node
 from staticflow.ops.assemble import Concat
 from staticflow.ops.contraction import Dot
 from staticflow.ops.indexing import Take
-from staticflow.ops.linalg_native import Lu, LuSolve
 from staticflow.ops.slices import Pad
 
 
@@ -112,25 +112,6 @@ def _branch(reader: Reader, node: Node, op: Branch, index: int) -> Seen:
     return full(reader.m.call("where", node.shape, [choice, *whole]))
 
 
-def lu_solve(reader: Reader, node: Node) -> Seen:
-    assert isinstance(node.op, LuSolve)
-    factors = node.inputs[0]
-    if not isinstance(factors.op, Part) or not isinstance(factors.inputs[0].op, Lu):
-        return reader.by_name(node)
-    a = reader.whole(factors.inputs[0].inputs[0])
-    if node.op.turned:
-        rank = a.ndim
-        a = reader.m.transpose(a, (*range(rank - 2), rank - 1, rank - 2))
-    right, last = reader.seen[node.inputs[2]], node.ndim - 1
-    if right.axes[-1] is None and node.shape[-1] == 1 and node.ndim == 2:
-        vector = reader.whole_of(Seen(right.term, right.axes[:-1]), node.shape[:-1])
-        return Seen(reader.m.call("solve", vector.shape, [a, vector]), (*range(last), None))
-    b = reader.whole(node.inputs[2])
-    if b.calls("eye"):
-        return full(reader.m.call("inv", node.shape, [a]))
-    return full(reader.m.call("solve", node.shape, [a, b]))
-
-
 PRODUCT_RULES: Rules = {
-    Dot: dot, Take: take, Concat: concat, Pad: pad, Part: part, LuSolve: lu_solve,
+    Dot: dot, Take: take, Concat: concat, Pad: pad, Part: part,
 }  # fmt: skip

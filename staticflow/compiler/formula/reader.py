@@ -14,14 +14,13 @@ term, and leave no trace where NumPy broadcasts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from staticflow.compiler.formula.terms import Algebra, Term
-from staticflow.graph.dims import AnyDim
+from staticflow.compiler.formula.terms import Algebra, Term, shape_text
 from staticflow.graph.leaves import Const, Leaf
 from staticflow.graph.node import Array, Kind, Node, Op
 from staticflow.graph.traversal import toposort
@@ -46,10 +45,16 @@ class Seen:
 
 
 class Reader:
-    """Reads a graph: `rules` say how nodes of an op are seen, `leaves` what leaves are called."""
+    """Reads a graph: `rules` say how nodes of an op are seen, `leaves` what leaves are called.
 
-    def __init__(self, algebra: Algebra, rules: Rules, leaves: Mapping[Node, str]) -> None:
+    Columns (n, 1) are seen as the vectors that they hold; rows (1, n) too, unless `rows` is False.
+    """
+
+    def __init__(
+        self, algebra: Algebra, rules: Rules, leaves: Mapping[Node, str], rows: bool = True
+    ) -> None:
         self.m = algebra
+        self.rows = rows
         self.rules = rules
         self.leaves = leaves
         self.seen: dict[Node, Seen] = {}
@@ -102,9 +107,12 @@ class Reader:
             term = self.in_order(seen)
             return self.m.make("index", shape, [term], missing) if missing else term
         term = self.m.place(self.in_order(seen), seen.present, len(shape))
-        if term.head == "number" and term.attrs[0] in (0.0, 1.0):
-            name = "ones" if term.attrs[0] else "zeros"
-            return self.m.call(name, shape, (), shape_text(shape))
+        if term is self.m.number(1):
+            return self.m.ones(shape)
+        if term is self.m.number(0):
+            return self.m.call("zeros", shape, (), shape_text(shape))
+        if self.m.unscaled(term)[1] is term and not term.ndim and term.head != "number":
+            return self.m.times(term, self.m.ones(shape))
         return self.m.call("broadcast_to", shape, [term], shape_text(shape))
 
     def _leaf(self, node: Node, op: Leaf) -> Seen:
@@ -114,8 +122,19 @@ class Reader:
                 return Seen(self.m.number(_shortest(first)), (None,) * node.ndim)
             if op.value.size <= WRITTEN_OUT:
                 text = f"array({shortest_list(op.value)})"
-                return full(self.m.make("name", node.shape, (), (text, op)))
-        return full(self.m.make("name", node.shape, (), (self.leaves[node], op)))
+                return self.named(node, text, op)
+        return self.named(node, self.leaves[node], op)
+
+    def named(self, node: Node, text: str, stands_for: Hashable) -> Seen:
+        """A name for a node; of a column (n, 1) for the vector that it holds, with its shape."""
+        shape = tuple(node.shape)
+        column = len(shape) == 2 and shape[1] == 1 and shape[0] != 1
+        flat = len(shape) <= 2 and any(isinstance(n, int) and n == 1 for n in shape)
+        if not (column or (flat and self.rows)):
+            return full(self.m.make("name", shape, (), (text, stands_for)))
+        kept = [k for k, n in enumerate(shape) if n != 1]
+        term = self.m.make("name", tuple(shape[k] for k in kept), (), (text, stands_for, shape))
+        return Seen(term, tuple(kept.index(k) if k in kept else None for k in range(len(shape))))
 
     def by_name(self, node: Node) -> Seen:
         """A call of the op's name: what has no rule of its own."""
@@ -151,9 +170,3 @@ def renumbered(axes: Sequence[int | None]) -> tuple[int | None, ...]:
     """The axes of a term of which others are gone."""
     left = sorted(a for a in axes if a is not None)
     return tuple(None if a is None else left.index(a) for a in axes)
-
-
-def shape_text(shape: Sequence[AnyDim | str]) -> str:
-    """A shape, or a tuple of such, as Python writes it."""
-    texts = [str(n).replace("*", " * ") for n in shape]
-    return f"({texts[0]},)" if len(texts) == 1 else f"({', '.join(texts)})"

@@ -101,7 +101,8 @@ class Algebra:
 
     def product(self, factors: Iterable[tuple[Term, float]], coefficient: float = 1.0) -> Term:
         """The product of powers, elementwise."""
-        merged: list[tuple[Term, float]] = []
+        merged: dict[Term, float] = {}
+        shapes: list[Shape] = [()]
         for factor, exponent in factors:
             inner, parts = split(factor)
             whole = float(exponent).is_integer() and (inner != 0 or exponent > 0)
@@ -110,15 +111,32 @@ class Algebra:
                 parts = tuple((base, e * exponent) for base, e in parts)
             else:
                 parts = ((factor, exponent),)
+            shapes += [base.shape for base, _ in parts]
             for base, e in parts:
-                _merge(merged, base, e)
-        if not merged:
+                merged[base] = merged.get(base, 0.0) + e
+        shape = broadcast_shapes(shapes, "formula")
+        kept = self._carrying([(x, e) for x, e in merged.items() if e], shape)
+        if not kept:
             return self.number(coefficient)
-        if len(merged) == 1 and coefficient == 1 == merged[0][1]:
-            return merged[0][0]
-        shape = broadcast_shapes([base.shape for base, _ in merged], "formula")
-        exponents = tuple(e for _, e in merged)
-        return self.make("product", shape, (b for b, _ in merged), (float(coefficient), exponents))
+        if len(kept) == 1 and coefficient == 1 == kept[0][1]:
+            return kept[0][0]
+        exponents = tuple(e for _, e in kept)
+        return self.make("product", shape, (b for b, _ in kept), (float(coefficient), exponents))
+
+    def _carrying(
+        self, factors: list[tuple[Term, float]], shape: Shape
+    ) -> list[tuple[Term, float]]:
+        """Factors of this shape: ones where it would be lost, and none where it would not."""
+        bare = [(x.args[0] if x.calls("broadcast_to") else x, e) for x, e in factors]
+        bare = [f for f in bare if not f[0].calls("ones")]
+        if bare != factors and _shape_of(bare) == shape:
+            return [f for x, e in bare for f in _factors_of(x, e)]
+        if _shape_of(factors) == shape:
+            return factors
+        return [*bare, (self.ones(shape), 1.0)]
+
+    def ones(self, shape: Shape) -> Term:
+        return self.call("ones", shape, (), shape_text(shape))
 
     def times(self, *terms: Term) -> Term:
         """The product of terms."""
@@ -130,6 +148,8 @@ class Algebra:
     def total(self, terms: Iterable[Term]) -> Term:
         """The sum of terms, elementwise: like ones are taken together."""
         given = list(terms)
+        if any(_repeats(t) for t in given):
+            given = _bare(self, given)
         shape = broadcast_shapes([term.shape for term in given], "formula")
         number, coefficients = self._collect(given)
         kept = [self.scaled(c, rest) for rest, c in coefficients.items() if c]
@@ -145,7 +165,7 @@ class Algebra:
     def _collect(self, terms: Sequence[Term]) -> tuple[float, dict[Term, float]]:
         number = 0.0
         coefficients: dict[Term, float] = {}
-        known: dict[frozenset[tuple[Term, float]], Term] = {}  # whatever the order of factors
+        known: dict[Hashable, Term] = {}  # whatever the order of factors
         waiting = list(reversed(terms))
         while waiting:
             term = waiting.pop()
@@ -156,22 +176,21 @@ class Algebra:
             elif inner is not None and inner.head == "sum" and abs(coefficient) == 1:
                 waiting += [self.scaled(coefficient, x) for x in reversed(inner.args)]
             else:
-                rest = known.setdefault(frozenset(factors), self.product(factors))
+                key = frozenset((chain(x), e) for x, e in factors)
+                rest = known.setdefault(key, self.product(factors))
                 coefficients[rest] = coefficients.get(rest, 0.0) + coefficient
         return number, coefficients
 
     def _factored(self, terms: Sequence[Term], shape: Shape) -> Term:
-        """The sum of terms, with sizes and numbers that all of them have in front of it."""
+        """The sum of terms, with the sizes, numbers and denominators of all in front of it."""
         parts = [split(term) for term in terms]
-        common = [f for f in parts[0][1] if f[0].head == "size" and all(f in p for _, p in parts)]
+        common = _denominators([dict(factors) for _, factors in parts])
         first = parts[0][0]
         coefficient = first if all(abs(c) == abs(first) for c, _ in parts) else 1.0
         if not common and coefficient == 1:
             return self.make("sum", shape, terms)
-        rest = [
-            self.product([f for f in factors if f not in common], c / coefficient)
-            for c, factors in parts
-        ]
+        above = [(base, -e) for base, e in common]
+        rest = [self.product([*factors, *above], c / coefficient) for c, factors in parts]
         return self.product([*common, (self.total(rest), 1)], coefficient)
 
     # Products and reductions
@@ -229,7 +248,7 @@ class Algebra:
     # Axes
 
     def transpose(self, x: Term, perm: tuple[int, ...]) -> Term:
-        if perm == tuple(range(len(perm))) or x.calls("eye"):
+        if perm == tuple(range(len(perm))) or (perm == (1, 0) and self.is_symmetric(x)):
             return x
         if x.head == "transpose":
             return self.transpose(x.args[0], tuple(x.order[k] for k in perm))
@@ -238,6 +257,24 @@ class Algebra:
             return self.times(scalars, self.transpose(rest, perm))
         shape = tuple(x.shape[k] for k in perm)
         return self.times(scalars, self.make("transpose", shape, (rest,), perm))
+
+    def is_symmetric(self, x: Term) -> bool:
+        """Whether a matrix is equal to its transpose, whatever its leaves are."""
+        if x.calls("eye") or x.calls("diag"):
+            return True
+        if x.calls("inv"):
+            return self.is_symmetric(x.args[0])
+        if x.calls("outer"):
+            return x.args[0] is x.args[1]
+        if x.head in ("sum", "product"):
+            return x.ndim == 2 and all(not a.ndim or self.is_symmetric(a) for a in x.args)
+        if x.head != "matmul" or x.ndim != 2:
+            return False
+        factors = chain(x)
+        return all(
+            self.transpose(b, (1, 0)) is a or (a is b and self.is_symmetric(a))
+            for a, b in zip(factors, reversed(factors), strict=True)
+        )
 
     def place(self, x: Term, axes: Sequence[int], rank: int) -> Term:
         """x with its axes at the given places among `rank`, aligned as NumPy broadcasts.
@@ -288,13 +325,58 @@ def _leads_with_number(terms: Sequence[Term]) -> bool:
     return terms[0].head == "number"
 
 
-def _merge(merged: list[tuple[Term, float]], base: Term, exponent: float) -> None:
-    """Add a factor to a list of them; what cancels goes, unless its axes would go with it."""
-    for k, (known, e) in enumerate(merged):
-        if known is base and (e + exponent or not base.ndim):
-            merged[k : k + 1] = [(base, e + exponent)] if e + exponent else []
-            return
-    merged.append((base, exponent))
+def chain(x: Term) -> tuple[Term, ...]:
+    """The factors of a product of matrices, whatever the brackets."""
+    if x.head != "matmul" or x.ndim == 0 or x.ndim > 2:
+        return (x,)
+    return tuple(f for a in x.args for f in (chain(a) if a.ndim == 2 else (a,)))
+
+
+def _denominators(parts: Sequence[Mapping[Term, float]]) -> list[tuple[Term, float]]:
+    """The sizes that all terms have, and what stands in the denominators of all."""
+    found = []
+    for base in parts[0]:
+        exponents = [p.get(base, 0.0) for p in parts]
+        if all(e < 0 for e in exponents):
+            found.append((base, max(exponents)))
+        elif base.head == "size" and len(set(exponents)) == 1:
+            found.append((base, exponents[0]))
+    return found
+
+
+def _shape_of(factors: Sequence[tuple[Term, float]]) -> Shape:
+    return broadcast_shapes([(), *(x.shape for x, _ in factors)], "formula")
+
+
+def _factors_of(x: Term, exponent: float) -> Factors:
+    """The factors of a power, if it has no number in front."""
+    coefficient, factors = split(x)
+    if coefficient != 1 or not float(exponent).is_integer():
+        return ((x, exponent),)
+    return tuple((base, e * exponent) for base, e in factors)
+
+
+def _bare(m: Algebra, terms: list[Term]) -> list[Term]:
+    """Terms of a sum without what only repeats them, where others have the shape."""
+    shape = broadcast_shapes([t.shape for t in terms], "formula")
+    found = [_unrepeated(m, t) for t in terms]
+    return found if broadcast_shapes([t.shape for t in found], "formula") == shape else terms
+
+
+def _repeats(x: Term) -> bool:
+    return any(b.calls("ones") or b.calls("broadcast_to") for b, _ in split(x)[1])
+
+
+def _unrepeated(m: Algebra, x: Term) -> Term:
+    coefficient, factors = split(x)
+    bare = [(b.args[0] if b.calls("broadcast_to") else b, e) for b, e in factors]
+    return m.product([f for f in bare if not f[0].calls("ones")], coefficient)
+
+
+def shape_text(shape: Sequence[AnyDim | str]) -> str:
+    """A shape, or a tuple of such, as Python writes it."""
+    texts = [str(n).replace("*", " * ") for n in shape]
+    return f"({texts[0]},)" if len(texts) == 1 else f"({', '.join(texts)})"
 
 
 def _is_unit(x: Term) -> bool:

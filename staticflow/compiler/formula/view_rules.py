@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticflow.compiler.formula.reader import Reader, Rules, Seen, full, renumbered, shape_text
-from staticflow.compiler.formula.terms import Term
+from staticflow.compiler.formula.reader import Reader, Rules, Seen, full, renumbered
+from staticflow.compiler.formula.terms import Term, shape_text
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.node import Node
 from staticflow.ops.contraction import Dot

@@ -43,7 +43,8 @@ class _Writer:
         for term in order:
             text = _text(term, [texts[x] for x in term.args])
             known = wanted.get(term) if term.args else None
-            shared = uses[term] > 1 and not _is_plain(term)
+            often = uses[term] > 2 and bool(term.args) and term.head == "call"
+            shared = (uses[term] > 1 and not _is_plain(term)) or often
             if uses[term] and (known or shared or len(text[0]) > LONG):
                 name = known or self._new_name(term)
                 self.names[term] = name
@@ -59,7 +60,8 @@ class _Writer:
                 self.lines.append(f"{name} = {text}" if name else text)
 
     def _new_name(self, term: Term) -> str:
-        letters = LETTERS if term.ndim > 1 else LETTERS.lower()
+        letters = "P" + LETTERS if term.calls("softmax") else LETTERS
+        letters = letters if term.ndim > 1 else letters.lower()
         numbers = ["", *map(str, range(2, 2 + len(self.names)))]
         name = next(x + k for k in numbers for x in letters if x + k not in self.taken)
         self.taken.add(name)

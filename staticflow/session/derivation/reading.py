@@ -218,6 +218,8 @@ def _along_vectors(x: Term, option: str) -> bool:
 def _part(c: Converter, term: Term) -> Expr | None:
     """x[:, 0] of a column (n, 1) is the column itself, and x[0] of a row (1, n) its transpose."""
     x = term.args[0]
+    if x.calls("slogdet") and term.attrs == ("1",):
+        return function("logdet", (1, 1), c.expr(x.args[0]))
     if len(term.args) != 1 or x.ndim != 2 or term.ndim != 1:
         return None
     if x.shape[1] == 1 and term.attrs == (":", "0"):

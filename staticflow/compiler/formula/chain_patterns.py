@@ -1,0 +1,106 @@
+"""Products of matrices as chains: equal whatever the brackets, with common ends taken out of sums.
+
+x @ A + A @ x                       (A.T + A) @ x
+G @ S @ B.T + G @ S.T @ B.T         G @ (S + S.T) @ B.T
+outer(a, x) + outer(b, x)           outer(a + b, x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from staticflow.compiler.formula.terms import Algebra, Factors, Pattern, Term, chain, split
+
+Piece = tuple[float, Factors, tuple[Term, ...]]  # the number, the scalars, and the chain
+
+
+def common_ends(m: Algebra, term: Term) -> Term | None:
+    """x @ A + A @ x is (A.T + A) @ x, and B @ A + C @ A is (B + C) @ A."""
+    pieces = {x: piece for x in term.args if (piece := _piece(m, x)) is not None}
+    for x, first in pieces.items():
+        for y, second in pieces.items():
+            if x is y or first[1] != second[1]:
+                continue
+            joined = _joined(m, first, second)
+            if joined is not None:
+                after = [t for t in term.args if t is not x and t is not y]
+                k = term.args.index(x)
+                before = [t for t in after if term.args.index(t) < k]
+                return m.total([*before, joined, *(t for t in after if t not in before)])
+    return None
+
+
+def _joined(m: Algebra, first: Piece, second: Piece) -> Term | None:
+    """The sum of two chains that differ in one plain factor."""
+    (c, scalars, a), (e, _, b) = first, second
+    if len(a) != len(b) or abs(c) != abs(e):
+        return None
+    differ = [k for k, (p, q) in enumerate(zip(a, b, strict=True)) if p is not q]
+    if len(differ) != 1 or len(a) < 2:
+        return None
+    (k,) = differ
+    if not (_plain(a[k]) and _plain(b[k])) or a[k].shape != b[k].shape:
+        return None
+    pair = _plain_first([a[k], b[k]])
+    pair = [x if x is a[k] else m.scaled(e / c, x) for x in pair]
+    middle = m.total(pair)
+    if middle.shape != a[k].shape:
+        return None
+    found = a[0] if k else middle
+    for place, x in enumerate(a[1:], 1):
+        found = m.matmul(found, middle if place == k else x)
+    return m.product([*scalars, (found, 1)], c)
+
+
+def _plain_first(matrices: Sequence[Term]) -> list[Term]:
+    """A + A.T rather than A.T + A."""
+    return sorted(matrices, key=lambda x: x.head == "transpose")
+
+
+def _plain(x: Term) -> bool:
+    """Whether it reads well in a sum: a leaf, its transpose, an inverse."""
+    inner = x.args[0] if x.head == "transpose" else x
+    return inner.head == "name" or inner.calls("inv") or inner.calls("outer")
+
+
+def _piece(m: Algebra, x: Term) -> Piece | None:
+    """The number, the scalars and the factors of a term c * A @ B @ x."""
+    coefficient, factors = split(x)
+    scalars = tuple(f for f in factors if not f[0].ndim)
+    arrays = [f for f in factors if f[0].ndim]
+    if len(arrays) != 1 or arrays[0][1] != 1:
+        return None
+    ((base, _),) = arrays
+    if base.calls("solve"):
+        a, b = base.args
+        return coefficient, scalars, (m.call("inv", a.shape, [a]), *_column_chain(m, b))
+    return (coefficient, scalars, _column_chain(m, base)) if base.head == "matmul" else None
+
+
+def _column_chain(m: Algebra, x: Term) -> tuple[Term, ...]:
+    """The factors; of a vector, with the vector at the right end: x @ A is A.T @ x."""
+    factors = chain(x)
+    if x.ndim == 1 and factors[0].ndim == 1:
+        return tuple(m.transpose(f, (1, 0)) if f.ndim == 2 else f for f in reversed(factors))
+    return factors
+
+
+def outer_products(m: Algebra, term: Term) -> Term | None:
+    """outer(a, x) + outer(b, x) is outer(a + b, x)."""
+    pieces = [(x, *split(x)) for x in term.args]
+    outers = [(x, c, f[-1][0], f[:-1]) for x, c, f in pieces
+              if f and f[-1][0].calls("outer") and f[-1][1] == 1]  # fmt: skip
+    for x, c, p, scalars in outers:
+        for y, e, q, others in outers:
+            if x is y or scalars != others or abs(c) != abs(e) or any(b.ndim for b, _ in scalars):
+                continue
+            for side in (0, 1):
+                if p.args[side] is q.args[side]:
+                    both = m.total([p.args[1 - side], m.scaled(e / c, q.args[1 - side])])
+                    args = [both, p.args[1]] if side else [p.args[0], both]
+                    found = m.product([*scalars, (m.call("outer", p.shape, args), 1)], c)
+                    return m.total([found, *(t for t in term.args if t not in (x, y))])
+    return None
+
+
+CHAIN_PATTERNS: Mapping[str, Sequence[Pattern]] = {"sum": (common_ends, outer_products)}

@@ -1,0 +1,188 @@
+"""Choices by a condition, and the largest of several: what they are wherever there is a derivative.
+
+where(x >= 0, c, -c)                              c * sign(x)
+where(h, 1 - b - sigmoid(-g), sigmoid(g) - b)     sigmoid(g) - b
+(x == max(x)) / sum(x == max(x))                  x == max(x)
+where(sign of det(A) < 0, nan, x)                 x
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from staticflow.compiler.formula.axis_patterns import rebuilt
+from staticflow.compiler.formula.columns import is_elementwise
+from staticflow.compiler.formula.terms import Algebra, Pattern, Term, split
+
+
+def decided(m: Algebra, term: Term) -> Term | None:
+    """Within where(c, x, y), c holds in x and not in y; both may then be one."""
+    if not term.calls("where"):
+        return None
+    condition, *branches = term.args
+    x, y = (_under(m, b, condition, k) for k, b in enumerate(branches))
+    if x is y and x.shape == term.shape:
+        return x
+    if [x, y] != branches:
+        return m.call("where", term.shape, [condition, x, y])
+    return None
+
+
+def _under(m: Algebra, x: Term, condition: Term, branch: int) -> Term:
+    """A term where the condition is known."""
+    if x.calls("where") and x.args[0] is condition:
+        return _under(m, x.args[1 + branch], condition, branch)
+    if x.calls("abs") and condition.head == "compare" and condition.args[0] is x.args[0]:
+        positive = str(condition.attrs[0]).startswith(">") == (branch == 0)
+        if condition.args[1] is m.number(0) and condition.attrs[0] in (">", ">=", "<", "<="):
+            return m.scaled(1 if positive else -1, x.args[0])
+    through = x.head in ("sum", "product") or (
+        x.head == "call" and bool(x.args) and is_elementwise(str(x.attrs[0]))
+    )
+    if not through:
+        return x
+    args = [_under(m, a, condition, branch) for a in x.args]
+    if all(a is b for a, b in zip(args, x.args, strict=True)):
+        return x
+    found = rebuilt(m, x, args)
+    return found if found.shape == x.shape else x
+
+
+def signs(m: Algebra, term: Term) -> Term | None:
+    """where(x >= 0, c, -c) is c * sign(x), but for 0; where(x >= 0, x, -x) is abs(x)."""
+    if not term.calls("where"):
+        return None
+    condition, c, other = term.args
+    if condition.head != "compare" or condition.attrs[0] not in (">=", ">", "<", "<="):
+        return None
+    x, bound = condition.args
+    if bound is not m.number(0) or m.scaled(-1, c) is not other:
+        return None
+    if c in (x, m.scaled(-1, x)):
+        found = m.scaled(1 if c is x else -1, m.call("abs", x.shape, [x]))
+    else:
+        found = m.times(c, m.call("sign", x.shape, [x]))
+    found = found if str(condition.attrs[0]).startswith(">") else m.scaled(-1, found)
+    return found if found.shape == term.shape else None
+
+
+def logdet(m: Algebra, term: Term) -> Term | None:
+    """The logarithm of the size, NaN where the sign is negative; its slope is 1 there."""
+    if not term.calls("where"):
+        return None
+    condition, first, other = term.args
+    if condition.head != "compare" or not _is_of_slogdet(condition.args[0], "0"):
+        return None
+    if _is_of_slogdet(other, "1") and str(first.attrs[0]) == "nan":
+        return m.call("logdet", term.shape, other.args[0].args)
+    undefined = first.head == "number" and str(first.attrs[0]) in ("nan", "0.0")
+    return other if undefined and other.shape == term.shape else None
+
+
+def _is_of_slogdet(x: Term, part: str) -> bool:
+    return x.head == "part" and x.attrs == (part,) and x.args[0].calls("slogdet")
+
+
+def largest(m: Algebra, term: Term) -> Term | None:
+    """(x == max(x)) / sum(x == max(x)) is x == max(x), if the largest is one."""
+    coefficient, factors = split(term)
+    for mask, e in factors:
+        if e != 1 or not _is_largest(mask):
+            continue
+        for below, power in factors:
+            inner = below.args[0] if below.head == "index" else below
+            if power == -1 and inner.reduces_by("sum") and inner.args[0] is mask:
+                rest = [f for f in factors if f[0] is not below]
+                return m.product(rest, coefficient)
+    return None
+
+
+def _is_largest(x: Term) -> bool:
+    if x.head != "compare" or x.attrs[0] != "==":
+        return False
+    other = x.args[1].args[0] if x.args[1].head == "index" else x.args[1]
+    return (other.head == "reduce" and other.attrs[0] in ("max", "min")) or other.calls("norm")
+
+
+def sizes(m: Algebra, term: Term) -> Term | None:
+    """What chooses the largest of sizes compares it with 0 as well: maximum(h, 0) is h."""
+    if term.calls("maximum") and term.args[1] is m.number(0) and _is_size(term.args[0]):
+        return term.args[0]
+    if not term.calls("where"):
+        return None
+    condition, one, half = term.args
+    if condition.head != "compare" or condition.attrs[0] != ">" or one is not m.number(1):
+        return None
+    h, bound = condition.args
+    equal = m.make("compare", h.shape, (h, bound), ("==",))
+    ties = bound is m.number(0) and half is m.scaled(0.5, equal)
+    return one if ties and _is_size(h) and not term.ndim else None
+
+
+def _is_size(x: Term) -> bool:
+    return x.calls("norm") or (x.reduces_by("max") and x.args[0].calls("abs"))
+
+
+def matrix_norm(m: Algebra, term: Term) -> Term | None:
+    """max(svd(A)[1]) is norm(A, 2), and sum(svd(A)[1]) is norm(A, 'nuc')."""
+    if term.ndim or term.attrs[0] not in ("max", "sum"):
+        return None
+    (x,) = term.args
+    if not is_of_svd(x, "1") or x.ndim != 1:
+        return None
+    option = "2" if term.attrs[0] == "max" else "'nuc'"
+    return m.call("norm", (), x.args[0].args, option)
+
+
+def is_of_svd(x: Term, part: str) -> bool:
+    return x.head == "part" and x.attrs == (part,) and x.args[0].calls("svd")
+
+
+def first_vectors(m: Algebra, term: Term) -> Term | None:
+    """(U * (s == max(s))) @ V is outer(U[:, 0], V[0]), of svd(A): the largest comes first."""
+    left, v = term.args
+    coefficient, own = split(left)
+    u = next((f for f, e in own if e == 1 and is_of_svd(f, "0")), None)
+    if u is None or not is_of_svd(v, "2") or len(own) != 2 or coefficient != 1:
+        return None
+    if not any(_is_largest(f) for f, _ in own):
+        return None
+    column = m.make("part", u.shape[:1], [u], (":", "0"))
+    row = m.make("part", v.shape[1:], [v], ("0",))
+    return m.call("outer", term.shape, [column, row])
+
+
+def frechet(m: Algebra, term: Term) -> Term | None:
+    """expm([[A, E], [0, A]])[:n, n:] is expm_frechet(A, E); if E is the identity, expm(A)."""
+    if len(term.args) != 1 or term.ndim != 2:
+        return None
+    corner = term.args[0]
+    turned = corner.head == "transpose" and corner.args[0].calls("expm")
+    whole = corner.args[0] if turned else corner
+    if not whole.calls("expm") or turned:
+        return None
+    rows = whole.args[0]
+    if not rows.calls("concatenate") or len(rows.args) != 2:
+        return None
+    upper, lower = rows.args
+    if not upper.calls("concatenate") or not lower.calls("concatenate"):
+        return None
+    (a, direction), (_, again) = upper.args, lower.args
+    if a is not again or term.shape != a.shape:
+        return None
+    scalars, e = m.unscaled(direction)
+    if e.calls("eye"):
+        found = m.call("expm", a.shape, a.args if a.head == "transpose" else [a])
+        found = m.transpose(found, (1, 0)) if a.head == "transpose" else found
+    else:
+        found = m.call("expm_frechet", a.shape, [a, e], "compute_expm=False")
+    return m.times(scalars, found)
+
+
+CHOICE_PATTERNS: Mapping[str, Sequence[Pattern]] = {
+    "call": (logdet, sizes, decided, signs),
+    "product": (largest,),
+    "matmul": (first_vectors,),
+    "reduce": (matrix_norm,),
+    "part": (frechet,),
+}

@@ -1,0 +1,218 @@
+"""Terms of vectors as they are typed when the vectors are columns (n, 1) and scalars (1, 1).
+
+    vectors (n,)                    columns (n, 1)
+    ----------------------------    ------------------------
+    (A + A.T) @ x                   (A + A.T) @ x
+    y @ x * outer(x, y)             y.T @ x * (x @ y.T)
+    X * b[:, None] + k              X * b + k.T
+    diag(softmax(x))                diagflat(softmax(x, axis=0))
+
+The reader sees a column as the vector that it holds, so that a formula is found in one way however
+its leaves are declared; only here it is said how. Leaves tell their own shape in their attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from staticflow.compiler.formula.matrix_patterns import uncolumned
+from staticflow.compiler.formula.terms import Algebra, Term, split
+from staticflow.graph.kinds import MapRow
+from staticflow.graph.op_table import table
+from staticflow.graph.types import Shape, broadcast_shapes
+
+ALONG = ("softmax", "log_softmax")  # take the last axis of a vector, the first one of a column
+
+
+def own_shape(leaf: Term) -> Shape:
+    """The shape with which a leaf was declared."""
+    shape = leaf.attrs[2] if len(leaf.attrs) > 2 else leaf.shape
+    assert isinstance(shape, tuple)
+    return shape
+
+
+def typed(terms: Sequence[Term], shapes: Sequence[Shape | None]) -> tuple[list[Term], Writing]:
+    """Terms as they are typed, each of the shape of its node, and how others are."""
+    leaves = _leaves(terms)
+    vectors = [x for x in leaves if x.ndim == 1]
+    columns = any(len(own_shape(x)) == 2 for x in vectors)
+    columns = columns or (not vectors and any(len(own_shape(x)) == 2 > x.ndim for x in leaves))
+    writing = Writing(columns, bool(vectors))
+    whole = zip(terms, shapes, strict=True)
+    return [writing.whole(t, t.shape if s is None else s) for t, s in whole], writing
+
+
+def _leaves(terms: Sequence[Term]) -> list[Term]:
+    found: dict[Term, None] = {}
+    waiting = list(terms)
+    while waiting:
+        term = waiting.pop()
+        if term not in found:
+            found[term] = None
+            waiting += term.args
+    return [x for x in found if x.head == "name"]
+
+
+def is_elementwise(name: str) -> bool:
+    """Whether a function takes single elements, and broadcasts."""
+    entry = table().get(name)
+    return entry is not None and isinstance(entry.row, MapRow)
+
+
+class Writing:
+    """Turns terms of vectors into terms of what the leaves are declared as."""
+
+    def __init__(self, columns: bool, vectors: bool) -> None:
+        self.columns = columns
+        self.vectors = vectors
+        self.m = Algebra({})
+        self._done: dict[Term, Term] = {}
+
+    def whole(self, term: Term, shape: Shape) -> Term:
+        """A term with the shape of its node."""
+        found = self.of(term)
+        if found.shape == shape:
+            return found
+        if found.ndim > len(shape):  # a scalar (1, 1), or a column where a vector is wanted
+            kept = len(shape)
+            taken = (":",) * kept + ("0",) * (found.ndim - kept)
+            return self.m.make("part", shape, [found], taken)
+        if found.ndim == 2 == len(shape):
+            return self.m.transpose(found, (1, 0))
+        missing = tuple(range(len(shape) - found.ndim))
+        return self.m.make("index", shape, [found], missing)
+
+    def of(self, term: Term) -> Term:
+        """The term as it is typed; vectors are columns if `columns`."""
+        waiting = [term]
+        while waiting:
+            missing = [x for x in waiting[-1].args if x not in self._done]
+            waiting += missing
+            if not missing:
+                last = waiting.pop()
+                if last not in self._done:
+                    self._done[last] = self._made(last)
+        return self._done[term]
+
+    def _made(self, term: Term) -> Term:
+        if term.head == "name":
+            return self._leaf(term)
+        if not self.columns:
+            scaled = self._scaled_rows(term)
+            return self._same(term, [self._done[x] for x in term.args]) if scaled is None else (
+                scaled)  # fmt: skip
+        made = self._matrix(term)
+        return self._other(term) if made is None else made
+
+    def _leaf(self, term: Term) -> Term:
+        own = own_shape(term)
+        found = self.m.make("name", own, (), term.attrs[:2])
+        if term.ndim == 0:
+            if len(own) == 2 and self.vectors and not self.columns:
+                return self.m.make("part", (), [found], ("0", "0"))
+            return found
+        if term.ndim == 1 and self.columns:
+            if len(own) == 1:
+                return self.m.make("index", (own[0], 1), [found], (1,))
+            return found if own[1] == 1 else self.m.transpose(found, (1, 0))
+        return found
+
+    def _scaled_rows(self, term: Term) -> Term | None:
+        """v[:, None] * A, of more than a leaf, is diag(v) @ A."""
+        coefficient, factors = split(term)
+        if term.head != "product" or term.ndim != 2:
+            return None
+        columns = [(v, e) for x, e in factors
+                   if x.ndim and (v := uncolumned(self.m, x)) is not None]  # fmt: skip
+        arrays = [(x, e) for x, e in factors if x.ndim and uncolumned(self.m, x) is None]
+        if not columns or not arrays or any(x.ndim < 2 for x, _ in arrays):
+            return None
+        v, a = self.m.product(columns), self.m.product(arrays)
+        if v.head == "name" or a.shape != term.shape or a.calls("outer"):
+            return None
+        scalars = [(self.of(x), e) for x, e in factors if not x.ndim]
+        left = self.m.call("diag", (a.shape[0], a.shape[0]), [self.of(v)])
+        whole = self.m.make("matmul", term.shape, [left, self.of(a)])
+        return self.m.product([*scalars, (whole, 1)], coefficient)
+
+    def _matrix(self, term: Term) -> Term | None:
+        """What has a notation of its own for columns."""
+        if _broadcasts(term):
+            return self._elementwise(term)
+        if term.head == "matmul" and term.ndim < 3:
+            return self._matmul(*term.args)
+        if term.head == "index" and term.ndim == 2 and term.args[0].ndim == 1:
+            (x,) = term.args
+            return self._done[x] if term.attrs == (1,) else self.row(x)
+        if term.head == "reduce" and not term.ndim and term.args[0].ndim == 1:
+            (x,) = term.args
+            return self.m.make("reduce", (), [self._done[x]], (term.attrs[0], (0, 1)))
+        if term.head == "part" and len(term.args) == 1 and term.args[0].ndim == 1:
+            (x,) = term.args
+            if not term.ndim:
+                return self.m.make("part", (), [self._done[x]], (*term.attrs, "0"))
+            return self.m.make("part", (term.shape[0], 1), [self._done[x]], term.attrs)
+        return self._call(term) if term.head == "call" else None
+
+    def _call(self, term: Term) -> Term | None:
+        name, x = term.attrs[0], term.args[0] if term.args else term
+        if name == "outer":
+            return self._product(self._done[x], self.row(term.args[1]))
+        if name == "diag" and x.ndim == 1:
+            return self.m.call("diagflat", term.shape, [self._done[x]])
+        if name in ALONG and x.ndim == 1:
+            return self.m.call(str(name), (x.shape[0], 1), [self._done[x]], "axis=0")
+        if name in ("norm", "logsumexp") and x.ndim == 1 and not term.attrs[2]:
+            return self.m.call(str(name), (), [self._done[x]])
+        if name == "solve" and term.ndim == 1:
+            return self.m.call("solve", (term.shape[0], 1), [self._done[a] for a in term.args])
+        return None
+
+    def row(self, x: Term) -> Term:
+        """A vector as a row (1, n)."""
+        if x.head == "matmul" and x.ndim == 1 and self.columns:
+            a, b = x.args
+            if a.ndim == 1:
+                return self._product(self.row(a), self._done[b])
+            return self._product(self.row(b), self.m.transpose(self._done[a], (1, 0)))
+        return self.m.transpose(self._done[x], (1, 0))
+
+    def _matmul(self, a: Term, b: Term) -> Term:
+        if a.ndim == 1 and b.ndim == 2:
+            return self._product(self.m.transpose(self._done[b], (1, 0)), self._done[a])
+        return self._product(self.row(a) if a.ndim == 1 else self._done[a], self._done[b])
+
+    def _product(self, a: Term, b: Term) -> Term:
+        return self.m.make("matmul", (a.shape[0], b.shape[1]), [a, b])
+
+    def _elementwise(self, term: Term) -> Term:
+        """Vectors are columns among vectors, and rows beside matrices."""
+        args = [self.row(x) if x.ndim == 1 < term.ndim else self._done[x] for x in term.args]
+        return self._same(term, args)
+
+    def _same(self, term: Term, args: Iterable[Term]) -> Term:
+        """The same of other arguments."""
+        args = list(args)
+        shape = broadcast_shapes([x.shape for x in args], "formula") if _broadcasts(term) else (
+            term.shape)  # fmt: skip
+        return self.m.make(term.head, shape, args, term.attrs)
+
+    def _other(self, term: Term) -> Term:
+        """What takes vectors as they are: x[:, 0]; if it gives one, that is made a column."""
+        args = [self._flat(x) if x.ndim == 1 else self._done[x] for x in term.args]
+        found = self.m.make(term.head, term.shape, args, term.attrs)
+        if term.ndim != 1:
+            return found
+        return self.m.make("index", (term.shape[0], 1), [found], (1,))
+
+    def _flat(self, x: Term) -> Term:
+        found = self._done[x]
+        if found.head == "index":
+            return found.args[0]
+        return self.m.make("part", x.shape, [found], (":", "0"))
+
+
+def _broadcasts(term: Term) -> bool:
+    if term.head in ("sum", "product", "power", "compare"):
+        return True
+    return term.head == "call" and bool(term.args) and is_elementwise(str(term.attrs[0]))
