@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import GraphError, fail
+from staticflow.graph.checks import check_integer
 from staticflow.native import memory
 from staticflow.native.memory import Array
 from staticflow.runtime.feeds import leading_dimension
+from staticflow.session.accumulation import accumulate, apply, refuse_accumulated
 from staticflow.session.batches import check_slices, read_rows
 from staticflow.session.evaluate import evaluate
 from staticflow.session.fetch import Fetches
@@ -26,7 +28,8 @@ from staticflow.session.nan_labels import rows_with_nan
 from staticflow.session.report.history import History
 from staticflow.session.report.progress import Progress
 from staticflow.session.steps import check_labels, run_batch, trainer_for
-from staticflow.training.trainer import Epochs, Trainer
+from staticflow.training.epochs import Epochs
+from staticflow.training.trainer import Trainer
 
 Callback = Callable[[Any, dict[str, float]], Any]
 Callbacks = Callback | Sequence[Callback]
@@ -46,6 +49,7 @@ class FitOptions:
     progress: bool
     batch_axis: str | None
     on_nan: str
+    accumulate: int
 
 
 def _callables(callbacks: Callbacks | None) -> Sequence[Callback]:
@@ -75,7 +79,12 @@ class Fit:
         self.fetches, self.owner = fetches, owner
         self.inputs = state.graph.training_inputs
         self._check(data, options)
+        refuse_accumulated(state, "fit")
         self.epochs, self.batch_size = int(options.epochs), int(options.batch_size)
+        self.group = check_integer(
+            "accumulate, the number of batches that have one update,", options.accumulate, 1,
+            "leave it out for an update after each batch",
+        )  # fmt: skip
         self.shuffle, self.show = options.shuffle, options.progress
         self.validation, self.batch_axis = options.validation_data, options.batch_axis
         self.callbacks = _callables(options.callbacks)
@@ -148,11 +157,12 @@ class Fit:
         assert self.rows is not None
         state = self.state
         state.lr[0] = state.require_optimizer("fit").base_lr
-        trainer = trainer_for(state, self.rows.batch, env, state.threads)
+        together = self.group > 1
+        trainer = trainer_for(state, self.rows.batch, env, state.threads, together)
         shards = len(trainer.shards)
         there = state.pool.start(shards) if shards > 1 else 1
         if there < shards:  # no more threads can be started
-            trainer = trainer_for(state, self.rows.batch, env, max(1, there))
+            trainer = trainer_for(state, self.rows.batch, env, max(1, there), together)
         if self.trainer not in (None, trainer):
             self.trainer.release()
         self.trainer = trainer
@@ -208,18 +218,20 @@ class Fit:
         shards = len(trainer.shards)
         sums = memory.zeros((shards, epochs, len(self.names)), np.float64)
         first = 0
-        whole = Epochs(range(0), batches, rows.count, state.step_count + 1, ragged, permutation)
+        whole = Epochs(
+            range(0), batches, rows.count, state.step_count + 1, ragged, permutation, self.group
+        )
 
         def poll() -> None:
             bar.update(before * batches + first + trainer.sync.done)
 
         for first, end in self.guard.calls(epochs * batches, trainer.choice.sharded_ns):
             done = 0
+            some = whole._replace(batches=range(first, end))
             try:
-                some = whole._replace(batches=range(first, end))
                 done = trainer.run(state.pool, some, list(sums), poll, self.guard.active)
             finally:
-                state.step_count += done or trainer.sync.done
+                state.step_count += some.updates(done or trainer.sync.done)
             if trainer.found_nan:
                 epoch, step = divmod(first + done, batches)
                 self._stop(before + epoch, step, {**rows.sliced, **rows.whole})
@@ -248,15 +260,30 @@ class Fit:
     def _run_stream(self) -> History:
         """Train on batches that an iterator brings."""
         assert self.stream is not None
-        with Progress(self.epochs, None, self.show) as bar:
-            done = 0
-            while done < self.epochs and not self.stopped:
-                log = self._stream_epoch(done, self.stream(), bar)
-                if log:
-                    done += 1
-                    self.stopped |= self._finish_epoch(log, bar)
-            self._end(done)
+        try:
+            with Progress(self.epochs, None, self.show) as bar:
+                done = 0
+                while done < self.epochs and not self.stopped:
+                    log = self._stream_epoch(done, self.stream(), bar)
+                    if log:
+                        done += 1
+                        self.stopped |= self._finish_epoch(log, bar)
+                self._end(done)
+        finally:
+            self.state.accumulated = None  # of a group that NaN or an exception has ended
         return self.history
+
+    def _train_on(self, feeds: Any) -> tuple[Trainer, list[float]]:
+        """Train on a batch that an iterator brought: the trainer, and the loss and metrics."""
+        state = self.state
+        if self.group == 1:
+            trainer, values = run_batch(state, feeds, self.batch_axis, True, self.guard.active)
+            trainer.release()
+            return trainer, values
+        trainer, values = accumulate(state, feeds, self.batch_axis, self.guard.active)
+        if state.accumulated is not None and state.accumulated.batches == self.group:
+            apply(state)
+        return trainer, values
 
     def _stream_epoch(self, epoch: int, batches: Iterator[Any], bar: Progress) -> dict[str, float]:
         """The log of an epoch; none if it ends at a loss that is NaN."""
@@ -266,16 +293,15 @@ class Fit:
         for step, feeds in enumerate(batches):
             rows = read_rows(state.graph, feeds, self.batch_axis)
             self.guard.keep()
-            trainer, values = run_batch(
-                state, feeds, self.batch_axis, train=True, watch=self.guard.active
-            )
-            trainer.release()
+            trainer, values = self._train_on(feeds)
             if trainer.found_nan:
                 self._stop(epoch, step, {**rows.sliced, **rows.whole})
                 return {}
             totals += np.array(values) * rows.count
             count += rows.count
             bar.update(state.step_count, values[0])
+        if state.accumulated is not None:  # the last group of the epoch has fewer batches
+            apply(state)
         if count == 0:
             fail(GraphError, "the data has no batches", do="return a new iterator at each call")
         return dict(zip(self.names, map(float, totals / count), strict=True))

@@ -19,6 +19,7 @@ from staticflow.graph.pytree import flatten
 from staticflow.native.memory import Array
 from staticflow.optim.algorithms import Optimizer
 from staticflow.runtime.feeds import input_nodes
+from staticflow.session.accumulation import accumulate, apply, refuse_accumulated
 from staticflow.session.evaluate import evaluate
 from staticflow.session.fetch import Fetches, structure_key
 from staticflow.session.files.file_errors import checked
@@ -153,6 +154,7 @@ class Session(LiveAttributes):
         progress: bool = True,
         batch_axis: str | None = None,
         on_nan: str = "stop",
+        accumulate: int = 1,
     ) -> History:
         """Train for some epochs; returns the logs of all epochs.
 
@@ -163,7 +165,9 @@ class Session(LiveAttributes):
         `on_nan` says what a loss that is NaN does: "stop" the fit with a warning, "raise"
         NumericsError, or "ignore" it. The parameters are those before that step, or of a copy if
         they had become NaN themselves: up to 0.1 s old, and 2 s for each 100 MB that steps change.
-        The warning says how old, step_count says of which step.
+        The warning says how old, step_count says of which step. With `accumulate=k`, k batches
+        have one update, by the mean of their gradients over rows, as one batch of all their rows
+        has; the last batches of an epoch may be fewer. `step_count` counts updates.
         """
         self._state.require_optimizer("fit")
         options = FitOptions(
@@ -175,6 +179,7 @@ class Session(LiveAttributes):
             progress=progress,
             batch_axis=batch_axis,
             on_nan=on_nan,
+            accumulate=accumulate,
         )
         with self._state.lock:
             return Fit(self._fetches, self, data, options).run()
@@ -184,9 +189,35 @@ class Session(LiveAttributes):
         state = self._state
         state.require_optimizer("step")
         with state.lock:
+            refuse_accumulated(state, "step")
             trainer, (loss, *_) = run_batch(state, feeds, batch_axis, train=True)
             trainer.release()
             return loss
+
+    def accumulate(self, feeds: Mapping[Any, Any], batch_axis: str | None = None) -> float:
+        """Add the gradient on one batch to those that `apply` will train by; returns its loss.
+
+        Nothing else changes, but states such as batch norm's take their next values. Gradients
+        count with their rows: of a loss that is a mean over rows, the update is that of one batch
+        of all rows. What has been accumulated is saved and copied with the session.
+        """
+        self._state.require_optimizer("accumulate")
+        with self._state.lock:
+            return accumulate(self._state, feeds, batch_axis)[1][0]
+
+    def apply(self) -> float:
+        """One update by what has been accumulated; returns the mean loss over all its rows.
+
+        Clipping, the learning rate's schedule and `step_count` go by updates. Raises GraphError if
+        nothing has been accumulated.
+        """
+        with self._state.lock:
+            return apply(self._state)
+
+    def discard(self) -> None:
+        """Forget what has been accumulated and not applied."""
+        with self._state.lock:
+            self._state.accumulated = None
 
     def gradients(
         self, feeds: Mapping[Any, Any], batch_axis: str | None = None

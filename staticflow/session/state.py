@@ -6,6 +6,7 @@ this, and knows no session.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -25,9 +26,12 @@ from staticflow.optim.algorithms import Optimizer
 from staticflow.runtime.parameters import ParameterStore, assign
 from staticflow.session.graph import SessionGraph
 from staticflow.session.slots import make_slots
-from staticflow.training.shard import StepValues, TrainingMemory
+from staticflow.training.epochs import Accumulated
+from staticflow.training.shard import TrainingMemory
 from staticflow.training.step_programs import StepPrograms
 from staticflow.training.trainer import Trainer
+from staticflow.training.update import Update
+from staticflow.training.update_frame import StepValues
 
 
 def check_seed(value: Any) -> int:
@@ -72,6 +76,7 @@ class SessionState(ForkAware):
         rng             what shuffles rows, and has drawn the initial values
         step_count, epoch_count     that training has done
         run_count       runs that have drawn numbers
+        accumulated     gradients that wait for their update
         extra           the user's own, saved with the rest
 
     What native code reads: `lr`, `seed_cell` and `run_cell`, a number each.
@@ -80,6 +85,7 @@ class SessionState(ForkAware):
         toolchain, pool             compile, and run shards
         programs, memories          of a training step, by the dimension that is sliced
         trainers                    the last ones used, by sizes and threads
+        updates                     of accumulated gradients, by the dimension that is sliced
         jitted                      the user's functions, by fetch
         copes_with_nan              NaN in labels has been seen to do no harm
         spare                       memory for a copy of what training changes
@@ -113,6 +119,7 @@ class SessionState(ForkAware):
         if optimizer is not None:
             self.slots, self.extras = make_slots(self.params, trained, optimizer)
         self.step_count = self.epoch_count = self.run_count = 0
+        self.accumulated: Accumulated | None = None
         self.extra: dict[str, Any] = {}
         self.lr = memory.zeros((1,), np.float64)
         self.seed_cell = memory.filled([seed], np.int64)
@@ -122,6 +129,7 @@ class SessionState(ForkAware):
         self.programs: dict[str, StepPrograms] = {}
         self.memories: dict[str, TrainingMemory] = {}
         self.trainers: dict[Any, Trainer] = {}
+        self.updates: dict[str, Update] = {}
         self.jitted: dict[Any, Any] = {}
         self.copes_with_nan = False
         self.spare: list[Array] = []
@@ -133,7 +141,7 @@ class SessionState(ForkAware):
         """Nobody holds the locks; what another thread's fit has done so far counts."""
         self.lock, self._count_lock = threading.RLock(), threading.Lock()
         self.step_count += sum(trainer.steps_under_way for trainer in self.trainers.values())
-        self.trainers = {}
+        self.trainers, self.updates = {}, {}
 
     def step_values(self) -> StepValues:
         """What a training step reads and changes, as it is now."""
@@ -160,10 +168,11 @@ class SessionState(ForkAware):
         self.step_count, self.epoch_count = other.step_count, other.epoch_count
         self.run_count = other.run_count
         self.rng.bit_generator.state = other.rng.bit_generator.state
+        self.accumulated = copy.deepcopy(other.accumulated)
 
     def forget_programs(self) -> None:
         """Compile the training step again when it is next needed."""
-        self.programs, self.memories, self.trainers = {}, {}, {}
+        self.programs, self.memories, self.trainers, self.updates = {}, {}, {}, {}
 
     def count_run(self) -> int:
         """The number of a run that draws, counted from 0: each has its own."""

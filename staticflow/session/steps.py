@@ -14,6 +14,7 @@ from staticflow.session.row_means import check_row_means
 from staticflow.session.state import SessionState
 from staticflow.session.trained import leave_alone
 from staticflow.training.check_numerics import CheckedTrainer
+from staticflow.training.epochs import Accumulated
 from staticflow.training.shard import TrainingMemory
 from staticflow.training.step_programs import (
     StepPrograms,
@@ -43,20 +44,33 @@ def step_programs(state: SessionState, batch: str) -> StepPrograms:
     return state.programs[batch]
 
 
-def trainer_for(state: SessionState, batch: str, env: Mapping[str, int], threads: int) -> Trainer:
-    """The training step for one set of sizes, from the last few used."""
+def training_memory(state: SessionState, batch: str) -> TrainingMemory:
+    """What all training steps on data that is sliced along `batch` work in."""
     if batch not in state.memories:
         programs = step_programs(state, batch)
         trainable = programs.params
         flat = state.params.flats[(trainable[0].dtype, True)] if trainable else None
         state.memories[batch] = TrainingMemory(programs, flat, state.gate)
-    key = (batch, tuple(sorted(env.items())), threads)
+    return state.memories[batch]
+
+
+def trainer_for(
+    state: SessionState,
+    batch: str,
+    env: Mapping[str, int],
+    threads: int,
+    accumulates: bool = False,
+) -> Trainer:
+    """The training step for one set of sizes, from the last few used."""
+    memory = training_memory(state, batch)
+    accumulates = accumulates and threads > 1  # one thread makes the same steps in either case
+    key = (batch, tuple(sorted(env.items())), threads, accumulates)
     if key not in state.trainers:
         while len(state.trainers) >= MAX_TRAINERS:
             state.trainers.pop(next(iter(state.trainers)))
         make = CheckedTrainer if state.check_numerics else Trainer
         most = 1 if state.check_numerics else threads
-        state.trainers[key] = make(state.memories[batch], state.step_values(), env, most)
+        state.trainers[key] = make(memory, state.step_values(), env, most, accumulates)
     return state.trainers[key]
 
 
@@ -66,11 +80,12 @@ def run_batch(
     batch_axis: str | None,
     train: bool,
     watch: bool = False,
+    into: Accumulated | None = None,
 ) -> tuple[Trainer, list[float]]:
     """One training step; the trainer, which still has the data, and loss and metrics.
 
     Without `train` nothing is updated; with `watch` a step whose loss is NaN is left before its
-    update.
+    update. With `into` the gradient is added to those there, instead of an update.
     """
     graph = state.graph
     state.require_loss()
@@ -85,12 +100,12 @@ def run_batch(
     if state.optimizer is not None:
         state.lr[0] = state.optimizer.base_lr
     try:
-        return trainer, trainer.single(state.pool, arrays, state.step_count, train, watch)
+        return trainer, trainer.single(state.pool, arrays, state.step_count, train, watch, into)
     except BaseException:
         trainer.release()
         raise
     finally:  # an interrupt may come before or after the update
-        state.step_count += trainer.sync.done if train else 0
+        state.step_count += trainer.sync.done if train and into is None else 0
 
 
 def loss_and_gradients(

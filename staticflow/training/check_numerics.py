@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,14 @@ from staticflow.graph.node import Node
 from staticflow.native.memory import Array
 from staticflow.native.training.shard_pool import ShardPool
 from staticflow.runtime.interpreter import compute
+from staticflow.runtime.parameters import FlatArray
 from staticflow.runtime.program import Frame, Program
 from staticflow.runtime.runner import Runner
+from staticflow.training.epochs import Accumulated, Epochs
 from staticflow.training.step_programs import ELEMENTS
-from staticflow.training.trainer import Epochs, Trainer
+from staticflow.training.trainer import Trainer
+from staticflow.training.update import Update
+from staticflow.training.update_frame import StepValues
 
 
 class CheckedTrainer(Trainer):
@@ -45,12 +49,14 @@ class CheckedTrainer(Trainer):
         done = 0
         try:
             for batch in epochs.batches:
-                before = [array.copy() for array in self._changed()]
+                into = [] if epochs.into is None else [epochs.into.total]
+                changed = [*self._changed(), *into]
+                before = [array.copy() for array in changed]
                 one = epochs._replace(batches=range(batch, batch + 1))
                 done += super().run(pool, one, sums, poll)
                 if not all(map(_finite, self._results())):
                     done -= 1
-                    for array, old in zip(self._changed(), before, strict=True):
+                    for array, old in zip(changed, before, strict=True):
                         array[...] = old
                     last = batch % epochs.per_epoch == epochs.per_epoch - 1
                     smaller = epochs.ragged and last
@@ -58,18 +64,14 @@ class CheckedTrainer(Trainer):
                     self._refuse(
                         "ragged" if smaller else "whole",
                         rows if smaller else self.rows,
-                        epochs.first_step + batch,
+                        epochs.number(batch),
                     )
         finally:
             self.sync.done = done
         return done
 
-    def _changed(self) -> Iterator[Array]:
-        """What a step changes."""
-        if self.flat is not None:
-            yield self.flat.data
-        yield from self.values.slots.values()
-        yield from (flat.data for flat in self.values.states.flats.values())
+    def _changed(self) -> list[Array]:
+        return _changed(self.flat, self.values)
 
     def _results(self) -> Iterator[Array]:
         memory = self.shards[0]
@@ -92,15 +94,48 @@ class CheckedTrainer(Trainer):
         env = {**self.env, programs.batch: rows} if programs.batch else self.env
         find_fault(programs.forward, self._frame(variant), env, what)
         if programs.update is not None and self.flat is not None:
-            what = f"in the optimizer's part of training step {number}"
-            find_fault(programs.update, self._frame("update"), {ELEMENTS: self.flat.size}, what)
-        fail(
-            NumericsError,
-            f"NaN or Inf appears in training step {number}",
-            got="loss, gradients or parameters that are not finite, of nodes that are when NumPy "
-            "computes them: their values are near the limits of their dtype",
-            do="scale the values, or use float64",
-        )
+            _refuse_update(programs.update, self._frame("update"), self.flat.size, number)
+        _refuse_step(number)
+
+
+def check_update(
+    update: Update, pool: ShardPool, accumulated: Accumulated, step_count: int
+) -> None:
+    """Make an update of accumulated gradients; a bad one is taken back: NumericsError."""
+    changed = _changed(update.flat, update.values)
+    before = [array.copy() for array in changed]
+    update.run(pool, accumulated, step_count)
+    if all(map(_finite, changed)):
+        return
+    update.sync.done = 0
+    for array, old in zip(changed, before, strict=True):
+        array[...] = old
+    assert update.programs.update is not None
+    _refuse_update(update.programs.update, update.frame, update.flat.size, step_count + 1)
+    _refuse_step(step_count + 1)
+
+
+def _changed(flat: FlatArray | None, values: StepValues) -> list[Array]:
+    """What a step changes."""
+    found = [] if flat is None else [flat.data]
+    states = [flat.data for flat in values.states.flats.values()]
+    return [*found, *values.slots.values(), *states]
+
+
+def _refuse_update(update: Program, frame: Frame, size: int, number: int) -> None:
+    find_fault(
+        update, frame, {ELEMENTS: size}, f"in the optimizer's part of training step {number}"
+    )
+
+
+def _refuse_step(number: int) -> NoReturn:
+    fail(
+        NumericsError,
+        f"NaN or Inf appears in training step {number}",
+        got="loss, gradients or parameters that are not finite, of nodes that are when NumPy "
+        "computes them: their values are near the limits of their dtype",
+        do="scale the values, or use float64",
+    )
 
 
 def checked_run(runner: Runner, arrays: Sequence[Array]) -> list[Array]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,30 +25,23 @@ from staticflow.graph.dims import evaluate
 from staticflow.graph.leaves import Hyper
 from staticflow.graph.node import Node
 from staticflow.native import memory
-from staticflow.native.memory import Array, words
+from staticflow.native.memory import Array, Words, records, words
 from staticflow.native.threads.read_gate import ReadGate
-from staticflow.native.training.layout import InputRecord, Shard, Sync, Variant
+from staticflow.native.training.layout import (
+    TOTAL_WORDS,
+    InputRecord,
+    Shard,
+    Sync,
+    Total,
+    Variant,
+)
 from staticflow.native.training.tables import ShardTable, SyncBlock
 from staticflow.runtime.blocked_frame import BlockedFrame, blocked_frame
-from staticflow.runtime.parameters import FlatArray, ParameterStore
+from staticflow.runtime.parameters import FlatArray
 from staticflow.runtime.program import Frame, Scratch
-from staticflow.training.step_programs import ELEMENTS, StepPrograms
-
-
-@dataclass(frozen=True)
-class StepValues:
-    """What a session has that its training steps read and change.
-
-    `slots` are the optimizer's arrays and `extras` masks and scales, by name, both laid out as the
-    flat array of the trained parameters; `lr` and `seed` are a number each.
-    """
-
-    params: ParameterStore
-    states: ParameterStore
-    slots: Mapping[str, Array]
-    extras: Mapping[str, Array]
-    lr: NDArray[np.float64]
-    seed: NDArray[np.int64]
+from staticflow.training.epochs import Epochs
+from staticflow.training.step_programs import StepPrograms
+from staticflow.training.update_frame import StepValues, following, update_frame
 
 
 @dataclass(frozen=True)
@@ -97,6 +91,7 @@ class ShardBuffers:
         self.metrics = words(1 + len(programs.metrics)).view(np.float64)
         self.forward = Scratch()
         self.update = Scratch(self.forward.work)
+        self.total: Array | None = None  # of gradients, where batches have updates in common
         self.next_states: dict[str, Array] = {
             s.name: memory.zeros(tuple(evaluate(n, {}) for n in s.shape), s.dtype)
             for s in programs.states
@@ -130,6 +125,7 @@ class ShardMemory:
         self._shares: dict[tuple[str, int], Array] = {}
         self._unused: list[Array] = []  # where results go that another shard has as well
         self._rows: list[Array] = []
+        self._total = words(TOTAL_WORDS)
         self._row_count = 0  # the most that this shard has of any batch
         self.table.point(Shard.STEP_CELL, self.step_cell)
         self.table.point(Shard.METRICS, self.metrics)
@@ -213,33 +209,46 @@ class ShardMemory:
 
     def add_update(self, first: int, end: int, lead: ShardMemory) -> None:
         """Bind the update to a slice; it reads gradients and new states that `lead` has."""
-        common, flat = self.common, self.common.flat
-        programs, update = common.programs, common.programs.update
-        assert update is not None and flat is not None
-        sizes, whole = {ELEMENTS: end - first}, {ELEMENTS: flat.size}
-        frame = update.frame(sizes, whole, first, self.buffers.update)
-        for node, buffer in update.leaves.items():
-            if isinstance(node.op, Hyper) and node.op.label == SHARE:
-                frame.bind(buffer, self._hyper(node, common.shards).ctypes.data)
-        values = common.values
-        flats = {"p": flat.data, "g": lead.gradient, **values.slots, **values.extras}
-        for name, node in programs.update_leaves.items():
-            if node not in update.leaves:
-                continue
-            if name in flats:
-                address = flats[name].ctypes.data + first * flat.data.itemsize
-            elif name == "lr":
-                address = values.lr.ctypes.data
-            elif name == "step":
-                address = self.step_cell.ctypes.data
-            elif name.startswith("next:"):
-                address = lead.next_states[name[5:]].ctypes.data
-            else:
-                address = values.states.address(node)
-            frame.bind(update.leaves[node], address)
+        common, update = self.common, self.common.programs.update
+        assert update is not None and common.flat is not None
+        given = {"g": lead.gradient, "step": self.step_cell, **following(lead.next_states)}
+        frame = update_frame(
+            common.programs, common.values, common.flat, range(first, end), given,
+            self.buffers.update, lambda node: self._hyper(node, common.shards),
+        )  # fmt: skip
         self.frames["update"] = frame
         self.table[Shard.UPDATE] = update.function.address
         self.table[Shard.UPDATE_T], self.table[Shard.UPDATE_S] = frame.addresses
+
+    def accumulate(self, epochs: Epochs) -> None:
+        """Let batches of a group have one update, or each its own; also of a group under way."""
+        flat, record, into = self.common.flat, self._total, epochs.into
+        if flat is None or epochs.group == 1:
+            self.table.point(Shard.TOTAL, None)
+            return
+        if into is None and self.buffers.total is None:
+            self.buffers.total = flat.like()
+        total = self.buffers.total if into is None else into.total
+        assert total is not None
+        if into is not None:
+            record[Total.ROWS] = into.rows
+        elif epochs.begins_group:
+            record[Total.ROWS] = 0
+        record[Total.GROUP], record[Total.ITEMS] = epochs.group, flat.size
+        record[Total.ITEM_BYTES] = total.itemsize
+        record[Total.ARRAY], record[Total.GRADIENT] = total.ctypes.data, self.gradient.ctypes.data
+        record[Total.STATES] = self._state_copies.ctypes.data
+        record[Total.STATE_COUNT] = len(self.next_states)
+        self.table.point(Shard.TOTAL, record, total)
+
+    @cached_property
+    def _state_copies(self) -> Words:
+        """Records that put the next values of states in their place (`StateCopy`)."""
+        states = self.common.values.states
+        return records(
+            [states.address(states.nodes[name]), values.ctypes.data, values.nbytes]
+            for name, values in self.next_states.items()
+        )
 
     def introduce(self, name: str, peers: NDArray[np.int64], stops: bool = True) -> None:
         """Tell a program of the shards; one that `stops` may be left when the stop flag is set."""

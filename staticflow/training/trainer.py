@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,22 +34,13 @@ from staticflow.native.training.worker import worker
 from staticflow.runtime.blocked_frame import block_rows
 from staticflow.runtime.failures import check_call
 from staticflow.runtime.program import Frame
+from staticflow.training.epochs import Accumulated, Epochs, one_batch
 from staticflow.training.owner_computes import OwnedProduct, owned_products, records, slices, summed
-from staticflow.training.shard import Common, ShardMemory, StepValues, TrainingMemory
+from staticflow.training.shard import Common, ShardMemory, TrainingMemory
 from staticflow.training.split_k import PartialProduct, partial_product, parts_of
 from staticflow.training.step_programs import ELEMENTS
 from staticflow.training.step_time import StepTime
-
-
-class Epochs(NamedTuple):
-    """The batches of some epochs that a native call trains on."""
-
-    batches: range  # counted from 0 over all epochs
-    per_epoch: int
-    rows: int  # of the data
-    first_step: int  # the number of the step that batch 0 is, or would be
-    ragged: bool = False  # an epoch's last batch has fewer rows than the others
-    permutation: NDArray[np.int64] | None = None  # (epochs, rows); None for rows in order
+from staticflow.training.update_frame import StepValues
 
 
 class Trainer:
@@ -62,12 +52,15 @@ class Trainer:
         values: StepValues,
         env: Mapping[str, int],
         threads: int,
+        accumulates: bool = False,
     ) -> None:
+        """`accumulates` says that batches may wait for an update that they have in common."""
         self.programs = programs = memory.programs
         self.gate = memory.gate
         self.values = values
         self.env = dict(env)
         self.rows = self.env[programs.batch] if programs.batch else 1
+        self.accumulates = accumulates
         self.flat = memory.flat
         self.choice = self._choose(threads)
         varies = unbounded(programs.forward.compiled.steps)
@@ -95,7 +88,7 @@ class Trainer:
         self.shards = [ShardMemory(common, i, memory.buffers(i)) for i in shards]
         self.shards[0].table[Shard.GATE] = self.gate.address
         self.user: object = None  # the fit whose data the tables point at
-        self._under_way = False
+        self._under_way: Epochs | None = None
         self.ragged = 0  # the rows of the smaller batch that there are tables for
         self._peers: list[Array] = []
         self._connect()
@@ -130,8 +123,11 @@ class Trainer:
         return 0 if size >= rows else size
 
     def _owned(self) -> list[OwnedProduct]:
-        """The gradients that shards make in parts instead of adding them up."""
-        if self.choice.shards == 1 or self.block or self.programs.update is None:
+        """The gradients that shards make in parts instead of adding them up: at the update, when
+        those of earlier batches could no longer be made.
+        """
+        alone = self.choice.shards == 1 or self.block or self.programs.update is None
+        if alone or self.accumulates:
             return []
         assert self.flat is not None
         return owned_products(self.programs, self.flat, self.env)
@@ -242,7 +238,7 @@ class Trainer:
         poll: Callable[[], None] | None = None,
         watch: bool = False,
     ) -> int:
-        """Train on some batches; returns the steps finished by all shards.
+        """Train on some batches; returns how many are finished by all shards.
 
         Each shard adds its loss and metrics to its row of `sums`, by epoch. The calling thread
         makes the steps itself if they are known to be short, else it waits, looks for signals and
@@ -257,14 +253,15 @@ class Trainer:
             table[Shard.STEP_BASE], table[Shard.WATCH] = epochs.first_step, int(watch)
             table.point(Shard.PERMUTATION, epochs.permutation)
             table.point(Shard.METRIC_SUMS, own_sums)
+            memory.accumulate(epochs)
         tables = [memory.table for memory in self.shards]
-        self._under_way = True
+        self._under_way = epochs
         began = time.perf_counter_ns()
         try:
             with self.gate.fitting():
                 done = pool.run(self.call, tables, poll, self.time.is_short(len(epochs.batches)))
         finally:
-            self._under_way = False
+            self._under_way = None
         self.time.measure(time.perf_counter_ns() - began, min(done))
         self._look_often()
         check_call(self.sync.reason)
@@ -282,8 +279,11 @@ class Trainer:
         step_count: int,
         train: bool,
         watch: bool = False,
+        into: Accumulated | None = None,
     ) -> list[float]:
-        """One step on one batch; returns loss and metrics. Without `train`, nothing is updated."""
+        """One step on one batch; returns loss and metrics. Without `train`, nothing is updated, nor
+        is what is added up `into` others.
+        """
         self.user = None
         batch = self.programs.batch
         leads = {
@@ -301,19 +301,22 @@ class Trainer:
         if not train:
             table[Shard.UPDATE] = 0
         try:
-            epochs = Epochs(range(1), 1, self.rows, first_step=step_count + 1)
-            self.run(pool, epochs, list(sums), watch=watch)
-        finally:
+            self.run(pool, one_batch(self.rows, step_count, into), list(sums), watch=watch)
+        finally:  # an interrupt may come after the batch is done
             table[Shard.UPDATE] = update
+            if into is not None and self.sync.done:
+                into.rows, into.batches = into.rows + self.rows, into.batches + 1
+                into.loss += float(sums[0, 0, 0])
+                into.along = self.programs.batch
         if self.found_nan:
             sums[:] = math.nan
         return [float(value) / self.rows for value in sums[0, 0]]
 
     @property
     def steps_under_way(self) -> int:
-        """The finished steps of a run that is not over yet."""
+        """The updates that a run has made which is not over yet."""
         trains = self.shards[0].table[Shard.UPDATE] != 0
-        return self.sync.done if self._under_way and trains else 0
+        return self._under_way.updates(self.sync.done) if self._under_way and trains else 0
 
     def gradients(self) -> dict[str, Array]:
         """The gradients that the last forward and backward run left, summed over shards; none where

@@ -29,9 +29,10 @@ class Shard(IntEnum):
     DATA_ROWS = 8  # rows of the data
     RAGGED = 9  # 1 when the last batch of an epoch is smaller
     PERMUTATION = 10  # int64[EPOCHS, DATA_ROWS]: row numbers in order; 0 means in order of the data
-    STEP_CELL = 11  # int64 that is set to STEP_BASE + k before batch k; 0 when nobody asks
-    STEP_BASE = 12
-    STEP = 13  # i64 step(i64 T, i64 S): forward and backward; nonzero means give up (see Reason)
+    STEP_CELL = 11  # int64 that is set to the step's number before each batch; 0 when nobody asks
+    STEP_BASE = 12  # the number of the step of batch 0
+    STEP = 13  # i64 step(i64 T, i64 S): forward and backward; nonzero means give up (see Reason);
+    # 0 for an update alone, of gradients that are there
     UPDATE = 14  # i64 update(i64 T, i64 S) of this shard's slice; 0 when nothing is trained
     UPDATE_T = 15
     UPDATE_S = 16
@@ -48,6 +49,7 @@ class Shard(IntEnum):
     LOST = 27  # the barrier at which it last lost its core
     GATE = 28  # address of the session's `gate.Gate`, for the first shard; 0 for the others
     WATCH = 29  # whether a loss that is NaN ends the run before the update
+    TOTAL = 30  # address of the `Total` record; 0 where every batch has an update of its own
     WHOLE = 32  # the `Variant` for whole batches
     LAST_BATCH = 40  # the `Variant` for the smaller last batch
 
@@ -121,6 +123,27 @@ class Parts(IntEnum):
     ITEM_BYTES = 4
 
 
+class Total(IntEnum):
+    """The gradients of a group of batches, which have one update: see `accumulation`."""
+
+    GROUP = 0  # batches in a group; the last one of an epoch may have fewer
+    ROWS = 1  # rows so far, over all shards; the worker's own, 0 at the start of a group
+    ARRAY = 2  # address of the shard's total
+    GRADIENT = 3  # address of its gradient, of the same items
+    ITEMS = 4
+    ITEM_BYTES = 5
+    STATES = 6  # address of the `StateCopy` records
+    STATE_COUNT = 7
+
+
+class StateCopy(IntEnum):
+    """A state and its next value."""
+
+    TARGET = 0
+    SOURCE = 1
+    BYTES = 2
+
+
 class Sync(IntEnum):
     """The block that the shards of a run share. Zeroed before each run."""
 
@@ -148,4 +171,6 @@ INPUT_WORDS = 7
 GRADIENT_WORDS = 4
 OWNED_WORDS = 15
 PARTS_WORDS = 5
+TOTAL_WORDS = 8
+STATE_WORDS = 3
 SYNC_WORDS = 80

@@ -3,9 +3,10 @@
 A step is: gather this shard's rows, make the first product in parts of its sum where that pays, run
 the program forward and backward, wait for the others, make the gradients that this shard owns, add
 up the other ones over this shard's slice, update that slice, wait again. With one shard there is no
-waiting and no adding. A shard that sees the stop flag, whose program gives up, or whose loss is NaN
-where that is watched for, sets the reason and leaves before the step's first barrier; that frees
-those who wait there, so that the step is committed by all shards or by none.
+waiting and no adding. A group of batches (`accumulation`) has one update, after its last one. A
+shard that sees the stop flag, whose program gives up, or whose loss is NaN where that is watched
+for, sets the reason and leaves before the step's first barrier; that frees those who wait there, so
+that the step is committed by all shards or by none.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from staticflow.native.threads.read_gate import Gate, admit
 from staticflow.native.threads.waiting import WORKER_SLEEP_US
 from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.native.training.accumulation import DRAW_SHIFT, accumulation
 from staticflow.native.training.layout import (
     GRADIENT_WORDS,
     INPUT_WORDS,
+    STATE_WORDS,
     Gradient,
     InputRecord,
     Parts,
     Reason,
     Shard,
+    StateCopy,
     Sync,
+    Total,
     Variant,
 )
 
@@ -213,19 +218,26 @@ def train(context):
             variant = SHARD_LAST_BATCH
         gather(context, variant, batch)
         if shard[SHARD_STEP_CELL] != 0:
-            i8ptr(shard[SHARD_STEP_CELL])[0] = shard[SHARD_STEP_BASE] + batch
+            i8ptr(shard[SHARD_STEP_CELL])[0] = step_number(context, batch)
         if shard[variant + VARIANT_PARTS] != 0:
             if make_parts(context, shard[variant + VARIANT_PARTS]) != 0:
                 break
-        given_up = call2(shard[SHARD_STEP], shard[variant + VARIANT_T], shard[variant + VARIANT_S])
-        if given_up != 0:
-            swap_if_zero(sync + 8 * SYNC_REASON, given_up)
-            break
+        step = shard[SHARD_STEP]
+        if step != 0:
+            given_up = call2(step, shard[variant + VARIANT_T], shard[variant + VARIANT_S])
+            if given_up != 0:
+                swap_if_zero(sync + 8 * SYNC_REASON, given_up)
+                break
         metrics = f8ptr(shard[SHARD_METRICS])
         if shard[SHARD_WATCH] != 0 and metrics[0] != metrics[0]:
             swap_if_zero(sync + 8 * SYNC_REASON, NAN)
             break
-        if shard[SHARD_UPDATE] != 0:
+        waits = 0
+        if shard[SHARD_UPDATE] != 0 and shard[SHARD_TOTAL] != 0:
+            waits = accumulate(context, batch)
+            if waits > 1:
+                break
+        if shard[SHARD_UPDATE] != 0 and waits == 0:
             if several:
                 if barrier(context) != 0:
                     break
@@ -260,6 +272,8 @@ def _constants() -> dict[str, int]:
         "SYNC": Sync,
         "PARTS": Parts,
         "GATE": Gate,
+        "TOTAL": Total,
+        "STATE": StateCopy,
     }
     named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
     return {
@@ -268,6 +282,8 @@ def _constants() -> dict[str, int]:
         "NAN": Reason.NAN.value,
         "INPUT_WORDS": INPUT_WORDS,
         "GRADIENT_WORDS": GRADIENT_WORDS,
+        "STATE_WORDS": STATE_WORDS,
+        "DRAW_SHIFT": DRAW_SHIFT,
         "LOOKS": LOOKS,
         "LOST_CYCLES": LOST_CYCLES,
         "OFTEN": OFTEN,
@@ -295,7 +311,7 @@ def _source(
         externals=externals or {},
         namespace=_namespace,
         namespace_key=tuple(f"{name}={value}" for name, value in _constants().items()),
-        noalias=name.startswith("add"),
+        noalias=name in ("add_array", "weigh", "mean"),
     )
 
 
@@ -329,9 +345,11 @@ def worker(toolchain: Toolchain) -> Worker:
     parts = kernel(
         "make_parts", MAKE_PARTS, Signature("i8", ("i8", "i8")), barrier=barrier.external, **add
     )
+    number, accumulate = accumulation(kernel, barrier)
     train = kernel(
         "train", TRAIN, one,
         gather=gather.external, sum_gradients=total.external, barrier=barrier.external,
-        make_parts=parts.external, admit=admit(toolchain),
+        make_parts=parts.external, admit=admit(toolchain), step_number=number,
+        accumulate=accumulate,
     )  # fmt: skip
     return Worker(train, barrier)

@@ -70,6 +70,7 @@ def describe(
             key = _unused(f"optimizer:{slot}:{span.node.name}", tensors)
             slots[slot][span.node.name] = key
             tensors[key] = flat.view(span, values)
+    accumulated = {} if state.accumulated is None else {"accumulated": _gathered(state, tensors)}
     data = {
         **written(),
         "graph": graph,
@@ -85,8 +86,22 @@ def describe(
         "run_count": state.run_count,
         "rng": state.rng.bit_generator.state,
         "extra": extra,
+        **accumulated,
     }
     return data, tensors
+
+
+def _gathered(state: SessionState, tensors: dict[str, Array]) -> dict[str, Any]:
+    """The gradients that wait for their update, whose tensors are entered here."""
+    gathered = state.accumulated
+    assert gathered is not None
+    flat = state.params.flats[(state.trained[0].dtype, True)]
+    keys = {}
+    for span in flat.spans:
+        key = keys[span.node.name] = _unused(f"accumulated:{span.node.name}", tensors)
+        tensors[key] = flat.view(span, gathered.total)
+    numbers = {name: getattr(gathered, name) for name in ("rows", "batches", "loss", "along")}
+    return {"tensors": keys, **numbers}
 
 
 def _unused(name: str, tensors: Mapping[str, Array]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from staticflow.errors import GraphError, fail
+from staticflow.graph.dims import names_of
 from staticflow.graph.field_types import fits
 from staticflow.graph.leaves import Param
 from staticflow.graph.node import Node
@@ -28,6 +29,7 @@ from staticflow.session.files.file_version import check_version
 from staticflow.session.files.tensor_file import read_tensors
 from staticflow.session.state import SessionState, check_count
 from staticflow.session.trained import chosen
+from staticflow.training.epochs import Accumulated
 
 
 def read_session(path: Any) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -75,7 +77,27 @@ class SavedSession:
         state.epoch_count = check_count(data["epoch_count"])
         state.run_count = check_count(data.get("run_count", 0))  # 0.1.0 did not count them
         state.rng.bit_generator.state = _random_state(data["rng"])
+        state.accumulated = self._accumulated(state)
         state.extra = data["extra"]
+
+    def _accumulated(self, state: SessionState) -> Accumulated | None:
+        """The gradients that wait for their update, if there are any."""
+        if "accumulated" not in self._data:
+            return None
+        saved = self._data["accumulated"]
+        require(len(state.trained) > 0, "gradients are accumulated, and nothing is trained")
+        rows, batches, loss = saved["rows"], saved["batches"], saved["loss"]
+        counts = all(fits(n, int) and 0 < n < 1 << 40 for n in (rows, batches))
+        require(counts, f"no counts of accumulated rows and batches: {rows!r}, {batches!r}")
+        require(type(loss) is float, "the loss of what is accumulated is no number")
+        shapes = [x.shape for x in state.graph.training_inputs.values()]
+        names = {"", *(name for shape in shapes for name in names_of(shape))}
+        require(saved["along"] in names, f"there is no dimension {saved['along']!r}"[:200])
+        flat = state.params.flats[(state.trained[0].dtype, True)]
+        total = flat.like()
+        for span in flat.spans:
+            flat.view(span, total)[...] = self._stored.accumulated(span.node)
+        return Accumulated(total, rows, batches, loss, saved["along"])
 
 
 class _Stored:
@@ -92,6 +114,9 @@ class _Stored:
 
     def slot(self, slot: str, node: Node) -> Array:
         return self._of(node, self.data["slots"][slot][node.name])
+
+    def accumulated(self, node: Node) -> Array:
+        return self._of(node, self.data["accumulated"]["tensors"][node.name])
 
     def _of(self, node: Node, key: str) -> Array:
         """The tensor of a node, which must be of its type."""

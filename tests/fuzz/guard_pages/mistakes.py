@@ -15,7 +15,7 @@ import staticflow as sf
 from staticflow import models, ops
 from staticflow.compiler.schedule.memory_plan import MemoryPlan
 from staticflow.native import memory
-from staticflow.training.trainer import Epochs
+from staticflow.training.epochs import Epochs
 from tests.fuzz.guard_pages.pages import fed, guarded
 
 
