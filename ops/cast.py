@@ -52,6 +52,12 @@ def _row(dtype: str) -> MapRow:
 
 
 CASTS = {dtype: _row(dtype) for dtype in DTYPES}
+_CONVERSIONS = frozenset(map(Map, CASTS.values()))
+
+
+def is_conversion(node: Node) -> bool:
+    """Whether a node gives its operand in a dtype."""
+    return node.op in _CONVERSIONS
 
 
 def cast(x: Node, dtype: Any) -> Node:

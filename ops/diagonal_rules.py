@@ -14,6 +14,7 @@ from staticflow.graph.leaves import const
 from staticflow.graph.node import Node
 from staticflow.graph.rewriting import RewriteRule
 from staticflow.ops.arithmetic import divide, multiply, negative
+from staticflow.ops.cast import is_conversion
 from staticflow.ops.counting import Iota
 from staticflow.ops.rules import uniform_value
 from staticflow.ops.shape import expand_dims
@@ -29,7 +30,7 @@ def diagonal_of(node: Node) -> Node | None:
         return None
     if isinstance(node.op, Transpose):
         return diagonal_of(inputs[0])
-    if name.startswith("astype_"):
+    if is_conversion(node):
         return const(1, node.dtype) if _is_identity(inputs[0]) else None
     if name == "where":
         mask, inside, outside = inputs

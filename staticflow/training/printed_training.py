@@ -17,7 +17,7 @@ from staticflow.native.memory import Array
 from staticflow.optim.algorithms import Optimizer
 from staticflow.runtime.parameters import FlatArray, ParameterStore
 from staticflow.runtime.printing.module_main import Main, shape_text, variable_of
-from staticflow.training.step_programs import ELEMENTS, StepPrograms
+from staticflow.training.step_programs import ELEMENTS, NextState, OldState, StepPrograms
 
 ROWS, BATCHES, EPOCHS = 32, 4, 3  # of a batch; batches of random data; epochs
 
@@ -200,6 +200,10 @@ class _Training(Main):
         name = names.get(node)
         if name is None:
             return self._number(node)
+        if isinstance(name, NextState):
+            return f"{self.next_states[name.name]}.ctypes.data"
+        if isinstance(name, OldState):
+            return f"{self.others[node]}.ctypes.data"
         if name in ("p", "g"):
             return f"{name}.ctypes.data"
         if start.optimizer is not None and name in start.optimizer.slots:
@@ -209,10 +213,6 @@ class _Training(Main):
             return f"given.keep(np.array([{rate!r}])).ctypes.data"
         if name == "step":
             return "step.ctypes.data"
-        if name.startswith("next:"):
-            return f"{self.next_states[name[5:]]}.ctypes.data"
-        if name.startswith("state:"):
-            return f"{self.others[node]}.ctypes.data"
         return f"given.keep({_runs(start.extras[name])}).ctypes.data"
 
     def _epochs(self) -> None:

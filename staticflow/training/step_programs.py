@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from staticflow.autodiff.derivatives import reaching
 from staticflow.compiler.compile import compile_graph
@@ -35,6 +35,24 @@ from staticflow.runtime.program_table import named_leaves, shared, without_rate
 ELEMENTS = "elements"  # the dimension of the flat parameter array
 
 
+@dataclass(frozen=True)
+class OldState:
+    """Names the leaf of the update that is a state."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class NextState:
+    """Names the leaf of the update that holds what a state is next."""
+
+    name: str
+
+
+# What the update reads: p, g, a slot, decay_mask, lr_scale, lr and step by name, and states.
+UpdateLeaf: TypeAlias = str | OldState | NextState
+
+
 @dataclass
 class StepPrograms:
     """The compiled halves of a training step."""
@@ -47,7 +65,7 @@ class StepPrograms:
     params: tuple[Node, ...]  # trained, in order of declaration
     unreached: tuple[Node, ...]  # those of them that the loss does not depend on
     states: tuple[Node, ...]
-    update_leaves: Mapping[str, Node]
+    update_leaves: Mapping[UpdateLeaf, Node]
     slots: tuple[str, ...]
     origin: StepPrograms | None = None  # from which these differ in leaves and sizes alone
 
@@ -167,7 +185,7 @@ def build_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
     )
     forward = Program(compiled, toolchain)
     update: Program | None = None
-    leaves: Mapping[str, Node] = {}
+    leaves: Mapping[UpdateLeaf, Node] = {}
     slots: tuple[str, ...] = ()
     if optimizer is not None and params:
         own = _update_graph(optimizer, params, updated, bool(unreached))
@@ -192,7 +210,7 @@ def build_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
 class _UpdateGraph:
     outputs: list[Node]
     donations: dict[int, Node]
-    leaves: dict[str, Node]
+    leaves: dict[UpdateLeaf, Node]
 
 
 def _update_graph(
@@ -207,8 +225,11 @@ def _update_graph(
     def flat(name: str) -> Node:
         return input(name, (ELEMENTS,), dtype)
 
-    leaves = {"step": hyper("step", "int64"), "lr": hyper("lr", "float64")}
-    leaves |= {name: flat(name) for name in ("p", "g", *optimizer.slots)}
+    leaves: dict[UpdateLeaf, Node] = {
+        "step": hyper("step", "int64"),
+        "lr": hyper("lr", "float64"),
+        **{name: flat(name) for name in ("p", "g", *optimizer.slots)},
+    }
     p, g, number = leaves["p"], leaves["g"], leaves["step"]
     norm = None
     if optimizer.needs_norm:
@@ -233,8 +254,8 @@ def _update_graph(
         donations[len(outputs)] = leaves[name]
         outputs.append(node)
     for state in states:
-        new = leaves[f"next:{state.name}"] = input(f"next {state.name}", state.shape, state.dtype)
-        leaves[f"state:{state.name}"] = state
+        new = input(f"next {state.name}", state.shape, state.dtype)
+        leaves |= {NextState(state.name): new, OldState(state.name): state}
         donations[len(outputs)] = state
         outputs.append(new)
     return _UpdateGraph(outputs, donations, leaves)

@@ -13,6 +13,7 @@ from staticflow.native.training.worker import worker
 from staticflow.runtime.failures import check_call
 from staticflow.training.epochs import Accumulated
 from staticflow.training.shard import TrainingMemory
+from staticflow.training.step_programs import UpdateLeaf
 from staticflow.training.update_frame import StepValues, following, update_frame
 
 
@@ -30,8 +31,11 @@ class Update:
         self._buffers = memory.buffers(0)
         self._call = worker(programs.update.toolchain).train.bind()
         self.sync = SyncBlock()
-        given = {"g": self._buffers.gradient, "step": self._buffers.step_cell}
-        given |= following(self._buffers.next_states)
+        given: dict[UpdateLeaf, Array] = {
+            "g": self._buffers.gradient,
+            "step": self._buffers.step_cell,
+            **following(self._buffers.next_states),
+        }
         shares: list[Array] = []
 
         def whole(node: Node) -> Array:

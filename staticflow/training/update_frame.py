@@ -14,7 +14,7 @@ from staticflow.graph.node import Node
 from staticflow.native.memory import Array
 from staticflow.runtime.parameters import FlatArray, ParameterStore
 from staticflow.runtime.program import Frame, Scratch
-from staticflow.training.step_programs import ELEMENTS, StepPrograms
+from staticflow.training.step_programs import ELEMENTS, NextState, StepPrograms, UpdateLeaf
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class StepValues:
     seed: NDArray[np.int64]
 
 
-def following(states: Mapping[str, Array]) -> dict[str, Array]:
+def following(states: Mapping[str, Array]) -> dict[UpdateLeaf, Array]:
     """The next values of states, by the names that the update has for them."""
-    return {f"next:{name}": values for name, values in states.items()}
+    return {NextState(name): values for name, values in states.items()}
 
 
 def update_frame(
@@ -43,7 +43,7 @@ def update_frame(
     values: StepValues,
     flat: FlatArray,
     part: range,
-    given: Mapping[str, Array],
+    given: Mapping[UpdateLeaf, Array],
     scratch: Scratch,
     share: Callable[[Node], Array],
 ) -> Frame:
@@ -64,7 +64,7 @@ def update_frame(
     for name, node in programs.update_leaves.items():
         if node not in update.leaves:
             continue
-        if name in flats:
+        if isinstance(name, str) and name in flats:
             address = flats[name].ctypes.data + part.start * flat.data.itemsize
         elif name == "lr":
             address = values.lr.ctypes.data

@@ -26,7 +26,7 @@ def varying(x: Term) -> frozenset[int]:
 
 
 def _maps(x: Term) -> bool:
-    return x.head == "call" and bool(x.args) and is_elementwise(str(x.attrs[0]))
+    return x.head == "call" and bool(x.args) and is_elementwise(x.name)
 
 
 def without(m: Algebra, x: Term, axes: Iterable[int], rank: int) -> Term:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from staticflow.compiler.formula.axis_patterns import rebuilt
 from staticflow.compiler.formula.columns import is_elementwise
-from staticflow.compiler.formula.terms import Algebra, Pattern, Term, split
+from staticflow.compiler.formula.terms import ALL, Algebra, Pattern, Term, split
 
 
 def decided(m: Algebra, term: Term) -> Term | None:
@@ -33,11 +33,11 @@ def _under(m: Algebra, x: Term, condition: Term, branch: int) -> Term:
     if x.calls("where") and x.args[0] is condition:
         return _under(m, x.args[1 + branch], condition, branch)
     if x.calls("abs") and condition.head == "compare" and condition.args[0] is x.args[0]:
-        positive = str(condition.attrs[0]).startswith(">") == (branch == 0)
+        positive = (condition.attrs[0] in (">", ">=")) == (branch == 0)
         if condition.args[1] is m.number(0) and condition.attrs[0] in (">", ">=", "<", "<="):
             return m.scaled(1 if positive else -1, x.args[0])
     through = x.head in ("sum", "product") or (
-        x.head == "call" and bool(x.args) and is_elementwise(str(x.attrs[0]))
+        x.head == "call" and bool(x.args) and is_elementwise(x.name)
     )
     if not through:
         return x
@@ -62,7 +62,7 @@ def signs(m: Algebra, term: Term) -> Term | None:
         found = m.scaled(1 if c is x else -1, m.call("abs", x.shape, [x]))
     else:
         found = m.times(c, m.call("sign", x.shape, [x]))
-    found = found if str(condition.attrs[0]).startswith(">") else m.scaled(-1, found)
+    found = found if condition.attrs[0] in (">", ">=") else m.scaled(-1, found)
     return found if found.shape == term.shape else None
 
 
@@ -71,16 +71,12 @@ def logdet(m: Algebra, term: Term) -> Term | None:
     if not term.calls("where"):
         return None
     condition, first, other = term.args
-    if condition.head != "compare" or not _is_of_slogdet(condition.args[0], "0"):
+    if condition.head != "compare" or not condition.args[0].takes_output(0, "slogdet"):
         return None
-    if _is_of_slogdet(other, "1") and str(first.attrs[0]) == "nan":
+    if other.takes_output(1, "slogdet") and first.is_nan:
         return m.call("logdet", term.shape, other.args[0].args)
-    undefined = first.head == "number" and str(first.attrs[0]) in ("nan", "0.0")
+    undefined = first.is_nan or first is m.number(0)
     return other if undefined and other.shape == term.shape else None
-
-
-def _is_of_slogdet(x: Term, part: str) -> bool:
-    return x.head == "part" and x.attrs == (part,) and x.args[0].calls("slogdet")
 
 
 def largest(m: Algebra, term: Term) -> Term | None:
@@ -101,7 +97,7 @@ def _is_largest(x: Term) -> bool:
     if x.head != "compare" or x.attrs[0] != "==":
         return False
     other = x.args[1].args[0] if x.args[1].head == "index" else x.args[1]
-    return (other.head == "reduce" and other.attrs[0] in ("max", "min")) or other.calls("norm")
+    return (other.head == "reduce" and other.name in ("max", "min")) or other.calls("norm")
 
 
 def sizes(m: Algebra, term: Term) -> Term | None:
@@ -125,30 +121,26 @@ def _is_size(x: Term) -> bool:
 
 def matrix_norm(m: Algebra, term: Term) -> Term | None:
     """max(svd(A)[1]) is norm(A, 2), and sum(svd(A)[1]) is norm(A, 'nuc')."""
-    if term.ndim or term.attrs[0] not in ("max", "sum"):
+    if term.ndim or term.name not in ("max", "sum"):
         return None
     (x,) = term.args
-    if not is_of_svd(x, "1") or x.ndim != 1:
+    if not x.takes_output(1, "svd") or x.ndim != 1:
         return None
-    option = "2" if term.attrs[0] == "max" else "'nuc'"
+    option = "2" if term.name == "max" else "'nuc'"
     return m.call("norm", (), x.args[0].args, option)
-
-
-def is_of_svd(x: Term, part: str) -> bool:
-    return x.head == "part" and x.attrs == (part,) and x.args[0].calls("svd")
 
 
 def first_vectors(m: Algebra, term: Term) -> Term | None:
     """(U * (s == max(s))) @ V is outer(U[:, 0], V[0]), of svd(A): the largest comes first."""
     left, v = term.args
     coefficient, own = split(left)
-    u = next((f for f, e in own if e == 1 and is_of_svd(f, "0")), None)
-    if u is None or not is_of_svd(v, "2") or len(own) != 2 or coefficient != 1:
+    u = next((f for f, e in own if e == 1 and f.takes_output(0, "svd")), None)
+    if u is None or not v.takes_output(2, "svd") or len(own) != 2 or coefficient != 1:
         return None
     if not any(_is_largest(f) for f, _ in own):
         return None
-    column = m.make("part", u.shape[:1], [u], (":", "0"))
-    row = m.make("part", v.shape[1:], [v], ("0",))
+    column = m.make("part", u.shape[:1], [u], (ALL, 0))
+    row = m.make("part", v.shape[1:], [v], (0,))
     return m.call("outer", term.shape, [column, row])
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from staticflow.compiler.formula.matrix_patterns import uncolumned
-from staticflow.compiler.formula.terms import Algebra, Term, split
+from staticflow.compiler.formula.terms import ALL, Algebra, Term, split
 from staticflow.graph.kinds import MapRow
 from staticflow.graph.op_table import table
 from staticflow.graph.types import Shape, broadcast_shapes
@@ -75,7 +75,7 @@ class Writing:
             return found
         if found.ndim > len(shape):  # a scalar (1, 1), or a column where a vector is wanted
             kept = len(shape)
-            taken = (":",) * kept + ("0",) * (found.ndim - kept)
+            taken = (ALL,) * kept + (0,) * (found.ndim - kept)
             return self.m.make("part", shape, [found], taken)
         if found.ndim == 2 == len(shape):
             return self.m.transpose(found, (1, 0))
@@ -109,7 +109,7 @@ class Writing:
         found = self.m.make("name", own, (), term.attrs[:2])
         if term.ndim == 0:
             if len(own) == 2 and self.vectors and not self.columns:
-                return self.m.make("part", (), [found], ("0", "0"))
+                return self.m.make("part", (), [found], (0, 0))
             return found
         if term.ndim == 1 and self.columns:
             if len(own) == 1:
@@ -146,24 +146,24 @@ class Writing:
             return self._done[x] if term.attrs == (1,) else self.row(x)
         if term.head == "reduce" and not term.ndim and term.args[0].ndim == 1:
             (x,) = term.args
-            return self.m.make("reduce", (), [self._done[x]], (term.attrs[0], (0, 1)))
+            return self.m.make("reduce", (), [self._done[x]], (term.name, (0, 1)))
         if term.head == "part" and len(term.args) == 1 and term.args[0].ndim == 1:
             (x,) = term.args
             if not term.ndim:
-                return self.m.make("part", (), [self._done[x]], (*term.attrs, "0"))
+                return self.m.make("part", (), [self._done[x]], (*term.attrs, 0))
             return self.m.make("part", (term.shape[0], 1), [self._done[x]], term.attrs)
         return self._call(term) if term.head == "call" else None
 
     def _call(self, term: Term) -> Term | None:
-        name, x = term.attrs[0], term.args[0] if term.args else term
+        name, x = term.name, term.args[0] if term.args else term
         if name == "outer":
             return self._product(self._done[x], self.row(term.args[1]))
         if name == "diag" and x.ndim == 1:
             return self.m.call("diagflat", term.shape, [self._done[x]])
         if name in ALONG and x.ndim == 1:
-            return self.m.call(str(name), (x.shape[0], 1), [self._done[x]], "axis=0")
+            return self.m.call(name, (x.shape[0], 1), [self._done[x]], "axis=0")
         if name in ("norm", "logsumexp") and x.ndim == 1 and not term.attrs[2]:
-            return self.m.call(str(name), (), [self._done[x]])
+            return self.m.call(name, (), [self._done[x]])
         if name == "solve" and term.ndim == 1:
             return self.m.call("solve", (term.shape[0], 1), [self._done[a] for a in term.args])
         return None
@@ -209,10 +209,10 @@ class Writing:
         found = self._done[x]
         if found.head == "index":
             return found.args[0]
-        return self.m.make("part", x.shape, [found], (":", "0"))
+        return self.m.make("part", x.shape, [found], (ALL, 0))
 
 
 def _broadcasts(term: Term) -> bool:
     if term.head in ("sum", "product", "power", "compare"):
         return True
-    return term.head == "call" and bool(term.args) and is_elementwise(str(term.attrs[0]))
+    return term.head == "call" and bool(term.args) and is_elementwise(term.name)

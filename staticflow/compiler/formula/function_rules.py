@@ -110,10 +110,10 @@ def _det(m: Algebra, args: Sequence[Term]) -> Term:
     return m.call("det", a.shape[:-2], [a])
 
 
-def _slogdet(part: str) -> Form:
+def _slogdet(output: int) -> Form:
     def form(m: Algebra, args: Sequence[Term]) -> Term:
         (a,) = args
-        return m.make("part", a.shape[:-2], [m.call("slogdet", (), [a])], (part,))
+        return m.make("part", a.shape[:-2], [m.call("slogdet", (), [a])], (output,))
 
     return form
 
@@ -158,8 +158,8 @@ FORMS: Mapping[str, Form] = {
     "det": _det,
     "cofactors": _cofactors,
     "change of the cofactors": _change,
-    "sign of det": _slogdet("0"),
-    "logarithm of the size of det": _slogdet("1"),
+    "sign of det": _slogdet(0),
+    "logarithm of the size of det": _slogdet(1),
     "expm": _expm,
     "pinv": _pinv,
 }

@@ -10,7 +10,7 @@ from staticflow.graph.dims import product
 from staticflow.graph.kinds import Map, Reduce
 from staticflow.graph.node import Node
 from staticflow.graph.types import INTEGERS
-from staticflow.ops.cast import CASTS
+from staticflow.ops.cast import is_conversion
 from staticflow.ops.counting import Iota, SizeOf
 
 COMPARISONS = {
@@ -27,7 +27,8 @@ ARITHMETIC: Mapping[str, Callable[..., Term]] = {
     "sqrt": lambda m, x: m.product([(x, 0.5)]),
     "reciprocal": lambda m, x: m.product([(x, -1)]),
 }
-_CONVERSIONS = frozenset(Map(row) for row in CASTS.values())
+# Of rows that only integers have.
+NAMES = {"integer_floor_divide": "floor_divide", "integer_mod": "mod"}
 
 
 def elementwise(reader: Reader, node: Node) -> Seen:
@@ -37,8 +38,7 @@ def elementwise(reader: Reader, node: Node) -> Seen:
     term = _operator(reader, node, values)
     if term is None:
         shape = tuple(node.shape[k] for k in axes)
-        name = node.op.name.removeprefix("integer_")
-        term = reader.m.call(name, shape, values)
+        term = reader.m.call(NAMES.get(node.op.name, node.op.name), shape, values)
     return Seen(term, tuple(axes.index(k) if k in axes else None for k in range(node.ndim)))
 
 
@@ -52,9 +52,9 @@ def _operator(reader: Reader, node: Node, values: Sequence[Term]) -> Term | None
     if name in ("power", "integer_power"):
         base, exponent = values
         if exponent.head == "number":
-            return reader.m.product([(base, float(str(exponent.attrs[0])))])
+            return reader.m.product([(base, exponent.value)])
         return reader.m.make("power", reader.m.times(base, exponent).shape, values)
-    if node.op in _CONVERSIONS:
+    if is_conversion(node):
         narrows = node.inputs[0].type.is_float and not node.type.is_float
         if narrows and node.dtype in INTEGERS:
             return reader.m.call(node.dtype, values[0].shape, values)

@@ -154,7 +154,7 @@ def into_softmax(m: Algebra, term: Term) -> Term | None:
                 if not inner.calls("softmax"):
                     continue
                 args = [*matrix.args[:k], inner, *matrix.args[k + 1 :]]
-                found = m.call(str(matrix.attrs[0]), matrix.shape, args)
+                found = m.call(matrix.name, matrix.shape, args)
                 rest = [f for f in factors if f not in ((matrix, 1), (below, -1))]
                 return m.product([*rest, (found, 1)], coefficient)
     return None

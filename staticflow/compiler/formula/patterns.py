@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from staticflow.compiler.formula.terms import Algebra, Pattern, Term, split
+from staticflow.compiler.formula.terms import ALL, Algebra, Pattern, Term, split
 from staticflow.graph.dims import product
 
 
@@ -47,7 +47,7 @@ def softmax(m: Algebra, term: Term) -> Term | None:
             if axes is None:
                 continue
             x = _unshifted(m, top.args[0], axes)[0]
-            found = m.call("softmax", x.shape, [x], _axis_option(x, axes))
+            found = m.call("softmax", x.shape, [x], _axis_option(x, axes), axes)
             rest = [f for f in factors if f not in ((top, 1), (below, -1))]
             return m.product([(found, 1), *rest], coefficient)
     return None
@@ -78,7 +78,7 @@ def log_softmax(m: Algebra, term: Term) -> Term | None:
             axes = inner.axes
             if factors[0][0] is m.along(x, inner, axes):
                 rest = [t for t in term.args if t is not x and t is not other]
-                found = m.call("log_softmax", x.shape, [x], _axis_option(x, axes))
+                found = m.call("log_softmax", x.shape, [x], _axis_option(x, axes), axes)
                 return m.total([found, *rest])
     return None
 
@@ -162,29 +162,28 @@ def stack(m: Algebra, term: Term) -> Term | None:
     if not term.calls("concatenate"):
         return None
     ranks = {x.attrs if x.head == "index" else () for x in term.args}
-    option = str(term.attrs[2])
-    if ranks != {(int(option.removeprefix("axis=")),)}:
+    if ranks != {term.axes}:
         return None
     rows = [x.args[0] for x in term.args]
     whole = _joined(rows)
     if whole is not None:
-        (source,), place = rows[0].args, int(option.removeprefix("axis="))
+        (source,), (place,) = rows[0].args, term.axes
         rest = [k for k in range(term.ndim) if k != whole]
         return m.transpose(source, (*rest[:place], whole, *rest[place:]))
-    return m.call("stack", term.shape, rows, option)
+    return m.call("stack", term.shape, rows, f"axis={term.axes[0]}", term.axes)
 
 
 def _joined(rows: Sequence[Term]) -> int | None:
     """The axis of x that x[..., 0], x[..., 1], ... run through, to its end."""
     first = rows[0]
-    if first.head != "part" or len(first.args) != 1 or "0" not in first.attrs:
+    if first.head != "part" or len(first.args) != 1 or 0 not in first.attrs:
         return None
-    (x,), axis = first.args, first.attrs.index("0")
+    (x,), axis = first.args, first.attrs.index(0)
     if first.ndim != x.ndim - 1 or len(rows) != x.shape[axis]:
         return None
     for k, row in enumerate(rows):
-        taken = [(a, entry) for a, entry in enumerate(row.attrs) if entry != ":"]
-        if row.head != "part" or row.args != (x,) or taken != [(axis, str(k))]:
+        taken = [(a, entry) for a, entry in enumerate(row.attrs) if entry != ALL]
+        if row.head != "part" or row.args != (x,) or taken != [(axis, k)]:
             return None
     return axis
 

@@ -73,13 +73,14 @@ def take(reader: Reader, node: Node) -> Seen:
     if node.op.axis:
         options = f"axis={node.op.axis}"
         return full(reader.m.call("take", node.shape, [x, index], options))
-    return full(reader.m.make("part", node.shape, [x, index], ("",)))
+    return full(reader.m.make("part", node.shape, [x, index]))
 
 
 def concat(reader: Reader, node: Node) -> Seen:
     args = [reader.whole(x) for x in node.inputs]
-    options = node.op.attributes()
-    return full(reader.m.call("concatenate", node.shape, args, options))
+    assert isinstance(node.op, Concat)
+    axis = node.op.axis
+    return full(reader.m.call("concatenate", node.shape, args, f"axis={axis}", (axis,)))
 
 
 def pad(reader: Reader, node: Node) -> Seen:
@@ -96,7 +97,7 @@ def part(reader: Reader, node: Node) -> Seen:
     if isinstance(node.inputs[0].op, Branch):
         return _branch(reader, node, node.inputs[0].op, node.op.index)
     source = reader.seen[node.inputs[0]].term
-    return full(reader.m.make("part", node.shape, [source], (str(node.op.index),)))
+    return full(reader.m.make("part", node.shape, [source], (node.op.index,)))
 
 
 def _branch(reader: Reader, node: Node, op: Branch, index: int) -> Seen:

@@ -13,7 +13,6 @@ term, and leave no trace where NumPy broadcasts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +24,22 @@ from staticflow.graph.leaves import Const, Leaf
 from staticflow.graph.node import Array, Kind, Node, Op
 from staticflow.graph.traversal import toposort
 from staticflow.graph.types import Shape
+from staticflow.ops.accumulate import RunningSum
 from staticflow.ops.alias import Tied
+from staticflow.ops.custom_op import CustomCall
+from staticflow.ops.indexing import ScatterAdd, ScatterAlong, TakeAlong
+from staticflow.ops.linalg_native import LuSolve
 
 WRITTEN_OUT = 16  # elements at most of a constant that is printed where it is used
-NAMES = {"running_sum": "cumsum"}  # of ops that users know by another name
+# What users know an op by, where its class is called otherwise.
+NAMES: Mapping[type[Op], str] = {
+    RunningSum: "cumsum",
+    CustomCall: "custom",
+    LuSolve: "lu_solve",
+    ScatterAdd: "scatter_add",
+    ScatterAlong: "scatter_along",
+    TakeAlong: "take_along",
+}
 
 
 @dataclass(frozen=True)
@@ -139,8 +150,7 @@ class Reader:
     def by_name(self, node: Node) -> Seen:
         """A call of the op's name: what has no rule of its own."""
         args = [self.whole(x) for x in node.inputs]
-        words = re.findall("[A-Z][a-z0-9]*", type(node.op).__name__.removesuffix("Call"))
-        name = NAMES.get("_".join(words).lower(), "_".join(words).lower())
+        name = NAMES.get(type(node.op), node.op.name)
         shape = () if isinstance(node.type, tuple) else node.shape
         return full(self.m.call(name, shape, args, node.op.attributes(), node.op))
 

@@ -12,7 +12,7 @@
     compare      a < b                                    the symbol
     transpose    axes permuted                            the permutation
     index        axes of size 1 inserted: x[:, None]      their positions
-    part         elements along axes: x[1:, 0]            for each axis, what is taken
+    part         elements along axes: x[1:, 0]            for each axis: a place, or a `Cut`
     reduce       sum(x, axis=0)                           name, axes
     call         name(a, b, option=c)                     name, what tells it apart, options
 
@@ -24,12 +24,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
+from typing import NamedTuple
 
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.types import Shape, broadcast_shapes
 
 Factors = tuple[tuple["Term", float], ...]
 Pattern = Callable[["Algebra", "Term"], "Term | None"]
+
+
+class Cut(NamedTuple):
+    """A part of an axis, as Python's slices; `stop` is None at the end."""
+
+    start: AnyDim = 0
+    stop: AnyDim | None = None
+    step: int = 1
+
+    def __str__(self) -> str:
+        first = "" if self.start == 0 and self.step > 0 else str(self.start)
+        last = "" if self.stop is None else str(self.stop)
+        return f"{first}:{last}" + (f":{self.step}" if self.step != 1 else "")
+
+
+ALL = Cut()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +65,37 @@ class Term:
 
     def calls(self, name: str) -> bool:
         """Whether this is a call of `name`."""
-        return self.head == "call" and self.attrs[0] == name
+        return self.head == "call" and self.name == name
 
     def reduces_by(self, name: str) -> bool:
         """Whether this is a reduction called `name`."""
-        return self.head == "reduce" and self.attrs[0] == name
+        return self.head == "reduce" and self.name == name
+
+    def takes_output(self, number: int, name: str) -> bool:
+        """Whether this is that one of the outputs of a call of `name`."""
+        return self.head == "part" and self.attrs == (number,) and self.args[0].calls(name)
+
+    @property
+    def name(self) -> str:
+        """What a call or a reduction calls, or a leaf's text."""
+        name = self.attrs[0]
+        assert isinstance(name, str)
+        return name
+
+    @property
+    def value(self) -> float:
+        """Of a number."""
+        assert self.head == "number"
+        return _float(self.attrs[0])
+
+    @property
+    def is_nan(self) -> bool:
+        """Whether this is the number that is none."""
+        return self.head == "number" and isnan(self.value)
 
     @property
     def axes(self) -> tuple[int, ...]:
-        """The axes of a reduction, or of a call that reduces."""
+        """The axes of a reduction, or those along which a call works."""
         axes = self.attrs[1]
         assert isinstance(axes, tuple)
         return axes
@@ -206,7 +246,7 @@ class Algebra:
         elif _is_unit(a):
             inner = self.make("part", b.shape[1:], [b], a.attrs)  # a row
         elif _is_unit(b) and a.ndim == 2:
-            inner = self.make("part", a.shape[:1], [a], (":", *b.attrs))
+            inner = self.make("part", a.shape[:1], [a], (ALL, *b.attrs))
         elif b.calls("eye"):
             inner = a
         else:
@@ -308,7 +348,7 @@ class Algebra:
 def split(term: Term) -> tuple[float, Factors]:
     """The coefficient of a term, and its factors with their exponents."""
     if term.head == "number":
-        return _float(term.attrs[0]), ()
+        return term.value, ()
     if term.head == "product":
         exponents = term.attrs[1]
         assert isinstance(exponents, tuple)
@@ -381,7 +421,7 @@ def shape_text(shape: Sequence[AnyDim | str]) -> str:
 
 def _is_unit(x: Term) -> bool:
     """Whether this is a row of the identity."""
-    is_row = x.head == "part" and x.ndim == 1 and ":" not in str(x.attrs[0])
+    is_row = x.head == "part" and x.ndim == 1 and not isinstance(x.attrs[0], Cut)
     return is_row and x.args[0].calls("eye")
 
 

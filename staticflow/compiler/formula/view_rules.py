@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from staticflow.compiler.formula.reader import Reader, Rules, Seen, full, renumbered
-from staticflow.compiler.formula.terms import Term, shape_text
+from staticflow.compiler.formula.terms import ALL, Cut, Term, shape_text
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.node import Node
 from staticflow.ops.contraction import Dot
@@ -43,8 +43,8 @@ def _first(reader: Reader, term: Term, axes: Sequence[int]) -> Term:
     """The only element along axes of size 1; of x[1:2], that is x[1]."""
     sliced = term.head == "part" and len(term.args) == 1 and len(term.attrs) == term.ndim
     inner = term.args[0] if sliced and term.args[0].ndim == term.ndim else term
-    entries = [":"] * term.ndim if inner is term else [str(entry) for entry in term.attrs]
-    taken = [e.split(":")[0] or "0" if k in axes else e for k, e in enumerate(entries)]
+    entries = (ALL,) * term.ndim if inner is term else term.attrs
+    taken = [e.start if k in axes and isinstance(e, Cut) else e for k, e in enumerate(entries)]
     shape = tuple(n for k, n in enumerate(term.shape) if k not in axes)
     return reader.m.make("part", shape, [inner], tuple(taken))
 
@@ -82,13 +82,13 @@ def reshape(reader: Reader, node: Node) -> Seen:
 def sliced(reader: Reader, node: Node) -> Seen:
     assert isinstance(node.op, Slice)
     seen, op = reader.seen[node.inputs[0]], node.op
-    taken = [":"] * seen.term.ndim
+    taken = [ALL] * seen.term.ndim
     shape = list(seen.term.shape)
     for k, place in enumerate(seen.axes):
         if place is not None and not op.full[k]:
-            taken[place] = _bounds(op.starts[k], op.stops[k], op.steps[k])
+            taken[place] = _cut(op.starts[k], op.stops[k], op.steps[k])
             shape[place] = node.shape[k]
-    if all(entry == ":" for entry in taken):
+    if all(entry == ALL for entry in taken):
         return seen
     return Seen(reader.m.make("part", tuple(shape), [seen.term], tuple(taken)), seen.axes)
 
@@ -99,10 +99,8 @@ def diagonal(reader: Reader, node: Node) -> Seen:
     return full(reader.m.call("diagonal", node.shape, [reader.whole(x)], options))
 
 
-def _bounds(start: AnyDim, stop: AnyDim | None, step: int) -> str:
-    first = "" if start == 0 and step > 0 else str(start)
-    last = "" if stop is None or (stop == -1 and step < 0) else str(stop)
-    return f"{first}:{last}" + (f":{step}" if step != 1 else "")
+def _cut(start: AnyDim, stop: AnyDim | None, step: int) -> Cut:
+    return Cut(start, None if stop == -1 and step < 0 else stop, step)
 
 
 VIEW_RULES: Rules = {

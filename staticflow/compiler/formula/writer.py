@@ -8,9 +8,9 @@ dL/db = 2 / n * sum(G, axis=0)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-from staticflow.compiler.formula.terms import Factors, Term, split
+from staticflow.compiler.formula.terms import ALL, Factors, Term, split
 
 COMPARE, SUM, PRODUCT, MATMUL, POWER, ATOM = range(6)
 LONG = 72  # from this many characters on, a part of a formula has a line of its own
@@ -92,7 +92,7 @@ def _is_plain(term: Term) -> bool:
 def _text(term: Term, args: Sequence[Text]) -> Text:
     head, attrs = term.head, term.attrs
     if head == "name":
-        return str(attrs[0]), ATOM
+        return term.name, ATOM
     if head == "size":
         text = str(attrs[0]).replace("*", " * ")
         return text, ATOM if text.isalnum() else (SUM if "+" in text or "-" in text else PRODUCT)
@@ -120,15 +120,20 @@ def _postfix(term: Term, args: Sequence[Text]) -> str:
     if head == "index":
         return f"{_in(args[0], ATOM)}[{_inserted(term)}]"
     if head == "part":
-        taken = [text for text, _ in args[1:]] or [str(entry) for entry in attrs]
-        while len(taken) > 1 and taken[-1] == ":":
-            taken.pop()
+        taken = [text for text, _ in args[1:]] or [str(entry) for entry in _without_rest(attrs)]
         return f"{_in(args[0], ATOM)}[{', '.join(taken)}]"
     texts = [text for text, _ in args]
-    if attrs[0] in ("concatenate", "stack"):
+    if term.name in ("concatenate", "stack"):
         texts = [f"[{', '.join(texts)}]"]
     options = [str(attrs[2])] if attrs[2] else []
-    return f"{attrs[0]}({', '.join(texts + options)})"
+    return f"{term.name}({', '.join(texts + options)})"
+
+
+def _without_rest(taken: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
+    """What is taken along axes, but for last ones that are taken whole."""
+    while len(taken) > 1 and taken[-1] == ALL:
+        taken = taken[:-1]
+    return taken
 
 
 def _in(text: Text, strength: int) -> str:
@@ -184,7 +189,7 @@ def _power(base: Text, exponent: float) -> Text:
 
 
 def _reduction(term: Term, inner: str) -> str:
-    name, rank = term.attrs[0], term.args[0].ndim
+    name, rank = term.name, term.args[0].ndim
     if len(term.axes) == rank:
         return f"{name}({inner})"
     axis = str(term.axes[0]) if len(term.axes) == 1 else str(term.axes)

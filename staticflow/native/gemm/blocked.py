@@ -21,7 +21,8 @@ DEPTH = 256
 SLAB = 512  # of k, where operands are read in place: every tile of C reads its part again
 HEIGHT = 240  # rows of a copied block of A: an odd number of cache lines in either precision
 PAGE = 4096  # lines this far apart compete for the same places in a first-level cache
-WORDS = "a b c work a_row a_col b_row b_col c_row k accumulate m n"
+POINTERS, NUMBERS = "a b c work", "a_row a_col b_row b_col c_row k accumulate m n"
+WORDS = f"{POINTERS} {NUMBERS}"
 
 
 def direct(code: Code, x: Values, vectors: int) -> None:
@@ -44,7 +45,7 @@ def _tiles(code: Code, x: Values, b_step: Value) -> None:
 
 def blocked(code: Code, vectors: int) -> None:
     """The function `blocked`: the whole product through `work`; panels of `vectors` vectors."""
-    x = code.function("blocked", "a b c work", WORDS.removeprefix("a b c work "))
+    x = code.function("blocked", POINTERS, NUMBERS)
     panel = vectors * code.lanes
     widest = HALF_BYTES // (DEPTH * code.size * panel) * panel
     single = code.is_(x["m"], "<=", HEIGHT)

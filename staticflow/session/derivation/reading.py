@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from staticflow.compiler.formula.terms import Term, split
+from staticflow.compiler.formula.terms import ALL, Term, split
 from staticflow.compiler.formula.writer import write
 from staticflow.errors import GraphError, fail
 from staticflow.graph.types import Shape
@@ -65,13 +65,13 @@ class Converter:
 
     def _expr(self, term: Term) -> Expr:
         if term.head == "name":
-            found = symbol(str(term.attrs[0]), size_of(term.shape))
+            found = symbol(term.name, size_of(term.shape))
             self.known[found] = term
             return found
         if term.head == "size":
             return Expr("size", (1, 1), (), term.attrs[0])
         if term.head == "number":
-            return number(float(str(term.attrs[0])))
+            return number(term.value)
         rule = HEADS.get(term.head)
         made = rule(self, term) if rule is not None else None
         return self._opaque(term) if made is None else made
@@ -147,7 +147,7 @@ def _power(c: Converter, term: Term) -> Expr | None:
     base, exponent = term.args
     if exponent.head != "number":
         return None
-    return power(c.expr(base), float(str(exponent.attrs[0])))
+    return power(c.expr(base), exponent.value)
 
 
 def _transpose(c: Converter, term: Term) -> Expr | None:
@@ -164,7 +164,7 @@ def _index(c: Converter, term: Term) -> Expr | None:
 
 
 def _reduce(c: Converter, term: Term) -> Expr | None:
-    (x,), name = term.args, term.attrs[0]
+    (x,), name = term.args, term.name
     if name not in ("sum", "mean") or x.ndim > 2:
         return None
     found = c.expr(x)
@@ -186,10 +186,10 @@ def _count(c: Converter, n: Any) -> Expr:
 
 
 def _call(c: Converter, term: Term) -> Expr | None:
-    name, args = str(term.attrs[0]), term.args
+    name, args = term.name, term.args
     if term.ndim > 2 or any(x.ndim > 2 for x in args):
         return None
-    if name == "where" and _is_nan(args[1]):
+    if name == "where" and args[1].is_nan:
         return c.expr(args[2])
     if name == "log" and (det := _determinant(args[0])) is not None:
         return function("logdet", (1, 1), c.expr(det))
@@ -200,19 +200,18 @@ def _call(c: Converter, term: Term) -> Expr | None:
     rule = CALLS.get(name)
     if rule is not None:
         return rule([c.expr(x) for x in args])
-    if name in CLOSED and _along_vectors(args[0], str(term.attrs[2])):
+    if name in CLOSED and _along_vectors(args[0], term.axes):
         return function(name, size_of(term.shape), c.expr(args[0]))
     if name in ("ones", "eye", "broadcast_to"):
         return c.spread(args[0], term.shape) if name == "broadcast_to" else _fixed(name, term)
     return None
 
 
-def _along_vectors(x: Term, option: str) -> bool:
-    """Whether a function of vectors is applied to a column, or to each row of a matrix."""
+def _along_vectors(x: Term, axes: tuple[int, ...]) -> bool:
+    """Whether a function of vectors is applied to a column, to each row of a matrix or to it."""
     if x.ndim < 2:
         return True
-    last = option in ("", f"axis={x.ndim - 1}")
-    return option == "axis=0" if x.shape[1] == 1 else last
+    return axes == (0,) if x.shape[1] == 1 else axes in ((), (1,), (0, 1))
 
 
 def _part(c: Converter, term: Term) -> Expr | None:
@@ -222,19 +221,15 @@ def _part(c: Converter, term: Term) -> Expr | None:
         return function("logdet", (1, 1), c.expr(x.args[0]))
     if len(term.args) != 1 or x.ndim != 2 or term.ndim != 1:
         return None
-    if x.shape[1] == 1 and term.attrs == (":", "0"):
+    if x.shape[1] == 1 and term.attrs == (ALL, 0):
         return c.expr(x)
-    row = x.shape[0] == 1 and term.attrs in (("0",), ("0", ":"))
+    row = x.shape[0] == 1 and term.attrs in ((0,), (0, ALL))
     return turn(c.expr(x)) if row else None
 
 
 def _fixed(name: str, term: Term) -> Expr:
     shape = size_of(term.shape)
     return Expr("eye", shape) if name == "eye" else ones(*shape)
-
-
-def _is_nan(term: Term) -> bool:
-    return term.head == "number" and str(term.attrs[0]) == "nan"
 
 
 def _determinant(term: Term) -> Term | None:
