@@ -38,7 +38,8 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from staticflow.errors import GraphError, ShapeError, Where, fail, user_line
+from staticflow.errors import Where, user_line
+from staticflow.graph import refusals
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.no_array import NoArray
 from staticflow.graph.operators import FUNCTIONS, OPERATORS
@@ -261,21 +262,18 @@ class Node(NoArray):
         return self
 
     def __reduce__(self) -> NoReturn:
-        fail(
-            GraphError,
-            "a node cannot be pickled by itself, as it would no longer be the same node",
-            got=str(self),
-            do="pickle the session or the sf.function that computes it",
-        )
+        refusals.refuse_pickling(self)
 
     @property
     def shape(self) -> Shape:
         """The sizes of the axes: ints and named dimensions."""
-        return self.type.shape  # type: ignore[no-any-return]
+        shape: Shape = self.type.shape
+        return shape
 
     @property
     def dtype(self) -> str:
-        return self.type.dtype  # type: ignore[no-any-return]
+        dtype: str = self.type.dtype
+        return dtype
 
     @property
     def ndim(self) -> int:
@@ -315,33 +313,17 @@ class Node(NoArray):
         if isinstance(other, Node):
             return self is other
         if isinstance(other, Number | np.bool_ | np.ndarray):
-            fail(
-                GraphError,
-                "== and != ask whether two nodes are the same, and compare no values",
-                got=f"{self} and {_short(other)}",
-                do="write ops.equal(x, y) or ops.not_equal(x, y)",
-            )
+            refusals.refuse_comparison(self, other)
         return NotImplemented
 
     def __iter__(self) -> Iterator[Node]:
         if not self.shape or not isinstance(self.shape[0], int):
-            fail(
-                ShapeError,
-                "only a node with an integer leading size can be unpacked",
-                got=str(self),
-                do="go over its rows with sf.scan, or write what is done for all of them at once",
-            )
+            refusals.refuse_unpacking(self)
         return (self[i] for i in range(self.shape[0]))
 
     def __len__(self) -> int:
         if not self.shape or not isinstance(self.shape[0], int):
-            fail(
-                ShapeError,
-                "this node has no length while the graph is declared",
-                got=str(self),
-                do="node.shape has its sizes; one that is a name gets its number with the data, "
-                "and stands in expressions as it is: x.sum(axis=0) / x.shape[0]",
-            )
+            refusals.refuse_length(self)
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Node:
@@ -402,11 +384,6 @@ class Node(NoArray):
 
     def __round__(self, ndigits: int | None = None) -> Node:
         return self.round(ndigits or 0)
-
-
-def _short(value: Any) -> str:
-    """A number as it is written, an array by its type."""
-    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)
 
 
 def _weakness(op: Op, inputs: tuple[Node, ...], type: OutType) -> int | float | None:

@@ -108,16 +108,14 @@ class Batcher:
 
     def _product(self, node: Node, inputs: list[tuple[Node, bool]]) -> Node:
         (a, a_batched), (b, b_batched) = inputs
-        reshape = operator("reshape")
         if a_batched and not b_batched and b.ndim == 2:
-            rows = reshape(a, (self.length * node.shape[0], a.shape[-1]))
-            return reshape(apply(node.op, rows, b, where=node.where), (self.length, *node.shape))
+            rows = a.reshape(self.length * node.shape[0], a.shape[-1])
+            return apply(node.op, rows, b, where=node.where).reshape(self.length, *node.shape)
         if b_batched and not a_batched and a.ndim == 2:
-            turned = operator("transpose")(b, (0, 2, 1))
-            rows = reshape(turned, (self.length * node.shape[1], b.shape[1]))
+            rows = b.transpose(0, 2, 1).reshape(self.length * node.shape[1], b.shape[1])
             product = apply(node.op, rows, a.T, where=node.where)
-            stacked = reshape(product, (self.length, node.shape[1], node.shape[0]))
-            return operator("transpose")(stacked, (0, 2, 1))
+            stacked = product.reshape(self.length, node.shape[1], node.shape[0])
+            return stacked.transpose(0, 2, 1)
         spread = [self._spread(x, is_batched) for x, is_batched in inputs]
         return apply(node.op, *spread, where=node.where)
 
@@ -171,10 +169,9 @@ class Batcher:
         (a, a_batched), (b, b_batched) = (self.batched(x) for x in node.inputs)
         if not (a_batched and b_batched and node.ndim == 2):
             raise CannotBatchError("a sum of products with a constant factor")
-        reshape = operator("reshape")
         inner = self.length * a.shape[2]
-        wide = reshape(operator("transpose")(a, (1, 0, 2)), (a.shape[1], inner))
-        tall = reshape(b, (inner, b.shape[2]))
+        wide = a.transpose(1, 0, 2).reshape(a.shape[1], inner)
+        tall = b.reshape(inner, b.shape[2])
         return apply(node.op, wide, tall, where=node.where)
 
     def sum_of_scatters(self, node: Node) -> Node:
@@ -200,7 +197,7 @@ def _wide_inputs(op: Scan, batched: Sequence[bool]) -> set[Node]:
 
 def _swapped(x: Node) -> Node:
     """The first two axes exchanged: the steps of two loops."""
-    return operator("transpose")(x, (1, 0, *range(2, x.ndim)))
+    return x.transpose(1, 0, *range(2, x.ndim))
 
 
 def refuse(node: Node) -> Node:

@@ -24,7 +24,7 @@ from staticflow.errors import Where
 from staticflow.graph.contiguous import in_order
 from staticflow.graph.kinds import Assemble, Map, Part, Reduce, View, parts
 from staticflow.graph.loop_op import BodyInput, body_input, substitute
-from staticflow.graph.node import Kind, Node, apply, operator
+from staticflow.graph.node import Kind, Node, apply
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import dependents, through_views, toposort, with_inputs
 
@@ -137,7 +137,7 @@ def _sink(op: Scan, inputs: Sequence[Node], where: Where) -> list[Node]:
     for i in range(count):
         total = _sunk_sum(op, i, batcher)
         if total is not None:
-            behind[i] = operator("add")(inputs[i], total)
+            behind[i] = inputs[i] + total
     apart = _OutputBatcher(op.length, batcher.stacked, batcher.outer, sinking.need)
     apart.recurrent = set(toposort(op.next)) | set(op.carries)
     carried = dependents(op.carries, op.body)
@@ -229,7 +229,7 @@ def _sunk_sum(op: Scan, position: int, batcher: _BodyBatcher) -> Node | None:
         return None
     result = totals[0]
     for total in totals[1:]:
-        result = operator("add")(result, total)
+        result = result + total
     return result
 
 
@@ -249,5 +249,6 @@ def _total(term: Node, batcher: _BodyBatcher) -> Node:
     if isinstance(op, View) or (isinstance(op, Assemble) and not op.fill):
         return apply(op, *(_total(x, batcher) for x in term.inputs), where=term.where)
     if _is_add(term):
-        return operator("add")(*(_total(x, batcher) for x in term.inputs))
+        a, b = (_total(x, batcher) for x in term.inputs)
+        return a + b
     raise CannotBatchError(op.name)

@@ -29,7 +29,7 @@ from staticflow.compiler.passes.sharding_rules import (
 )
 from staticflow.graph.kinds import Collective, Map
 from staticflow.graph.leaves import Const, Hyper
-from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply, operator
+from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.graph.traversal import through_views, toposort, with_inputs
 from staticflow.graph.types import TensorType
 
@@ -117,7 +117,7 @@ def _shard_graph(outputs: Sequence[Node], shard: str, needed: Collection[int]) -
             return node
         if node not in shares:
             part = apply(Hyper(SHARE, TensorType((), node.dtype)))
-            shares[node] = operator("mul")(node, part)
+            shares[node] = node * part
             at[shares[node]] = PARTIAL
         return shares[node]
 
