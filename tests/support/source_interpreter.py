@@ -29,35 +29,12 @@ from staticflow.graph.leaves import Const, Hyper
 from staticflow.graph.node import Node
 from staticflow.graph.op_table import table
 from staticflow.native.gemm.epilogue_text import Tile
-from staticflow.native.routines.widen_rows import ROOM_BYTES
 from staticflow.ops.arithmetic import INTEGER_POWER
+from tests.support.made_up_memory import TYPES, Memory, garbage
+from tests.support.narrow_rows import narrow_routines
 from tests.support.routine_interpreter import routines
 
 Array = NDArray[Any]
-TYPES: dict[str, Any] = {
-    "f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64, "b1": np.bool_,
-}  # fmt: skip
-_ROOM = 32
-_MIDDLE = 1 << 31
-
-
-class Memory:
-    """Buffers by made-up address."""
-
-    def __init__(self) -> None:
-        self.blocks: list[NDArray[np.uint8]] = []
-
-    def add(self, data: Array) -> int:
-        """The address of an array's bytes."""
-        self.blocks.append(data.reshape(-1).view(np.uint8))
-        return (len(self.blocks) << _ROOM) + _MIDDLE
-
-    def pointer(self, address: int, suffix: str) -> Pointer:
-        """A typed pointer, as a kernel has it."""
-        block = self.blocks[(address >> _ROOM) - 1]
-        items = block[: block.size // itemsize(suffix) * itemsize(suffix)].view(TYPES[suffix])
-        offset = (address & ((1 << _ROOM) - 1)) - _MIDDLE
-        return Pointer(items, offset // itemsize(suffix))
 
 
 def _finished(tile: Tile, gemm: Any, kernel: Any) -> Any:
@@ -72,90 +49,10 @@ def _finished(tile: Tile, gemm: Any, kernel: Any) -> Any:
     return run
 
 
-def itemsize(suffix: str) -> int:
-    """Bytes of one element."""
-    return int(np.dtype(TYPES[suffix]).itemsize)
-
-
-class Pointer:
-    """`p[i]` with bounds."""
-
-    def __init__(self, items: Array, offset: int) -> None:
-        self.items, self.offset = items, offset
-
-    def _position(self, index: Any) -> int:
-        position = int(index) + self.offset
-        assert 0 <= position < self.items.size, f"element {position} of {self.items.size}"
-        return position
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.items[self._position(index)]
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.items[self._position(index)] = value
-
-
 def wrap_index(index: Any, extent: int) -> int:
     """A negative index counts from the end, and none leaves the axis."""
     position = int(index) + extent if index < 0 else int(index)
     return max(min(position, extent - 1), 0)
-
-
-def rows_abreast(columns: int, rows: int, cost: int) -> int:
-    """Any power of two is right; more than there are rows must be right as well."""
-    return 1 << (columns + rows + cost) % 4
-
-
-def _repeat(room: Any, source: Any, columns: int, width: int) -> None:
-    for i in range(width):
-        room[i] = source[i % columns]
-
-
-def _fold(room: Any, target: Any, columns: int, width: int) -> None:
-    for i in range(columns):
-        target[i] = sum(room[j] for j in range(i, width, columns))
-
-
-def _begin_totals(parts: Any, totals: Any, count: int) -> None:
-    for i in range(count):
-        totals[i], parts[i] = np.float64(parts[i]), np.float32(0)
-
-
-def _add_to_totals(parts: Any, totals: Any, count: int) -> None:
-    for i in range(count):
-        totals[i], parts[i] = totals[i] + np.float64(parts[i]), np.float32(0)
-
-
-def _end_totals(parts: Any, totals: Any, count: int) -> None:
-    for i in range(count):
-        parts[i] = np.float32(totals[i])
-
-
-def _room_for_totals(pointer: Any, rows: int) -> Any:
-    return pointer if rows == 1 else Pointer(garbage(2 * ROOM_BYTES).view(np.float64), 0)
-
-
-def _room(suffix: str) -> Any:
-    def room(pointer: Any, rows: int) -> Any:
-        count = ROOM_BYTES // itemsize(suffix)
-        return pointer if rows == 1 else Pointer(garbage(ROOM_BYTES).view(TYPES[suffix])[:count], 0)
-
-    return room
-
-
-def _narrow_routines() -> dict[str, Any]:
-    names: dict[str, Any] = {
-        "begin_totals_f4": _begin_totals,
-        "add_to_totals_f4": _add_to_totals,
-        "end_totals_f4": _end_totals,
-        "room_for_totals": _room_for_totals,
-    }
-    for suffix in ("f4", "f8"):
-        names[f"rows_abreast_{suffix}"] = rows_abreast
-        names[f"abreast_{suffix}"] = range
-        names[f"repeat_{suffix}"], names[f"fold_{suffix}"] = _repeat, _fold
-        names[f"room_{suffix}"] = _room(suffix)
-    return names
 
 
 def scalar_functions() -> dict[str, Any]:
@@ -175,7 +72,7 @@ def scalar_functions() -> dict[str, Any]:
         names[f"lowest_{suffix}"] = np.iinfo(TYPES[suffix]).min
         names[f"highest_{suffix}"] = np.iinfo(TYPES[suffix]).max
     names["integer_power"] = _typed(INTEGER_POWER.reference, np.int64)
-    names |= _narrow_routines()
+    names |= narrow_routines()
     return {**names, **TYPES, "math": math, "wrap_index": wrap_index, "inf": np.inf, "nan": np.nan}
 
 
@@ -335,11 +232,6 @@ class LoopInterpreter:
 def _always_wide(source: str) -> str:
     """A kernel's source, with narrow rows put side by side however few they are."""
     return re.sub(r"(rows_abreast\w+\(.*\)) if .* else 1", r"\1", source)
-
-
-def garbage(count: int) -> NDArray[np.uint8]:
-    """Bytes that make NaN of floats and nonsense of integers."""
-    return np.full(count, 0xFF, np.uint8)
 
 
 def _size(dim: Any, sizes: Mapping[str, int]) -> int:

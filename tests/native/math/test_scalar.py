@@ -1,92 +1,17 @@
-"""The scalar math functions against wider arithmetic.
-
-Error bounds, special values, vectorisation.
-"""
+"""The scalar math functions against wider arithmetic: error bounds, special values."""
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import platform
-import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from numba import types
-from numba.core.compiler import Flags, compile_extra
-from numba.core.registry import cpu_target
 
 from staticflow.native.math.scalar import FUNCTIONS
+from tests.native.math.math_kernels import FLOAT, FORMATS, every_exponent, kernel
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-FLOAT = {"f4": np.float32, "f8": np.float64}
-FORMATS = ("f4", "f8")
 WIDE_ENOUGH = np.finfo(np.longdouble).nmant >= 63
-MUST_VECTORISE = (
-    *("exp", "tanh", "sigmoid", "log", "expm1", "log1p", "softplus", "erf", "sin", "cos"),
-    *("exp2", "log2", "log10", "tan", "sinh", "cosh", "arcsin", "arccos", "arctan", "arctan2"),
-    *("arcsinh", "arccosh", "arctanh", "erfc", "cbrt", "pow", "hypot", "lgamma", "digamma"),
-)
-
-
-class Kernel:
-    """`o[i] = expression` compiled as the generated kernels are."""
-
-    def __init__(self, expression: str, format_: str, arity: int) -> None:
-        names = "ab"[:arity]
-        source = f"def k({', '.join(names)}, o, n):\n for i in range(n): o[i] = {expression}\n"
-        namespace = dict(FUNCTIONS)
-        exec(source, namespace)
-        flags = Flags()
-        flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.noalias = True
-        flags.error_model = "numpy"
-        flags.fastmath = FAST
-        pointer = types.CPointer(types.float32 if format_ == "f4" else types.float64)
-        typing_context, target_context = cpu_target.typing_context, cpu_target.target_context
-        typing_context.refresh()
-        target_context.refresh()
-        arguments = (pointer,) * (arity + 1) + (types.int64,)
-        compiled = compile_extra(
-            typing_context, target_context, namespace["k"], arguments, types.void, flags, {}
-        )
-        self.library = compiled.library
-        self.dtype = FLOAT[format_]
-        pointers = [ctypes.c_void_p] * (arity + 3)
-        self._call = ctypes.CFUNCTYPE(ctypes.c_int, *pointers, ctypes.c_int64)(
-            self.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-        )
-
-    def __call__(self, *inputs: Any) -> Any:
-        arrays = [np.ascontiguousarray(x, self.dtype) for x in inputs]
-        result = np.empty_like(arrays[0])
-        scratch = np.zeros(2, np.uintp)  # Numba's return value and exception
-        addresses = [a.ctypes.data for a in (*arrays, result)]
-        self._call(scratch.ctypes.data, scratch[1:].ctypes.data, *addresses, result.size)
-        return result
-
-
-@functools.cache
-def kernel(name: str, format_: str, arity: int = 1) -> Kernel:
-    arguments = ", ".join(f"{x}[i]" for x in "ab"[:arity])
-    return Kernel(f"{name}_{format_}({arguments})", format_, arity)
-
-
-@functools.cache
-def every_exponent(format_: str) -> Any:
-    """Both signs and every exponent with many fractions, and dense points where most happens."""
-    random = np.random.default_rng(0)
-    bits, fraction, exponents, count = (
-        (np.uint32, 23, 255, 2000) if format_ == "f4" else (np.uint64, 52, 2047, 120)
-    )
-    fractions = random.integers(0, 1 << fraction, (exponents, count), dtype=bits)
-    fractions[:, :4] = [0, 1, (1 << fraction) - 1, 1 << (fraction - 1)]
-    high = np.arange(exponents, dtype=bits)[:, None] << bits(fraction)
-    x = (high | fractions).ravel().view(FLOAT[format_])
-    dense = [np.linspace(-1.2, 1.2, 30001), np.linspace(-40, 40, 100001)]
-    dense.append(np.linspace(-110, 110, 100001) if format_ == "f4" else 7.2 * dense[1] * 2.7)
-    return np.concatenate([x, -x, *dense]).astype(FLOAT[format_])
 
 
 def neighbours(points: Any, dtype: Any) -> Any:
@@ -375,40 +300,6 @@ def test_random_pairs(name: str, format_: str) -> None:
     else:
         exact = reference(x.astype(np.longdouble), y.astype(np.longdouble))
         assert ulps(got, exact).max() <= bound
-
-
-# --- the machine code -----------------------------------------------------------------------------
-
-PACKED = {
-    "x86_64": r"\bv?(?:mul|add|sub|fn?m(?:add|sub)\d+)p{t}\s.*%[xyz]mm",
-    "AMD64": r"\bv?(?:mul|add|sub|fn?m(?:add|sub)\d+)p{t}\s.*%[xyz]mm",
-    "aarch64": r"\bf(?:mla|mls|mul|add|sub)\s+v\d+\.(?:4s|2d)",
-    "arm64": r"\bf(?:mla|mls|mul|add|sub)(?:\.4s|\.2d|\s+v\d+\.(?:4s|2d))",
-}
-
-
-@pytest.mark.parametrize("format_", FORMATS)
-@pytest.mark.parametrize("name", MUST_VECTORISE)
-def test_loop_is_vectorised_without_calls(name: str, format_: str) -> None:
-    pattern = PACKED.get(platform.machine())
-    if pattern is None:
-        pytest.skip("no pattern for this machine's packed instructions")
-    arity = 2 if name in BINARY else 1
-    assembly = kernel(name, format_, arity).library.get_asm_str()
-    assert re.search(pattern.replace("{t}", "s" if format_ == "f4" else "[sd]"), assembly) or (
-        re.search(pattern.replace("{t}", "d"), assembly)  # float32 by way of float64
-    )
-    assert not re.search(r"(?m)^\s*(?:callq?|blr?)\s", assembly)
-
-
-def test_reassoc_of_the_kernel_does_not_reach_the_function() -> None:
-    """A term of the kernel that invites regrouping leaves the function's own result as it is."""
-    x = every_exponent("f4")
-    x = x[np.abs(x) < 60]
-    for name in ("exp", "expm1", "log1p", "tanh", "softplus"):
-        alone = kernel(name, "f4")(x)
-        mixed = Kernel(f"({name}_f4(a[i]) + b[i]) + (0.0 - b[i])", "f4", 2)(x, np.zeros_like(x))
-        np.testing.assert_array_equal(alone, mixed)
 
 
 def test_every_name_exists_in_both_formats() -> None:
