@@ -65,9 +65,9 @@ def test_the_pipeline_says_why() -> None:
 
 def test_axes_share_a_class_by_structure_never_by_number() -> None:
     a, b = sf.input("a", (64, 64)), sf.input("b", (64,))
-    assert compile_graph([a.sum(axis=0) + b]).g.sizes == (64, 64)
-    assert compile_graph([a + a.T]).g.sizes == (64,)
-    assert len(compile_graph([a.sum(), b.sum()]).g.sizes) == 3
+    assert compile_graph([a.sum(axis=0) + b]).sized.sizes == (64, 64)
+    assert compile_graph([a + a.T]).sized.sizes == (64,)
+    assert len(compile_graph([a.sum(), b.sum()]).sized.sizes) == 3
 
 
 def test_equal_structures_have_equal_sources() -> None:

@@ -13,6 +13,7 @@ from staticflow.compiler.cost_model import Work, choose_shards, estimate, unboun
 from staticflow.compiler.ir.steps import BlockStep, HalvesStep, ProductStep, walk
 from staticflow.native.routines.table import ROUTINES
 from staticflow.native.routines.table import nanoseconds as nanoseconds_of
+from staticflow.native.toolchain.objects import TypedName
 from tests.support.small_nets import data, regression
 
 
@@ -69,9 +70,9 @@ def test_a_session_tells_its_choice(threads: int) -> None:
 def test_native_calls_cost_more_for_larger_sizes(name: str) -> None:
     count = {"triangular": 6, "lu_solve": 4, "qr": 3, "svd": 3, "cumsum": 3, "recurrence": 3,
              "argsort": 3}.get(name, 2)  # fmt: skip
-    small, large = (nanoseconds_of(f"{name}_f4", [n] * count) for n in (20, 200))
+    small, large = (nanoseconds_of(TypedName(name, "f4"), [n] * count) for n in (20, 200))
     assert large > 80 * small > 0
-    assert nanoseconds_of(f"{name}_f8", [200] * count) >= large
+    assert nanoseconds_of(TypedName(name, "f8"), [200] * count) >= large
 
 
 def test_a_step_of_native_calls_costs_what_they_do() -> None:

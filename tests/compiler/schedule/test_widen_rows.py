@@ -11,7 +11,8 @@ import staticflow as sf
 from staticflow import ops
 from staticflow.compiler.codegen.kernels import kernel_source
 from staticflow.compiler.compile import compile_graph
-from staticflow.native.routines.widen_rows import ROOM_BYTES, narrow_routines
+from staticflow.native.routines.widen_rows import ROOM_BYTES, narrow_routine
+from staticflow.native.toolchain.objects import TypedName
 from staticflow.native.toolchain.toolchain import toolchain
 
 COLUMNS = (1, 2, 3, 4, 7, 10, 16, 31, 45, 64, 100, 127, 128, 129)
@@ -67,7 +68,7 @@ def test_other_loops_stay_as_they_are(build: Any) -> None:
 
 def _rows_abreast(columns: int, rows: int, cost: int, suffix: str) -> int:
     tools = toolchain()
-    (external,) = narrow_routines(tools, [f"rows_abreast_{suffix}"]).values()
+    external = narrow_routine(tools, TypedName("rows_abreast", suffix))
     functions = {f.symbol: f for f in tools._functions.values()}
     return int(functions[external.symbol].bind()(columns, rows, cost))
 
