@@ -138,6 +138,9 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--source", action="store_true", help="the generated loops")
     what.add_argument("--memory", action="store_true", help="its kernels and their buffers")
     what.add_argument("--passes", action="store_true", help="what each pass of the compiler leaves")
+    what.add_argument(
+        "--html", metavar="FILE", type=_path, help="all of it, with the loss curve, as one page"
+    )
 
 
 def _source(text: str) -> str:

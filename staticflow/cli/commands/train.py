@@ -71,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"staticflow: {what}; lower --lr. Nothing was written", file=sys.stderr)
         return 1
     trained = seconds(time.perf_counter() - fit_start)
-    session.save(files.model, extra=problem.card.extra())
+    logs = training.plain(len(training.logs))["logs"]
+    session.save(files.model, extra={**problem.card.extra(), "history": logs})
     if files.plot is not None:
         History(training.logs).plot(files.plot)
     rows = problem.results(session)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ from staticflow.ops import ones
 from staticflow.ops.views import Broadcast, Expand, Squeeze
 from staticflow.runtime.interpreter import interpret
 from staticflow.session.calculator import environment
-from staticflow.session.drawing.picture import RED, Arrow, Box, svg
-from staticflow.session.drawing.placing import layers
+from staticflow.session.drawing.picture import RED, Box, Link, svg
 from staticflow.session.session import Session
 
 SIGNS = {
@@ -56,9 +56,16 @@ def draw(what: Node | Session, feeds: Mapping[Any, Any] | None = None) -> Drawin
 
         sf.draw(((y + x) * x).named("z"), {"x": 1.0, "y": 2.0}).save("z.svg")
     """
+    return linked(what, feeds, lambda node: Link())
+
+
+def linked(
+    what: Node | Session, feeds: Mapping[Any, Any] | None, link: Callable[[Node], Link]
+) -> Drawing:
+    """As `draw`, with names and targets of links, as a page has them, for the boxes."""
     if isinstance(what, Session):
         roots = what.roots
-        feeds = None if feeds is None else {**what.params, **feeds}
+        feeds = None if feeds is None else {**what.params, **what.states, **feeds}
     elif isinstance(what, Node):
         roots = [what]
     else:
@@ -70,15 +77,10 @@ def draw(what: Node | Session, feeds: Mapping[Any, Any] | None = None) -> Drawin
     inputs = {n: [_source(x) for x in n.inputs] for n in shown}
     cotangents = _cotangents(roots[0], shown)
     values, derivatives = _values(shown, cotangents, feeds, roots)
-    boxes = [_box(n, n in roots, values, derivatives) for n in shown]
+    boxes = [replace(_box(n, n in roots, values, derivatives), link=link(n)) for n in shown]
     number = {n: k for k, n in enumerate(shown)}
-    arrows = [
-        Arrow(number[x], number[n], x in cotangents and n in cotangents)
-        for n in shown
-        for x in inputs[n]
-    ]
-    rows = [[number[n] for n in row] for row in layers(shown, inputs)]
-    return Drawing(svg(rows, boxes, arrows))
+    edges = [[number[x] for x in inputs[n]] for n in shown]
+    return Drawing(svg(edges, boxes, {number[n] for n in cotangents}))
 
 
 def _is_hidden(node: Node) -> bool:
@@ -163,6 +165,6 @@ def _written(value: Array) -> str:
         return f"{array:.5g}" if array.dtype.kind == "f" else str(array)
     if array.size <= FEW:
         text = np.array2string(array, precision=4, separator=", ", suppress_small=True)
-        return " ".join(text.split())
+        return " ".join(text.split()).replace("[ ", "[").replace(" ]", "]").replace(" ,", ",")
     shape = "x".join(map(str, array.shape))
     return f"{shape}, mean {array.mean():.4g}"

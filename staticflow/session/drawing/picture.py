@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
+from math import ceil
 
-LINE, PAD, CHAR = 16, 8, 7  # pixels: a line of text, around it, and a character's width
+from staticflow.session.drawing.placing import Edges, centres, layout
+
+LINE, PAD, CHAR = 16, 8, 7.3  # pixels: a line of text, around it, and a character's width
 GAP_X, GAP_Y, MARGIN = 28, 56, 16
+BEND = 12.0  # the room of an edge between boxes
 FILL = {"leaf": "#e8f1fb", "op": "#ffffff", "root": "#fdf3dc"}
 RED = "#c0392b"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A box's name in a page, and where it leads; "" for none."""
+
+    name: str = ""
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -19,46 +32,49 @@ class Box:
     lines: tuple[tuple[str, str], ...]
     kind: str
     tip: str
+    link: Link = Link()
 
     @property
     def width(self) -> int:
-        return max(44, 2 * PAD + CHAR * max(len(text) for text, _ in self.lines))
+        return max(44, 2 * PAD + ceil(CHAR * max(len(text) for text, _ in self.lines)))
 
     @property
     def height(self) -> int:
         return 2 * PAD + LINE * len(self.lines)
 
 
-@dataclass(frozen=True)
-class Arrow:
-    """From one box to another; `back` if a cotangent goes the other way."""
-
-    start: int
-    end: int
-    back: bool
-
-
-def svg(rows: Sequence[Sequence[int]], boxes: Sequence[Box], arrows: Sequence[Arrow]) -> str:
-    """The picture: `rows` are the numbers of boxes from the top down."""
-    widths = [sum(boxes[k].width for k in row) + GAP_X * (len(row) - 1) for row in rows]
-    whole = max(widths, default=0) + 2 * MARGIN
-    corners: dict[int, tuple[float, float]] = {}
-    y = float(MARGIN)
-    for row, width in zip(rows, widths, strict=True):
-        x = (whole - width) / 2
+def svg(inputs: Edges, boxes: Sequence[Box], backwards: Container[int]) -> str:
+    """The picture of boxes, each made of those that `inputs` names; a cotangent comes up between
+    those that `backwards` has.
+    """
+    found = layout(inputs)
+    bends = sum(map(len, found.bends.values()))
+    widths = [*(float(box.width) for box in boxes), *[BEND] * bends]
+    heights = [*(box.height for box in boxes), *[0] * bends]
+    x = [MARGIN + at for at in centres(found, widths, GAP_X)]
+    y = [0.0] * len(widths)
+    top = float(MARGIN)
+    for row in found.rows:
+        tallest = max(heights[k] for k in row)
         for k in row:
-            corners[k] = (x, y)
-            x += boxes[k].width + GAP_X
-        y += max(boxes[k].height for k in row) + GAP_Y
-    height = y - GAP_Y + MARGIN
+            y[k] = top + (tallest / 2 if k >= len(boxes) else 0.0)
+        top += tallest + GAP_Y
+    width = max((at + w / 2 for at, w in zip(x, widths, strict=True)), default=0) + MARGIN
+    height = top - GAP_Y + MARGIN
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{whole:g}" height="{height:g}" '
-        f'viewBox="0 0 {whole:g} {height:g}" font-family="monospace" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="monospace" font-size="12">',
         "<defs>", _head("down", "#333"), _head("up", RED), "</defs>",
-        f'<rect width="{whole:g}" height="{height:g}" fill="white"/>',
-        *(text for arrow in arrows for text in _arrow(arrow, corners, boxes)),
-        *(_box(boxes[k], *corner) for k, corner in corners.items()),
+        f'<rect width="{width:.0f}" height="{height:.0f}" fill="white"/>',
     ]  # fmt: skip
+    for (start, end), way in found.bends.items():
+        points = [(x[start], y[start] + heights[start]), *((x[k], y[k]) for k in way)]
+        points.append((x[end], y[end]))
+        lines.append(_path([(u - 4, v) for u, v in points], "#333", "down", ""))
+        if start in backwards and end in backwards:
+            up = [(u + 8, v) for u, v in reversed(points)]
+            lines.append(_path(up, RED, "up", ' stroke-dasharray="5 3"'))
+    lines += [_box(box, x[k] - box.width / 2, y[k]) for k, box in enumerate(boxes)]
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -69,23 +85,16 @@ def _head(name: str, colour: str) -> str:
     )
 
 
-def _arrow(
-    arrow: Arrow, corners: dict[int, tuple[float, float]], boxes: Sequence[Box]
-) -> list[str]:
-    (x1, y1), (x2, y2) = corners[arrow.start], corners[arrow.end]
-    above, below = boxes[arrow.start], boxes[arrow.end]
-    x1, y1, x2 = x1 + above.width / 2, y1 + above.height, x2 + below.width / 2
-    drawn = [_curve(x1 - 4, y1, x2 - 4, y2, "#333", "down", "")]
-    if arrow.back:
-        drawn.append(_curve(x2 + 8, y2, x1 + 8, y1, RED, "up", ' stroke-dasharray="5 3"'))
-    return drawn
-
-
-def _curve(x1: float, y1: float, x2: float, y2: float, colour: str, head: str, dash: str) -> str:
-    middle = (y1 + y2) / 2
+def _path(points: Sequence[tuple[float, float]], colour: str, head: str, dash: str) -> str:
+    """A curve that is upright at every point."""
+    curves = "".join(
+        f"C{x1:.1f} {(y1 + y2) / 2:.1f} {x2:.1f} {(y1 + y2) / 2:.1f} {x2:.1f} {y2:.1f}"
+        for (x1, y1), (x2, y2) in pairwise(points)
+    )
+    x, y = points[0]
     return (
-        f'<path d="M{x1:.1f} {y1:.1f}C{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f} '
-        f'{x2:.1f} {y2:.1f}" fill="none" stroke="{colour}"{dash} marker-end="url(#{head})"/>'
+        f'<path d="M{x:.1f} {y:.1f}{curves}" fill="none" stroke="{colour}"{dash} '
+        f'marker-end="url(#{head})"/>'
     )
 
 
@@ -95,10 +104,12 @@ def _box(box: Box, x: float, y: float) -> str:
         f'fill="{colour}"{_bold(k)}>{escape(text)}</text>'
         for k, (text, colour) in enumerate(box.lines)
     )
+    name = f' id="{box.link.name}"' if box.link.name else ""
+    begin, end = (f'<a href="#{box.link.target}">', "</a>") if box.link.target else ("", "")
     return (
-        f'<g transform="translate({x:.1f} {y:.1f})"><title>{escape(box.tip)}</title>'
+        f'{begin}<g{name} transform="translate({x:.1f} {y:.1f})"><title>{escape(box.tip)}</title>'
         f'<rect width="{box.width}" height="{box.height}" rx="6" fill="{FILL[box.kind]}" '
-        f'stroke="#333"/>{texts}</g>'
+        f'stroke="#333"/>{texts}</g>{end}'
     )
 
 

@@ -81,25 +81,23 @@ def _with_depth(steps: Sequence[Step], depth: int = 0) -> Iterator[tuple[int, St
 
 
 def profile(fetches: Fetches, feeds: Mapping[Any, Any], repeat: int) -> Profile:
-    """Profile forward, backward and update on one batch; parameters are put back afterwards.
+    """Profile forward, backward and update on one batch; all values are put back afterwards.
 
     Of a session without a loss, the computation of its outputs.
     """
     state = fetches.state
     if state.graph.loss is None:
         return _profile_outputs(fetches, feeds, repeat)
-    kept = {name: array.copy() for name, array in state.params.items()}
-    slots = {name: array.copy() for name, array in state.slots.items()}
+    values = [*state.params.values(), *state.states.values(), *state.slots.values()]
+    kept = [array.copy() for array in values]
     trainer, _ = run_batch(state, feeds, None, train=False)
     frames = trainer.shards[0].frames
     rows = profile_program(trainer.programs.forward, frames["whole"], repeat)
     if trainer.programs.update is not None:
         rows += profile_program(trainer.programs.update, frames["update"], repeat)
     trainer.release()
-    for name, array in kept.items():
-        state.params[name][...] = array
-    for name, array in slots.items():
-        state.slots[name][:] = array
+    for array, old in zip(values, kept, strict=True):
+        array[...] = old
     return _profile(rows)
 
 
