@@ -154,6 +154,15 @@ def kron(m: Algebra, term: Term) -> Term | None:
     return m.scaled(coefficient, m.call("kron", shape, [a, b])) if shape == term.shape else None
 
 
+def flattened(m: Algebra, term: Term) -> Term | None:
+    """reshape(A, (m * n,)) @ reshape(B, (m * n,)) is sum(A * B)."""
+    a, b = term.args
+    if term.ndim or not a.calls("reshape") or not b.calls("reshape"):
+        return None
+    (x,), (y,) = a.args, b.args
+    return m.reduce("sum", m.times(x, y), range(x.ndim)) if x.shape == y.shape else None
+
+
 def repeated(m: Algebra, term: Term) -> Term | None:
     """The rows' sums of A.T, repeated over m rows, are ones((m, n)) @ A."""
     if not term.calls("broadcast_to") or term.ndim != 2 or term.args[0].ndim != 1:
@@ -171,4 +180,5 @@ PLAIN = ("name", "transpose")
 AXIS_PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "reduce": (apart, contracted, mean_of_a_sum),
     "call": (pairs_of_axes, kron, repeated),
+    "matmul": (flattened,),
 }

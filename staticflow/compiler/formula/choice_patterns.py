@@ -126,8 +126,8 @@ def matrix_norm(m: Algebra, term: Term) -> Term | None:
     (x,) = term.args
     if not x.takes_output(1, "svd") or x.ndim != 1:
         return None
-    option = "2" if term.name == "max" else "'nuc'"
-    return m.call("norm", (), x.args[0].args, option)
+    option, kind = ("2", "2") if term.name == "max" else ("'nuc'", "nuc")
+    return m.call("norm", (), x.args[0].args, option, kind)
 
 
 def first_vectors(m: Algebra, term: Term) -> Term | None:

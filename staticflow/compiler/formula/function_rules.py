@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from staticflow.compiler.formula.closed_forms import CLOSED_FORMS, built
 from staticflow.compiler.formula.reader import Reader, Rules, Seen, full
 from staticflow.compiler.formula.terms import Algebra, Term
 from staticflow.compiler.passes.loop_walk import map_bodies
@@ -124,8 +125,14 @@ def _over(m: Algebra, scalar: Term, rank: int) -> Term:
 
 
 def _cofactors(m: Algebra, args: Sequence[Term]) -> Term:
+    """The derivative of the determinant."""
     rank = args[0].ndim
-    return m.times(_over(m, _det(m, args), rank), _turned(m, _inv(m, args)))
+    make = {
+        "det": lambda a: _over(m, _det(m, [a]), rank), "inv": lambda a: _inv(m, [a]),
+        "T": lambda a: _turned(m, a), "Mult": m.times,
+    }  # fmt: skip
+    found: Term = built(CLOSED_FORMS["det"].gradient, {"a": args[0]}, make)
+    return found
 
 
 def _change(m: Algebra, args: Sequence[Term]) -> Term:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticflow.errors import GraphError, ShapeError, fail
+from staticflow.errors import GraphError, fail
 from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Node
 from staticflow.graph.scan_op import Scan
@@ -17,6 +17,7 @@ from staticflow.session.derivation.reader import GraphReader
 from staticflow.session.derivation.reading import size_of
 from staticflow.session.derivation.recurrence import through_time
 from staticflow.session.derivation.steps import Derivation, Step
+from staticflow.session.derivation.vec_rules import by_columns
 from staticflow.session.derivation.verify import verify
 
 LAYOUTS = (None, "numerator", "denominator")
@@ -25,16 +26,16 @@ LAYOUTS = (None, "numerator", "denominator")
 def derive(f: Any, X: Any, *, layout: str | None = None, check: bool = False) -> Derivation:
     """The derivation of df/dX as it is done by hand, line by line, each with its rule.
 
-    f is a scalar, or a vector with X a vector or scalar; matrices have two axes, and vectors (n,)
-    are columns. A scalar's derivative is its gradient, of the shape of X (denominator layout), and
-    a vector's its Jacobian, f.shape + X.shape (numerator layout), unless `layout` is "numerator" or
-    "denominator". Nodes given a name by `.named` are derived one after the other (composite rule).
-    With `check=True` the values of the lines are compared at random points; GraphError says which
-    line is wrong.
+    Matrices have two axes, and vectors (n,) are columns. A scalar's derivative is its gradient, of
+    the shape of X (denominator layout), and a vector's by a vector its Jacobian (numerator layout),
+    unless `layout` is "numerator" or "denominator". A matrix's derivative, or one by a matrix of a
+    vector, is that of vec(f) by vec(X), the columns under each other. Nodes given a name by
+    `.named` are derived one after the other (composite rule). With `check=True` the values of the
+    lines are compared at random points; GraphError says which line is wrong.
 
     Returns a Derivation: `.steps` with `.text`, `.latex` and `.rule`, `str()`, `.latex()`. Raises
-    GraphError where no rule is known (`sf.explain(sf.grad(f, X))` prints the result of those), and
-    ShapeError for shapes that no derivative in matrix notation has.
+    GraphError where no rule is known, or for arrays of more axes: `sf.explain(sf.grad(f, X))`
+    prints the result of those.
 
         sf.derive(a @ ops.exp(X @ b), X)        # ...  df/dX = (a * exp(X @ b)) @ b.T
     """
@@ -52,9 +53,10 @@ def derivation(f: Any, X: Any, layout: str | None = None) -> tuple[list[Step], G
     if layout not in LAYOUTS:
         fail(GraphError, "derive: no such layout", repr(layout), f"one of {LAYOUTS}")
     _check_shapes(f, X)
-    named = _between(f, X)
+    named = [] if _is_matrix(f, X) else _between(f, X)
     label = f.label or "f"
-    given = {n: n.label for n in toposort([f]) if n.label}
+    moving = set(_depending(f, X)) - {*named, f}
+    given = {n: n.label for n in toposort([f]) if n.label and n not in moving}
     reader = GraphReader([f], {**given, X: _name(X), f: label})
     return _steps(f, X, named, reader, layout), reader
 
@@ -76,6 +78,8 @@ def _steps(
         return steps if factors else _laid_out(steps, result, wanted == "denominator")
     link = links[0]
     names = Names(str(link.symbol.attr), x, symbol_latex(link.symbol))
+    if _is_matrix(f, X) and not x.is_scalar:
+        return _laid_out(*by_columns(link.value, x, names), wanted == "numerator")
     steps, result = (gradient if scalar else jacobian)(link.value, x, names)
     return _laid_out(steps, result, scalar == (wanted == "denominator"))
 
@@ -87,6 +91,12 @@ def _laid_out(steps: list[Step], result: Expr, as_is: bool) -> list[Step]:
     last = steps[-1]
     rule = "the other layout: the transpose"
     return [*steps, Step(last.left, last.left_latex, turn(result), rule, "turned")]
+
+
+def _is_matrix(f: Node, X: Node) -> bool:
+    """Whether the derivative is that of a matrix, or by one of a vector."""
+    above, below = size_of(f.shape), size_of(X.shape)
+    return above != (1, 1) and (above[1] != 1 or below[1] != 1)
 
 
 def _name(X: Node) -> str:
@@ -113,11 +123,3 @@ def _check_shapes(f: Node, X: Node) -> None:
     for node in (f, X):
         if not node.type.is_float:
             fail(GraphError, "derive: only floats have derivatives", str(node))
-    rows, columns = size_of(f.shape), size_of(X.shape)
-    if rows != (1, 1) and (rows[1] != 1 or columns[1] != 1):
-        fail(
-            ShapeError,
-            "derive: the derivative of a matrix, or by one of a vector, is no matrix",
-            got=f"{f} by {X}",
-            do="derive a scalar of it, or use sf.jacobian",
-        )

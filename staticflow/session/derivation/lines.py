@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from staticflow.errors import GraphError, fail
 from staticflow.session.derivation import jacobian_rules, trace_rules
 from staticflow.session.derivation.collect import collected
-from staticflow.session.derivation.differentials import worked_out
+from staticflow.session.derivation.differentials import FACTOR, worked_out
 from staticflow.session.derivation.expand import terms
 from staticflow.session.derivation.matrix import (
     Expr,
@@ -44,6 +45,10 @@ class Names:
     def df(self) -> tuple[str, str]:
         return f"d{self.f}", f"d{self.f_latex}"
 
+    @property
+    def x_latex(self) -> str:
+        return symbol_latex(self.x)
+
     def by(self, turned: str = "") -> tuple[str, str]:
         """df/dX; with `'` for the derivative in the other layout."""
         below = symbol_latex(self.x)
@@ -77,7 +82,8 @@ def differentials(f: Expr, x: Expr, lines: Lines) -> Expr:
         names = list(dict.fromkeys(rule for _, rules in rounds for rule in rules))
         rounds = [(rounds[-1][0], names)]
     for expr, rules in rounds:
-        lines.add(expr, f"differential of {', '.join(rules)}")
+        named = [r for r in rules if r != FACTOR] or [FACTOR]
+        lines.add(expr, f"differential of {', '.join(named)}")
     if not rounds:
         lines.add(current, "differential of the variable itself")
     return current
@@ -96,6 +102,8 @@ def traced(df: Expr, x: Expr, names: Names, lines: Lines) -> tuple[list[Step], E
     if x.is_scalar:
         result = collected(add([_coefficient(t) for t in each], (1, 1)))
         return _compared(lines, names, result, "compare with df = g dx")
+    if any(not _ended_by_dx(t) for t in each):
+        refuse(df)
     lefts = [_left_of(t) for t in each]
     whole = any(_is_trace(t) for t in each)
     total = collected(add(lefts, (x.shape[1], x.shape[0])))
@@ -115,6 +123,8 @@ def jacobian(f: Expr, x: Expr, names: Names) -> tuple[list[Step], Expr]:
     if x.is_scalar:
         result = add([_coefficient(t) for t in each], f.shape)
     else:
+        if any(not _ended_by_dx(t) for t in each):
+            refuse(df)
         result = collected(add([_left_of(t) for t in each], (f.shape[0], x.shape[0])))
         lines.add(mul(result, d(x)), "distributive law")
     return _compared(lines, names, result, "compare with df = J dx")
@@ -134,10 +144,14 @@ def _moved(df: Expr, rule: LineRule, lines: Lines) -> list[Expr]:
         each = [t if s is None else s[0] for t, s in zip(each, found, strict=True)]
         lines.add(add(each, shape), ", ".join(rules))
         each = [t for term in each for t in terms(term)]
+    refuse(add(each, shape))
+
+
+def refuse(df: Expr) -> NoReturn:
     fail(
         GraphError,
         "derive: no rule brings the differential to the right end",
-        got=text(add(each, shape)),
+        got=text(df),
         do="use sf.explain(sf.grad(f, X)), which prints the result",
     )
 
@@ -155,13 +169,18 @@ def _coefficient(term: Expr) -> Expr:
     return scale(*trace_rules.split(term)[0])
 
 
+def _ended_by_dx(term: Expr) -> bool:
+    core = trace_rules.split(term)[1]
+    inner = core.args[0] if core.head == "tr" else core
+    return trace_rules.factors(inner)[-1].head == "d"
+
+
 def _left_of(term: Expr) -> Expr:
     """What stands before dX in a term that ends with it."""
     scalars, core = trace_rules.split(term)
     matrix = [x for x in scalars if not x.is_scalar]
     inner = core.args[0] if core.head == "tr" else core
     own = trace_rules.factors(inner)
-    assert own[-1].head == "d", "dX is not at the right end"
     n = own[-1].shape[0]
     before = own[:-1] or (Expr("eye", (n, n)),)
     return scale(*(x for x in scalars if x.is_scalar), mul(*matrix, *before))

@@ -11,6 +11,8 @@ changes: `d` of a symbol is the differential dX itself, `d` of more is yet to be
     size                            its size    n
     chain     derivatives                       (dL/dd)(dd/db): a product still to be put in
     ones eye diag                               ones((m, 1)), eye(n), diag(v)
+    select                              entry   eye(n)[1:]: the rows that a slice takes
+    vec                                         vec(A), the columns of A under each other
     d         what changes                      dX, d(X @ b)
     sum       terms                             A + B
     sum_t     one term              steps       sum(... for t in ...): over the steps of a scan
@@ -29,6 +31,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from staticflow.compiler.formula.terms import Cut
 from staticflow.graph.dims import AnyDim
 
 Size = tuple[AnyDim, AnyDim]
@@ -246,6 +249,8 @@ def turn(x: Expr) -> Expr:
         return mul(*(turn(a) for a in reversed(x.args)))
     if x.head == "sum":
         return add([turn(a) for a in x.args], shape)
+    if x.head == "fn" and x.attr == "kron":
+        return function("kron", shape, *(turn(a) for a in x.args))
     return Expr("T", shape, (x,))
 
 
@@ -302,6 +307,11 @@ def function(name: str, shape: Size, *args: Expr) -> Expr:
     return Expr("fn", shape, args, name)
 
 
+def select(rows: AnyDim, n: AnyDim, taken: AnyDim | Cut) -> Expr:
+    """The matrix that takes rows of one with n rows."""
+    return Expr("select", (rows, n), (), taken)
+
+
 def rebuilt(x: Expr, args: tuple[Expr, ...]) -> Expr:
     """The same expression of other arguments."""
     if args == x.args:
@@ -310,11 +320,15 @@ def rebuilt(x: Expr, args: tuple[Expr, ...]) -> Expr:
         return add(args, x.shape)
     if x.head == "pow":
         return power(args[0], x.attr)
+    if x.head == "fn" and x.attr in LINEAR:
+        value, scalars, inner = parts(args[-1])
+        return scale(number(value), *scalars, function(x.attr, x.shape, *args[:-1], inner))
     if x.head in MAKERS:
         return MAKERS[x.head](*args)
     return Expr(x.head, x.shape, args, x.attr)
 
 
+LINEAR = ("diagonal", "low", "expm_frechet", "vec")  # functions, in their last argument
 MAKERS: Mapping[str, Callable[..., Expr]] = {
     "scale": scale, "mul": mul, "had": had, "T": turn, "tr": trace, "total": total,
     "inv": inverse, "diag": diag,

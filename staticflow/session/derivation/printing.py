@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from staticflow.compiler.formula.map_rules import COMPARISONS
+from staticflow.compiler.formula.terms import Cut
 from staticflow.graph.dims import AnyDim
 from staticflow.session.derivation.matrix import Expr
 
 SUM, PRODUCT, POWER, ATOM = range(4)
 Text = tuple[str, int]  # and how strongly its outermost operator binds
+COMPARED = {name: f"({{}} {sign} {{}})" for name, sign in COMPARISONS.items()}
+# How functions are written that are one part of a decomposition, or a comparison.
+WRITTEN = {
+    **COMPARED,
+    "eigenvalues": "eigh({})[0]", "eigenvectors": "eigh({})[1]", "left_vectors": "svd({})[0]",
+    "singular_values": "svd({})[1]", "right_vectors": "svd({})[2]", "positive": "({} > 0)",
+    "trace_expm": "tr(expm({}))", "norm_2": "norm({}, 2)",
+    "norm_nuc": "norm({}, 'nuc')", "expm_frechet": "expm_frechet({}, {}, compute_expm=False)",
+}  # fmt: skip
 PLAIN = {"det", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arctan"}
 
 
@@ -58,6 +69,12 @@ def _text(x: Expr) -> Text:
         return f"{name}(({_size(x.shape[0])}, {_size(x.shape[1])}))", ATOM
     if head == "eye":
         return f"eye({_size(x.shape[0])})", ATOM
+    if head == "select":
+        taken = str(x.attr).replace("*", " * ")
+        shown = taken if isinstance(x.attr, Cut) else f"[{taken}]"
+        return f"eye({_size(x.shape[1])})[{shown}]", ATOM
+    if head == "permutation":
+        return f"K({_size(x.attr[0])}, {_size(x.attr[1])})", ATOM
     if head == "d":
         inner = _text(args[0])[0]
         return (f"d{inner}" if args[0].head == "symbol" else f"d({inner})"), ATOM
@@ -73,6 +90,8 @@ def _text(x: Expr) -> Text:
     if head == "T":
         return f"{_in(_text(args[0]), ATOM)}.T", ATOM
     name = {"tr": "tr", "total": "sum", "fn": x.attr}.get(head, head)
+    if name in WRITTEN:
+        return WRITTEN[name].format(*(_text(a)[0] for a in args)), ATOM
     return f"{name}({', '.join(_text(a)[0] for a in args)})", ATOM
 
 
@@ -160,6 +179,12 @@ def _latex(x: Expr) -> Text:
         return rf"\boldsymbol{{{sign}}}_{{{x.shape[0]} \times {x.shape[1]}}}", ATOM
     if head == "eye":
         return r"\boldsymbol{I}", ATOM
+    if head == "permutation":
+        return rf"\boldsymbol{{K}}_{{{x.attr[0]} {x.attr[1]}}}", ATOM
+    if head == "select":
+        if isinstance(x.attr, Cut):
+            return rf"\boldsymbol{{I}}_{{{x.attr}}}", ATOM
+        return rf"\boldsymbol{{e}}_{{{x.attr}}}^{{T}}", POWER
     if head == "d":
         return f"d{_in(_latex(args[0]), ATOM, '(', ')')}", ATOM
     if head == "sum":
@@ -184,6 +209,9 @@ def _latex(x: Expr) -> Text:
     inner = ", ".join(_latex(a)[0] for a in args)
     if name == "det":
         return rf"\left|{inner}\right|", ATOM
+    if name == "kron":
+        left, right = (_bracketed(a, POWER) for a in args)
+        return rf"{left} \otimes {right}", SUM
     if name == "norm":
         return rf"\left\|{inner}\right\|", ATOM
     shown = rf"\{name}" if name in PLAIN else rf"\operatorname{{{_escaped(str(name))}}}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from staticflow.compiler.formula.axis_patterns import kron
+from staticflow.compiler.formula.axis_patterns import flattened, kron
 from staticflow.compiler.formula.choice_patterns import logdet, matrix_norm, sizes
 from staticflow.compiler.formula.explain import RULES
 from staticflow.compiler.formula.patterns import PATTERNS
 from staticflow.compiler.formula.reader import Reader, full
-from staticflow.compiler.formula.terms import Algebra, Term
+from staticflow.compiler.formula.terms import Algebra, Pattern, Term
 from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Node
 from staticflow.graph.traversal import toposort
@@ -18,18 +18,24 @@ from staticflow.session.derivation.reading import Converter
 
 EMPTY: Mapping[Node, Node] = {}
 # What functions are called; their arguments stay as they were written.
-NAMES = {
+NAMES: Mapping[str, Sequence[Pattern]] = {
     **PATTERNS,
     "call": (*PATTERNS["call"], logdet, sizes, kron),
     "reduce": (*PATTERNS["reduce"], matrix_norm),
+    "matmul": (flattened,),
 }
 
 
 class GraphReader:
     """Reads nodes as expressions in symbols: the leaves, and the nodes with a given name."""
 
-    def __init__(self, roots: Sequence[Node], names: Mapping[Node, str]) -> None:
-        self.algebra = Algebra(NAMES)
+    def __init__(
+        self,
+        roots: Sequence[Node],
+        names: Mapping[Node, str],
+        patterns: Mapping[str, Sequence[Pattern]] = NAMES,
+    ) -> None:
+        self.algebra = Algebra(patterns)
         self.names = dict(names)
         self.leaves = {n: n.op.label for n in toposort(roots) if isinstance(n.op, Leaf)}
         self.known: dict[Expr, Node] = {}

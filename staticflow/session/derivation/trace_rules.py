@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from staticflow.session.derivation.matrix import (
     Expr,
+    diag,
     flipped,
+    function,
     had,
     mul,
     ones,
@@ -28,6 +30,9 @@ EXCHANGE = "tr(A'(B . C)) = tr((A . B)'C)"
 INNER = "sum(A . B) = tr(A'B)"
 ALL = "sum(A) = tr(1'A)"
 DIAGONAL = "tr(A diag(b)) = diagonal(A)'b"
+OF_DIAGONAL = "b'diagonal(A) = tr(diag(b) A)"
+OF_LOW = "tr(A'low(B)) = tr(low(A)'B)"
+OF_EXPM = "tr(A'L(X, B)) = tr(L(X', A)'B), the derivative L of expm along a direction"
 
 
 def moved(term: Expr) -> tuple[Expr, str] | None:
@@ -84,6 +89,8 @@ def _within(inner: Expr) -> tuple[Expr, str] | None:
     own = factors(inner)
     (k,) = (k for k, x in enumerate(own) if x.moves)
     moving, before, after = own[k], own[:k], own[k + 1 :]
+    if _is_kron(moving):
+        return _kronecker(moving, (*after, *before))
     if moving.head == "T":
         return trace(reverse(inner)), TURNED
     if after:
@@ -96,4 +103,36 @@ def _within(inner: Expr) -> tuple[Expr, str] | None:
     if moving.head == "diag":
         left = Expr("fn", (moving.shape[0], 1), (product(before),), "diagonal")
         return trace(mul(turn(left), moving.args[0])), DIAGONAL
+    return _out_of_function(moving, before) if moving.head == "fn" else None
+
+
+def _is_kron(x: Expr) -> bool:
+    return x.head == "fn" and x.attr == "kron"
+
+
+def _kronecker(moving: Expr, others: tuple[Expr, ...]) -> tuple[Expr, str] | None:
+    """Under a trace with other Kronecker products, or alone."""
+    a, b = moving.args
+    if not others:
+        return scale(trace(a), trace(b)), "tr(A kron B) = tr(A) tr(B)"
+    c = others[0]
+    if not _is_kron(c) or a.shape[1] != c.args[0].shape[0]:
+        return None
+    both = [mul(x, y) for x, y in zip(moving.args, c.args, strict=True)]
+    size = (moving.shape[0], c.shape[1])
+    joined = function("kron", size, *both)
+    return trace(mul(joined, *others[1:])), "(A kron B)(C kron D) = AC kron BD"
+
+
+def _out_of_function(moving: Expr, before: tuple[Expr, ...]) -> tuple[Expr, str] | None:
+    """dX taken out of a function that is linear in it."""
+    left = turn(product(before)) if before else Expr("eye", moving.shape)
+    inner = moving.args[-1]
+    if moving.attr == "diagonal":
+        return trace(mul(diag(left), inner)), OF_DIAGONAL
+    if moving.attr == "low":
+        return trace(mul(turn(function("low", moving.shape, left)), inner)), OF_LOW
+    if moving.attr == "expm_frechet":
+        other = function("expm_frechet", moving.shape, turn(moving.args[0]), left)
+        return trace(mul(turn(other), inner)), OF_EXPM
     return None

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
+from staticflow.compiler.formula.terms import Cut
 from staticflow.graph.dims import evaluate
 from staticflow.graph.node import Array
 from staticflow.session.derivation.matrix import Expr, d
+from staticflow.session.derivation.slopes import reference
 
 STEP = 1e-3
 DIFFERENCES = ((2 / 3, 1), (-2 / 3, -1), (-1 / 12, 2), (1 / 12, -2))
-FUNCTIONS: Mapping[str, Callable[[Array], Any]] = {
-    **{name: getattr(np, name) for name in (
-        "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "abs", "log1p", "expm1",
-        "arctan", "sign", "floor", "ceil", "round",
-    )},
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "softplus": lambda x: np.logaddexp(x, 0),
-    "relu": lambda x: np.maximum(x, 0),
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "positive": lambda x: (x > 0).astype(float),
+    "equal": lambda x, y: (x == y).astype(float),
     "det": lambda x: np.reshape(np.linalg.det(x), (1, 1)),
     "logdet": lambda x: np.reshape(np.linalg.slogdet(x)[1], (1, 1)),
     "norm": lambda x: np.reshape(np.sqrt(np.sum(x * x)), (1, 1)),
+    "norm_2": lambda x: np.reshape(np.linalg.norm(x, 2), (1, 1)),
+    "norm_nuc": lambda x: np.reshape(np.linalg.norm(x, "nuc"), (1, 1)),
+    "prod": lambda x: np.reshape(np.prod(x), (1, 1)),
     "diagonal": lambda x: np.diagonal(x)[:, None],
+    "low": lambda x: np.tril(x) - np.diag(np.diagonal(x)) / 2,
+    "kron": np.kron,
+    "tril": np.tril,
+    "vec": lambda x: x.T.reshape(-1, 1),
+    "pinv": np.linalg.pinv,
+    "cholesky": np.linalg.cholesky,
+    "eigenvalues": lambda x: np.linalg.eigh(x)[0][:, None],
+    "eigenvectors": lambda x: np.linalg.eigh(x)[1],
+    "left_vectors": lambda x: np.linalg.svd(x, full_matrices=False)[0],
+    "singular_values": lambda x: np.linalg.svd(x, full_matrices=False)[1][:, None],
+    "right_vectors": lambda x: np.linalg.svd(x, full_matrices=False)[2],
+    "expm": lambda x: scipy.linalg.expm(x),
+    "expm_frechet": lambda x, t: scipy.linalg.expm_frechet(x, t, compute_expm=False),
+    "trace_expm": lambda x: np.reshape(np.trace(scipy.linalg.expm(x)), (1, 1)),
     "logsumexp": lambda x: _logsumexp(x),
     "softmax": lambda x: np.exp(x - _logsumexp(x)),
     "log_softmax": lambda x: x - _logsumexp(x),
-}  # fmt: skip
+}
+
+
+def value_of(name: str) -> Callable[..., Any]:
+    """A function of matrices in NumPy: one of those above, or an elementwise op."""
+    return FUNCTIONS[name] if name in FUNCTIONS else reference(name)
 
 
 def _logsumexp(x: Array) -> Array:
@@ -89,11 +108,36 @@ class Values:
             return evaluate(x.attr, self.sizes)
         if x.head == "eye":
             return np.eye(shape[0])
+        if x.head == "permutation":
+            return _permutation(*(evaluate(n, self.sizes) for n in x.attr))
+        if x.head == "select":
+            return np.eye(shape[1])[self._taken(x.attr)].reshape(shape)
         if x.head == "fn":
-            return FUNCTIONS[x.attr](*args)
+            return self._function(x, args, shape)
         if x.head == "pow":
             return args[0] ** x.attr
         return OPERATIONS[x.head](*args)
+
+    def _taken(self, taken: Any) -> Any:
+        """A place or a cut of an axis, where sizes are numbers."""
+        if not isinstance(taken, Cut):
+            return evaluate(taken, self.sizes)
+        stop = None if taken.stop is None else evaluate(taken.stop, self.sizes)
+        return slice(evaluate(taken.start, self.sizes), stop, taken.step)
+
+    def _function(self, x: Expr, args: Sequence[Array], shape: tuple[int, ...]) -> Any:
+        if x.attr in ("max", "min"):
+            own = np.max if x.attr == "max" else np.min
+            return own(args[0], axis=None if shape == (1, 1) else 1, keepdims=True)
+        if x.attr == "one_hot":
+            return np.eye(shape[1])[args[0].astype(int)[:, 0]]
+        return value_of(x.attr)(*args)
+
+
+def _permutation(rows: int, columns: int) -> Array:
+    """The matrix that turns vec(A) into vec(A.T), of A with so many rows and columns."""
+    places = np.arange(rows * columns).reshape(columns, rows).T.reshape(-1)
+    return np.eye(rows * columns)[places]
 
 
 def _matmul(*args: Array) -> Any:

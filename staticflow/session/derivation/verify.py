@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from staticflow.autodiff.derivatives import grad
 from staticflow.errors import GraphError, fail
 from staticflow.graph.dims import evaluate, names_of
 from staticflow.graph.leaves import Const, Leaf
 from staticflow.graph.node import Array, Node
 from staticflow.graph.traversal import toposort
+from staticflow.ops import sum as total
 from staticflow.runtime.interpreter import interpret
 from staticflow.session.derivation.matrix import Expr, symbol
 from staticflow.session.derivation.reader import GraphReader
@@ -19,13 +21,15 @@ from staticflow.session.derivation.values import Values
 
 POINTS = 3
 SIZES = (3, 4, 5, 6, 7)  # what named dimensions are, in turn
+LARGEST = 1e6  # of a function and its derivative, where it can be compared
 TOLERANCE = 1e-7
 
 
 def verify(f: Node, X: Node, steps: Sequence[Step], reader: GraphReader) -> None:
     """Raises GraphError if a line's value differs from that of the line before."""
+    sizes = sizes_of(f, X)
     for seed in range(POINTS):
-        values = _values(f, X, steps, reader, np.random.default_rng(seed))
+        values = _values(f, X, steps, reader, np.random.default_rng(seed), sizes)
         known: dict[str, Array] = {}
         moving = _moving(steps)
         for step in steps:
@@ -45,8 +49,11 @@ def _compare(steps: Sequence[Step], known: dict[str, Array], values: Values) -> 
     change = next((x for step in steps for x in _changes(step.expr)), None)
     if change is None or not {"df", "derivative"} <= known.keys():
         return
-    df, g, dx = known["df"], known["derivative"], values.of(change)
-    if df.size == 1:
+    df, g, dx = known.get("dvec", known["df"]), known["derivative"], values.of(change)
+    dx = dx.T.reshape(-1, 1) if "dvec" in known else dx
+    if dx.size == 1:
+        right = np.allclose(g * dx[0, 0], df, TOLERANCE, TOLERANCE)
+    elif df.size == 1:
         right = g.shape == dx.shape and np.allclose((g * dx).sum(), df, TOLERANCE, TOLERANCE)
     else:
         right = g.shape[1] == dx.shape[0] and np.allclose(g @ dx, df, TOLERANCE, TOLERANCE)
@@ -55,10 +62,15 @@ def _compare(steps: Sequence[Step], known: dict[str, Array], values: Values) -> 
 
 
 def _values(
-    f: Node, X: Node, steps: Sequence[Step], reader: GraphReader, rng: np.random.Generator
+    f: Node,
+    X: Node,
+    steps: Sequence[Step],
+    reader: GraphReader,
+    rng: np.random.Generator,
+    sizes: Mapping[str, int],
 ) -> Values:
     """The values at a random point, with a random change of every symbol."""
-    sizes, env = points(f, X, rng)
+    env = points(f, X, rng, sizes)
     known = computed(reader, env)
     given = {step.quantity for step in steps}
     for step in steps:
@@ -90,17 +102,43 @@ def _changes(x: Expr) -> Iterator[Expr]:
         yield from _changes(a)
 
 
-def points(f: Node, X: Node, rng: np.random.Generator) -> tuple[dict[str, int], dict[Node, Array]]:
-    """Sizes, and values of all leaves: positive ones, of square matrices well conditioned."""
-    order = toposort([f, X])
+def sizes_of(f: Node, X: Node) -> dict[str, int]:
+    """What named dimensions are: sizes at which f is a number that is not too large.
+
+    X.T @ X has an inverse if X has more rows than columns, and X @ X.T if it has fewer.
+    """
+    names = sorted(set(_names(toposort([f, X]))))
+    chosen: list[dict[str, int]] = []
+    for order in (SIZES, SIZES[: len(names)][::-1]):
+        sizes = {name: order[k % len(order)] for k, name in enumerate(names)}
+        chosen.append(sizes)
+        with np.errstate(all="ignore"):
+            value, slope = _tried(f, X, sizes)
+        if np.all(np.abs(value) < LARGEST) and np.all(np.abs(slope) < LARGEST):
+            return sizes
+    return chosen[0]
+
+
+def _tried(f: Node, X: Node, sizes: Mapping[str, int]) -> list[Array]:
+    env = points(f, X, np.random.default_rng(0), sizes)
+    return interpret([f, grad(total(f), X)], env)
+
+
+def _names(order: Sequence[Node]) -> list[str]:
     dims = [n for node in order if not isinstance(node.type, tuple) for n in node.shape]
-    names = sorted({name for dim in dims for name in names_of([dim])})
-    sizes = {name: SIZES[k % len(SIZES)] for k, name in enumerate(names)}
+    return [name for dim in dims for name in names_of([dim])]
+
+
+def points(
+    f: Node, X: Node, rng: np.random.Generator, sizes: Mapping[str, int]
+) -> dict[Node, Array]:
+    """Values of all leaves: positive ones, of square matrices well conditioned."""
+    order = toposort([f, X])
     leaves = [n for n in order if isinstance(n.op, Leaf) and not isinstance(n.op, Const)]
-    return sizes, {leaf: _point(leaf, sizes, rng) for leaf in leaves}
+    return {leaf: _point(leaf, sizes, rng) for leaf in leaves}
 
 
-def _point(leaf: Node, sizes: dict[str, int], rng: np.random.Generator) -> Array:
+def _point(leaf: Node, sizes: Mapping[str, int], rng: np.random.Generator) -> Array:
     shape = tuple(evaluate(n, sizes) for n in leaf.shape)
     if not leaf.type.is_float:
         return rng.integers(0, 2, shape)

@@ -1,0 +1,171 @@
+"""The differentials of functions of whole vectors and matrices, under their rules' names.
+
+Scalar functions come from the table of closed forms: df = tr(G' dA) with G their gradient. Those
+that give vectors or matrices have linear functions of dA, which `trace_rules` move dA out of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from staticflow.compiler.formula.closed_forms import CLOSED_FORMS, built
+from staticflow.session.derivation.matrix import (
+    Expr,
+    Size,
+    add,
+    d,
+    diag,
+    function,
+    had,
+    inverse,
+    mul,
+    number,
+    ones,
+    power,
+    scale,
+    select,
+    trace,
+    turn,
+)
+
+Changed = tuple[Expr, str]
+
+
+def closed(x: Expr, a: Expr, da: Expr) -> Changed:
+    """Of a scalar function: tr(G' dA), of a vector G' da."""
+    form = CLOSED_FORMS[x.attr]
+    gradient: Expr = built(form.gradient, {"a": a}, _made_of(a))
+    product = mul(turn(gradient), da)
+    return (product if a.shape[1] == 1 else trace(product)), form.rule
+
+
+def _made_of(a: Expr) -> Mapping[str, Callable[..., Expr]]:
+    n = a.shape[0]
+    parts: dict[int, tuple[str, Size]] = {
+        0: ("left_vectors", (n, n)), 1: ("singular_values", (n, 1)), 2: ("right_vectors", (n, n)),
+    }  # fmt: skip
+
+    def part(x: Expr, entry: str) -> Expr:
+        if x.attr == "svd":
+            name, size = parts[int(entry)]
+            return function(name, size, *x.args)
+        row, _, column = entry.partition(", ")
+        if column:
+            return mul(x, turn(select(1, x.shape[1], int(column))))
+        return turn(mul(select(1, x.shape[0], int(row)), x))
+
+    scalars = {name: _scalar(name) for name in ("det", "norm", "max", "min", "prod")}
+    return {
+        **scalars, "inv": inverse, "T": turn, "Mult": scale, "MatMult": mul, "part": part,
+        "Div": lambda p, q: scale(power(q, -1), p) if q.is_scalar else scale(p, power(q, -1)),
+        "Eq": lambda p, q: function("equal", p.shape, p, q),
+        "softmax": lambda p: function("softmax", p.shape, p),
+        "svd": lambda p: function("svd", (n, n), p),
+        "outer": lambda p, q: mul(p, turn(q)),
+    }  # fmt: skip
+
+
+def _scalar(name: str) -> Callable[[Expr], Expr]:
+    return lambda a: function(name, (1, 1), a)
+
+
+def _trace_of_expm(x: Expr, a: Expr, da: Expr) -> Changed:
+    return trace(mul(function("expm", a.shape, a), da)), "trace of a function of a matrix"
+
+
+def _expm(x: Expr, a: Expr, da: Expr) -> Changed:
+    return function("expm_frechet", a.shape, a, da), "exponential of a matrix"
+
+
+def _cholesky(x: Expr, a: Expr, da: Expr) -> Changed:
+    inner = mul(inverse(x), da, turn(inverse(x)))
+    return mul(x, function("low", a.shape, inner)), "Cholesky factor"
+
+
+def _eigenvalues(x: Expr, a: Expr, da: Expr) -> Changed:
+    v = function("eigenvectors", a.shape, a)
+    return function("diagonal", x.shape, mul(turn(v), da, v)), "eigenvalues"
+
+
+def _singular_values(x: Expr, a: Expr, da: Expr) -> Changed:
+    n = x.shape[0]
+    u = function("left_vectors", (a.shape[0], n), a)
+    v = function("right_vectors", (n, a.shape[1]), a)
+    return function("diagonal", x.shape, mul(turn(u), da, turn(v))), "singular values"
+
+
+def _pinv(x: Expr, a: Expr, da: Expr) -> Changed:
+    """-P dA P + (I - P A) dA' P' P + P P' dA' (I - A P), of matrices of one rank."""
+    m, n = a.shape
+    own = scale(number(-1), mul(x, da, x))
+    left = add([Expr("eye", (n, n)), scale(number(-1), mul(x, a))], (n, n))
+    right = add([Expr("eye", (m, m)), scale(number(-1), mul(a, x))], (m, m))
+    more = [mul(left, turn(da), turn(x), x), mul(x, turn(x), turn(da), right)]
+    return add([own, *more], x.shape), "pseudo-inverse"
+
+
+def _diagonal(x: Expr, a: Expr, da: Expr) -> Changed:
+    return function("diagonal", x.shape, da), "diagonal"
+
+
+def _logsumexp(x: Expr, a: Expr, da: Expr) -> Changed:
+    """Along the last axis: of a column, or of each row of a matrix."""
+    if a.shape[1] == 1:
+        return closed(x, a, da)
+    p = function("softmax", a.shape, a)
+    return mul(had(p, da), ones(a.shape[1], 1)), "logsumexp"
+
+
+def _softmax(x: Expr, a: Expr, da: Expr) -> Changed:
+    if a.shape[1] == 1:
+        slope = add([diag(x), scale(number(-1), mul(x, turn(x)))], (a.shape[0], a.shape[0]))
+        return mul(slope, da), "softmax"
+    n = a.shape[1]
+    means = mul(had(x, da), ones(n, 1), ones(1, n))
+    return add([had(x, da), scale(number(-1), had(x, means))], a.shape), "softmax"
+
+
+def _log_softmax(x: Expr, a: Expr, da: Expr) -> Changed:
+    p = function("softmax", a.shape, a)
+    if a.shape[1] == 1:
+        mean = mul(ones(a.shape[0], 1), turn(p), da)
+    else:
+        n = a.shape[1]
+        mean = mul(had(p, da), ones(n, 1), ones(1, n))
+    return add([da, scale(number(-1), mean)], a.shape), "log_softmax"
+
+
+def _extreme(x: Expr, a: Expr, da: Expr) -> Changed:
+    """Of all elements, or of each row of a matrix."""
+    if x.is_scalar:
+        return closed(x, a, da)
+    spread = mul(x, ones(1, a.shape[1]))
+    chosen = function("equal", a.shape, a, spread)
+    return mul(had(chosen, da), ones(a.shape[1], 1)), CLOSED_FORMS[x.attr].rule
+
+
+FUNCTIONS: Mapping[str, Callable[[Expr, Expr, Expr], Changed]] = {
+    **dict.fromkeys(CLOSED_FORMS, closed),
+    "max": _extreme,
+    "min": _extreme,
+    "trace_expm": _trace_of_expm,
+    "expm": _expm,
+    "cholesky": _cholesky,
+    "eigenvalues": _eigenvalues,
+    "singular_values": _singular_values,
+    "pinv": _pinv,
+    "diagonal": _diagonal,
+    "logsumexp": _logsumexp,
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+}
+
+
+def kronecker(x: Expr) -> tuple[Expr, str] | None:
+    """What a sum or trace of a Kronecker product is: the product of both."""
+    (k,) = x.args
+    if k.head != "fn" or k.attr != "kron":
+        return None
+    name = "sum" if x.head == "total" else "tr"
+    factors = [Expr(x.head, (1, 1), (a,)) for a in k.args]
+    return d(scale(*factors)), f"{name}(A kron B) = {name}(A) {name}(B)"
