@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from staticflow.compiler.formula.columns import is_elementwise
@@ -304,7 +304,7 @@ def _part(c: Converter, term: Term) -> Expr | None:
     return _selected(c, term)
 
 
-DECOMPOSED = {
+DECOMPOSED: Mapping[tuple[str, Hashable], str] = {
     ("slogdet", 1): "logdet", ("eigh", 0): "eigenvalues", ("svd", 1): "singular_values",
 }  # fmt: skip
 
