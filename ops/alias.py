@@ -74,6 +74,11 @@ class Sized(Alias):
     """
 
     least: tuple[AnyDim, ...]
+    what: str = ""  # the function that asks for them
+
+    @property
+    def asked_by(self) -> str:
+        return self.what or self.name
 
     def check(self, *xs: TensorType) -> None:
         require_operands(self.name, xs, 1)
@@ -81,7 +86,7 @@ class Sized(Alias):
 
     def reference(self, *xs: Array) -> Any:
         if any(n < 0 for n in self.least if isinstance(n, int)):
-            fail(ShapeError, "there are too few elements", self.attributes())
+            fail(ShapeError, f"{self.asked_by}: there are too few elements", self.attributes())
         return xs[0]
 
     def vjp(self, g: Any, y: Node, *xs: Node) -> Sequence[Node | None]:
@@ -174,7 +179,9 @@ def bounded(x: Node, limit: AnyDim) -> Node:
     return apply(BoundedLabel(limit), x)
 
 
-def sized(x: Node, *least: AnyDim) -> Node:
-    """x with the demand that sizes are not negative, if any of them is known at run time only."""
+def sized(what: str, x: Node, *least: AnyDim) -> Node:
+    """x with the demand of a function that sizes are not negative, if any of them is known at run
+    time only.
+    """
     open_ = tuple(n for n in least if not isinstance(n, int))
-    return apply(Sized(open_), x) if open_ else x
+    return apply(Sized(open_, what), x) if open_ else x

@@ -93,14 +93,6 @@ copysign: Callable[..., Node] = declare_row(MapRow(
     "|x| with the sign of y.", "float", points=((1.0, -0.0), (-2.0, 0.0), (0.0, 2.0)), cost=2,
     formula="the sign of x y, with x = 0 as positive; 0"))  # fmt: skip
 
-FLOAT_POWER = MapRow(
-    "power", "xy", "pow_{t}({x}, {y})", np.power,
-    lambda g, z, x, y: (g * _power_slope(x, y), g * z * where(equal(x, 0), 0.0, log(x))),
-    "x^y. x^0 is 1 for every x, with slope 0, where JAX's slope at 0 is NaN.",
-    "float", sample=(0.1, 3.0), cost=24,
-    points=((0.0, 2.0), (0.0, 0.0), (-2.0, 3.0), (-2.0, 2.0), (2.0, -1.0), (np.nan, 0.0)),
-    formula="y x^(y-1), log(x) z")  # fmt: skip
-
 
 def _integer_power(x: Array, y: Array) -> Array:
     whole = np.power(x, np.where(y < 0, 0, y))
@@ -114,6 +106,14 @@ INTEGER_POWER = MapRow(
     points=((2, 3), (0, 0), (-2, 3), (2, -1), (-1, -3), (-1, -2), (1, -2), (0, -1)), cost=16,
     formula="0, 0")  # fmt: skip
 
+FLOAT_POWER = MapRow(
+    "power", "xy", "pow_{t}({x}, {y})", np.power,
+    lambda g, z, x, y: (g * _power_slope(x, y), g * z * where(equal(x, 0), 0.0, log(x))),
+    "x^y. x^0 is 1 for every x, with slope 0, where JAX's slope at 0 is NaN.",
+    "float", sample=(0.1, 3.0), cost=24,
+    points=((0.0, 2.0), (0.0, 0.0), (-2.0, 3.0), (-2.0, 2.0), (2.0, -1.0), (np.nan, 0.0)),
+    formula="y x^(y-1), log(x) z", integers=INTEGER_POWER)  # fmt: skip
+
 left_shift = declare_row(MapRow(
     "left_shift", "xy", "(({x} << ({y} & 63)) if ({y} & -64) == 0 else 0)", np.left_shift, None,
     "The bits of an integer y places higher; 0 where all are shifted out.", "whole",
@@ -126,25 +126,25 @@ right_shift = declare_row(MapRow(
     sample=(0.0, 9.0), points=((300, 4), (-5, 1), (-1, 40), (1, 70), (-7, 70), (-7, -1), (7, -1)),
     formula="0, 0"), "rshift")  # fmt: skip
 
-FLOAT_QUOTIENT = MapRow(
-    "floor_divide", "xy", "floor_divide_{t}({x}, {y})", np.floor_divide, None,
-    "The largest integer not above x / y.", "float", points=SIGNS, cost=12,
-    formula="0, 0")  # fmt: skip
-
 INTEGER_QUOTIENT = MapRow(
     "integer_floor_divide", "xy", "({x} // {y})", np.floor_divide, None,
     "The largest integer not above x / y.", points=SIGNS, cost=12, formula="0, 0")  # fmt: skip
 
-FLOAT_REMAINDER = MapRow(
-    "mod", "xy", "remainder_{t}({x}, {y})", np.mod,
-    lambda g, z, x, y: (g, -(g * floor(x / y))),
-    "The remainder x - floor(x/y) y, with the sign of y.", "float", points=SIGNS, cost=12,
-    formula="1, -floor(x/y)")  # fmt: skip
+FLOAT_QUOTIENT = MapRow(
+    "floor_divide", "xy", "floor_divide_{t}({x}, {y})", np.floor_divide, None,
+    "The largest integer not above x / y.", "float", points=SIGNS, cost=12,
+    formula="0, 0", integers=INTEGER_QUOTIENT)  # fmt: skip
 
 INTEGER_REMAINDER = MapRow(
     "integer_mod", "xy", "({x} % {y})", np.mod, None,
     "The remainder x - floor(x/y) y, with the sign of y.", points=SIGNS, cost=12,
     formula="0, 0")  # fmt: skip
+
+FLOAT_REMAINDER = MapRow(
+    "mod", "xy", "remainder_{t}({x}, {y})", np.mod,
+    lambda g, z, x, y: (g, -(g * floor(x / y))),
+    "The remainder x - floor(x/y) y, with the sign of y.", "float", points=SIGNS, cost=12,
+    formula="1, -floor(x/y)", integers=INTEGER_REMAINDER)  # fmt: skip
 
 SPECIAL_POWERS = {2.0: square, 0.5: sqrt, -1.0: reciprocal}
 
@@ -152,13 +152,13 @@ SPECIAL_POWERS = {2.0: square, 0.5: sqrt, -1.0: reciprocal}
 @public(Kind.MAP, "floordiv", FLOAT_QUOTIENT)
 def floor_divide(x: Any, y: Any) -> Node:
     """The largest integer not above x / y."""
-    return _by_dtype(FLOAT_QUOTIENT, INTEGER_QUOTIENT, operands("floor_divide", "xy", (x, y)))
+    return _by_dtype(FLOAT_QUOTIENT, operands("floor_divide", "xy", (x, y)))
 
 
 @public(Kind.MAP, "mod", FLOAT_REMAINDER)
 def mod(x: Any, y: Any) -> Node:
     """The remainder x - floor(x/y) y, with the sign of y."""
-    return _by_dtype(FLOAT_REMAINDER, INTEGER_REMAINDER, operands("mod", "xy", (x, y)))
+    return _by_dtype(FLOAT_REMAINDER, operands("mod", "xy", (x, y)))
 
 
 @public(Kind.MAP, "pow", FLOAT_POWER)
@@ -174,7 +174,11 @@ def power(x: Any, y: Any) -> Node:
         fixed = float(exponent.op.value)
     if base.type.is_float:
         special = None if fixed is None else SPECIAL_POWERS.get(fixed)
-        return mapped(FLOAT_POWER, (base, exponent)) if special is None else special(base)
+        if special is not None:
+            return special(base)
+        if base.weak is not None and fixed is not None and fixed < 0:
+            return reciprocal(power(base, -fixed))  # which stays a float beside integers
+        return mapped(FLOAT_POWER, (base, exponent))
     if fixed is not None and fixed < 0:
         fail(
             DTypeError,
@@ -185,9 +189,9 @@ def power(x: Any, y: Any) -> Node:
     return mapped(INTEGER_POWER, (base, exponent))
 
 
-def _by_dtype(floats: MapRow, integers: MapRow, nodes: tuple[Node, ...]) -> Node:
-    row = floats if nodes[0].type.is_float else integers
-    return mapped(row, nodes)
+def _by_dtype(row: MapRow, nodes: tuple[Node, ...]) -> Node:
+    assert row.integers is not None
+    return mapped(row if nodes[0].type.is_float else row.integers, nodes)
 
 
 def _power_slope(x: Node, y: Node) -> Any:

@@ -28,12 +28,13 @@ _SCALARS = (bool, int, float, Dim)
 
 def as_nodes(values: Sequence[Any]) -> list[Node]:
     """Nodes for nodes, arrays, Python scalars and sizes; a scalar or size takes the dtype of its
-    partners, and so does what was made of scalars alone.
+    partners, and so does what was made of scalars alone. Booleans alone stay booleans.
     """
     nodes = [None if isinstance(v, _SCALARS) else as_node(v) for v in values]
     given = [node for node in nodes if node is not None]
     dtypes = [node.dtype for node in given if node.weak is None] or [node.dtype for node in given]
-    partner = promote(dtypes) if dtypes else DEFAULT_FLOAT
+    alone = "bool" if all(isinstance(v, bool) for v in values) else DEFAULT_FLOAT
+    partner = promote(dtypes) if dtypes else alone
     pairs = zip(values, nodes, strict=True)
     return [_scalar(v, partner) if node is None else met(node, partner) for v, node in pairs]
 
@@ -51,17 +52,22 @@ def _size(dim: AnyDim, dtype: str) -> Node:
 
 
 def met(x: Node, dtype: str) -> Node:
-    """What was made of Python's numbers alone, computed in the float64 that it meets, and not
-    rounded before; any other node as it is.
+    """What was made of Python's numbers alone, computed in the float64 that it meets, or, if they
+    are whole and stay so, in the integers, and not rounded before; any other node as it is.
     """
-    if x.weak is None or x.dtype != DEFAULT_FLOAT or dtype != "float64":
+    whole = dtype in INTEGERS
+    if x.weak is None or x.dtype != DEFAULT_FLOAT or not (whole or dtype == "float64"):
+        return x
+    order = toposort([x])
+    if whole and not all(_is_whole(node) for node in order if node.weak is not None):
         return x
     new: dict[Node, Node] = {}
-    for node in toposort([x]):
+    for node in order:
         if node.weak is None:  # a condition, and what it is made of
             new[node] = node
         elif node.inputs:
-            new[node] = apply(node.op, *(new[i] for i in node.inputs), where=node.where)
+            op = (node.op.over_integers or node.op) if whole else node.op
+            new[node] = apply(op, *(new[i] for i in node.inputs), where=node.where)
         elif isinstance(node.op, Const):
             new[node] = weak_const(node.weak, dtype)
         else:
@@ -70,11 +76,25 @@ def met(x: Node, dtype: str) -> Node:
     return new[x]
 
 
+def _is_whole(node: Node) -> bool:
+    """Whether a weak node is an integer, or makes integers of such."""
+    if node.inputs:
+        return node.op.over_integers is not None
+    return isinstance(node.weak, int) or not isinstance(node.op, Const)
+
+
 def fitted(x: Node, dtype: str) -> Node:
     """A number of Python's as a node of `dtype`, if it is one of that kind; else as `met` does."""
     if x.weak is None or not isinstance(x.op, Const) or x.dtype == dtype:
         return met(x, dtype)
-    return as_node(x.weak, dtype)
+    return x if dtype == "bool" else as_node(x.weak, dtype)
+
+
+def entry(value: Any) -> Node:
+    """What a loop or a branch starts from or returns, as a node; True and False are booleans, as
+    long as they meet no numbers.
+    """
+    return weak_const(value, "bool") if isinstance(value, bool) else as_node(value)
 
 
 def operands(
@@ -156,7 +176,7 @@ def floating(what: str, x: Any) -> Node:
 
 def integral(what: str, x: Any) -> Node:
     """`x` as a node of an integer dtype, as indices and labels must be."""
-    node = as_node(x, "int64")
+    node = met(as_node(x, "int64"), "int64")
     if node.dtype not in INTEGERS:
         fail(DTypeError, f"{what}: must be integers", str(node), "use .astype('int64')")
     return node

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import DTypeError, ShapeError, fail
-from staticflow.graph.dims import AnyDim, floor_divide
+from staticflow.graph.dims import AnyDim, floor_divide, smaller
 from staticflow.graph.kinds import View
 from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.graph.require import is_size, require, require_operands
@@ -28,7 +28,7 @@ from staticflow.ops.native_call import DerivativeRule, ruled
 from staticflow.ops.public import public
 from staticflow.ops.reductions import sum as total
 from staticflow.ops.shape import reshape
-from staticflow.ops.slices import flip_axis, pad_edges, slice_axis
+from staticflow.ops.slices import flip_axis, pad_edges
 
 
 @dataclass(frozen=True)
@@ -95,37 +95,43 @@ _SLIDE = DerivativeRule(_slide_cotangents, _slide_tangent)
 @public(formula="dy correlated with the other vector")
 def convolve(a: Any, v: Any, mode: str = "full") -> Node:
     """The convolution of two vectors: all of it, "same" as long as the longer, or "valid", where
-    they overlap wholly. A number is a vector of one. For "same" and "valid", the first must be the
-    longer one if sizes are known at run time only.
+    they overlap wholly. A number is a vector of one.
     """
     a, v = (reshape(x, (1,)) if x.ndim == 0 else x for x in as_nodes([a, v]))
     a, v = _vectors("convolve", a, v)
     if _is_shorter(a, v):
         a, v = v, a
-    return _correlated("convolve", a, flip_axis(v, 0), mode)
+    middle = floor_divide(smaller(a.shape[0], v.shape[0]) - 1, 2)
+    return _correlated("convolve", a, flip_axis(v, 0), mode, middle)
 
 
 @public(formula="dy convolved, or correlated, with the other vector")
 def correlate(a: Any, v: Any, mode: str = "valid") -> Node:
     """The correlation of two vectors, sum_j a_(i+j) v_j; modes as those of convolve."""
     a, v = _vectors("correlate", a, v)
-    return _correlated("correlate", a, v, mode)
+    if _is_shorter(a, v):
+        return flip_axis(correlate(v, a, mode), 0)  # from the other side, it runs backwards
+    n, m = a.shape[0], v.shape[0]
+    middle = smaller(floor_divide(m - 1, 2), floor_divide(n, 2))
+    return _correlated("correlate", a, v, mode, middle)
 
 
-def _correlated(what: str, a: Node, v: Node, mode: str) -> Node:
+def _correlated(what: str, a: Node, v: Node, mode: str, middle: AnyDim) -> Node:
+    """The sums at the places of a mode; `middle` is where those of "same" begin."""
     if mode not in ("full", "same", "valid"):
         fail(ShapeError, f"{what}: mode is 'full', 'same' or 'valid'", repr(mode))
-    if _is_shorter(a, v):
-        # The shorter slides along the longer; from the other side, the result runs backwards.
-        return flip_axis(_correlated(what, v, a, mode), 0)
     n, m = a.shape[0], v.shape[0]
-    if mode == "full":
-        return _slide(_edges(sized(a, n - 1), m - 1), sized(v, m - 1))
-    a = sized(a, n - m)  # at run time it is too late for the other order, which has other sizes
-    if mode == "valid":
-        return _slide(a, sized(v, m - 1))
-    first = floor_divide(m - 1, 2)
-    return slice_axis(_slide(_edges(a, m - 1), sized(v, m - 1)), 0, first, first + n)
+    shorter = smaller(n, m)
+    longer = n + m - shorter
+    # Of all n + m - 1 places at which they overlap, the first that is asked for, and how many.
+    first, count = {
+        "full": (0, n + m - 1),
+        "same": (middle, longer),
+        "valid": (shorter - 1, longer - shorter + 1),
+    }[mode]
+    left = m - 1 - first
+    padded = pad_edges(sized(what, a, n - 1), (left,), (count - n + m - 1 - left,), 0.0)
+    return _slide(padded, sized(what, v, m - 1))
 
 
 def _is_shorter(a: Node, v: Node) -> bool:

@@ -10,7 +10,7 @@ from staticflow.graph.leaves import const
 from staticflow.graph.node import Kind, Node
 from staticflow.graph.types import as_dtype, as_shape
 from staticflow.ops.cast import cast
-from staticflow.ops.coerce import as_nodes, broadcast_to_shape
+from staticflow.ops.coerce import as_nodes, broadcast_to_shape, met
 from staticflow.ops.compare import equal, greater_equal, where
 from staticflow.ops.counting import iota, iota_like
 from staticflow.ops.public import public
@@ -24,7 +24,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Node:
         node = const(fill_value, dtype)
     else:
         node = as_nodes([fill_value])[0]
-        node = node if dtype is None else cast(node, dtype)
+        node = node if dtype is None else cast(met(node, as_dtype(dtype)), dtype)
     return broadcast_to_shape(node, as_shape(shape), "full")
 
 

@@ -67,7 +67,8 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Node:
     classes = logits.shape[last]
     if classes == 0 and 0 not in labels.shape:
         fail(ShapeError, "softmax_cross_entropy: there is no class", str(logits.type))
-    logits, labels = sized(logits, classes - 1), bounded(labels, classes)
+    logits = sized("softmax_cross_entropy", logits, classes - 1)
+    labels = bounded(labels, classes)
     position = iota_like(logits.shape, last, labels.dtype)
     chosen = equal(position, spread_along(labels, logits.shape, (last,)))
     shifted = logits - spread_along(peak(logits, (last,)), logits.shape, (last,))

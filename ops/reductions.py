@@ -228,7 +228,8 @@ def _extreme(row: ReduceRow, x: Any, axis: Any, keepdims: bool, first: Any, wher
                 do="give initial=, the result for that case",
             )
         axes = normalise_axes(axis, node.ndim, row.name)
-        return _reduce(row, sized(node, *(node.shape[k] - 1 for k in axes)), axis, keepdims)
+        node = sized(row.name, node, *(node.shape[k] - 1 for k in axes))
+        return _reduce(row, node, axis, keepdims)
     node = chosen(node, where, first)
     axes = normalise_axes(axis, node.ndim, row.name)
     if 0 in [node.shape[k] for k in axes]:

@@ -10,7 +10,7 @@ from staticflow.graph.kinds import Map
 from staticflow.graph.node import Kind, Node, apply
 from staticflow.graph.types import Shape, as_dtype, as_shape, normalise_axes, normalise_axis
 from staticflow.ops.cast import CASTS, cast
-from staticflow.ops.coerce import as_nodes, broadcast_to_shape
+from staticflow.ops.coerce import as_nodes, broadcast_to_shape, met
 from staticflow.ops.public import public
 from staticflow.ops.views import Expand, Reshape, Squeeze, Transpose
 
@@ -26,7 +26,7 @@ def astype(x: Any, dtype: Any) -> Node:
     node, target = node_of(x), as_dtype(dtype)
     if node.weak is not None and node.dtype == target:
         return apply(Map(CASTS[target]), node)  # as it is from now on, whatever it meets
-    return cast(node, target)
+    return cast(met(node, target), target)
 
 
 @public(Kind.VIEW, "transpose")

@@ -148,7 +148,7 @@ def _first(what: str, x: Any, axis: int | None, keepdims: bool) -> Node:
     axis = normalise_axis(axis, node.ndim, what)
     if node.shape[axis] == 0:
         fail(ShapeError, f"{what}: there is no element to choose", str(node.type))
-    node = sized(node, node.shape[axis] - 1)
+    node = sized(what, node, node.shape[axis] - 1)
     extreme = reduce(MAX if what == "argmax" else MIN, node, (axis,))
     chosen = equal(node, spread_along(extreme, node.shape, (axis,))) | isnan(node)
     none = np.iinfo(np.int64).max

@@ -7,12 +7,11 @@ from typing import Any
 
 from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph.kinds import Map
-from staticflow.graph.leaves import as_node
 from staticflow.graph.node import Node
 from staticflow.graph.pytree import flatten, paths
 from staticflow.graph.traversal import toposort
 from staticflow.graph.types import INTEGERS
-from staticflow.ops.cast import CASTS
+from staticflow.ops.cast import CASTS, cast
 from staticflow.ops.coerce import fitted
 
 WIDENING = Map(CASTS["float64"])
@@ -52,7 +51,7 @@ def meet_integers(
     """
     found = list(starts)
     while any(map(_is_whole, found)):
-        tried = [as_node(s.weak, _NARROWEST) if _is_whole(s) else s for s in found]
+        tried = [cast(s, _NARROWEST) if _is_whole(s) else s for s in found]
         try:
             body_inputs, following = declare(tried)
         except (DTypeError, ShapeError, GraphError):  # what is wrong without a trial is said there
@@ -63,7 +62,7 @@ def meet_integers(
         before, found = (
             found,
             [
-                as_node(start.weak, new.dtype)
+                fitted(start, new.dtype)
                 if _is_whole(start) and _has_met(new, open_)
                 else start
                 for start, new in zip(found, following, strict=True)
@@ -75,7 +74,7 @@ def meet_integers(
 
 
 def _is_whole(start: Node) -> bool:
-    return type(start.weak) is int and start.dtype == "float32" and not start.inputs
+    return start.dtype == "float32" and fitted(start, _NARROWEST).dtype == _NARROWEST
 
 
 def _has_met(new: Node, body_inputs: Collection[Node]) -> bool:

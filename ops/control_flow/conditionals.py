@@ -21,7 +21,7 @@ from staticflow.graph.node import Node, apply
 from staticflow.graph.pytree import flatten, map_structure, paths, rebuild_like
 from staticflow.graph.traversal import toposort
 from staticflow.ops import less, logical_and
-from staticflow.ops.coerce import fitted
+from staticflow.ops.coerce import entry, fitted
 from staticflow.ops.control_flow.carries import check_carries, meet, meet_integers
 
 
@@ -83,7 +83,7 @@ def while_loop(
     The carry is a node, or a tuple, list or dict of nodes, of types that do not change. With
     `max_steps` there are at most so many steps, and derivatives in reverse are possible.
     """
-    init = map_structure(lambda value: as_node(value), init)
+    init = map_structure(entry, init)
     if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 0):
         fail(GraphError, "while_loop: max_steps is a number of steps", got=repr(max_steps))
     init, carries, test, following = _declared(cond, body, init)
@@ -109,7 +109,7 @@ def _declared(
     def next_of(starts: list[Node]) -> tuple[list[Node], list[Node]]:
         body_inputs = _body_inputs(rebuild_like(init, iter(starts)))
         following = body(rebuild_like(init, iter(body_inputs)))
-        return body_inputs, flatten(map_structure(lambda value: as_node(value), following))
+        return body_inputs, flatten(map_structure(entry, following))
 
     init = rebuild_like(init, iter(meet_integers(flatten(init), next_of)))
     carries = _body_inputs(init)
@@ -117,7 +117,7 @@ def _declared(
         fail(GraphError, "while_loop: needs a carry, without which no step changes anything")
     carry = rebuild_like(init, iter(carries))
     test = _flag("while_loop", cond(carry))
-    result = map_structure(lambda value: as_node(value), body(carry))
+    result = map_structure(entry, body(carry))
     starts = meet(flatten(init), carries, flatten(result), [test])
     if starts != flatten(init):
         return _declared(cond, body, rebuild_like(init, iter(starts)))
@@ -131,7 +131,7 @@ def _body_inputs(init: Any) -> list[Node]:
 
 def _structure(branch: Any) -> Any:
     value = branch() if callable(branch) else branch
-    return map_structure(lambda entry: as_node(entry), value)
+    return map_structure(entry, value)
 
 
 def _flag(what: str, pred: Any) -> Node:

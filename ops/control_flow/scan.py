@@ -21,13 +21,13 @@ from typing import Any
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph.dims import AnyDim, as_dim, square_root
 from staticflow.graph.kinds import parts
-from staticflow.graph.leaves import as_node
 from staticflow.graph.loop_op import body_input, capture, draw_each_step
 from staticflow.graph.node import Node, apply
 from staticflow.graph.pytree import flatten, map_structure, paths, rebuild_like
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.types import TensorType
 from staticflow.ops import arange, equal, flip, stop_gradient, where
+from staticflow.ops.coerce import entry
 from staticflow.ops.control_flow.carries import check_carries, meet, meet_integers
 from staticflow.ops.control_flow.gate_products import arrange_products
 from staticflow.ops.control_flow.rematerialise import scan_in_segments
@@ -54,8 +54,8 @@ def scan(
     back beyond the start of its run of k steps.
     Raises ShapeError or DTypeError naming the carry whose type would change.
     """
-    init = map_structure(lambda value: as_node(value), init)
-    xs = map_structure(lambda value: as_node(value), xs)
+    init = map_structure(entry, init)
+    xs = map_structure(entry, xs)
     size = _length(flatten(xs), length)
     if truncate is not None:
         step, xs = _truncated(step, xs, size, _count("truncate", truncate), reverse)
@@ -124,7 +124,7 @@ def _declared(
     result = step(rebuild_like(init, iter(carries)), rebuild_like(xs, iter(elements)))
     if not isinstance(result, tuple) or len(result) != 2:
         fail(GraphError, "scan: the step must return (carry, y)", got=repr(type(result).__name__))
-    carry_out, y_out = (map_structure(lambda value: as_node(value), part) for part in result)
+    carry_out, y_out = (map_structure(entry, part) for part in result)
     return carries, elements, carry_out, y_out
 
 

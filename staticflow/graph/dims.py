@@ -71,6 +71,14 @@ def square_root(dim: AnyDim) -> AnyDim:
     return Derived.of(dim)
 
 
+def smaller(a: AnyDim, b: AnyDim) -> AnyDim:
+    """The smaller of two sizes: (a + b - |a - b|) / 2, where the root below is |a - b|, but 1 of
+    equal sizes, which the division takes down.
+    """
+    gap = a - b
+    return floor_divide(a + b + 1 - square_root(gap * gap), 2)
+
+
 class Dim:
     """An integer polynomial of named sizes; immutable and hashable."""
 

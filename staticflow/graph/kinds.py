@@ -36,6 +36,12 @@ class Map(Op):
         return not self.row.converts
 
     @property
+    def over_integers(self) -> Op | None:
+        if self.row.integers is not None:
+            return Map(self.row.integers)
+        return None if self.row.domain == "float" else self
+
+    @property
     def name(self) -> str:
         return self.row.name
 
@@ -124,6 +130,7 @@ class MapRow:
     formula: str = ""  # the derivative as people write it
     whole: bool = False  # whether integers and booleans are their own results
     converts: bool = False  # whether the row, not the inputs, says what the result's dtype is
+    integers: MapRow | None = None  # what computes it of integers
     large: MapRow | None = None  # what computes it in float64 for arguments of 2^50 and beyond
 
 
@@ -138,6 +145,10 @@ class Reduce(Op):
     @property
     def keeps_weak(self) -> bool:
         return True
+
+    @property
+    def over_integers(self) -> Op | None:
+        return None if self.row.domain == "float" else self
 
     @property
     def name(self) -> str:
@@ -229,6 +240,10 @@ class View(Op):
     @property
     def keeps_weak(self) -> bool:
         return True
+
+    @property
+    def over_integers(self) -> Op | None:
+        return self
 
     @property
     def new_axes(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from staticflow.errors import DTypeError, ShapeError, fail, user_line
 from staticflow.graph.dims import AnyDim, Dim
 from staticflow.graph.node import SERIALS, Array, Axes, Classes, Kind, Node, Op, OutType
 from staticflow.graph.require import require
-from staticflow.graph.types import DTYPES, TensorType, as_dtype
+from staticflow.graph.types import DTYPES, INTEGERS, TensorType, as_dtype
 
 METADATA = "__metadata__"  # the only name that no tensor of a file can have
 
@@ -141,29 +141,49 @@ def _constant(value: Any, dtype: Any, weak: int | float | None = None) -> Node:
     given = np.asarray(value)
     if given.dtype.kind not in "fiub":
         fail(DTypeError, "a constant must be numeric, and not complex", got=f"dtype {given.dtype}")
-    with np.errstate(all="ignore"):  # whatever NumPy is set to do at what a dtype cannot hold
-        array = np.array(given, dtype=None if dtype is None else as_dtype(dtype))
+    target = None if dtype is None else as_dtype(dtype)
+    if target in INTEGERS and given.size:
+        _check_range(given, target)
+    with np.errstate(all="ignore"):  # whatever NumPy is set to do at what a float cannot hold
+        array = np.array(given, dtype=target)
     array = np.ascontiguousarray(array).astype(as_dtype(array.dtype)).reshape(array.shape)
     array.flags.writeable = False
     type_ = TensorType(array.shape, array.dtype.name)
     return Node(Const("const", type_, array), (), type_, user_line(), weak=weak)
 
 
+def _check_range(given: Array, dtype: str) -> None:
+    """Refuse numbers that no integer of a dtype is, and NaN."""
+    low, high = given.min(), given.max()
+    bounds = np.iinfo(dtype)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        outside = True
+    else:
+        outside = int(low) < bounds.min or int(high) > bounds.max
+    if outside:
+        fail(
+            DTypeError,
+            f"a constant is beyond what {dtype} holds",
+            got=str(low if low == high else f"numbers from {low} to {high}"),
+            do="compute in int64 or in a float dtype, with .astype",
+        )
+
+
 def as_node(value: Any, scalar_dtype: str = "float32") -> Node:
     """Take a node as it is, make a constant of anything else; a Python scalar gets `scalar_dtype`.
 
     A Python scalar never promotes: beside an integer node, only a float scalar becomes a float.
+    True and False are 1 and 0 beside numbers.
     """
     if isinstance(value, Node):
         return value
+    if isinstance(value, bool) and scalar_dtype == "bool":
+        return const(value, scalar_dtype)
     if isinstance(value, bool | int | float):
-        if isinstance(value, float) and scalar_dtype in ("int32", "int64", "bool"):
+        number = int(value) if isinstance(value, bool) else value
+        if isinstance(number, float) and scalar_dtype in (*INTEGERS, "bool"):
             scalar_dtype = "float32"
-        if not isinstance(value, bool) and scalar_dtype == "bool":
-            scalar_dtype = "int64"
-        if isinstance(value, bool) or scalar_dtype == "bool":
-            return const(value, scalar_dtype)
-        return weak_const(value, scalar_dtype)
+        return weak_const(number, "int64" if scalar_dtype == "bool" else scalar_dtype)
     if isinstance(value, complex):
         fail(DTypeError, "complex numbers are not supported", got=repr(value))
     try:
@@ -188,6 +208,14 @@ def fold(op: Op, inputs: Sequence[Node]) -> Node:
         value = op.reference(*(x.op.value for x in inputs if isinstance(x.op, Const)))
         numbers = [x.weak for x in inputs]
         if op.keeps_weak and type_.is_float and all(n is not None for n in numbers):
-            exact = np.asarray(op.reference(*(np.asarray(n, "float64") for n in numbers)))
-            return weak_const(float(exact), type_.dtype)
+            return weak_const(_number(op, numbers), type_.dtype)
     return const(value, type_.dtype)
+
+
+def _number(op: Op, numbers: Sequence[int | float | None]) -> int | float:
+    """What an op makes of numbers, an integer where they are and its value is one."""
+    exact = float(op.reference(*(np.asarray(n, "float64") for n in numbers)))
+    if op.over_integers is None or not all(isinstance(n, int) for n in numbers):
+        return exact
+    whole = int(op.over_integers.reference(*(np.asarray(n, "int64") for n in numbers)))
+    return whole if float(whole) == exact else exact

@@ -107,6 +107,16 @@ class Op:
         return False
 
     @property
+    def asked_by(self) -> str:
+        """Who asks for what `demands` says, by the name that users know."""
+        return self.name
+
+    @property
+    def over_integers(self) -> Op | None:
+        """The op that does with integers what this one does with floats; None if there is none."""
+        return None
+
+    @property
     def name(self) -> str:
         return type(self).__name__.lower()
 

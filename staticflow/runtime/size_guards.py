@@ -53,7 +53,7 @@ def check_size_guards(guards: Sequence[SizeGuard], sizes: Mapping[str, int]) -> 
             given = ", ".join(f"{name} = {sizes[name]}" for name in sorted(guard.size.names))
             fail(
                 ShapeError,
-                f"{guard.node.op.name}: there are too few elements",
+                f"{guard.node.op.asked_by}: there are too few elements",
                 got=f"{given}; {guard.size} must not be negative at {guard.node.where}",
                 do="feed more elements along the axis, or take fewer",
             )

@@ -163,3 +163,98 @@ def test_a_whole_number_meets_what_a_step_computes() -> None:
     assert places.dtype == "int64"
     mean, _ = sf.scan(lambda c, row: (0.5 * c + row.sum(), None), 0, x)
     assert mean.dtype == "float32"
+
+
+def whole(x: Node, i: Node) -> dict[str, tuple[Node, Any]]:
+    """What is made of whole numbers alone beside integers, and its value at (2, 0, 2)."""
+    c, chosen = x > 1, ops.where(x > 1, LARGE, 0)
+    return {
+        "choice": (chosen + i, [LARGE + 1, 2, LARGE + 3]),
+        "of booleans and numbers": (ops.where(c, True, 0) + i, [2, 2, 4]),
+        "choice of choices": (ops.where(x > 5, 1, chosen) + i, [LARGE + 1, 2, LARGE + 3]),
+        "clip": (ops.clip(chosen, 5, 2 * LARGE) + i, [LARGE + 1, 7, LARGE + 3]),
+        "numbers alone": (ops.maximum(LARGE, 2) + i, [LARGE + 1, LARGE + 2, LARGE + 3]),
+        "arithmetic": (-(2 * chosen - 1) * i, [1 - 2 * LARGE, 2, 3 * (1 - 2 * LARGE)]),
+        "quotient": (ops.where(c, LARGE, -3) // 2 + i, [LARGE // 2 + 1, 0, LARGE // 2 + 3]),
+        "remainder": (ops.where(c, LARGE, -3) % 10 + i, [8, 9, 10]),
+        "power": (ops.where(c, 5, 2) ** 5 + i, [3126, 34, 3128]),
+        "sum": (ops.sum(chosen) + i, [2 * LARGE + 1, 2 * LARGE + 2, 2 * LARGE + 3]),
+        "view": (chosen.reshape(1, 3) + i, [[LARGE + 1, 2, LARGE + 3]]),
+        "stack": (ops.stack([chosen, i])[0], [LARGE, 0, LARGE]),
+        "bits": (ops.where(c, 6, 1) & i, [0, 0, 2]),
+        "branch": (sf.cond(x[0] > 0, chosen, i), [LARGE, 0, LARGE]),
+        "conversion": (chosen.astype(i.dtype), [LARGE, 0, LARGE]),
+        "fill": (ops.full((3,), ops.where(x[0] > 1, LARGE, 0), i.dtype), [LARGE] * 3),
+        "index": (ops.take(i, ops.where(c, 1, 0)), [2, 1, 2]),
+        "start of a loop": (sf.scan(lambda s, k: (s + k, None), ops.sum(chosen), i)[0],
+                            2 * LARGE + 6),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32"])
+def test_whole_numbers_beside_integers_are_integers(dtype: str) -> None:
+    x, i = sf.input("x", (3,), "float64"), sf.input("i", (3,), dtype)
+    cases = whole(x, i)
+    found = sf.function([x, i], {name: node for name, (node, _) in cases.items()})(
+        np.array([2.0, 0.0, 2.0]), np.array([1, 2, 3], dtype)
+    )
+    for name, (_, right) in cases.items():
+        assert found[name].dtype == dtype, name
+        np.testing.assert_array_equal(found[name], right, err_msg=name)
+
+
+def test_numbers_that_are_not_whole_beside_integers_are_floats() -> None:
+    x, i = sf.input("x", (3,), "float64"), sf.input("i", (3,), "int64")
+    chosen = ops.where(x > 1, 4, 2)
+    given = np.array([2.0, 0.0, 2.0]), np.array([1, 2, 3])
+    for node, right in (
+        (ops.where(x > 1, 0.5, 1) + i, [1.5, 3.0, 3.5]),
+        (chosen / 8 + i, [1.5, 2.25, 3.5]),
+        (chosen**-2 + i, [1.0625, 2.25, 3.0625]),
+        (ops.power(2, -2) + i, [1.25, 2.25, 3.25]),
+        (ops.sqrt(ops.where(x > 1, 4, 9)) + i, [3.0, 5.0, 5.0]),
+        (ops.floor_divide(3, 0) + i, [np.inf] * 3),
+    ):
+        assert node.dtype == "float32"
+        np.testing.assert_array_equal(sf.function([x, i], node)(*given), right)
+    assert ops.where(x > 1, 1, 0).dtype == "float32", "it met nothing"
+
+
+def test_true_and_false_alone_are_booleans() -> None:
+    x = sf.input("x", (3,), "float64")
+    chosen = ops.where(x > 1, True, False)
+    assert chosen.dtype == ops.full((2,), True).dtype == "bool"
+    assert (ops.where(x > 1, True, x > 0)).dtype == "bool"
+    assert (x + True).dtype == "float64"
+    np.testing.assert_array_equal(sf.function([x], ~chosen)(np.array([2.0, 0, 2])), [0, 1, 0])
+
+
+def test_loops_and_branches_take_booleans() -> None:
+    x = sf.input("x", ("n",), "float64")
+    every, before = sf.scan(lambda c, e: (c & (e > 0), c), True, x)
+    counted, ones = sf.scan(lambda c, e: (c + e, True), True, x)
+    again, _ = sf.while_loop(lambda c: c[0], lambda c: (c[1] < 3, c[1] + 1), (True, 0))
+    some = sf.cond(x[0] > 0, True, lambda: x[1] > 0)
+    number = sf.cond(x[0] > 0, 2, True)
+    f = sf.function([x], [every, before, counted, ones, again, some, number])
+    found = f(np.array([1.0, -2.0, 3.0]))
+    dtypes = ["bool", "bool", "float64", "bool", "bool", "bool", "float32"]
+    assert [str(np.asarray(value).dtype) for value in found] == dtypes
+    right = [False, [True, True, False], 3.0, [True] * 3, False, True, 2.0]
+    for ours, value in zip(found, right, strict=True):
+        np.testing.assert_array_equal(ours, value)
+
+
+def test_a_constant_that_its_dtype_does_not_hold_is_refused() -> None:
+    i = sf.input("i", (3,), "int32")
+    for make in (
+        lambda: i + 2**40,
+        lambda: ops.where(i > 1, -(2**40), 0) + i,
+        lambda: ops.full((2,), 2**31, "int32"),
+        lambda: ops.full((2,), np.nan, "int64"),
+        lambda: sf.const([1.0, 1e20], "int64"),
+    ):
+        with pytest.raises(sf.DTypeError, match="a constant is beyond what int(32|64) holds"):
+            make()
+    assert value(ops.full((1,), 2**31 - 1, "int32"))[0] == 2**31 - 1
+    assert value(ops.full((1,), -(2**63), "int64"))[0] == -(2**63)
