@@ -7,6 +7,7 @@ checked. No step away from a point is smaller than `nearest`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +102,7 @@ LOGITS = (
     (0.0, 0.0), (0.0, 1.0), (0.0, 0.5), (-0.0, 0.3), (1e-9, 1.0), (-1e-9, 0.0), (40.0, 1.0),
     (-40.0, 0.0), (30.0, 0.0), (3.0, 0.25),
 )  # fmt: skip
+EXTREMES = (("maximum", max), ("fmax", max), ("minimum", min), ("fmin", min))
 BINARY = (
     binary("logaddexp", lambda x, y: mp.log(mp.exp(x) + mp.exp(y)), *TIES),
     binary("logaddexp2", lambda x, y: mp.log(mpf(2) ** x + mpf(2) ** y, 2), *TIES),
@@ -114,8 +116,11 @@ BINARY = (
     binary("copysign", lambda x, y: abs(x) * mp.sign(y), (1.0, 2.0), (-1.0, 2.0), (1.0, -2.0)),
     binary("divide", lambda x, y: x / y, (0.0, 2.0), (1.0, -2.0)),
     binary("multiply", lambda x, y: x * y, (0.0, 0.0), (0.0, 2.0)),
-    *(binary(op, lambda x, y, best=best: best(x, y), (1.0, 2.0), (2.0, 1.0), (0.0, 1e-30))
-      for op, best in (("maximum", max), ("fmax", max), ("minimum", min), ("fmin", min))),
+    *(binary(op, lambda x, y, best=best: best(x, y), (1.0, 2.0), (2.0, 1.0))
+      for op, best in EXTREMES),
+    # A step away would be one onto the tie, where no derivative exists.
+    *(Special(op, lambda x, op=op: getattr(ops, op)(x[0], x[1]), lambda v, best=best: best(*v),
+              ((0.0, 1e-30),), label="near a tie", nearest=math.inf) for op, best in EXTREMES),
     binary("sigmoid_binary_cross_entropy", _bce, *LOGITS),
     binary("mse", lambda y, t: (y - t) ** 2, (0.0, 0.0), (1.0, 1.0), (1.0, -2.0)),
     binary("mae", lambda y, t: abs(y - t), (1.0, -2.0), (-1.0, 2.0)),
