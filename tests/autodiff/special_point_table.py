@@ -83,7 +83,10 @@ UNARY = (
     unary("arctanh", mp.atanh, *SMALL), unary("arcsin", mp.asin, *SMALL),
     unary("arccos", mp.acos, *SMALL), unary("exp2", lambda x: mpf(2) ** x, *SMALL),
     unary("square", lambda x: x * x, *SMALL), unary("cbrt", mp.cbrt, 1.0, 0.125),
-    unary("logit", lambda x: mp.log(x / (1 - x)), 0.5, 0.25, 1e-9),
+    unary("logit", lambda x: mp.log(x / (1 - x)), 0.5, 0.25),
+    # A step away would be one onto the pole.
+    Special("logit", lambda x: ops.logit(x[0]), lambda v: mp.log(v[0] / (1 - v[0])), ((1e-9,),),
+            label="near 0", nearest=math.inf),
     *(Special("power", lambda x, k=k: ops.power(x[0], k), lambda v, k=k: v[0] ** k,
               ((0.0,), (-0.0,), (1.0,), (-2.0,)), label=f"{k}") for k in (0, 1, 2, 3, 4)),
     # k (k - 1) x^(k - 2) has a factor beyond float64 at 1e-300, also where k is 0.
