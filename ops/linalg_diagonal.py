@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import ShapeError, fail
-from staticflow.graph.dims import AnyDim
+from staticflow.graph.dims import AnyDim, smaller
 from staticflow.graph.kinds import View
 from staticflow.graph.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.graph.require import require, require_matrices, require_operands
@@ -34,8 +34,7 @@ class Diagonal(View):
     def check(self, *xs: TensorType) -> None:
         require_operands(self.name, xs, 1)
         require_matrices(self.name, xs, self.square)
-        n, m = xs[0].shape[-2:]
-        least = n if n == m else min(n, m) if isinstance(n, int) and isinstance(m, int) else None
+        least = smaller(*xs[0].shape[-2:])
         require(self.length == least, f"diagonal: {self.length} elements of {xs[0]}")
 
     def infer(self, *xs: TensorType) -> TensorType:
@@ -79,7 +78,9 @@ def on_diagonal(g: Node, shape: Shape) -> Node:
 
 @public(Kind.VIEW, formula="dy on the diagonal")
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
-    """The elements with column - row = offset, of two axes, along a new last axis."""
+    """The elements with column - row = offset, of two axes, along a new last axis; none if there
+    is no such diagonal.
+    """
     x = node_of(x)
     if x.ndim < 2:
         fail(ShapeError, "diagonal: needs a matrix", str(x.type))
@@ -88,20 +89,11 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
         fail(ShapeError, "diagonal: the two axes are the same", f"axis {first} of {x.type}")
     x = transpose(x, [*(k for k in range(x.ndim) if k not in (first, second)), first, second])
     axis = x.ndim - (1 if offset > 0 else 2)
-    x = slice_axis(x, axis, abs(offset), x.shape[axis])
+    size = x.shape[axis]
+    start = smaller(abs(offset), size) if isinstance(size, int) else abs(offset)
+    x = slice_axis(x, axis, start, size)
     n, m = x.shape[-2:]
-    if n == m:
-        return apply(Diagonal(n, True), x)
-    if not isinstance(n, int) or not isinstance(m, int):
-        fail(
-            ShapeError,
-            "diagonal: cannot tell which of the two sizes is smaller",
-            got=str(x.type),
-            do="declare the sizes as integers",
-        )
-    if min(n, m) < 1:
-        fail(ShapeError, "diagonal: there is no such diagonal", f"offset {offset} of {x.type}")
-    return apply(Diagonal(min(n, m), False), x)
+    return apply(Diagonal(smaller(n, m), n == m), x)
 
 
 @public(Kind.VIEW, formula="the diagonal of dy, or dy on it")

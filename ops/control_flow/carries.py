@@ -62,9 +62,7 @@ def meet_integers(
         before, found = (
             found,
             [
-                fitted(start, new.dtype)
-                if _is_whole(start) and _has_met(new, open_)
-                else start
+                fitted(start, new.dtype) if _is_whole(start) and _has_met(new, open_) else start
                 for start, new in zip(found, following, strict=True)
             ],
         )

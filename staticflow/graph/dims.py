@@ -76,6 +76,8 @@ def smaller(a: AnyDim, b: AnyDim) -> AnyDim:
     equal sizes, which the division takes down.
     """
     gap = a - b
+    if isinstance(gap, int):
+        return a if gap < 0 else b
     return floor_divide(a + b + 1 - square_root(gap * gap), 2)
 
 

@@ -37,8 +37,24 @@ def text_of(counts: Mapping[str, int | str]) -> str:
     return ", ".join(f"{value} {name}" for value, name in zip(shown, counts, strict=True))
 
 
+def needs(name: str) -> str | None:
+    """What to install for a campaign, as one line; None if everything is there."""
+    try:
+        load(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("tests", "staticflow"):
+            raise
+        extra = "torch" if error.name == "torch" else "campaigns"
+        return f"{name}: needs {error.name}: pip install -e '.[{extra}]'"
+    return None
+
+
 def run(name: str, count: int | None, seed: int) -> int:
     """Run a campaign; returns the exit status."""
+    missing = needs(name)
+    if missing:
+        print(missing, file=sys.stderr)
+        return 1
     campaign, started = load(name), time.perf_counter()
     total = campaign.COUNT if count is None else count
     try:
@@ -70,8 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     options = given.parse_args(arguments)
     if options.list:
         for name in names():
-            campaign = load(name)
-            print(f"{name} ({campaign.COUNT} cases)\n    {claim(campaign)}")
+            print(needs(name) or f"{name} ({load(name).COUNT} cases)\n    {claim(load(name))}")
         return 0
     if options.name is None:
         given.error("name a campaign, or ask for the --list")

@@ -254,7 +254,7 @@ def test_a_constant_that_its_dtype_does_not_hold_is_refused() -> None:
         lambda: ops.full((2,), np.nan, "int64"),
         lambda: sf.const([1.0, 1e20], "int64"),
     ):
-        with pytest.raises(sf.DTypeError, match="a constant is beyond what int(32|64) holds"):
+        with pytest.raises(sf.DTypeError, match=r"a constant is beyond what int(32|64) holds"):
             make()
     assert value(ops.full((1,), 2**31 - 1, "int32"))[0] == 2**31 - 1
     assert value(ops.full((1,), -(2**63), "int64"))[0] == -(2**63)
