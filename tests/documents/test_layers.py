@@ -35,7 +35,7 @@ def test_jacobian_product_needs_no_jacobian() -> None:
     x, w, g = sf.input("x", (64, 4096)), sf.input("w", (4096, 4096)), sf.input("g", (64, 4096))
     function = sf.function([x, w, g], sf.vjp(x @ w, [x, w], g))
     compiled_ = function.runner.program.compiled
-    sizes = compiled_.g.sizes_by_name({})
+    sizes = compiled_.sized.sizes_by_name({})
     _, temporary = compiled_.memory.offsets(sizes)
     assert temporary <= 4 * (2 * 64 * 4096 + 4096 * 4096)
 
