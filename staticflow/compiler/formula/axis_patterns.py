@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from staticflow.compiler.formula.algebra import Algebra, Pattern
 from staticflow.compiler.formula.columns import is_elementwise
-from staticflow.compiler.formula.terms import Algebra, Pattern, Term, split
+from staticflow.compiler.formula.terms import Term, split
 
 
 def varying(x: Term) -> frozenset[int]:

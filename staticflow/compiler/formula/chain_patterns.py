@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from staticflow.compiler.formula.terms import Algebra, Factors, Pattern, Term, chain, split
+from staticflow.compiler.formula.algebra import Algebra, Pattern
+from staticflow.compiler.formula.terms import Factors, Term, chain, split
 
 Piece = tuple[float, Factors, tuple[Term, ...]]  # the number, the scalars, and the chain
 

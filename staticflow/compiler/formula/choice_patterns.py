@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from staticflow.compiler.formula.algebra import Algebra, Pattern
 from staticflow.compiler.formula.axis_patterns import rebuilt
 from staticflow.compiler.formula.columns import is_elementwise
-from staticflow.compiler.formula.terms import ALL, Algebra, Pattern, Term, split
+from staticflow.compiler.formula.terms import ALL, Term, split
 
 
 def decided(m: Algebra, term: Term) -> Term | None:

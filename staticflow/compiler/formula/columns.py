@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from staticflow.compiler.formula.algebra import Algebra
 from staticflow.compiler.formula.matrix_patterns import uncolumned
-from staticflow.compiler.formula.terms import ALL, Algebra, Term, split
+from staticflow.compiler.formula.terms import ALL, Term, split
 from staticflow.graph.kinds import MapRow
 from staticflow.graph.op_table import table
 from staticflow.graph.types import Shape, broadcast_shapes

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from staticflow.compiler.formula.algebra import Algebra
 from staticflow.compiler.formula.axis_patterns import AXIS_PATTERNS
 from staticflow.compiler.formula.chain_patterns import CHAIN_PATTERNS
 from staticflow.compiler.formula.choice_patterns import CHOICE_PATTERNS
@@ -25,7 +26,7 @@ from staticflow.compiler.formula.patterns import PATTERNS
 from staticflow.compiler.formula.product_rules import PRODUCT_RULES
 from staticflow.compiler.formula.reader import Reader
 from staticflow.compiler.formula.rolled import rolled
-from staticflow.compiler.formula.terms import Algebra, Term
+from staticflow.compiler.formula.terms import Term
 from staticflow.compiler.formula.view_rules import VIEW_RULES
 from staticflow.compiler.formula.writer import write
 from staticflow.compiler.passes.constant_carries import constant_carries

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from staticflow.compiler.formula.algebra import Algebra
 from staticflow.compiler.formula.closed_forms import CLOSED_FORMS, built
 from staticflow.compiler.formula.reader import Reader, Rules, Seen, full
-from staticflow.compiler.formula.terms import Algebra, Term
+from staticflow.compiler.formula.terms import Term
 from staticflow.compiler.passes.loop_walk import map_bodies
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.node import Kind, Node, Op

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from staticflow.compiler.formula.terms import Algebra, Pattern, Term, shape_text, split
+from staticflow.compiler.formula.algebra import Algebra, Pattern
+from staticflow.compiler.formula.terms import Term, shape_text, split
 
 
 def outer(m: Algebra, term: Term) -> Term | None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from staticflow.compiler.formula.terms import ALL, Algebra, Pattern, Term, split
+from staticflow.compiler.formula.algebra import Algebra, Pattern
+from staticflow.compiler.formula.terms import ALL, Term, split
 from staticflow.graph.dims import product
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from staticflow.compiler.formula.terms import Algebra, Term, shape_text
+from staticflow.compiler.formula.algebra import Algebra
+from staticflow.compiler.formula.terms import Term, shape_text
 from staticflow.graph.leaves import Const, Leaf
 from staticflow.graph.node import Array, Kind, Node, Op
 from staticflow.graph.traversal import toposort

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from staticflow.compiler.formula.algebra import Algebra, Pattern
 from staticflow.compiler.formula.axis_patterns import flattened, kron
 from staticflow.compiler.formula.choice_patterns import logdet, matrix_norm, sizes
 from staticflow.compiler.formula.explain import RULES
 from staticflow.compiler.formula.patterns import PATTERNS
 from staticflow.compiler.formula.reader import Reader, full
-from staticflow.compiler.formula.terms import Algebra, Pattern, Term
+from staticflow.compiler.formula.terms import Term
 from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Node
 from staticflow.graph.traversal import toposort
