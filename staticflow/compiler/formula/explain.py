@@ -10,7 +10,6 @@ broadcasting mean what they mean there, sizes are the names of dimensions.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from staticflow.compiler.formula.columns import typed
 from staticflow.compiler.formula.function_rules import FUNCTION_RULES, whole_functions
 from staticflow.compiler.formula.map_rules import MAP_RULES
 from staticflow.compiler.formula.matrix_patterns import MATRIX_PATTERNS
+from staticflow.compiler.formula.names import leaf_names, sizes_of
 from staticflow.compiler.formula.patterns import PATTERNS
 from staticflow.compiler.formula.product_rules import PRODUCT_RULES
 from staticflow.compiler.formula.reader import Reader
@@ -34,7 +34,6 @@ from staticflow.compiler.passes.drop_unused import drop_unused
 from staticflow.compiler.passes.hoist import rearrange
 from staticflow.compiler.passes.simplify import simplify
 from staticflow.errors import GraphError, fail
-from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Kind, Node
 from staticflow.graph.traversal import toposort
 
@@ -64,13 +63,14 @@ def explain(nodes: Any) -> Formula:
     """
     named = _named(nodes)
     roots = _without_loops(simplify(rolled(whole_functions([node for _, node in named]))))
-    leaves = _leaf_names(roots)
+    order = toposort(roots)
+    leaves = leaf_names(order, sizes_of(order))
     reader = Reader(Algebra(ALL_PATTERNS), RULES, leaves)
     terms, writing = typed(
         reader.read(roots), [None if isinstance(r.type, tuple) else r.shape for r in roots]
     )
     labels = {writing.of(term): name for term, name in _labels(reader).items()}
-    taken = {*leaves.values(), *_sizes(roots)}
+    taken = {*leaves.values(), *sizes_of(order)}
     pairs = [(name, term) for (name, _), term in zip(named, terms, strict=True)]
     return Formula(write(pairs, labels, taken))
 
@@ -104,29 +104,10 @@ def _label(node: Any) -> str:
     return (node.label or "") if isinstance(node, Node) else ""
 
 
-def _leaf_names(roots: list[Node]) -> dict[Node, str]:
-    """A name for each leaf: its own, with a number where several share it."""
-    names: dict[Node, str] = {}
-    count: Counter[str] = Counter()
-    for node in toposort(roots):
-        if isinstance(node.op, Leaf):
-            own = node.op.label
-            count[own] += 1
-            names[node] = own if count[own] == 1 else f"{own}_{count[own]}"
-    return names
-
-
 def _labels(reader: Reader) -> dict[Term, str]:
     """The names that nodes were given, by what they stand for."""
     seen = [(node, seen.term) for node, seen in reader.seen.items() if node.label]
     return {term: node.label or "" for node, term in seen if term.args}
-
-
-def _sizes(roots: list[Node]) -> set[str]:
-    """The names of dimensions."""
-    types = [node.type for node in toposort(roots) if not isinstance(node.type, tuple)]
-    dims = [n for type_ in types for n in type_.shape if not isinstance(n, int)]
-    return {name for dim in dims for name in dim.names}
 
 
 __all__ = ["Formula", "explain"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from staticflow.compiler.formula.names import identifier, leaf_names, sizes_of
 from staticflow.errors import GraphError, fail
 from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Node
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import toposort
 from staticflow.session.derivation.chains import chain, links_of
+from staticflow.session.derivation.layers import hidden_layers
 from staticflow.session.derivation.lines import Names, gradient, jacobian
 from staticflow.session.derivation.matrix import Expr, turn
-from staticflow.session.derivation.printing import symbol_latex
+from staticflow.session.derivation.printing import symbol_latex, text
 from staticflow.session.derivation.reader import GraphReader
 from staticflow.session.derivation.reading import size_of
 from staticflow.session.derivation.recurrence import through_time
@@ -21,6 +24,7 @@ from staticflow.session.derivation.vec_rules import by_columns
 from staticflow.session.derivation.verify import verify
 
 LAYOUTS = (None, "numerator", "denominator")
+LONG = 80  # characters of a function whose hidden layers get names of their own
 
 
 def derive(f: Any, X: Any, *, layout: str | None = None, check: bool = False) -> Derivation:
@@ -53,25 +57,48 @@ def derivation(f: Any, X: Any, layout: str | None = None) -> tuple[list[Step], G
     if layout not in LAYOUTS:
         fail(GraphError, "derive: no such layout", repr(layout), f"one of {LAYOUTS}")
     _check_shapes(f, X)
-    named = [] if _is_matrix(f, X) else _between(f, X)
-    label = f.label or "f"
-    moving = set(_depending(f, X)) - {*named, f}
-    given = {n: n.label for n in toposort([f]) if n.label and n not in moving}
-    reader = GraphReader([f], {**given, X: _name(X), f: label})
+    order, depending = toposort([f]), _depending(f, X)
+    between = [n for n in depending if n is not f and n is not X]
+    named = [] if _is_matrix(f, X) else [n for n in between if n.label]
+    moving = set(between) - set(named)
+    given = {n: identifier(n.label) for n in order if n.label and n not in moving}
+    names = {**given, X: _name(X, order), f: identifier(f.label or "f")}
+    reader = GraphReader([f, X], names)
+    if any(isinstance(n.op, Scan) for n in between) and size_of(f.shape) == (1, 1):
+        return _through_time(f, X, reader, layout), reader
+    if not named and size_of(f.shape) == (1, 1) and _is_long(reader, f, X):
+        layers = hidden_layers(between, {*names.values(), *reader.leaves.values()})
+        reader, named = GraphReader([f, X], {**names, **layers}), list(layers)
+        shown = [_layer(reader, n, [*layers, X]) for n in layers]
+        return [*shown, *_steps(f, X, named, reader, layout)], reader
     return _steps(f, X, named, reader, layout), reader
+
+
+def _layer(reader: GraphReader, node: Node, moving: Sequence[Node]) -> Step:
+    """What the name of a hidden layer stands for."""
+    value = reader.read(node, moving)
+    by = Expr("symbol", value.shape, (), reader.names[node])
+    return Step(str(by.attr), symbol_latex(by), value, "a hidden layer", str(by.attr))
+
+
+def _through_time(f: Node, X: Node, reader: GraphReader, layout: str | None) -> list[Step]:
+    scan = next(n for n in reversed(_depending(f, X)) if isinstance(n.op, Scan))
+    steps, result = through_time(f, X, scan, reader.names[f], reader.names[X], reader)
+    return _laid_out(steps, result, layout != "numerator")
+
+
+def _is_long(reader: GraphReader, f: Node, X: Node) -> bool:
+    """Whether f has so many parts that a person gives names to some of them."""
+    return len(text(reader.read(f, [X]))) > LONG
 
 
 def _steps(
     f: Node, X: Node, named: list[Node], reader: GraphReader, layout: str | None
 ) -> list[Step]:
     scalar = size_of(f.shape) == (1, 1)
-    scans = [n for n in _depending(f, X) if isinstance(n.op, Scan)]
-    if scans and scalar:
-        steps, result = through_time(f, X, scans[-1], reader.names[f], _name(X), reader)
-        return _laid_out(steps, result, layout != "numerator")
     wanted = layout or ("denominator" if scalar else "numerator")
     links = links_of(reader, f, named, X)
-    x = Expr("symbol", size_of(X.shape), (), _name(X))
+    x = Expr("symbol", size_of(X.shape), (), reader.names[X])
     if named:
         steps, result = chain(links, x, wanted)
         factors = any(s.expr.head == "chain" or s.quantity.endswith("whole") for s in steps)
@@ -99,13 +126,11 @@ def _is_matrix(f: Node, X: Node) -> bool:
     return above != (1, 1) and (above[1] != 1 or below[1] != 1)
 
 
-def _name(X: Node) -> str:
-    return X.label or (X.op.label if isinstance(X.op, Leaf) else "X")
-
-
-def _between(f: Node, X: Node) -> list[Node]:
-    """The nodes with names of their own on the way from X to f, inner ones first."""
-    return [n for n in _depending(f, X) if n.label and n is not f and n is not X]
+def _name(X: Node, order: Sequence[Node]) -> str:
+    """What X is called; no dimension and no function is called so."""
+    if isinstance(X.op, Leaf):
+        return leaf_names([*order, X], sizes_of(order))[X]
+    return identifier(X.label or "X")
 
 
 def _depending(f: Node, X: Node) -> list[Node]:

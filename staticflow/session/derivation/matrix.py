@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from staticflow.compiler.formula.terms import Cut
@@ -187,6 +188,9 @@ def mul(*factors: Expr) -> Expr:
         flat += rest.args if rest.head == "mul" else [rest]
     if any(is_zero(x) for x in (*flat, *scalars)):
         return zero(shape)
+    selected = _selected(flat)
+    if selected is not None:
+        return scale(*scalars, selected)
     flat = _joined_ones(flat)
     flat = [x for x in flat if x != ONE and x.head != "eye"] or [
         x for x in flat if x.head == "eye"
@@ -195,6 +199,51 @@ def mul(*factors: Expr) -> Expr:
         return scale(*scalars)
     product = flat[0] if len(flat) == 1 else Expr("mul", shape, tuple(flat))
     return scale(*scalars, product)
+
+
+def _selected(factors: list[Expr]) -> Expr | None:
+    """S S' is the identity, S T' zero, and S (S' A + T' B) is A, where S and T take other rows."""
+    for k, (a, b) in enumerate(pairwise(factors)):
+        joined = _met(a, b)
+        if joined is None:
+            turned = _met(turn(b), turn(a))
+            joined = None if turned is None else turn(turned)
+        if joined is not None:
+            return mul(*factors[:k], joined, *factors[k + 2 :])
+    return None
+
+
+def _met(a: Expr, b: Expr) -> Expr | None:
+    """The product of rows taken and of what is made of rows put in place."""
+    if a.head != "select":
+        return None
+    if b.head == "T" and b.args[0].head == "select":
+        return _taken(a, b.args[0])
+    if b.head != "sum":
+        return None
+    placed = [parts(t)[2] for t in b.args]
+    if not all(p.head == "mul" and _is_placed(p.args[0]) for p in placed):
+        return None
+    return add([mul(a, t) for t in b.args], (a.shape[0], b.shape[1]))
+
+
+def _is_placed(x: Expr) -> bool:
+    return x.head == "T" and x.args[0].head == "select"
+
+
+def _taken(a: Expr, b: Expr) -> Expr | None:
+    """Rows of which those of b were put in place; None unless it is all or none of them."""
+    (start, stop), (first, last) = _bounds(a), _bounds(b)
+    if (start, stop) == (first, last):
+        return Expr("eye", (a.shape[0], a.shape[0]))
+    known = all(isinstance(n, int) for n in (start, stop, first, last))
+    return zero((a.shape[0], b.shape[0])) if known and (stop <= first or last <= start) else None
+
+
+def _bounds(x: Expr) -> tuple[Any, Any]:
+    if not isinstance(x.attr, Cut):
+        return x.attr, x.attr + 1
+    return x.attr.start, x.attr.start + x.shape[0]
 
 
 def _joined_ones(factors: list[Expr]) -> list[Expr]:

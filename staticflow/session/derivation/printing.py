@@ -82,6 +82,8 @@ def _text(x: Expr) -> Text:
         return _signed([_in(_text(a), SUM) for a in args]), SUM
     if head == "scale":
         return _scaled(x)
+    if head == "mul" and not x.moves and (part := _taken_text(args)) is not None:
+        return part, ATOM
     if head in ("mul", "had"):
         sign = " @ " if head == "mul" else " * "
         return _factors([_text(a) for a in args], sign), PRODUCT
@@ -93,6 +95,24 @@ def _text(x: Expr) -> Text:
     if name in WRITTEN:
         return WRITTEN[name].format(*(_text(a)[0] for a in args)), ATOM
     return f"{name}({', '.join(_text(a)[0] for a in args)})", ATOM
+
+
+def _taken_text(args: Sequence[Expr]) -> str | None:
+    """X[1:] of a product with rows of the identity, and X[:, 1:] of one with their transpose."""
+    first, last = args[0], args[-1]
+    if first.head == "select" and isinstance(first.attr, Cut):
+        return f"{_product_text(args[1:])}[{_cut_text(first)}]"
+    if last.head == "T" and last.args[0].head == "select" and isinstance(last.args[0].attr, Cut):
+        return f"{_product_text(args[:-1])}[:, {_cut_text(last.args[0])}]"
+    return None
+
+
+def _product_text(args: Sequence[Expr]) -> str:
+    return _in(_text(args[0] if len(args) == 1 else Expr("mul", args[0].shape, tuple(args))), ATOM)
+
+
+def _cut_text(x: Expr) -> str:
+    return str(x.attr).replace("*", " * ")
 
 
 def _power(base: str, exponent: float) -> Text:

@@ -8,6 +8,7 @@ from staticflow.compiler.formula.algebra import Algebra, Pattern
 from staticflow.compiler.formula.axis_patterns import flattened, kron
 from staticflow.compiler.formula.choice_patterns import logdet, matrix_norm, sizes
 from staticflow.compiler.formula.explain import RULES
+from staticflow.compiler.formula.names import leaf_names, sizes_of
 from staticflow.compiler.formula.patterns import PATTERNS
 from staticflow.compiler.formula.reader import Reader, full
 from staticflow.compiler.formula.terms import Term
@@ -38,7 +39,8 @@ class GraphReader:
     ) -> None:
         self.algebra = Algebra(patterns)
         self.names = dict(names)
-        self.leaves = {n: n.op.label for n in toposort(roots) if isinstance(n.op, Leaf)}
+        order = toposort(roots)
+        self.leaves = leaf_names(order, sizes_of(order))
         self.known: dict[Expr, Node] = {}
 
     def symbol(self, node: Node) -> Term:

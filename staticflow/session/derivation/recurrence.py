@@ -4,173 +4,207 @@ h[t] = tanh(Wh @ h[t-1] + Wx @ x[t])                            one step of the 
 delta[t] = df/dh[t]
 delta[t-1] = Wh.T @ (delta[t] * (1 - h[t] ** 2))                df = tr(delta[t]' dh[t])
 df/dWh = sum((delta[t] * (1 - h[t] ** 2)) @ h[t-1].T for t in range(1, T + 1))
+
+Each carry has a delta of its own, and a scan in reverse counts its steps down, from t = T to 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from staticflow.errors import GraphError, fail
-from staticflow.graph.kinds import Part
 from staticflow.graph.node import Node
-from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import toposort
 from staticflow.session.derivation.chains import Link, named_value, paired
 from staticflow.session.derivation.lines import Lines, Names, differentials, gradient, traced
-from staticflow.session.derivation.matrix import Expr, add, symbol
+from staticflow.session.derivation.loops import Loop, loop_of
+from staticflow.session.derivation.matrix import Expr, add, symbol, zero
 from staticflow.session.derivation.printing import symbol_latex
 from staticflow.session.derivation.reader import GraphReader
 from staticflow.session.derivation.reading import size_of
 from staticflow.session.derivation.steps import Step
 
-STANDS_FOR = "delta[t] stands for df/dh[t]"
 ONE_STEP = "one step of the scan"
-THROUGH_TIME = "backpropagation through time: df = tr(delta[t]' dh[t])"
 OVER_TIME = "occurs in every step: the sum over t"
-
-
-@dataclass(frozen=True)
-class _Loop:
-    """A scan with one carry, whose outputs are that carry: the last one, and all of them."""
-
-    node: Node
-    op: Scan
-    last: Node | None
-    stack: Node | None
-    name: str
-
-    @property
-    def all(self) -> str:
-        """What the carries of all steps are called, a row each."""
-        return str(
-            self.stack.label if self.stack is not None and self.stack.label else self.name + "s"
-        )
-
-    def at(self, index: str) -> Expr:
-        return symbol(f"{self.name}[{index}]", size_of(self.op.carries[0].shape))
-
-    def delta(self, index: str) -> Expr:
-        return symbol(f"delta[{index}]", size_of(self.op.carries[0].shape))
 
 
 def through_time(
     f: Node, X: Node, scan: Node, f_name: str, x_name: str, reader: GraphReader
 ) -> tuple[list[Step], Expr]:
     """The lines for a scalar f of what a scan gives."""
-    loop = _loop(f, scan)
-    x = symbol(x_name, size_of(X.shape))
-    body, given = _body(f, X, loop, x_name)
-    step = body.read(loop.op.next[0], [loop.op.carries[0], X], given)
-    link = Link(loop.at("t"), step, ())
-    names = Names(f_name, x, f_name)
-    first = Step(
-        str(link.symbol.attr), symbol_latex(link.symbol), step, ONE_STEP, f"{loop.name}[t]"
-    )
-    steps = [first, *_outside(f, X, loop, f_name, reader)]
-    back, through = _backwards(link, loop.at("t-1"), loop, f_name)
-    steps.append(Step("delta[T]", r"\delta_{T}", _last(loop, f_name), STANDS_FOR, "delta[T]"))
-    steps += through
-    seen = _seen(loop, f_name, "t-1")
-    left = ("delta[t-1]", r"\delta_{t-1}")
-    whole = add([back, seen], back.shape) if seen is not None else back
-    steps.append(Step(*left, whole, THROUGH_TIME, "delta[t-1]"))
-    if X in scan.inputs[:1]:
-        result = loop.delta("0")
-        return [*steps, Step(*names.by(), result, "the first carry", "df/dX")], result
-    term, lines = _backwards(link, x, loop, f_name)
-    total = Expr("sum_t", term.shape, (term,), loop.op.length)
-    return [*steps, *lines, Step(*names.by(), total, OVER_TIME, "df/dX")], total
+    return _Recurrence(loop_of(f, scan), f, X, f_name, x_name).derived(reader)
 
 
-def _loop(f: Node, scan: Node) -> _Loop:
-    op = scan.op
-    assert isinstance(op, Scan)
-    parts = [n for n in toposort([f]) if isinstance(n.op, Part) and n.inputs[0] is scan]
-    places = {n: n.op.index for n in parts if isinstance(n.op, Part)}
-    stacks = [n for n in parts if places[n] and op.ys[places[n] - 1] is op.next[0]]
-    last = [n for n in parts if places[n] == 0]
-    if len(op.carries) != 1 or len(last) + len(stacks) != len(parts) or op.reverse:
-        fail(
-            GraphError,
-            "derive: goes through scans forwards with one carry, which is also what they give",
-            got=str(scan),
-            do="use sf.grad and sf.explain for others",
+class _Recurrence:
+    """One derivation through a loop."""
+
+    def __init__(self, loop: Loop, f: Node, X: Node, f_name: str, x_name: str) -> None:
+        self.loop, self.f, self.X, self.f_name = loop, f, X, f_name
+        self.x = symbol(x_name, size_of(X.shape))
+        self.links, self.gates = self._links(x_name)
+
+    def derived(self, reader: GraphReader) -> tuple[list[Step], Expr]:
+        loop = self.loop
+        inner = [n for n in (*loop.over, *loop.init) if n is not self.X]
+        if any(self.X in toposort([n]) for n in inner):
+            fail(
+                GraphError,
+                "derive: goes through a scan's steps, not through what is scanned over or its"
+                " first carry",
+                got=str(self.X),
+                do="compute it in the step of the scan",
+            )
+        steps = self._in_order([self._one_step(link) for link in (*self.gates, *self.links)])
+        steps += self._outside(reader)
+        steps += [self._last(k) for k in range(len(loop.names))]
+        if self.X in loop.over:
+            by = loop.over[self.X]
+            result, lines = self._backwards(symbol(by, size_of(self.X.shape[1:])))
+            return [*steps, *self._recurrences(), *lines, self._by(by, result)], result
+        steps += self._recurrences()
+        if self.X in loop.init:
+            k = loop.init.index(self.X)
+            result = loop.delta(k, loop.first)
+            return [*steps, self._final(result, "the first carry")], result
+        term, lines = self._backwards(self.x)
+        total = Expr("sum_t", term.shape, (term,), loop.op.length)
+        return [*steps, *lines, self._final(total, OVER_TIME)], total
+
+    def _links(self, x_name: str) -> tuple[list[Link], list[Link]]:
+        """Each carry, and what else the steps give, by the carries before; and the gates."""
+        loop, op = self.loop, self.loop.op
+        names = {self.X: x_name, **{slot: loop.slots[slot] for slot in loop.slots}}
+        inner = [n for n in op.regions[0] if n.label]
+        reader = GraphReader([self.f, self.X, *op.regions[0], *inner], names)
+        given = dict(zip(op.consts, loop.consts, strict=True))
+        moving = [*op.carries, *op.xs, self.X]
+        values = [(loop.at(k, "t"), node) for k, node in enumerate(op.next)]
+        values += [(symbol(f"{name}[t]", size_of(node.shape)), node)
+                   for name, node in loop.outputs]  # fmt: skip
+        gates = [(symbol(name, size_of(n.shape)), n) for n, name in loop.gates.items()]
+        links, gated = (
+            [Link(s, reader.read(node, moving, given), ()) for s, node in pairs]
+            for pairs in (values, gates)
         )
-    labels = [n.label for n in last if n.label]
-    name = labels[0] if labels else "h"
-    return _Loop(scan, op, next(iter(last), None), next(iter(stacks), None), str(name))
+        return links, gated
 
+    def _named(self, x: Expr, *besides: Link) -> Expr:
+        """An expression with the names of carries and gates for their values."""
+        for link in (*self.links, *reversed(self.gates)):
+            if link not in besides:
+                x = named_value(x, link)
+        return x
 
-def _body(f: Node, X: Node, loop: _Loop, x_name: str) -> tuple[GraphReader, dict[Node, Node]]:
-    """A reader of one step, and what the body inputs of constants stand for outside."""
-    op = loop.op
-    _, xs, consts = op.split(loop.node.inputs)
-    names = {X: x_name, op.carries[0]: f"{loop.name}[t-1]"}
-    for k, (own, node) in enumerate(zip(op.xs, xs, strict=True)):
-        names[own] = f"{_outer_name(node, k)}[t]"
-    if any(X in toposort([n]) for n in xs):
-        fail(
-            GraphError,
-            "derive: what is scanned over depends on what is differentiated by",
-            got=str(X),
-            do="compute it in the step of the scan",
-        )
-    return GraphReader([f, X, *op.next], names), dict(zip(op.consts, consts, strict=True))
+    def _one_step(self, link: Link) -> Step:
+        name = str(link.symbol.attr)
+        shown = self._named(link.value, link)
+        return Step(name, symbol_latex(link.symbol), shown, ONE_STEP, name)
 
+    def _in_order(self, steps: list[Step]) -> list[Step]:
+        """Each after those whose values it needs."""
+        symbols = {link.symbol for link in (*self.links, *self.gates)}
+        found: list[Step] = []
+        while len(found) < len(steps):
+            made = {s.left for s in found}
+            left = [s for s in steps if s not in found]
+            ready = [
+                s
+                for s in left
+                if not any(
+                    s.expr.has(x) and x.attr not in made and x.attr != s.left for x in symbols
+                )
+            ]
+            found += ready or left
+        return found
 
-def _outer_name(node: Node, k: int) -> str:
-    return node.label or node.op.given_name or f"x{k}"
+    def _outside(self, reader: GraphReader) -> list[Step]:
+        """The derivatives of f by what the scan gives."""
+        loop = self.loop
+        reader.names.update(loop.ends)
+        value = reader.read(self.f, [self.X, *loop.ends])
+        if value.has(symbol(reader.names[self.X], size_of(self.X.shape))):
+            fail(GraphError, "derive: f depends on X beside the scan too", str(self.X),
+                 "derive the two parts one by one")  # fmt: skip
+        steps: list[Step] = []
+        for node, name in loop.ends.items():
+            by = symbol(name, size_of(node.shape))
+            lines, _ = gradient(value, by, Names(self.f_name, by, self.f_name))
+            quantity = f"d{self.f_name}/d{by.attr}"
+            steps += [
+                replace(s, quantity=quantity if s.quantity == "derivative" else f"d by {quantity}")
+                for s in lines
+            ]
+        return steps
 
+    def _seen(self, name: str | None, index: str, of: Expr) -> list[Expr]:
+        """What f itself sees of one step: that row of its derivative by all of them."""
+        if name is None:
+            return []
+        return [symbol(f"d{self.f_name}/d{name}[{index}]", of.shape)]
 
-def _outside(f: Node, X: Node, loop: _Loop, f_name: str, reader: GraphReader) -> list[Step]:
-    """The derivatives of f by what the scan gives."""
-    ends = [n for n in (loop.last, loop.stack) if n is not None]
-    names = {n: f"{loop.name}[T]" if n is loop.last else loop.all for n in ends}
-    reader.names.update(names)
-    value = reader.read(f, [X, *ends])
-    own = symbol(reader.names[X], size_of(X.shape))
-    if value.has(own):
-        fail(GraphError, "derive: f depends on X beside the scan too", str(X),
-             "derive the two parts one by one")  # fmt: skip
-    steps: list[Step] = []
-    for node in ends:
-        by = symbol(names[node], size_of(node.shape))
-        lines, _ = gradient(value, by, Names(f_name, by, f_name))
-        steps += _labelled(lines, f"d{f_name}/d{by.attr}")
-    return steps
+    def _last(self, k: int) -> Step:
+        """delta at the end: what f sees of the last carry."""
+        loop = self.loop
+        delta = loop.delta(k, loop.end)
+        at_end = f"{loop.names[k]}[{loop.end}]"
+        own = [symbol(f"d{self.f_name}/d{at_end}", delta.shape)] if loop.reads_last[k] else []
+        parts = [*own, *self._seen(loop.stacks[k], loop.end, delta)]
+        name = str(delta.attr)
+        rule = f"{loop.delta(k, 't').attr} stands for d{self.f_name}/d{loop.names[k]}[t]"
+        value = add(parts, delta.shape) if parts else zero(delta.shape)
+        return Step(name, symbol_latex(delta), value, rule, name)
 
+    def _recurrences(self) -> list[Step]:
+        """For each carry, its delta one step before."""
+        loop = self.loop
+        steps: list[Step] = []
+        for k in range(len(loop.names)):
+            back, lines = self._backwards(loop.at(k, loop.before))
+            delta = loop.delta(k, loop.before)
+            seen = self._seen(loop.stacks[k], loop.before, delta)
+            whole = add([back, *seen], delta.shape)
+            name = str(delta.attr)
+            rule = f"backpropagation through time: {self._sum_of_traces()}"
+            steps += [*lines, Step(name, symbol_latex(delta), whole, rule, name)]
+        return steps
 
-def _labelled(lines: Sequence[Step], quantity: str) -> list[Step]:
-    return [
-        Step(s.left, s.left_latex, s.expr, s.rule,
-             quantity if s.quantity == "derivative" else f"{s.left} by {quantity}")
-        for s in lines
-    ]  # fmt: skip
+    def _sum_of_traces(self) -> str:
+        pairs = [(str(d.attr), str(link.symbol.attr))
+                 for link, d in zip(self.links, self._deltas(), strict=True)]  # fmt: skip
+        return f"d{self.f_name} = " + " + ".join(f"tr({d}' d{name})" for d, name in pairs)
 
+    def _deltas(self) -> list[Expr]:
+        """What the derivative by each quantity of a step is called."""
+        loop = self.loop
+        own = [loop.delta(k, "t") for k in range(len(loop.names))]
+        others = [
+            symbol(f"d{self.f_name}/d{link.symbol.attr}", link.symbol.shape)
+            for link in self.links[len(own) :]
+        ]
+        return [*own, *others]
 
-def _seen(loop: _Loop, f_name: str, index: str) -> Expr | None:
-    """What f itself sees of one step's carry: that row of its derivative by all of them."""
-    if loop.stack is None:
-        return None
-    return symbol(f"d{f_name}/d{loop.all}[{index}]", loop.at(index).shape)
+    def _backwards(self, by: Expr) -> tuple[Expr, list[Step]]:
+        """The lines of df = tr(delta[t]' dh[t]), by what changes in one step."""
+        terms, names = [], []
+        for link, delta in zip(self.links, self._deltas(), strict=True):
+            if not link.value.has(by):
+                continue
+            change = differentials(link.value, by, Lines(("", ""), ""))
+            terms.append(paired(delta, self._named(change)))
+            names.append(f"d{link.symbol.attr}")
+        start = add(terms, (1, 1))
+        lines = Lines((f"d{self.f_name}", f"d{self.f_name}"), f"d{self.f_name} by {by.attr}")
+        if not terms:
+            return zero(by.shape), []
+        lines.add(start, f"{', '.join(names)} put in {self._sum_of_traces()}")
+        steps, result = traced(start, by, Names(self.f_name, by, self.f_name), lines)
+        return result, steps[:-1]
 
+    def _final(self, result: Expr, rule: str) -> Step:
+        names = Names(self.f_name, self.x, self.f_name)
+        return Step(*names.by(), result, rule, "df/dX")
 
-def _last(loop: _Loop, f_name: str) -> Expr:
-    """delta[T]: what f sees of the last carry."""
-    end = symbol(f"d{f_name}/d{loop.name}[T]", loop.at("T").shape)
-    seen = _seen(loop, f_name, "T")
-    parts = [*([] if loop.last is None else [end]), *([] if seen is None else [seen])]
-    return add(parts, end.shape)
-
-
-def _backwards(link: Link, by: Expr, loop: _Loop, f_name: str) -> tuple[Expr, list[Step]]:
-    """The lines of df = tr(delta[t]' dh[t]), by what changes in one step."""
-    delta = loop.delta("t")
-    dh = named_value(differentials(link.value, by, Lines(("", ""), "")), link)
-    start = paired(delta, dh)
-    quantity = f"d{f_name} by {by.attr}"
-    lines = Lines((f"d{f_name}", f"d{f_name}"), quantity)
-    lines.add(start, f"d{link.symbol.attr} put in df = tr(delta[t]' d{link.symbol.attr})")
-    steps, result = traced(start, by, Names(f_name, by, f_name), lines)
-    return result, steps[:-1]
+    def _by(self, name: str, result: Expr) -> Step:
+        """The derivative by one step of what is scanned over."""
+        names = Names(self.f_name, symbol(name, result.shape), self.f_name)
+        return Step(*names.by(), result, "one step of what is scanned over", "df/dX")

@@ -234,7 +234,8 @@ def test_lines_are_python(name: str) -> None:
     sizes = sizes_of(f, X)
     env = points(f, X, np.random.default_rng(1), sizes)
     known = computed(reader, env)
-    x = next(e for e in known if e.head == "symbol" and e.attr == by)
+    name = reader.names[X]
+    x = next(e for e in known if e.head == "symbol" and e.attr == name)
     known[d(x)] = np.random.default_rng(2).normal(size=known[x].shape)
     values = Values(known, sizes, x)
     scope: dict[str, Any] = {**TEXT, **sizes, "tr": np.trace, "sum": np.sum}
@@ -242,91 +243,13 @@ def test_lines_are_python(name: str) -> None:
     scope["one_hot"] = lambda labels: next(v for e, v in known.items() if e.head == "known")
     scope.update({e.attr: v for e, v in known.items() if e.head == "symbol"})
     scope["labels"] = None
-    scope[f"d{by}"] = known[d(x)]
+    scope[f"d{name}"] = known[d(x)]
     for step in steps:
         if "d(" not in step.text:
             value = np.asarray(eval(step.text.split(" = ", 1)[1], scope))
             np.testing.assert_allclose(
                 np.broadcast_to(value, values.of(step.expr).shape), values.of(step.expr), rtol=1e-8
             )
-
-
-def through_time(f: Node, X: Node, arrays: dict[str, Any], first: str, over: str) -> Any:
-    """The derivative, by running the lines of its recurrence as Python."""
-    lines = dict(s.text.split(" = ", 1) for s in derive(f, X, check=True).steps)
-    T = len(arrays[over])
-    columns = {n: a if a.ndim == 2 else a[:, None] for n, a in arrays.items() if n != over}
-    scope: dict[str, Any] = {**TEXT, **columns, "tr": np.trace, "sum": sum, "T": T, "n": 4}
-    rows = [None, *(x if x.ndim == 2 else x[:, None] for x in arrays[over])]
-    h, delta = [columns[first], *[None] * T], [None] * (T + 1)
-    scope |= {over: rows, "h": h, "delta": delta}
-    for t in range(1, T + 1):
-        h[t] = eval(lines["h[t]"], {**scope, "t": t})
-    scope["hs"] = np.hstack(h[1:]).T if columns[first].shape[1] == 1 else None
-    ends = {}
-    if "df/dhs" in lines:
-        g = eval(lines["df/dhs"], scope)
-        ends = {t: g[t - 1][:, None] if t else 0 for t in range(T + 1)}
-    last = eval(lines["df/dh[T]"], scope) if "df/dh[T]" in lines else 0
-    delta[T] = last + ends.get(T, 0)
-    for t in range(T, 0, -1):
-        before = lines["delta[t-1]"].replace("df/dhs[t-1]", "seen")
-        delta[t - 1] = eval(before, {**scope, "t": t, "seen": ends.get(t - 1, 0)})
-    (result,) = (text for left, text in lines.items() if left == f"df/d{X.name}")
-    return eval(result, scope)
-
-
-def test_a_scan_is_a_recurrence() -> None:
-    A, B, b, v = real("A", 4, 4), real("B", 4, 3), real("b", 4), real("v", 4)
-    h0, xs = real("h0", 4), real("xs", "T", 3)
-
-    def step(h: Node, x: Node) -> tuple[Node, Node]:
-        h = ops.tanh(A @ h + B @ x + b)
-        return h, h
-
-    last, rows = sf.scan(step, h0, xs)
-    rng = np.random.default_rng(4)
-    env = {n: rng.normal(size=(5, 3) if n is xs else n.shape) for n in (A, B, b, v, h0, xs)}
-    arrays = {n.name: a for n, a in env.items()}
-    for f in (v @ last, (rows**2).sum(), (rows**2).sum() + v @ ops.exp(last)):
-        for X in (A, B, b, h0):
-            (wanted,) = interpret([sf.grad(f, X)], env)
-            found = through_time(f, X, arrays, "h0", "xs")
-            np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=1e-8)
-    text = str(derive(v @ last, A))
-    for line in (
-        "h[t] = tanh(A @ h[t-1] + B @ xs[t] + b)",
-        "df/dh[T] = v",
-        "delta[T] = df/dh[T]",
-        "delta[t-1] = A.T @ (delta[t] * (ones((4, 1)) - h[t] ** 2))",
-        "df/dA = sum((delta[t] * (ones((4, 1)) - h[t] ** 2)) @ h[t-1].T for t in range(1, T + 1))",
-    ):
-        assert line in text
-    assert r"\sum_{t=1}^{T}" in derive(v @ last, A).latex()
-
-
-def test_a_scan_over_batches_is_one_too() -> None:
-    W, first, xs = real("W", 4, 4), real("first", "n", 4), real("xs", "T", "n", 4)
-    last, _ = sf.scan(lambda h, x: (ops.tanh(h @ W.T + x), None), first, xs)
-    f = (last**2).sum()
-    rng = np.random.default_rng(5)
-    env = {n: rng.normal(size=s) for n, s in ((W, (4, 4)), (first, (4, 4)), (xs, (3, 4, 4)))}
-    (wanted,) = interpret([sf.grad(f, W)], env)
-    arrays = {n.name: a for n, a in env.items()}
-    np.testing.assert_allclose(through_time(f, W, arrays, "first", "xs"), wanted, rtol=1e-8)
-
-
-def test_scans_that_are_no_plain_recurrence_are_refused() -> None:
-    W, first, xs = real("W", 4, 4), real("first", 4), real("xs", "T", 4)
-    back, _ = sf.scan(lambda h, x: (W @ h + x, None), first, xs, reverse=True)
-    with pytest.raises(sf.GraphError, match="forwards with one carry"):
-        derive(back.sum(), W)
-    last, _ = sf.scan(lambda h, x: (ops.tanh(h + x), None), first, xs)
-    with pytest.raises(sf.GraphError, match="what is scanned over"):
-        derive(last.sum(), xs)
-    last, _ = sf.scan(lambda h, x: (W @ h + x, None), first, xs)
-    with pytest.raises(sf.GraphError, match="beside the scan"):
-        derive(last.sum() + W.sum(), W)
 
 
 def test_it_is_fast() -> None:
