@@ -28,7 +28,7 @@ from staticflow.runtime.jit_function import argument_name, jit_function
 from staticflow.runtime.parameters import declared_order
 from staticflow.runtime.program import Program
 from staticflow.runtime.reentrant import Reentrant, named_sizes
-from staticflow.session.fetch import Fetches
+from staticflow.session.run.fetch import Fetches
 
 _KEPT: list[object] = []
 

@@ -18,16 +18,16 @@ from staticflow.errors import GraphError, fail
 from staticflow.graph.foreign_names import OF_SESSIONS, unknown
 from staticflow.optim.algorithms import Optimizer
 from staticflow.optim.schedules import Constant
-from staticflow.session.fetch import Fetches
-from staticflow.session.graph import NEW_SESSION
-from staticflow.session.slots import make_slots
-from staticflow.session.state import (
+from staticflow.session.run.fetch import Fetches
+from staticflow.session.state.graph import NEW_SESSION
+from staticflow.session.state.session_state import (
     SessionState,
     check_count,
     check_optimizer,
     check_seed,
     check_threads,
 )
+from staticflow.session.state.slots import make_slots
 
 T = TypeVar("T")
 _FIXED = {

@@ -19,18 +19,23 @@ from staticflow.graph.pytree import flatten
 from staticflow.native.memory import Array
 from staticflow.optim.algorithms import Optimizer
 from staticflow.runtime.feeds import input_nodes
-from staticflow.session.accumulation import accumulate, apply, refuse_accumulated
-from staticflow.session.evaluate import evaluate
-from staticflow.session.fetch import Fetches, structure_key
 from staticflow.session.files.file_errors import checked
 from staticflow.session.files.file_version import check_version
-from staticflow.session.fit import Fit, FitOptions
-from staticflow.session.graph import SessionGraph
 from staticflow.session.live import Live, LiveAttributes
 from staticflow.session.report.history import History
-from staticflow.session.state import SessionState, check_optimizer, check_seed, check_threads
-from staticflow.session.steps import loss_and_gradients, run_batch
-from staticflow.session.trained import chosen
+from staticflow.session.run.accumulation import accumulate, apply, refuse_accumulated
+from staticflow.session.run.evaluate import evaluate
+from staticflow.session.run.fetch import Fetches, structure_key
+from staticflow.session.run.fit import Fit, FitOptions
+from staticflow.session.run.steps import loss_and_gradients, run_batch
+from staticflow.session.state.graph import SessionGraph
+from staticflow.session.state.session_state import (
+    SessionState,
+    check_optimizer,
+    check_seed,
+    check_threads,
+)
+from staticflow.session.state.trained import chosen
 
 Callback = Callable[["Session", dict[str, float]], Any]
 
@@ -239,13 +244,13 @@ class Session(LiveAttributes):
     @property
     def source(self) -> str:
         """The generated Numba source of the training step, or of the outputs."""
-        from staticflow.session.report.explain import source
+        from staticflow.session.explain import source
 
         return source(self._fetches)
 
     def explain(self) -> str:
         """The graph, the kernels, the memory plan and the cost model's choice, as text."""
-        from staticflow.session.report.explain import explain
+        from staticflow.session.explain import explain
 
         return explain(self._fetches)
 
@@ -264,7 +269,7 @@ class Session(LiveAttributes):
 
         Without a loss, of the computation of all outputs.
         """
-        from staticflow.session.report.profile import profile
+        from staticflow.session.profile import profile
 
         return profile(self._fetches, feeds, repeat)
 

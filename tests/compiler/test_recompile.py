@@ -14,7 +14,7 @@ import staticflow as sf
 from staticflow import models, ops
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.session import function as stateless
-from staticflow.session import state as session_state
+from staticflow.session.state import session_state
 from tests.support.small_nets import data, regression
 
 

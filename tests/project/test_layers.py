@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.layers import COMPILER, MAY_IMPORT, NATIVE
+from tests.support.layers import COMPILER, MAY_IMPORT, NATIVE, SESSION
 from tests.support.places import ROOT
 
 
@@ -79,7 +79,9 @@ def test_imports_look_down(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("top", "table"), [("native", NATIVE), ("compiler", COMPILER)], ids=["native", "compiler"]
+    ("top", "table"),
+    [("native", NATIVE), ("compiler", COMPILER), ("session", SESSION)],
+    ids=["native", "compiler", "session"],
 )
 def test_imports_look_down_within(top: str, table: dict[str, set[str]]) -> None:
     order = list(table)

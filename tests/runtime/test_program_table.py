@@ -16,7 +16,7 @@ import pytest
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.native.toolchain.toolchain import Toolchain, toolchain
-from staticflow.session import state as session_state
+from staticflow.session.state import session_state
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 6)).astype(np.float32)

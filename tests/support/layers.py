@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 
-# Within two of them, from the bottom up: "" are the modules that lie in no folder of theirs.
+# Within three of them, from the bottom up: "" are the modules that lie in no folder of theirs.
 NATIVE = {
     "memory": set(), "toolchain": {"memory"}, "gemm": {"toolchain", "memory"},
     "math": {"toolchain"}, "linalg": {"toolchain", "gemm"},
@@ -43,4 +43,12 @@ COMPILER = {
     "compile": {"ir", "passes", "lowering", "schedule", "codegen", "pipeline"},
     "verify": {"ir", "passes", "lowering", "schedule", "pipeline"},
     "tracing": {"ir", "codegen", "pipeline", "compile", "verify"},
+}  # fmt: skip
+SESSION = {
+    "report": set(), "derivation": set(), "calculator": set(), "state": set(),
+    "run": {"report", "state"}, "files": {"state"}, "explain": {"run", "state"},
+    "profile": {"run", "state"}, "live": {"run", "state"}, "jit": {"run", "state"},
+    "function": {"files"}, "check_grad": {"calculator"},
+    "session": {"report", "state", "run", "files", "explain", "profile", "live", "jit"},
+    "drawing": {"calculator", "session"},
 }  # fmt: skip

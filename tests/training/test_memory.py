@@ -16,7 +16,7 @@ from staticflow.native.memory import LINE
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.runtime.blocked_frame import BlockedFrame
 from staticflow.runtime.program import Frame
-from staticflow.session.steps import trainer_for
+from staticflow.session.run.steps import trainer_for
 from staticflow.training import trainer as training
 from staticflow.training.trainer import Trainer
 

@@ -12,7 +12,7 @@ from staticflow import models, ops
 from staticflow.compiler.compile import compile_graph
 from staticflow.compiler.cost_model import Choice
 from staticflow.compiler.ir.steps import ProductStep
-from staticflow.session.steps import step_programs
+from staticflow.session.run.steps import step_programs
 from staticflow.training import split_k as partials
 from staticflow.training import trainer as training
 

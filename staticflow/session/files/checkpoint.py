@@ -22,7 +22,7 @@ from staticflow.runtime.graph_json import Encoder
 from staticflow.runtime.parameters import FlatArray
 from staticflow.session.files.file_version import written
 from staticflow.session.files.tensor_file import write_tensors
-from staticflow.session.state import SessionState
+from staticflow.session.state.session_state import SessionState
 
 DATA, DIGEST = "staticflow", "staticflow.sha256"
 

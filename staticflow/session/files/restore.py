@@ -27,8 +27,8 @@ from staticflow.session.files.decode import Decoder, check_sizes
 from staticflow.session.files.file_errors import checked, damaged
 from staticflow.session.files.file_version import check_version
 from staticflow.session.files.tensor_file import read_tensors
-from staticflow.session.state import SessionState, check_count
-from staticflow.session.trained import chosen
+from staticflow.session.state.session_state import SessionState, check_count
+from staticflow.session.state.trained import chosen
 from staticflow.training.epochs import Accumulated
 
 

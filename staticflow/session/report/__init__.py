@@ -1,4 +1,4 @@
-"""What people look at: history, loss curves, progress, profile, explain.
+"""What people look at while a session trains, and after: history, loss curves, progress.
 
-In: a session's state. Out: text and SVG. May import: session's state, training, runtime.
+In: numbers by names. Out: text and SVG. May import: nothing.
 """

@@ -18,7 +18,7 @@ from staticflow import models, ops
 from staticflow.native.toolchain.dispatcher import KernelDispatcher
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.runtime.program import Program
-from staticflow.session import state as session_state
+from staticflow.session.state import session_state
 
 RNG = np.random.default_rng(5)
 WIDTH = 120
@@ -190,7 +190,9 @@ def test_every_function_of_the_source_goes_through_a_numba_dispatcher(
         return compile_(self, signature)
 
     monkeypatch.setattr(KernelDispatcher, "compile", counted)
-    monkeypatch.setattr("staticflow.session.state.toolchain", lambda: Toolchain(tmp_path))
+    monkeypatch.setattr(
+        "staticflow.session.state.session_state.toolchain", lambda: Toolchain(tmp_path)
+    )
     session, data = everything()
     session.fit(data, batch_size=32, progress=False)
     tree = ast.parse(session.source)

@@ -15,8 +15,8 @@ from staticflow.compiler.ir.steps import BlockStep, Step, children, where_of
 from staticflow.native.memory import words
 from staticflow.runtime.blocked_frame import BlockedFrame
 from staticflow.runtime.program import Frame, Program
-from staticflow.session.fetch import Fetches
-from staticflow.session.steps import run_batch
+from staticflow.session.run.fetch import Fetches
+from staticflow.session.run.steps import run_batch
 
 _INDENT = "    "  # of what is within a loop or a branch
 

@@ -19,15 +19,15 @@ from staticflow.graph.checks import check_integer
 from staticflow.native import memory
 from staticflow.native.memory import Array
 from staticflow.runtime.feeds import leading_dimension
-from staticflow.session.accumulation import accumulate, apply, refuse_accumulated
-from staticflow.session.batches import check_slices, read_rows
-from staticflow.session.evaluate import evaluate
-from staticflow.session.fetch import Fetches
-from staticflow.session.nan_guard import NanGuard
-from staticflow.session.nan_labels import rows_with_nan
 from staticflow.session.report.history import History
 from staticflow.session.report.progress import Progress
-from staticflow.session.steps import check_labels, run_batch, trainer_for
+from staticflow.session.run.accumulation import accumulate, apply, refuse_accumulated
+from staticflow.session.run.batches import check_slices, read_rows
+from staticflow.session.run.evaluate import evaluate
+from staticflow.session.run.fetch import Fetches
+from staticflow.session.run.nan_guard import NanGuard
+from staticflow.session.run.nan_labels import rows_with_nan
+from staticflow.session.run.steps import check_labels, run_batch, trainer_for
 from staticflow.training.epochs import Epochs
 from staticflow.training.trainer import Trainer
 

@@ -9,9 +9,9 @@ from staticflow.compiler.ir.steps import where_of
 from staticflow.graph.printer import format_graph
 from staticflow.runtime.printing.module_source import functions_text, module_text, outputs_source
 from staticflow.runtime.program import Program
-from staticflow.session.fetch import Fetches
-from staticflow.session.state import SessionState
-from staticflow.session.steps import step_programs
+from staticflow.session.run.fetch import Fetches
+from staticflow.session.run.steps import step_programs
+from staticflow.session.state.session_state import SessionState
 from staticflow.training.printed_training import TrainingStart, training_main
 from staticflow.training.trainer import Trainer
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from staticflow.errors import GraphError, NumericsError, fail, message, user_line
 from staticflow.native.memory import Array
-from staticflow.session.state import SessionState
+from staticflow.session.state.session_state import SessionState
 
 MODES = ("stop", "raise", "ignore")
 COPY_SECONDS = 0.05  # the age at which a copy is replaced

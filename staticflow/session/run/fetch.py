@@ -31,7 +31,7 @@ from staticflow.runtime.index_checks import check_indices, index_limits
 from staticflow.runtime.program import Program
 from staticflow.runtime.program_table import OutputGraph, shared
 from staticflow.runtime.runner import Runner
-from staticflow.session.state import SessionState
+from staticflow.session.state.session_state import SessionState
 from staticflow.training.check_numerics import checked_run
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from staticflow.errors import GraphError, fail
-from staticflow.session.batches import in_batches
-from staticflow.session.fetch import Fetches
+from staticflow.session.run.batches import in_batches
+from staticflow.session.run.fetch import Fetches
 
 
 def evaluate(

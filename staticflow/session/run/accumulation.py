@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from staticflow.errors import GraphError, fail
-from staticflow.session.state import SessionState
-from staticflow.session.steps import run_batch, training_memory
+from staticflow.session.run.steps import run_batch, training_memory
+from staticflow.session.state.session_state import SessionState
 from staticflow.training.check_numerics import check_update
 from staticflow.training.epochs import Accumulated
 from staticflow.training.trainer import Trainer

@@ -15,8 +15,8 @@ from torch import nn
 
 import staticflow as sf
 from staticflow import models, ops
-from staticflow.session import nan_guard
-from staticflow.session.nan_guard import NanGuard
+from staticflow.session.run import nan_guard
+from staticflow.session.run.nan_guard import NanGuard
 from tests.session.files.support import rewritten
 from tests.support.sharding import force
 from tests.support.small_nets import values

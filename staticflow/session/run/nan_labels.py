@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
 from staticflow.native.memory import Array
-from staticflow.session.nan_guard import has_nan
+from staticflow.session.run.nan_guard import has_nan
 
 Attempt = Callable[[Mapping[str, Array]], tuple[float, Mapping[str, Array]]]
 

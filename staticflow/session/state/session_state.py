@@ -24,8 +24,8 @@ from staticflow.native.toolchain.toolchain import Toolchain, toolchain
 from staticflow.native.training.shard_pool import ShardPool
 from staticflow.optim.algorithms import Optimizer
 from staticflow.runtime.parameters import ParameterStore, assign
-from staticflow.session.graph import SessionGraph
-from staticflow.session.slots import make_slots
+from staticflow.session.state.graph import SessionGraph
+from staticflow.session.state.slots import make_slots
 from staticflow.training.epochs import Accumulated
 from staticflow.training.shard import TrainingMemory
 from staticflow.training.step_programs import StepPrograms

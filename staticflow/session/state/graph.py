@@ -28,7 +28,7 @@ from staticflow.runtime.feeds import (
 )
 from staticflow.runtime.index_checks import IndexLimit, check_indices, index_limits
 from staticflow.runtime.parameters import declared_order
-from staticflow.session.row_means import check_row_means
+from staticflow.session.state.row_means import check_row_means
 
 NEW_SESSION = "make another session, with params=session.params to go on with its values"
 

@@ -9,10 +9,10 @@ from staticflow.errors import GraphError, fail
 from staticflow.graph.checks import check_outside_loops
 from staticflow.native.memory import Array
 from staticflow.runtime.feeds import match_feeds, row_dimension
-from staticflow.session.nan_labels import refuse_labels
-from staticflow.session.row_means import check_row_means
-from staticflow.session.state import SessionState
-from staticflow.session.trained import leave_alone
+from staticflow.session.run.nan_labels import refuse_labels
+from staticflow.session.state.row_means import check_row_means
+from staticflow.session.state.session_state import SessionState
+from staticflow.session.state.trained import leave_alone
 from staticflow.training.check_numerics import CheckedTrainer
 from staticflow.training.epochs import Accumulated
 from staticflow.training.shard import TrainingMemory

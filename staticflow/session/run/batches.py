@@ -10,7 +10,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.native.memory import Array
 from staticflow.runtime.feeds import match_feeds, row_dimension
 from staticflow.runtime.index_checks import check_indices
-from staticflow.session.graph import SessionGraph
+from staticflow.session.state.graph import SessionGraph
 
 
 @dataclass(frozen=True)
