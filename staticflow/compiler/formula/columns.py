@@ -14,6 +14,7 @@ its leaves are declared; only here it is said how. Leaves tell their own shape i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from staticflow.compiler.formula.algebra import Algebra
 from staticflow.compiler.formula.matrix_patterns import uncolumned
@@ -50,7 +51,7 @@ def _leaves(terms: Sequence[Term]) -> list[Term]:
         term = waiting.pop()
         if term not in found:
             found[term] = None
-            waiting += term.args
+            waiting += [*term.args, *(term.body.terms if term.head == "loop" else ())]
     return [x for x in found if x.head == "name"]
 
 
@@ -98,12 +99,24 @@ class Writing:
     def _made(self, term: Term) -> Term:
         if term.head == "name":
             return self._leaf(term)
+        if term.head == "loop":
+            return self._loop(term)
         if not self.columns:
             scaled = self._scaled_rows(term)
             return self._same(term, [self._done[x] for x in term.args]) if scaled is None else (
                 scaled)  # fmt: skip
         made = self._matrix(term)
         return self._other(term) if made is None else made
+
+    def _loop(self, term: Term) -> Term:
+        """A loop whose body is typed too; each carry keeps the shape that it was declared with."""
+        body = term.body
+        following = [self.whole(t, s) for t, s in zip(body.next, body.shapes, strict=True)]
+        ys = [self.whole(y, y.shape) for y in body.ys]
+        test = None if body.test is None else self.of(body.test)
+        typed_body = replace(body, next=tuple(following), ys=tuple(ys), test=test)
+        args = [self._done[x] for x in term.args]
+        return self.m.make("loop", (), args, (typed_body,))
 
     def _leaf(self, term: Term) -> Term:
         own = own_shape(term)

@@ -19,6 +19,7 @@ from staticflow.compiler.formula.chain_patterns import CHAIN_PATTERNS
 from staticflow.compiler.formula.choice_patterns import CHOICE_PATTERNS
 from staticflow.compiler.formula.columns import typed
 from staticflow.compiler.formula.function_rules import FUNCTION_RULES, whole_functions
+from staticflow.compiler.formula.loop_rules import LOOP_RULES, with_bodies
 from staticflow.compiler.formula.map_rules import MAP_RULES
 from staticflow.compiler.formula.matrix_patterns import MATRIX_PATTERNS
 from staticflow.compiler.formula.names import leaf_names, sizes_of
@@ -34,6 +35,7 @@ from staticflow.compiler.passes.drop_unused import drop_unused
 from staticflow.compiler.passes.hoist import rearrange
 from staticflow.compiler.passes.simplify import simplify
 from staticflow.errors import GraphError, fail
+from staticflow.graph.leaves import Const
 from staticflow.graph.node import Kind, Node
 from staticflow.graph.traversal import toposort
 
@@ -63,24 +65,37 @@ def explain(nodes: Any) -> Formula:
     """
     named = _named(nodes)
     roots = _without_loops(simplify(rolled(whole_functions([node for _, node in named]))))
-    order = toposort(roots)
+    order = with_bodies(roots)
     leaves = leaf_names(order, sizes_of(order))
-    reader = Reader(Algebra(ALL_PATTERNS), RULES, leaves)
+    reader = Reader(Algebra(ALL_PATTERNS), {**RULES, **LOOP_RULES}, leaves)
+    reader.taken |= sizes_of(order)
     terms, writing = typed(
         reader.read(roots), [None if isinstance(r.type, tuple) else r.shape for r in roots]
     )
     labels = {writing.of(term): name for term, name in _labels(reader).items()}
-    taken = {*leaves.values(), *sizes_of(order)}
+    taken = reader.taken
     pairs = [(name, term) for (name, _), term in zip(named, terms, strict=True)]
-    return Formula(write(pairs, labels, taken))
+    return Formula("\n".join([*_legend(reader), write(pairs, labels, taken)]))
+
+
+def _legend(reader: Reader) -> list[str]:
+    """Of constants that are too large to be printed: what they are."""
+    named = [(node.op, name, reader.seen[node].term) for node, name in reader.leaves.items()
+             if node in reader.seen]  # fmt: skip
+    return [
+        f"# {name}: {op.type}, from {op.value.min():.6g} to {op.value.max():.6g}"
+        for op, name, term in named
+        if isinstance(op, Const) and term.head == "name" and term.name == name
+    ]
 
 
 def _without_loops(roots: list[Node]) -> list[Node]:
     """The same values by operations on whole arrays, if these can say all that the loops do."""
     if not _has_loop(roots):
         return roots
-    moved = simplify(rearrange(drop_unused(constant_carries(roots))))
-    return roots if _has_loop(moved) else moved
+    used = drop_unused(constant_carries(roots))
+    moved = simplify(rearrange(used))
+    return simplify(used) if _has_loop(moved) else moved
 
 
 def _has_loop(roots: list[Node]) -> bool:

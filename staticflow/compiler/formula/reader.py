@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.compiler.formula.algebra import Algebra
+from staticflow.compiler.formula.names import is_function
 from staticflow.compiler.formula.terms import Term, shape_text
 from staticflow.graph.leaves import Const, Leaf
 from staticflow.graph.node import Array, Kind, Node, Op
@@ -70,6 +71,20 @@ class Reader:
         self.rules = rules
         self.leaves = leaves
         self.seen: dict[Node, Seen] = {}
+        self.taken = set(leaves.values())
+
+    def again(self) -> Reader:
+        """A reader of a body, which knows what this one has seen."""
+        inner = Reader(self.m, self.rules, self.leaves, self.rows)
+        inner.seen, inner.taken = dict(self.seen), self.taken
+        return inner
+
+    def fresh(self, name: str) -> str:
+        """A name that nothing else has: this one, or with a number."""
+        numbered = (name if k == 1 else f"{name}_{k}" for k in range(1, len(self.taken) + 2))
+        found = next(n for n in numbered if n not in self.taken and not is_function(n))
+        self.taken.add(found)
+        return found
 
     def read(self, roots: Sequence[Node]) -> list[Term]:
         """The terms of nodes, of their shapes."""

@@ -15,6 +15,7 @@
     part         elements along axes: x[1:, 0]            for each axis: a place, or a `Cut`
     reduce       sum(x, axis=0)                           name, axes
     call         name(a, b, option=c)                     name, what tells it apart, options
+    loop         statements; of inits, arrays, constants  a `LoopBody`
 
 Equal terms are one object. A term keeps the shape of what it stands for: nothing is simplified that
 would change it, so that a formula can be typed into NumPy as it is printed.
@@ -47,6 +48,25 @@ class Cut(NamedTuple):
 
 
 ALL = Cut()
+
+
+@dataclass(frozen=True, eq=False)
+class LoopBody:
+    """What a loop does: its carries by name, and the terms that follow from them in one step."""
+
+    names: tuple[str, ...]  # of the carries
+    shapes: tuple[Shape, ...]
+    next: tuple[Term, ...]
+    stacks: tuple[str, ...]  # what the outputs of all steps are called
+    ys: tuple[Term, ...]
+    test: Term | None  # of a while loop
+    length: AnyDim | None
+    reverse: bool
+    index: str  # what counts the steps
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        return (*self.next, *self.ys, *(() if self.test is None else (self.test,)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +118,13 @@ class Term:
         axes = self.attrs[1]
         assert isinstance(axes, tuple)
         return axes
+
+    @property
+    def body(self) -> LoopBody:
+        """Of a loop."""
+        (body,) = self.attrs
+        assert isinstance(body, LoopBody)
+        return body
 
     @property
     def order(self) -> tuple[int, ...]:

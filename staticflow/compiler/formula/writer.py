@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-from staticflow.compiler.formula.terms import ALL, Factors, Term, split
+from staticflow.compiler.formula.terms import ALL, Factors, LoopBody, Term, split
 
 COMPARE, SUM, PRODUCT, MATMUL, POWER, ATOM = range(6)
 LONG = 72  # from this many characters on, a part of a formula has a line of its own
@@ -30,28 +30,60 @@ class _Writer:
     def __init__(
         self, roots: Sequence[tuple[str, Term]], labels: Mapping[Term, str], taken: Iterable[str]
     ) -> None:
-        order = _order([term for _, term in roots])
-        uses = Counter(x for term in order for x in term.args)
         taken = set(taken)
         self.taken = {*taken, *(name for name, _ in roots)}
         self.names: dict[Term, str] = {}
         self.lines: list[str] = []
-        wanted = dict(labels)
         free = [pair for pair in roots if pair[0].isidentifier() and pair[0] not in taken]
-        wanted |= {term: name for name, term in reversed(free)}
+        self.wanted = {**labels, **{term: name for name, term in reversed(free)}}
         texts: dict[Term, Text] = {}
+        self._write([term for _, term in roots], texts, self.lines)
+        self._write_roots(roots, texts)
+
+    def _write(self, roots: Sequence[Term], texts: dict[Term, Text], lines: list[str]) -> None:
+        """The texts of terms; what they share goes into lines before them."""
+        order = [term for term in _order(roots, texts) if term not in texts]
+        uses = Counter(x for term in order for x in term.args)
         for term in order:
+            if term.head == "loop":
+                lines += self._loop(term.body, [texts[x][0] for x in term.args], texts)
+                texts[term] = ("", ATOM)
+                continue
             text = _text(term, [texts[x] for x in term.args])
-            known = wanted.get(term) if term.args else None
+            known = self.wanted.get(term) if term.args else None
             often = uses[term] > 2 and bool(term.args) and term.head == "call"
             shared = (uses[term] > 1 and not _is_plain(term)) or often
             if uses[term] and (known or shared or len(text[0]) > LONG):
                 name = known or self._new_name(term)
                 self.names[term] = name
-                self.lines.append(f"{name} = {text[0]}")
+                lines.append(f"{name} = {text[0]}")
                 text = (name, ATOM)
             texts[term] = text
-        self._write_roots(roots, texts)
+
+    def _loop(self, body: LoopBody, args: Sequence[str], texts: Mapping[Term, Text]) -> list[str]:
+        """The statements of a loop."""
+        inner: list[str] = []
+        own = dict(texts)
+        before = [] if body.test is None else [body.test]
+        self._write(before, own, inner)
+        test = own[body.test][0] if body.test is not None else ""
+        heads = inner if before else []
+        inner = []
+        self._write([*body.next, *body.ys], own, inner)
+        for stack, y in zip(body.stacks, body.ys, strict=True):
+            if y not in body.next:
+                inner.append(f"{stack}.append({own[y][0]})")
+        following = ", ".join(own[term][0] for term in body.next)
+        if body.names:
+            inner.append(f"{', '.join(body.names)} = {following}")
+        for stack, y in zip(body.stacks, body.ys, strict=True):
+            if y in body.next:
+                inner.append(f"{stack}.append({body.names[body.next.index(y)]})")
+        start = [f"{name} = {x}" for name, x in zip(body.names, args, strict=False)]
+        start += [f"{stack} = []" for stack in body.stacks]
+        turned = "[::-1]" if body.reverse else ""
+        end = [f"{stack} = stack({stack}{turned})" for stack in body.stacks]
+        return [*start, *heads, _head(body, test), *(f"    {line}" for line in inner), *end]
 
     def _write_roots(self, roots: Sequence[tuple[str, Term]], texts: Mapping[Term, Text]) -> None:
         for name, term in roots:
@@ -68,9 +100,18 @@ class _Writer:
         return name
 
 
-def _order(roots: Sequence[Term]) -> list[Term]:
-    """All terms, arguments first; without recursion."""
-    done: dict[Term, None] = {}
+def _head(body: LoopBody, test: str) -> str:
+    """`for t in range(T):` or `while h < 10:`"""
+    if body.test is not None:
+        return f"while {test}:"
+    length = str(body.length).replace("*", " * ")
+    steps = f"range({length})"
+    return f"for {body.index} in {f'reversed({steps})' if body.reverse else steps}:"
+
+
+def _order(roots: Sequence[Term], known: Iterable[Term]) -> list[Term]:
+    """All terms, arguments first, but for what known ones are made of; without recursion."""
+    done: dict[Term, None] = dict.fromkeys(known)
     stack = list(reversed(roots))
     while stack:
         waiting = [x for x in stack[-1].args if x not in done]
@@ -113,12 +154,21 @@ def _text(term: Term, args: Sequence[Text]) -> Text:
     return _postfix(term, args), ATOM
 
 
+def _output(term: Term) -> str:
+    """The name of one of a loop's outputs: the last carries, then what its steps gave."""
+    body, (number,) = term.args[0].body, term.attrs
+    assert isinstance(number, int)
+    return (*body.names, *body.stacks)[number]
+
+
 def _postfix(term: Term, args: Sequence[Text]) -> str:
     head, attrs = term.head, term.attrs
     if head == "transpose":
         return f"{_in(args[0], ATOM)}{_transpose(term)}"
     if head == "index":
         return f"{_in(args[0], ATOM)}[{_inserted(term)}]"
+    if head == "part" and term.args[0].head == "loop":
+        return _output(term)
     if head == "part":
         taken = [text for text, _ in args[1:]] or [str(entry) for entry in _without_rest(attrs)]
         return f"{_in(args[0], ATOM)}[{', '.join(taken)}]"
