@@ -171,6 +171,8 @@ class Program:
     @cached_property
     def attentive(self) -> NativeFunction:
         """The driver of a training step that gives up between any two steps, for long ones."""
+        if self.compiled.driver.attentive:
+            return self.function
         return self._load(self._variant("attentive", between=True))
 
     def _variant(self, what: str, **options: bool) -> DriverText:

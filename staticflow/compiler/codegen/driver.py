@@ -57,6 +57,7 @@ class DriverText:
     blocks: tuple[DriverText, ...] = ()  # functions of their own: the rows of one thread
     epilogues: Mapping[str, EpilogueText] = field(default_factory=dict)  # products that do more
     polls: bool = False  # it asks `stopped` whether to give up
+    attentive: bool = False  # it gives up between any two steps
     collectives: Mapping[str, CollectiveCall] = field(default_factory=dict)
     buffers: frozenset[int] = frozenset()  # those whose entries of table T it uses
 
@@ -72,6 +73,7 @@ class Driver:
     pool: bool = False
     clocks: int | None = None  # how many steps have a clock, if they have
     polls: bool = False  # it runs in a thread that may have signals to handle
+    attentive: bool = False  # it looks at the stop flag between any two steps
     blocks: list[DriverText] = field(default_factory=list)
     write: SourceWriter = field(default_factory=SourceWriter)
     used_sizes: set[str] = field(default_factory=set)
@@ -158,6 +160,7 @@ class Driver:
             tuple(self.blocks),
             self.epilogues,
             self.polls,
+            self.attentive,
             self.collectives,
             frozenset(self.used_buffers | self.by_entry),
         )

@@ -58,12 +58,15 @@ def driver_source(
     With `timed`, it adds the cycles of step i to the i-th entry of the table at T[PROFILE]; a loop
     or a branch comes before its own steps. With a `pool`, its helpers may take part of products.
     With `polls`, it looks at the stop flag between steps, and asks `stopped` what that means; with
-    `between`, it looks there and gives up.
+    `between`, it looks there and gives up. So does a driver with a loop, whose sizes may make it
+    long, and beside which a look is nothing: one driver does for all sizes.
     """
-    driver = Driver(buffers, size_count, name, EMITTERS, pool, 0 if timed else None, polls)
+    attentive = polls or between or any(isinstance(step, LoopStep) for step in steps)
+    clocks = 0 if timed else None
+    driver = Driver(buffers, size_count, name, EMITTERS, pool, clocks, polls, attentive)
     driver.write.depth = 1
     for number, step in enumerate(steps):
-        if (polls or between) and number:
+        if attentive and number:
             driver.poll()
         driver.step(step)
     head = SourceWriter()

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba.core import analysis, compiler, funcdesc, lowering, transforms, typing
-from numba.core import ir as numba_ir
+from numba.core import compiler, funcdesc, interpreter, transforms, typing
 from numba.core.compiler_machinery import (
     FunctionPass,
     LoweringPass,
@@ -23,12 +21,8 @@ from numba.core.targetconfig import ConfigStack
 from numba.core.typed_passes import IRLegalization, NopythonTypeInference
 from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
 
-from staticflow.native.toolchain.target import ABREAST, vector_bytes
-
-# A function of some twenty operations that wait for each other leaves a processor idle unless
-# others are under way. With 64-byte vectors there are registers for eight; with fewer, LLVM's own
-# choice stays.
-VECTORS_ABREAST, WIDE = 8, 64
+from staticflow.native.toolchain.kernel_inference import infer_types
+from staticflow.native.toolchain.kernel_lowering import GeneralLower, KernelLower
 
 
 class ObjectLibrary:
@@ -61,88 +55,12 @@ class ObjectLibrary:
         return [library._get_module_for_linking().clone() for library in libraries]
 
 
-class _Lower(lowering.Lower):  # type: ignore[misc]
-    """Lowers a function, and marks its loops over `abreast_f4` and `abreast_f8`."""
-
-    def lower_function_body(self) -> Any:
-        """All blocks."""
-        ends = _ends_abreast(self.func_ir.blocks) if vector_bytes() == WIDE else set()
-        self._ends = {id(self.func_ir.blocks[label]) for label in ends}
-        return super().lower_function_body()
-
-    def post_block(self, block: Any) -> None:
-        """Numba calls this behind each block."""
-        super().post_block(block)
-        if id(block) in self._ends:
-            back = self.builder.block.terminator
-            back.set_metadata("llvm.loop", _interleaved(self.module, VECTORS_ABREAST))
-
-
-class _LowerKernel(_Lower):
-    """Lowers a kernel, whose values are numbers and addresses: there are no references to count."""
-
-    def lower_block(self, block: Any) -> None:
-        """The statements of a block; Numba's own sets up an error's context for each."""
-        self.pre_block(block)
-        for statement in block.body:
-            self.loc = statement.loc
-            self.lower_inst(statement)
-        self.post_block(block)
-
-    def incref(self, type_: Any, value: Any) -> None:
-        """Nothing: see above."""
-
-    def decref(self, type_: Any, value: Any) -> None:
-        """Nothing: see above."""
-
-
-def _ends_abreast(blocks: Any) -> set[int]:
-    """The blocks that lead back to the head of a loop over `abreast_f4` or `abreast_f8`."""
-    marked: set[str] = set()  # variables: the function, its range, the iterator
-    heads: set[int] = set()
-    for label in sorted(blocks):
-        for statement in blocks[label].find_insts(numba_ir.Assign):
-            value, name = statement.value, statement.target.name
-            if isinstance(value, numba_ir.Global) and value.name in ABREAST:
-                marked.add(name)
-            elif isinstance(value, numba_ir.Var) and value.name in marked:
-                marked.add(name)
-            elif isinstance(value, numba_ir.Expr) and value.op in _OPERANDS:
-                operand = getattr(value, _OPERANDS[value.op]).name
-                if operand in marked and value.op == "iternext":
-                    heads.add(label)
-                elif operand in marked:
-                    marked.add(name)
-    if not heads:
-        return set()
-    loops = analysis.compute_cfg_from_blocks(blocks).loops().values()
-    return {
-        label
-        for loop in loops
-        if loop.header in heads
-        for label in loop.body
-        if loop.header in blocks[label].terminator.get_targets()
-    }
-
-
-_OPERANDS = {"call": "func", "getiter": "value", "iternext": "value"}
-
-
-def _interleaved(module: Any, vectors: int) -> Any:
-    """Metadata that tells LLVM how many vectors of a loop to have under way at a time."""
-    name = ir.MetaDataString(module, "llvm.loop.interleave.count")
-    hint = module.add_metadata([name, ir.Constant(ir.IntType(32), vectors)])
-    loop = ir.values.MDValue(module, (), name=str(len(module.metadata)))
-    loop.operands = (loop, hint)  # itself: no two loops are the same
-    return loop
-
-
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _LowerToIR(LoweringPass):  # type: ignore[misc]
     """Typed IR to LLVM IR, which stays in the `ObjectLibrary`."""
 
     _name = "staticflow_lower_to_ir"
-    _lower = _Lower
+    _lower = GeneralLower
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,7 +87,34 @@ class _LowerKernelToIR(_LowerToIR):
     """The same for a kernel."""
 
     _name = "staticflow_lower_kernel_to_ir"
-    _lower = _LowerKernel
+    _lower = KernelLower
+
+
+class _Interpreter(interpreter.Interpreter):  # type: ignore[misc]
+    """Bytecode to Numba's IR."""
+
+    def post_process(self, peepholes: Any, func_ir: Any) -> Any:
+        """What mends what Python makes of long calls, and not what looks for `with` and `dict`."""
+        needless = (
+            interpreter.peep_hole_delete_with_exit,
+            interpreter.peep_hole_fuse_dict_add_updates,
+        )
+        return super().post_process([p for p in peepholes if p not in needless], func_ir)
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _TranslateByteCode(FunctionPass):  # type: ignore[misc]
+    """The same as a pass."""
+
+    _name = "staticflow_translate_bytecode"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        """Make the IR of a function."""
+        state.func_ir = _Interpreter(state.func_id).interpret(state.bc)
+        return True
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -202,6 +147,21 @@ class _InferTypes(NopythonTypeInference):  # type: ignore[misc]
             return super().run_pass(state)
 
 
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _InferKernelTypes(FunctionPass):  # type: ignore[misc]
+    """The types of a kernel's variables."""
+
+    _name = "staticflow_infer_kernel_types"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        """Give each variable its type."""
+        state.typemap, state.return_type, state.calltypes = infer_types(state)
+        return True
+
+
 class _Passes(PassManager):  # type: ignore[misc]
     """Runs passes, without Numba's checks and clean-ups between them: none changes the blocks."""
 
@@ -213,10 +173,10 @@ class KernelCompiler(compiler.CompilerBase):  # type: ignore[misc]
     """The passes that a kernel goes through."""
 
     passes: tuple[tuple[Any, str], ...] = (
-        (TranslateByteCode, "bytecode to Numba's IR"),
+        (_TranslateByteCode, "bytecode to Numba's IR"),
         (FixupArgs, "name the arguments"),
         (_FindBlocks, "find blocks"),
-        (_InferTypes, "give each variable its type"),
+        (_InferKernelTypes, "give each variable its type"),
         (_LowerKernelToIR, "make LLVM IR"),
     )
 

@@ -93,12 +93,20 @@ class _TypingContext(typing.Context):  # type: ignore[misc]
         known = self._lookup_global(func) if func in _OPERATORS else func
         if type(known) is types.Function:
             known = self._as_known(known)
+        if isinstance(known, types.ExternalFunction) and known.sig.args == _plain(args):
+            return known.sig
+        if isinstance(known, _KnownFunction):
+            return known.get_call_type(self, args, kws)
         return super().resolve_function_type(known, args, kws)
 
     def _as_known(self, function: Any) -> _KnownFunction:
         if function not in self._known:
             self._known[function] = _KnownFunction(function)
         return self._known[function]
+
+
+def _plain(args: Any) -> Any:
+    return tuple(map(types.unliteral, args))
 
 
 _OPERATORS = frozenset(
@@ -111,6 +119,11 @@ class _TargetContext(cpu.CPUContext):  # type: ignore[misc]
 
     _seen, _filling = -1, False
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._wrapped: dict[Any, Any] = {}
+        self._sizes: dict[Any, int] = {}
+
     def load_additional_registries(self) -> None:
         """Numba calls this when it fills the context."""
         from numba.core import optional  # noqa: F401
@@ -118,9 +131,22 @@ class _TargetContext(cpu.CPUContext):  # type: ignore[misc]
 
         self.install_registry(mathimpl.registry)
 
+    def get_abi_sizeof(self, ty: Any) -> int:
+        """The size of a type. Numba writes a module and parses it, for each variable."""
+        if ty not in self._sizes:
+            self._sizes[ty] = super().get_abi_sizeof(ty)
+        return self._sizes[ty]
+
     def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
-        """What lowers a call. An intrinsic brings that along; Numba enters it in a registry of the
-        target that is current where the intrinsic is first typed, which may be another one.
+        """What lowers a call, found once in a kernel: Numba reads a signature each time."""
+        key = fn, sig.args, sig.return_type
+        if key not in self._wrapped:
+            self._wrapped[key] = self._find_function(fn, sig, _firstcall)
+        return self._wrapped[key]
+
+    def _find_function(self, fn: Any, sig: Any, _firstcall: bool) -> Any:
+        """The same. An intrinsic brings that along; Numba enters it in a registry of the target
+        that is current where the intrinsic is first typed, which may be another one.
         """
         if isinstance(fn, types.Function) and issubclass(fn.templates[0], _INTRINSIC):
             plain = sig.as_function()
@@ -140,6 +166,7 @@ class _TargetContext(cpu.CPUContext):  # type: ignore[misc]
         """
         made = super().subtarget(**options)
         made.data_model_manager = self.data_model_manager.copy()
+        made._wrapped = {}  # which know their context
         return made
 
     def refresh(self) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 CODE_SHAPERS = tuple(
     f"toolchain/{name}.py"
     for name in (
-        "dispatcher", "intrinsics", "kernel_arithmetic", "kernel_passes", "kernel_target",
-        "llvm_backend", "numba_frontend", "numba_types", "target",
+        "dispatcher", "intrinsics", "kernel_arithmetic", "kernel_inference", "kernel_lowering",
+        "kernel_passes", "kernel_target", "llvm_backend", "numba_frontend", "numba_types", "target",
     )
 )  # fmt: skip
 PRODUCTS = ("gemm/*.py",)

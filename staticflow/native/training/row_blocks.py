@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain.toolchain import Toolchain
-from staticflow.native.training.worker import ADD_ARRAY
+from staticflow.native.training.worker import sums_of_arrays
 
 
 class Blocks(IntEnum):
@@ -90,15 +90,13 @@ def run_blocks(T, S):
 def run_blocks(toolchain: Toolchain) -> NativeFunction:
     """The compiled function, with the signature of a program's step."""
     routines = {
-        "add_f4": ("add_array", ADD_ARRAY, ("f4*", "f4*", "u8")),
-        "add_f8": ("add_array", ADD_ARRAY, ("f8*", "f8*", "u8")),
-        "add_wide": ("add_wide", ADD_WIDE, ("f8*", "f4*", "u8", "i8")),
-        "round_totals": ("round_totals", ROUND, ("f8*", "f4*", "u8")),
+        "add_wide": (ADD_WIDE, ("f8*", "f4*", "u8", "i8")),
+        "round_totals": (ROUND, ("f8*", "f4*", "u8")),
     }
-    add = {}
-    for called, (name, source, types) in routines.items():
+    add = sums_of_arrays(toolchain)
+    for name, (source, types) in routines.items():
         function = toolchain.kernel(KernelSource(name, source, Signature("", types)))
-        add[called] = External(function.symbol, Signature("", ("i8",) * len(types)))
+        add[name] = External(function.symbol, Signature("", ("i8",) * len(types)))
     names = {entry.name: int(entry) for table in (Blocks, Sum) for entry in table}
     return toolchain.kernel(
         KernelSource(

@@ -311,7 +311,7 @@ def _source(
         externals=externals or {},
         namespace=_namespace,
         namespace_key=tuple(f"{name}={value}" for name, value in _constants().items()),
-        noalias=name in ("add_array", "weigh", "mean"),
+        noalias=name in ("weigh", "mean"),
     )
 
 
@@ -322,6 +322,17 @@ class Worker(NamedTuple):
     barrier: NativeFunction  # i8(i8 context): for programs that need all shards within a step
 
 
+def sums_of_arrays(toolchain: Toolchain) -> dict[str, External]:
+    """`add_f4(total, part, count)` and `add_f8`, of addresses."""
+
+    def compiled(code: str) -> NativeFunction:
+        signature = Signature("", (f"{code}*", f"{code}*", "u8"))
+        return toolchain.kernel(KernelSource("add_array", ADD_ARRAY, signature))
+
+    of_words = Signature("", ("i8",) * 3)
+    return {f"add_{code}": External(compiled(code).symbol, of_words) for code in ("f4", "f8")}
+
+
 def worker(toolchain: Toolchain) -> Worker:
     """The worker, compiled or from the cache."""
 
@@ -330,13 +341,7 @@ def worker(toolchain: Toolchain) -> Worker:
 
     one = Signature("i8", ("i8",))
     nothing = {count: Signature("", ("i8",) * count) for count in (1, 3, 5)}
-    add = {
-        f"add_{code}": External(
-            kernel("add_array", ADD_ARRAY, Signature("", (f"{code}*", f"{code}*", "u8"))).symbol,
-            nothing[3],
-        )
-        for code in ("f4", "f8")
-    }
+    add = sums_of_arrays(toolchain)
     rows = kernel("gather_rows", GATHER_ROWS, nothing[5])
     gather = kernel("gather", GATHER, nothing[3], gather_rows=rows.external)
     total = kernel("sum_gradients", SUM_GRADIENTS, nothing[1], **add)
