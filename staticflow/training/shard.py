@@ -36,6 +36,7 @@ from staticflow.native.training.layout import (
     Variant,
 )
 from staticflow.native.training.tables import ShardTable, SyncBlock
+from staticflow.native.training.worker import accumulation
 from staticflow.runtime.blocked_frame import BlockedFrame, blocked_frame
 from staticflow.runtime.parameters import FlatArray
 from staticflow.runtime.program import Frame, Scratch
@@ -239,6 +240,8 @@ class ShardMemory:
         record[Total.ARRAY], record[Total.GRADIENT] = total.ctypes.data, self.gradient.ctypes.data
         record[Total.STATES] = self._state_copies.ctypes.data
         record[Total.STATE_COUNT] = len(self.next_states)
+        functions = accumulation(self.common.programs.forward.toolchain)
+        record[Total.ADD], record[Total.NUMBER] = functions.add.address, functions.number.address
         self.table.point(Shard.TOTAL, record, total)
 
     @cached_property

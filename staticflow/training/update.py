@@ -9,7 +9,7 @@ from staticflow.native.memory import Array, filled, words, zeros
 from staticflow.native.training.layout import TOTAL_WORDS, Shard, Total
 from staticflow.native.training.shard_pool import ShardPool
 from staticflow.native.training.tables import ShardTable, SyncBlock
-from staticflow.native.training.worker import worker
+from staticflow.native.training.worker import accumulation, worker
 from staticflow.runtime.failures import check_call
 from staticflow.training.epochs import Accumulated
 from staticflow.training.shard import TrainingMemory
@@ -61,6 +61,8 @@ class Update:
         record[Total.GRADIENT] = self._buffers.gradient.ctypes.data
         record[Total.ITEMS] = accumulated.total.size
         record[Total.ITEM_BYTES] = accumulated.total.itemsize
+        functions = accumulation(self.programs.forward.toolchain)
+        record[Total.ADD], record[Total.NUMBER] = functions.add.address, functions.number.address
         self._table.point(Shard.TOTAL, record, accumulated)
         self._table[Shard.STEP_BASE] = step_count + 1
         for name, values in self._buffers.next_states.items():

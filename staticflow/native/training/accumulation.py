@@ -12,11 +12,13 @@ the update only; unless there are states, whose next values are put in place aft
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from staticflow.native.toolchain.objects import External, NativeFunction, Signature
 
 # Random numbers are drawn by the step; the batches of a group are told apart by its upper bits.
 DRAW_SHIFT = 40
+NOALIAS = ("weigh", "mean")  # functions whose arrays lie apart
 
 WEIGH = """
 def weigh(total, gradient, rows, count, begins):
@@ -40,8 +42,6 @@ NUMBER = '''
 def step_number(context, batch):
     """The number of the step that a batch belongs to; its place in a group is in the upper bits."""
     shard = i8ptr(context)
-    if shard[SHARD_TOTAL] == 0:
-        return shard[SHARD_STEP_BASE] + batch
     batches = shard[SHARD_BATCHES]
     group = i8ptr(shard[SHARD_TOTAL])[TOTAL_GROUP]
     epoch = batch // batches
@@ -95,10 +95,17 @@ def accumulate(context, batch):
 '''
 
 
-def accumulation(
+class Accumulation(NamedTuple):
+    """What the worker calls where gradients of several batches add up; each i8 (context, batch)."""
+
+    number: NativeFunction  # `step_number`
+    add: NativeFunction  # `accumulate`
+
+
+def accumulation_functions(
     kernel: Callable[..., NativeFunction], barrier: NativeFunction
-) -> tuple[External, External]:
-    """`step_number` and `accumulate` for the worker, each i64 (context, batch)."""
+) -> Accumulation:
+    """The functions, by what makes the worker's kernels. Most programs never need them."""
     add = {}
     for code in ("f4", "f8"):
         types = (f"{code}*", f"{code}*", "i8", "u8")
@@ -107,6 +114,5 @@ def accumulation(
         add[f"weigh_{code}"] = External(weigh.symbol, Signature("", ("i8",) * 5))
         add[f"mean_{code}"] = External(mean.symbol, Signature("", ("i8",) * 4))
     two = Signature("i8", ("i8", "i8"))
-    number = kernel("step_number", NUMBER, two)
     total = kernel("accumulate", ACCUMULATE, two, barrier=barrier.external, **add)
-    return number.external, total.external
+    return Accumulation(kernel("step_number", NUMBER, two), total)

@@ -134,6 +134,8 @@ class Total(IntEnum):
     ITEM_BYTES = 5
     STATES = 6  # address of the `StateCopy` records
     STATE_COUNT = 7
+    ADD = 8  # address of `accumulate`
+    NUMBER = 9  # of `step_number`
 
 
 class StateCopy(IntEnum):
@@ -171,6 +173,6 @@ INPUT_WORDS = 7
 GRADIENT_WORDS = 4
 OWNED_WORDS = 15
 PARTS_WORDS = 5
-TOTAL_WORDS = 8
+TOTAL_WORDS = 10
 STATE_WORDS = 3
 SYNC_WORDS = 80

@@ -11,14 +11,19 @@ that the step is committed by all shards or by none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from staticflow.native.threads.read_gate import Gate, admit
 from staticflow.native.threads.waiting import WORKER_SLEEP_US
 from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain.toolchain import Toolchain
-from staticflow.native.training.accumulation import DRAW_SHIFT, accumulation
+from staticflow.native.training.accumulation import (
+    DRAW_SHIFT,
+    NOALIAS,
+    Accumulation,
+    accumulation_functions,
+)
 from staticflow.native.training.layout import (
     GRADIENT_WORDS,
     INPUT_WORDS,
@@ -218,7 +223,10 @@ def train(context):
             variant = SHARD_LAST_BATCH
         gather(context, variant, batch)
         if shard[SHARD_STEP_CELL] != 0:
-            i8ptr(shard[SHARD_STEP_CELL])[0] = step_number(context, batch)
+            number = shard[SHARD_STEP_BASE] + batch
+            if shard[SHARD_TOTAL] != 0:
+                number = call2(i8ptr(shard[SHARD_TOTAL])[TOTAL_NUMBER], context, batch)
+            i8ptr(shard[SHARD_STEP_CELL])[0] = number
         if shard[variant + VARIANT_PARTS] != 0:
             if make_parts(context, shard[variant + VARIANT_PARTS]) != 0:
                 break
@@ -234,7 +242,7 @@ def train(context):
             break
         waits = 0
         if shard[SHARD_UPDATE] != 0 and shard[SHARD_TOTAL] != 0:
-            waits = accumulate(context, batch)
+            waits = call2(i8ptr(shard[SHARD_TOTAL])[TOTAL_ADD], context, batch)
             if waits > 1:
                 break
         if shard[SHARD_UPDATE] != 0 and waits == 0:
@@ -311,8 +319,15 @@ def _source(
         externals=externals or {},
         namespace=_namespace,
         namespace_key=tuple(f"{name}={value}" for name, value in _constants().items()),
-        noalias=name in ("weigh", "mean"),
+        noalias=name in NOALIAS,
     )
+
+
+def _compiler(toolchain: Toolchain) -> Callable[..., NativeFunction]:
+    def kernel(name: str, text: str, signature: Signature, **externals: External) -> NativeFunction:
+        return toolchain.kernel(_source(name, text, signature, externals))
+
+    return kernel
 
 
 class Worker(NamedTuple):
@@ -335,10 +350,7 @@ def sums_of_arrays(toolchain: Toolchain) -> dict[str, External]:
 
 def worker(toolchain: Toolchain) -> Worker:
     """The worker, compiled or from the cache."""
-
-    def kernel(name: str, text: str, signature: Signature, **externals: External) -> NativeFunction:
-        return toolchain.kernel(_source(name, text, signature, externals))
-
+    kernel = _compiler(toolchain)
     one = Signature("i8", ("i8",))
     nothing = {count: Signature("", ("i8",) * count) for count in (1, 3, 5)}
     add = sums_of_arrays(toolchain)
@@ -350,11 +362,14 @@ def worker(toolchain: Toolchain) -> Worker:
     parts = kernel(
         "make_parts", MAKE_PARTS, Signature("i8", ("i8", "i8")), barrier=barrier.external, **add
     )
-    number, accumulate = accumulation(kernel, barrier)
     train = kernel(
         "train", TRAIN, one,
         gather=gather.external, sum_gradients=total.external, barrier=barrier.external,
-        make_parts=parts.external, admit=admit(toolchain), step_number=number,
-        accumulate=accumulate,
+        make_parts=parts.external, admit=admit(toolchain),
     )  # fmt: skip
     return Worker(train, barrier)
+
+
+def accumulation(toolchain: Toolchain) -> Accumulation:
+    """What adds up gradients of several batches, compiled or from the cache."""
+    return accumulation_functions(_compiler(toolchain), worker(toolchain).barrier)
