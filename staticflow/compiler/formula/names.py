@@ -13,7 +13,7 @@ from staticflow.graph.node import Node
 from staticflow.graph.op_table import table
 
 LINALG = ("inv", "det", "slogdet", "svd", "eigh", "cholesky", "solve", "pinv", "norm")
-OTHERS = ("one_hot", "tr", "array", "expm_frechet", "low", "K", "vec", "lambda")
+OTHERS = ("one_hot", "array", "expm_frechet")
 
 
 def leaf_names(nodes: Iterable[Node], sizes: Iterable[str]) -> dict[Node, str]:

@@ -74,7 +74,7 @@ def _text(x: Expr) -> Text:
         shown = taken if isinstance(x.attr, Cut) else f"[{taken}]"
         return f"eye({_size(x.shape[1])})[{shown}]", ATOM
     if head == "permutation":
-        return f"K({_size(x.attr[0])}, {_size(x.attr[1])})", ATOM
+        return f"commutation({_size(x.attr[0])}, {_size(x.attr[1])})", ATOM
     if head == "d":
         inner = _text(args[0])[0]
         return (f"d{inner}" if args[0].head == "symbol" else f"d({inner})"), ATOM

@@ -29,7 +29,7 @@ from staticflow.session.derivation.steps import Step
 from staticflow.session.derivation.trace_rules import factors, split
 
 KRONECKER = "vec(AXB) = (B' kron A) vec(X)"
-TURNED = "vec(X') = K vec(X)"
+TURNED = "vec(X') = K vec(X), K the commutation matrix"
 DIAGONAL = "vec(A . B) = diag(vec(A)) vec(B)"
 SCALAR = "vec(s A) = vec(A) s, of a scalar s"
 TRACE, ELEMENTS = "tr(A) = vec(I)' vec(A)", "sum(A) = 1' vec(A)"
