@@ -13,7 +13,7 @@ from staticflow.graph.node import Node
 from staticflow.graph.types import normalise_axes
 from staticflow.ops.assemble import concatenate
 from staticflow.ops.coerce import floating
-from staticflow.ops.compare import isnan, logical_not, where
+from staticflow.ops.compare import isfinite, isnan, logical_not, where
 from staticflow.ops.indexing import take_along_axis
 from staticflow.ops.ordering import sort
 from staticflow.ops.public import public
@@ -70,13 +70,21 @@ def _quantile(what: str, x: Any, q: Any, whole: float, axis: Any, keepdims: bool
     def at(share: float) -> Node:
         place = share * (size - 1)
         low = math.floor(place)
-        below, above = ordered[..., low], ordered[..., min(low + 1, size - 1)]
-        return _kept(_or_nan(rows, below + (place - low) * (above - below)), axes, keepdims)
+        between = _between(ordered[..., low], ordered[..., min(low + 1, size - 1)], place - low)
+        return _kept(_or_nan(rows, between), axes, keepdims)
 
     found = [expand_dims(at(float(share)), 0) for share in shares.reshape(-1)]
     if not found:
         fail(ShapeError, f"{what}: q is empty", got=str(q))
     return reshape(concatenate(found), (*shares.shape, *found[0].shape[1:]))
+
+
+def _between(below: Node, above: Node, share: float) -> Node:
+    """What lies a share of the way from an element to the next; beside an infinity, the infinity."""
+    if share == 0.0:
+        return below
+    gap = above - below
+    return where(isfinite(gap), below + share * gap, (1.0 - share) * below + share * above)
 
 
 def _rows(what: str, x: Any, axis: Any) -> tuple[Node, int, Axes]:
