@@ -80,7 +80,7 @@ def _quantile(what: str, x: Any, q: Any, whole: float, axis: Any, keepdims: bool
 
 
 def _between(below: Node, above: Node, share: float) -> Node:
-    """What lies a share of the way from an element to the next; beside an infinity, the infinity."""
+    """What lies a share of the way from an element to the next: beside an infinity, that."""
     if share == 0.0:
         return below
     gap = above - below

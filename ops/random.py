@@ -4,7 +4,7 @@
 
 Each call makes a node of its own, told apart by a token; the same node has one value in a step,
 however often it is used. No derivative passes through a draw. What the step of an `sf.scan` draws
-is drawn anew in each of its steps; a `while_loop`, which has no number of steps, repeats one draw.
+is drawn anew in each of its steps, and so is that of an `sf.while_loop` with `max_steps`.
 A session counts its runs, so that each draws anew; `run(..., seed=k)`, `sf.function` and
 `session.jit` draw by their seed alone.
 """

@@ -16,11 +16,11 @@ from staticflow.errors import DTypeError, GraphError, ShapeError, fail
 from staticflow.graph.branch_ops import Branch, While
 from staticflow.graph.kinds import parts
 from staticflow.graph.leaves import as_node
-from staticflow.graph.loop_op import body_input, capture, cut_out
+from staticflow.graph.loop_op import body_input, capture, cut_out, draw_each_step, substitute
 from staticflow.graph.node import Node, apply
 from staticflow.graph.pytree import flatten, map_structure, paths, rebuild_like
 from staticflow.graph.traversal import toposort
-from staticflow.ops import less, logical_and
+from staticflow.ops import less, logical_and, take
 from staticflow.ops.coerce import entry, fitted
 from staticflow.ops.control_flow.carries import check_carries, meet, meet_integers
 
@@ -81,15 +81,17 @@ def while_loop(
     """Replace the carry by `body(carry)` as long as `cond(carry)` is true; returns the last carry.
 
     The carry is a node, or a tuple, list or dict of nodes, of types that do not change. With
-    `max_steps` there are at most so many steps, and derivatives in reverse are possible.
+    `max_steps` there are at most so many steps, derivatives in reverse are possible, and what the
+    loop draws at random is drawn anew in each step; without it, such a loop is refused.
     """
     init = map_structure(entry, init)
     if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 0):
         fail(GraphError, "while_loop: max_steps is a number of steps", got=repr(max_steps))
+    count = body_input("steps", as_node(0, "int64").type)
     init, carries, test, following = _declared(cond, body, init)
+    test, *following = _drawn_anew([test, *following], count, max_steps)
     first = flatten(init)
     if max_steps is not None:
-        count = body_input("steps", as_node(0, "int64").type)
         carries.append(count)
         following.append(count + 1)
         first.append(as_node(0, "int64"))
@@ -97,6 +99,21 @@ def while_loop(
     nodes, consts, outer = capture([test, *following], carries)
     op = While(tuple(carries), tuple(consts), nodes[0], tuple(nodes[1:]), max_steps)
     return rebuild_like(init, iter(parts(apply(op, *first, *outer))))
+
+
+def _drawn_anew(outputs: list[Node], count: Node, max_steps: int | None) -> list[Node]:
+    """The condition and the next carry with draws of each step's own: those of all steps are drawn
+    before the loop, with one more for the condition that ends it.
+    """
+    drawn, draws = draw_each_step(outputs, count.serial, (max_steps or 0) + 1)
+    if draws and max_steps is None:
+        fail(
+            GraphError,
+            "while_loop: what it draws would be the same in every step",
+            got=", ".join(node.name for node in draws.values()),
+            do="give max_steps=, to draw anew in each, or draw before the loop",
+        )
+    return substitute(drawn, {place: take(all_, count, 0) for place, all_ in draws.items()})
 
 
 def _declared(

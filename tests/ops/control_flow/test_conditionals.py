@@ -323,3 +323,35 @@ def test_refused(message: str) -> None:
     with pytest.raises(kind, match=f"(?s){message}") as caught:
         make()
     assert "test_conditionals.py" in str(caught.value)
+
+
+def test_draws_of_a_loop_are_drawn_anew_in_each_step() -> None:
+    def digits(c: Any) -> Any:
+        return c[0] + ops.floor(10 * ops.random.uniform((50,))) * 10.0 ** c[1], c[1] + 1
+
+    start = ops.zeros((50,), "float64"), 0.0
+    found, steps = sf.while_loop(lambda c: c[1] < 6, digits, start, max_steps=4)
+    w = sf.input("w", (3,), "float64")
+    scaled, _ = sf.while_loop(lambda c: c[1] < 2,
+                              lambda c: (c[0] * ops.random.uniform((3,)), c[1] + 1),
+                              (w, 0), max_steps=2)  # fmt: skip
+    waits = [sf.while_loop(lambda c: ops.random.uniform(()) > 0.3, lambda c: c + 1, 0, max_steps=99)
+             for _ in range(8)]  # fmt: skip
+    f = sf.function([w], [found, steps, scaled, sf.grad(ops.sum(scaled), w), *waits])
+    numbers, count, y, slope, *lengths = f(np.array([1.0, 2.0, 4.0]))
+    assert count == 4
+    drawn = numbers.astype(int) // 10 ** np.arange(4)[:, None] % 10
+    equal = [(drawn[k] == drawn[j]).mean() for k in range(4) for j in range(k)]
+    assert max(equal) < 0.4, "one in ten of independent digits are equal"
+    np.testing.assert_allclose(slope * [1.0, 2.0, 4.0], y)  # of the draws that the value has
+    assert len(set(map(float, lengths))) > 2
+
+
+def test_draws_of_a_loop_without_a_bound_are_refused() -> None:
+    draw = ops.random.uniform(())
+    outside, _ = sf.while_loop(lambda c: c[1] < 3, lambda c: (c[0] + draw, c[1] + 1), (0.0, 0))
+    total, once = sf.function([], [outside, draw])()
+    np.testing.assert_allclose(total, 3 * once, rtol=1e-6)
+    with pytest.raises(sf.GraphError, match="the same in every step") as raised:
+        sf.while_loop(lambda c: c < 3, lambda c: c + ops.random.uniform(()), 0.0)
+    assert "give max_steps=" in str(raised.value)
