@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
 from staticflow.errors import ShapeError, fail
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.leaves import const
 from staticflow.graph.node import Kind, Node
-from staticflow.graph.types import as_dtype, as_shape
+from staticflow.graph.types import as_dtype, as_shape, is_whole
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape, met
 from staticflow.ops.compare import equal, greater_equal, where
@@ -70,13 +72,20 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> No
     integral = not any(isinstance(v, float) for v in (start, stop, step))
     target = as_dtype(dtype or ("int64" if integral else "float32"))
     if step == 1 and integral:
-        (first,), (last,) = as_shape(start) if start != 0 else (0,), as_shape(stop)
+        first, last = _bound(start), _bound(stop)
         return _shifted(iota(_length(first, last), target), first)
     if not all(isinstance(v, int | float) for v in (start, stop, step)) or step == 0:
         fail(ShapeError, "arange: a step other than 1 needs numbers as bounds",
              f"arange({start}, {stop}, {step})")  # fmt: skip
-    size = max(0, -int((start - stop) // step))
+    if integral:
+        return cast(iota(max(0, -((start - stop) // step))) * step + start, target)
+    size = max(0, math.ceil((stop - start) / step))  # as NumPy rounds it
     return cast(cast(iota(size), "float64") * float(step) + float(start), target)
+
+
+def _bound(value: Any) -> AnyDim:
+    """A number, which may be negative, or a size."""
+    return operator.index(value) if is_whole(value) else as_shape(value)[0]
 
 
 def _length(first: AnyDim, last: AnyDim) -> AnyDim:

@@ -104,7 +104,8 @@ def _slice(x: Node, axis: int, bounds: slice) -> Node:
         fail(ShapeError, "indexing: a step cannot be 0")
     if isinstance(size, int) and _all_ints(bounds):
         low, high, step = bounds.indices(size)
-        high = max(high, low) if step > 0 else min(high, low)
+        if low >= high if step > 0 else low <= high:
+            return slice_axis(x, axis, 0, 0)
         return slice_axis(x, axis, low, high, step)
     if abs(step) != 1:
         fail(
