@@ -5,7 +5,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+from staticflow.compiler.formula.closed_forms import CLOSED_FORMS
+
+
+def _scalar(name: str, operand: str) -> tuple[str]:
+    """The cotangent of a scalar function's operand: G times its gradient."""
+    gradient = re.sub(r"\ba\b", operand, CLOSED_FORMS[name].gradient)
+    return (f"G * {gradient}",)
+
 
 # In NumPy, for the example of `examples`: one for each float operand. Tests evaluate them.
 FORMULAS: Mapping[str, tuple[str, ...]] = {
@@ -29,11 +39,11 @@ FORMULAS: Mapping[str, tuple[str, ...]] = {
     "cumprod": ("cumsum((G * y)[::-1])[::-1] / x",),
     "convolve": ("correlate(G, v)", "correlate(G, a)"),
     "correlate": ("convolve(G, v)", "correlate(a, G)"),
-    "det": ("G * y * inv(a).T",),
-    "logdet": ("G * inv(a).T",),
+    "det": _scalar("det", "a"),
+    "logdet": _scalar("logdet", "a"),
     "inv": ("-y.T @ G @ y.T",),
     "solve": ("-solve(a.T, G) @ y.T", "solve(a.T, G)"),
-    "norm": ("G * x / y",),
+    "norm": _scalar("norm", "x"),
     "logit": ("G / (x * (1 - x))",),
     "sinc": ("G * (cos(pi * x) - y) / x",),
     "nansum": ("where(isnan(x), 0, G)",),
