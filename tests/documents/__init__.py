@@ -1,0 +1,1 @@
+"""Documents whose code makes their formulas and pictures: `python -m tests.documents`."""
