@@ -117,6 +117,7 @@ def _rows(what: str, x: Any, axis: int | None, dtype: Any) -> tuple[Node, int]:
     node = node if dtype is None else cast(node, dtype)
     node = node if node.type.is_float else cast(node, "int64")
     if axis is None or node.ndim == 0:
+        normalise_axis(axis or 0, 1, what)
         return ravel(node), 0
     axis = normalise_axis(axis, node.ndim, what)
     return moveaxis(node, axis, -1), axis

@@ -99,3 +99,8 @@ where: Callable[..., Node] = declare_row(MapRow(
     "x where the condition holds, else y.", "any", lambda *dtypes: dtypes[1],
     points=((True, 1.0, np.nan), (False, np.nan, 2.0)),
     formula="-, condition, not condition"))  # fmt: skip
+
+
+def masked(mask: Node, x: Node) -> Node:
+    """x where the mask holds, else 0, or False."""
+    return where(mask, x, False if x.dtype == "bool" else 0)

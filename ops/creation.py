@@ -13,7 +13,7 @@ from staticflow.graph.node import Kind, Node
 from staticflow.graph.types import as_dtype, as_shape, is_whole
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, broadcast_to_shape, met
-from staticflow.ops.compare import equal, greater_equal, where
+from staticflow.ops.compare import equal, greater_equal, masked
 from staticflow.ops.counting import iota, iota_like
 from staticflow.ops.public import public
 from staticflow.ops.shape import node_of
@@ -124,7 +124,7 @@ def tril(x: Any, k: int = 0) -> Node:
     """x where column - row <= k, else 0."""
     node = _matrix("tril", x)
     row, column = (iota_like(node.shape, node.ndim - axis) for axis in (2, 1))
-    return where(greater_equal(row + k, column), node, 0)
+    return masked(greater_equal(row + k, column), node)
 
 
 @public(Kind.MAP)
@@ -132,7 +132,7 @@ def triu(x: Any, k: int = 0) -> Node:
     """x where column - row >= k, else 0."""
     node = _matrix("triu", x)
     row, column = (iota_like(node.shape, node.ndim - axis) for axis in (2, 1))
-    return where(greater_equal(column, row + k), node, 0)
+    return masked(greater_equal(column, row + k), node)
 
 
 def _matrix(what: str, x: Any) -> Node:

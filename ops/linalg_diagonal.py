@@ -15,7 +15,7 @@ from staticflow.graph.node import Array, Axes, Classes, Kind, Node, OutType, app
 from staticflow.graph.require import require, require_matrices, require_operands
 from staticflow.graph.strides import StridedView
 from staticflow.graph.types import Shape, TensorType, normalise_axis
-from staticflow.ops.compare import equal, where
+from staticflow.ops.compare import equal, masked
 from staticflow.ops.counting import iota_like
 from staticflow.ops.linalg_rules import identity_mask
 from staticflow.ops.public import public
@@ -73,7 +73,7 @@ def on_diagonal(g: Node, shape: Shape) -> Node:
     if missing != 0:
         edges = (0,) * (g.ndim - 1)
         g = pad_edges(g, (*edges, 0), (*edges, missing), 0.0)
-    return where(identity_mask(shape), expand_dims(g, -1), 0)
+    return masked(identity_mask(shape), expand_dims(g, -1))
 
 
 @public(Kind.VIEW, formula="dy on the diagonal")
@@ -109,7 +109,7 @@ def diag(x: Any, k: int = 0) -> Node:
     wide = pad_edges(x, (0,), (abs(k),), 0.0) if k else x
     along = expand_dims(wide, 1) if k >= 0 else expand_dims(wide, 0)
     mask = equal(iota_like(shape, 0) + k, iota_like(shape, 1)) if k else identity_mask(shape)
-    return where(mask, along, 0)
+    return masked(mask, along)
 
 
 @public(formula="dy on the diagonal")

@@ -15,7 +15,7 @@ from staticflow.graph.require import require, require_operands
 from staticflow.graph.types import TensorType, normalise_axis
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes
-from staticflow.ops.compare import less, less_equal
+from staticflow.ops.compare import isnan, less, less_equal
 from staticflow.ops.indexing import take_along_axis
 from staticflow.ops.native_call import NativeCall, batch_of
 from staticflow.ops.public import public
@@ -138,11 +138,15 @@ def top_k(x: Any, k: int, axis: int = -1) -> tuple[Node, Node]:
 @public()
 def searchsorted(a: Any, v: Any, side: str = "left") -> Node:
     """Where the elements of v would be inserted into the ascending vector a: int64 positions,
-    before equal elements or behind them.
+    before equal elements or behind them. NaN is above all numbers.
     """
     sorted_, values = as_nodes([a, v])
     if sorted_.ndim != 1 or side not in ("left", "right"):
         fail(ShapeError, "searchsorted: needs a vector, and side 'left' or 'right'",
              f"{sorted_.type}, side={side!r}")  # fmt: skip
-    below = less if side == "left" else less_equal
-    return total(below(sorted_, expand_dims(values, -1)), axis=-1)
+    values = expand_dims(values, -1)
+    below = (less if side == "left" else less_equal)(sorted_, values)
+    if values.type.is_float:
+        last = isnan(values)
+        below = below | (last if side == "right" else last & ~isnan(sorted_))
+    return total(below, axis=-1)

@@ -65,8 +65,11 @@ def _between(x: Node, axis: int, edges: Sequence[AnyDim]) -> list[Node]:
 
 @public(Kind.VIEW)
 def vsplit(x: Any, indices_or_sections: Any) -> list[Node]:
-    """Parts of x along the first axis, as of `split`."""
-    return split(x, indices_or_sections, 0)
+    """Parts of x, of two axes or more, along the first axis, as of `split`."""
+    node = node_of(x)
+    if node.ndim < 2:
+        fail(ShapeError, "vsplit: needs two axes or more", str(node.type), "use ops.split")
+    return split(node, indices_or_sections, 0)
 
 
 @public(Kind.VIEW)

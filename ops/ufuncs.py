@@ -14,7 +14,17 @@ from staticflow.graph.types import INTEGERS
 from staticflow.ops.arithmetic import floor_divide, logaddexp, mod, power
 from staticflow.ops.cast import cast
 from staticflow.ops.coerce import as_nodes, floating, operands
-from staticflow.ops.compare import equal, greater, isfinite, isinf, isnan, less, less_equal, where
+from staticflow.ops.compare import (
+    equal,
+    greater,
+    isfinite,
+    isinf,
+    isnan,
+    less,
+    less_equal,
+    not_equal,
+    where,
+)
 from staticflow.ops.elementwise import abs as absolute
 from staticflow.ops.elementwise import log, log1p, rint, sin
 from staticflow.ops.public import public
@@ -94,6 +104,9 @@ def fmin(x: Any, y: Any) -> Node:
 def fmod(x: Any, y: Any) -> Node:
     """The remainder of x / y with the sign of x."""
     x, y = operands("fmod", "xy", [x, y])
+    if not x.type.is_float:  # whose lowest number has no magnitude
+        rest = mod(x, y)
+        return where((less(x, 0) ^ less(y, 0)) & not_equal(rest, 0), rest - y, rest)
     size = absolute(y)
     return where(less(x, 0), -mod(-x, size), mod(x, size))
 
@@ -161,7 +174,7 @@ def nan_to_num(
     """
     if not isinstance(copy, bool):
         fail(DTypeError, "nan_to_num: copy is True or False", repr(copy), "write nan=..., as NumPy")
-    node = operands("nan_to_num", "x", [x])[0]
+    node = as_nodes([x])[0]
     if not node.type.is_float:
         return node
     largest = float(np.finfo(node.dtype).max)

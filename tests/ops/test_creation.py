@@ -42,3 +42,19 @@ def test_a_range_to_a_size_from_below_0() -> None:
     x = sf.input("x", ("n",), "float64")
     shifted = x * ops.arange(-2, x.shape[0] - 2)
     np.testing.assert_array_equal(sf.function([x], shifted)(np.ones(4)), [-2, -1, 0, 1])
+
+
+def test_parts_of_masks_are_masks() -> None:
+    """As an integer, its complement would be true throughout."""
+    x = sf.input("x", (3, 3), "bool")
+    given = np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1]], bool)
+    for k in (-1, 0, 1):
+        for node, right in (
+            (~ops.tril(x, k), ~np.tril(given, k)),
+            (~ops.triu(x, k), ~np.triu(given, k)),
+            (~ops.diag(x[0], k), ~np.diag(given[0], k)),
+        ):
+            found = node.eval(x=given)
+            assert found.dtype == "bool"
+            np.testing.assert_array_equal(found, right)
+    assert ops.tril(sf.input("k", (2, 2), "int32")).dtype == "int32"

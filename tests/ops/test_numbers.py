@@ -258,3 +258,13 @@ def test_a_constant_that_its_dtype_does_not_hold_is_refused() -> None:
             make()
     assert value(ops.full((1,), 2**31 - 1, "int32"))[0] == 2**31 - 1
     assert value(ops.full((1,), -(2**63), "int64"))[0] == -(2**63)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_the_remainder_by_the_lowest_integer(dtype: str) -> None:
+    """Which has no magnitude."""
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    edges = np.array([low, low + 1, -7, -1, 1, 7, high], dtype)
+    x, y = sf.input("x", (7, 1), dtype), sf.input("y", (7,), dtype)
+    found = sf.function([x, y], ops.fmod(x, y))(edges[:, None], edges)
+    np.testing.assert_array_equal(found, np.fmod(edges[:, None], edges))

@@ -299,7 +299,7 @@ def _running(name: str, first: int) -> Callable[..., Any]:
         along = 0 if axis is None else axis
 
         def running(node: Any) -> Any:
-            y = getattr(ops, name)(node if dtype is None else node.astype(dtype), axis=along)
+            y = getattr(ops, name)(node, axis=along, dtype=dtype)
             if not include_initial:
                 return y
             shape = list(y.shape)
