@@ -84,7 +84,7 @@ def _layer(reader: GraphReader, node: Node, moving: Sequence[Node]) -> Step:
 def _through_time(f: Node, X: Node, reader: GraphReader, layout: str | None) -> list[Step]:
     scan = next(n for n in reversed(_depending(f, X)) if isinstance(n.op, Scan))
     steps, result = through_time(f, X, scan, reader.names[f], reader.names[X], reader)
-    return _laid_out(steps, result, layout != "numerator")
+    return _laid_out(steps, result, layout or "denominator", "denominator")
 
 
 def _is_long(reader: GraphReader, f: Node, X: Node) -> bool:
@@ -102,21 +102,21 @@ def _steps(
     if named:
         steps, result = chain(links, x, wanted)
         factors = any(s.expr.head == "chain" or s.quantity.endswith("whole") for s in steps)
-        return steps if factors else _laid_out(steps, result, wanted == "denominator")
+        return steps if factors else _laid_out(steps, result, wanted, "denominator")
     link = links[0]
     names = Names(str(link.symbol.attr), x, symbol_latex(link.symbol))
     if _is_matrix(f, X) and not x.is_scalar:
-        return _laid_out(*by_columns(link.value, x, names), wanted == "numerator")
+        return _laid_out(*by_columns(link.value, x, names), wanted, "numerator")
     steps, result = (gradient if scalar else jacobian)(link.value, x, names)
-    return _laid_out(steps, result, scalar == (wanted == "denominator"))
+    return _laid_out(steps, result, wanted, "denominator" if scalar else "numerator")
 
 
-def _laid_out(steps: list[Step], result: Expr, as_is: bool) -> list[Step]:
+def _laid_out(steps: list[Step], result: Expr, wanted: str, own: str) -> list[Step]:
     """The derivation, and a last line that turns its result where the other layout is wanted."""
-    if as_is or result.is_scalar:
+    if wanted == own or result.is_scalar:
         return steps
     last = steps[-1]
-    rule = "the other layout: the transpose"
+    rule = f"{wanted} layout: the transpose"
     return [*steps, Step(last.left, last.left_latex, turn(result), rule, "turned")]
 
 

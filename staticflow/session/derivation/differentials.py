@@ -108,6 +108,13 @@ def _product(x: Expr, of: Expr) -> tuple[Expr, str]:
     return add(terms, x.shape), HADAMARD if x.head == "had" else PRODUCT
 
 
+def _is_linear(x: Expr, rule: str, of: Expr) -> bool:
+    """Whether d(x) is linear in one d(...), or a sum of such: a person does it at once."""
+    if x.head in ("mul", "had"):
+        return sum(not constant(a, of) for a in x.args) == 1
+    return rule in LINEAR
+
+
 def worked_out(x: Expr, of: Expr, rules: list[str]) -> Expr:
     """The same with each d(...) taken one rule further, linear ones at once; notes the rules."""
     if x.head == "d":
@@ -120,7 +127,7 @@ def worked_out(x: Expr, of: Expr, rules: list[str]) -> Expr:
         found, rule = differential(inner, of)
         if rule not in rules:
             rules.append(rule)
-        return worked_out(found, of, rules) if rule in LINEAR and found != x else found
+        return worked_out(found, of, rules) if _is_linear(inner, rule, of) else found
     if not x.moves:
         return x
     return rebuilt(x, tuple(worked_out(a, of, rules) for a in x.args))

@@ -127,7 +127,7 @@ def jacobian(f: Expr, x: Expr, names: Names) -> tuple[list[Step], Expr]:
             refuse(df)
         result = collected(add([_left_of(t) for t in each], (f.shape[0], x.shape[0])))
         lines.add(mul(result, d(x)), "distributive law")
-    return _compared(lines, names, result, "compare with df = J dx")
+    return _compared(lines, names, result, "compare with df = J dx: the Jacobian, numerator layout")
 
 
 def _moved(df: Expr, rule: LineRule, lines: Lines) -> list[Expr]:

@@ -320,12 +320,27 @@ def unary(head: str, x: Expr) -> Expr:
         return ZERO
     value, scalars, rest = parts(x)
     if rest != ONE:
+        rest = _unsummed(rest) if head == "total" else rest
+        if rest.is_scalar:
+            return scale(number(value), *scalars, rest)
         return scale(number(value), *scalars, Expr(head, SCALAR, (rest,)))
     changing = [s for s in scalars if s.moves]
     if len(changing) != 1 or changing[0].head in ("d", "tr"):
         return x
     others = [s for s in scalars if s is not changing[0]]
     return scale(number(value), *others, Expr(head, SCALAR, tuple(changing)))
+
+
+def _unsummed(x: Expr) -> Expr:
+    """The sum of all elements of sums of rows, or of columns, is that of all elements."""
+    if x.head != "mul":
+        return x
+    own = list(x.args)
+    if own[-1].head == "ones" and own[-1].shape[1] == 1:
+        own = own[:-1]
+    if own and own[0].head == "ones" and own[0].shape[0] == 1:
+        own = own[1:]
+    return mul(*own) if own else x
 
 
 def trace(x: Expr) -> Expr:

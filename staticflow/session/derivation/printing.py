@@ -79,7 +79,7 @@ def _text(x: Expr) -> Text:
         inner = _text(args[0])[0]
         return (f"d{inner}" if args[0].head == "symbol" else f"d({inner})"), ATOM
     if head == "sum":
-        return _signed([_in(_text(a), SUM) for a in args]), SUM
+        return _sum_text(x)
     if head == "scale":
         return _scaled(x)
     if head == "mul" and not x.moves and (part := _taken_text(args)) is not None:
@@ -93,8 +93,25 @@ def _text(x: Expr) -> Text:
         return f"{_in(_text(args[0]), ATOM)}.T", ATOM
     name = {"tr": "tr", "total": "sum", "fn": x.attr}.get(head, head)
     if name in WRITTEN:
-        return WRITTEN[name].format(*(_text(a)[0] for a in args)), ATOM
+        return WRITTEN[name].format(*(_constant_text(a) or _text(a)[0] for a in args)), ATOM
     return f"{name}({', '.join(_text(a)[0] for a in args)})", ATOM
+
+
+def _sum_text(x: Expr) -> Text:
+    """`1 - h ** 2`: numbers for constant matrices beside others, as NumPy broadcasts."""
+    bare = [_constant_text(a) for a in x.args]
+    if None not in bare:
+        bare = [None] * len(bare)
+    texts = [_in(_text(a), SUM) if b is None else b for a, b in zip(x.args, bare, strict=True)]
+    return _signed(texts), SUM
+
+
+def _constant_text(x: Expr) -> str | None:
+    """The number that is repeated all over a matrix."""
+    if x.head in ("ones", "zero"):
+        return "1" if x.head == "ones" else "0"
+    repeated = x.head == "scale" and x.args[1].head == "ones" and x.args[0].head == "number"
+    return number_text(x.args[0].attr) if repeated else None
 
 
 def _taken_text(args: Sequence[Expr]) -> str | None:
@@ -146,8 +163,9 @@ def _scaled(x: Expr) -> Text:
     alone = len(texts) == 1 or over[-1].head == "mul"
     matrix = [_in(last, PRODUCT if alone else POWER)]
     written = " * ".join([*(_in(t, POWER) for t in texts[:-1]), *matrix])
-    for item in under:
-        written += f" / {_in(item, POWER)}"
+    if under:
+        below = " * ".join(_in(item, POWER) for item in under)
+        written += f" / {below}" if len(under) == 1 else f" / ({below})"
     return f"{sign}{written}", PRODUCT
 
 

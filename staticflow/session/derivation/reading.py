@@ -18,6 +18,7 @@ from staticflow.session.derivation.matrix import (
     Size,
     add,
     diag,
+    flipped,
     function,
     had,
     inverse,
@@ -144,7 +145,12 @@ def _matmul(c: Converter, term: Term) -> Expr | None:
     left, right = c.expr(a), c.expr(b)
     if a.ndim == 1 and b.ndim == 2:
         return mul(turn(right), left)
-    return mul(turn(left), right) if a.ndim == 1 else mul(left, right)
+    return mul(_row(left), right) if a.ndim == 1 else mul(left, right)
+
+
+def _row(x: Expr) -> Expr:
+    """A column turned; of a sum as it is written, (X @ w - b).T"""
+    return flipped(x) if x.head == "sum" else turn(x)
 
 
 def _power(c: Converter, term: Term) -> Expr:

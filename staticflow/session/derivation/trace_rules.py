@@ -28,6 +28,8 @@ TURNED = "tr(A') = tr(A)"
 CYCLIC = "tr(AB) = tr(BA)"
 EXCHANGE = "tr(A'(B . C)) = tr((A . B)'C)"
 INNER = "sum(A . B) = tr(A'B)"
+VECTORS = "sum(a . b) = a'b"
+SWAPPED = "a'b = b'a, of vectors"
 ALL = "sum(A) = tr(1'A)"
 DIAGONAL = "tr(A diag(b)) = diagonal(A)'b"
 OF_DIAGONAL = "b'diagonal(A) = tr(diag(b) A)"
@@ -60,7 +62,7 @@ def product(items: tuple[Expr, ...]) -> Expr:
 
 def reverse(x: Expr) -> Expr:
     """The transpose of a product, also of one that is a scalar: the factors' in reverse."""
-    return mul(*(turn(a) for a in reversed(factors(x))))
+    return mul(*(flipped(a) if a.head == "sum" else turn(a) for a in reversed(factors(x))))
 
 
 def _moved(core: Expr) -> tuple[Expr, str] | None:
@@ -72,6 +74,8 @@ def _moved(core: Expr) -> tuple[Expr, str] | None:
         own = factors(core)
         if own[-1].head == "d":  # a' dx, of vectors
             return None
+        if own[0].head == "T" and own[0].args[0].head == "d" and own[0].shape[0] == 1:
+            return reverse(core), SWAPPED
         return Expr("tr", (1, 1), (core,)), SCALAR_TRACE
     return _within(core.args[0])
 
@@ -80,8 +84,17 @@ def _total(inner: Expr) -> tuple[Expr, str]:
     if inner.head == "had":
         (moving,) = (x for x in inner.args if x.moves)
         rest = had(*(x for x in inner.args if x is not moving))
+        if inner.shape[1] == 1 and _by_vector(moving):
+            return mul(flipped(rest), moving), VECTORS
         return trace(mul(flipped(rest), moving)), INNER
+    if inner.shape[1] == 1 and _by_vector(inner):
+        return mul(ones(1, inner.shape[0]), inner), "sum(a) = 1'a"
     return trace(mul(ones(inner.shape[1], inner.shape[0]), inner)), ALL
+
+
+def _by_vector(x: Expr) -> bool:
+    """Whether it is the differential of a vector that changes, and stands at the right end."""
+    return factors(x)[-1].head == "d" and factors(x)[-1].shape[1] == 1
 
 
 def _within(inner: Expr) -> tuple[Expr, str] | None:

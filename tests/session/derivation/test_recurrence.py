@@ -70,8 +70,8 @@ def test_a_scan_is_a_recurrence() -> None:
         "h[t] = tanh(A @ h[t-1] + B @ xs[t] + b)",
         "df/dh[T] = v",
         "delta[T] = df/dh[T]",
-        "delta[t-1] = A.T @ (delta[t] * (ones((4, 1)) - h[t] ** 2))",
-        "df/dA = sum((delta[t] * (ones((4, 1)) - h[t] ** 2)) @ h[t-1].T for t in range(1, T + 1))",
+        "delta[t-1] = A.T @ (delta[t] * (1 - h[t] ** 2))",
+        "df/dA = sum((delta[t] * (1 - h[t] ** 2)) @ h[t-1].T for t in range(1, T + 1))",
     ):
         assert line in text
     assert r"\sum_{t=1}^{T}" in derive(v @ last, A).latex()
@@ -159,8 +159,7 @@ def test_an_lstm_reads_as_in_a_textbook() -> None:
         "g2[t] = sigmoid(Wf @ h[t-1] + B @ xs[t])",
         "c[t] = g2[t] * c[t-1] + g3[t] * g4[t]",
         "h[t] = g1[t] * tanh(c[t])",
-        "delta_c[t-1] = delta_h[t] * g1[t] * (ones((4, 1)) - tanh(c[t]) ** 2) * g2[t] "
-        "+ delta_c[t] * g2[t]",
+        "delta_c[t-1] = delta_h[t] * g1[t] * (1 - tanh(c[t]) ** 2) * g2[t] + delta_c[t] * g2[t]",
     ):
         assert line in text
 
@@ -183,7 +182,7 @@ def test_in_reverse(X: Node) -> None:
 def test_by_what_is_scanned_over_and_through_outputs() -> None:
     last, ys = sf.scan(lambda h, x: (ops.tanh(A @ h + B @ x), C @ h), h0, xs)
     text = str(derive(v @ last, xs, check=True))
-    assert "df/dxs[t] = B.T @ (delta[t] * (ones((4, 1)) - h[t] ** 2))" in text
+    assert "df/dxs[t] = B.T @ (delta[t] * (1 - h[t] ** 2))" in text
     text = str(derive((ys**2).sum(), A, check=True))
     assert "ys[t] = C @ h[t-1]" in text and "delta[T] = zeros((4, 1))" in text
     assert "df/dC = sum(df/dys[t] @ h[t-1].T" in str(derive((ys**2).sum(), C, check=True))
