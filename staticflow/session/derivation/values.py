@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from staticflow.compiler.formula.terms import Cut
 from staticflow.graph.dims import evaluate
@@ -16,6 +16,14 @@ from staticflow.session.derivation.slopes import reference
 
 STEP = 1e-3
 DIFFERENCES = ((2 / 3, 1), (-2 / 3, -1), (-1 / 12, 2), (1 / 12, -2))
+
+
+def _scipy(name: str) -> Callable[..., Any]:
+    """A function of scipy.linalg, which takes a quarter of a second to be imported."""
+    found: Callable[..., Any] = getattr(import_module("scipy.linalg"), name)
+    return found
+
+
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "positive": lambda x: (x > 0).astype(float),
     "equal": lambda x, y: (x == y).astype(float),
@@ -37,9 +45,9 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "left_vectors": lambda x: np.linalg.svd(x, full_matrices=False)[0],
     "singular_values": lambda x: np.linalg.svd(x, full_matrices=False)[1][:, None],
     "right_vectors": lambda x: np.linalg.svd(x, full_matrices=False)[2],
-    "expm": lambda x: scipy.linalg.expm(x),
-    "expm_frechet": lambda x, t: scipy.linalg.expm_frechet(x, t, compute_expm=False),
-    "trace_expm": lambda x: np.reshape(np.trace(scipy.linalg.expm(x)), (1, 1)),
+    "expm": lambda x: _scipy("expm")(x),
+    "expm_frechet": lambda x, t: _scipy("expm_frechet")(x, t, compute_expm=False),
+    "trace_expm": lambda x: np.reshape(np.trace(_scipy("expm")(x)), (1, 1)),
     "logsumexp": lambda x: _logsumexp(x),
     "softmax": lambda x: np.exp(x - _logsumexp(x)),
     "log_softmax": lambda x: x - _logsumexp(x),
