@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -107,7 +107,7 @@ class Program:
         self.toolchain = toolchain
         self._unit = CodeUnit(toolchain, lasting)
         self._block_addresses: list[int] = []
-        self.function = self._load(compiled.driver)
+        self.function = self._load(compiled.driver, compiled.driver.blocks)
         # The buffers to bind, by leaf of the graph.
         self.leaves = {b.node: b.index for b in compiled.assignment.buffers if b.role == "leaf"}
         self._origin: Program | None = None
@@ -181,12 +181,13 @@ class Program:
         name, buffers = f"{compiled.driver.name}_{what}", compiled.assignment.buffers
         return driver_source(name, compiled.steps, buffers, len(compiled.sized.sizes), **options)
 
-    def _load(self, driver: DriverText) -> NativeFunction:
+    def _load(self, driver: DriverText, blocks: Sequence[DriverText] = ()) -> NativeFunction:
+        """Load a driver; a variant finds the blocks of the first one in the same tables."""
         function = self._driver(driver, DRIVER_SIGNATURE)
-        blocks = [self._driver(block, BLOCK_SIGNATURE) for block in driver.blocks]
+        parts = [self._driver(block, BLOCK_SIGNATURE) for block in blocks]
         self._unit.link()
-        if blocks:  # a profile's driver may have none, and frames keep room for the others'
-            self._block_addresses = [self._unit.address(block) for block in blocks]
+        if blocks:
+            self._block_addresses = [self._unit.address(part) for part in parts]
         return NativeFunction(function.symbol, self._unit.address(function), DRIVER_SIGNATURE)
 
     def _driver(self, driver: DriverText, signature: Signature) -> External:

@@ -79,6 +79,8 @@ class Driver:
     used_sizes: set[str] = field(default_factory=set)
     used_buffers: set[int] = field(default_factory=set)  # by their names
     by_entry: set[int] = field(default_factory=set)  # by their numbers in table T
+    placed: set[int] = field(default_factory=set)  # moving ones that have an address here
+    handed: set[int] = field(default_factory=set)  # moving ones whose address the caller has
     kernels: dict[str, Kernel] = field(default_factory=dict)
     products: set[TypedName] = field(default_factory=set)
     calls: set[TypedName] = field(default_factory=set)
@@ -108,6 +110,8 @@ class Driver:
         """What a buffer's address is called."""
         if self.buffers[buffer].moving is None:
             self.used_buffers.add(buffer)
+        elif buffer not in self.placed:
+            self.handed.add(buffer)
         return buffer_name(self.buffers[buffer])
 
     def move(self, index: int, k: str, t: str, n: str) -> None:
@@ -115,6 +119,7 @@ class Driver:
         buffer = self.buffers[index]
         moving = buffer.moving
         assert moving is not None
+        self.placed.add(index)
         counters = {Counter.STEPS: k, Counter.POSITION: t, Counter.LENGTH: n}
         place = _place_text(moving.place, counters)
         step = f"{place} * ({self.size(moving.stride)})" if moving.stride != 1 else place
@@ -144,7 +149,7 @@ class Driver:
         """Name the sizes and the addresses of buffers that the driver uses."""
         for size in sorted(self.used_sizes, key=self.size_entries.__getitem__):
             head(f"{size} = S[{self.size_entries[size]}]")
-        for index in sorted(self.used_buffers):
+        for index in sorted(self.used_buffers | self.handed):
             head(f"{buffer_name(self.buffers[index])} = T[{HEADER + index}]")
 
     def text(self, head: SourceWriter) -> DriverText:

@@ -69,6 +69,7 @@ def driver_source(
         if attentive and number:
             driver.poll()
         driver.step(step)
+    assert not driver.handed, "a step reads what a loop moves, and the loop has not run"
     head = SourceWriter()
     with head.block(f"def {name}(T, S):"):
         driver.read_tables(head)

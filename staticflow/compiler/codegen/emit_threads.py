@@ -92,20 +92,21 @@ def _block_source(name: str, step: BlockStep, caller: Driver) -> DriverText:
             "if part > 0:",
             f"    {buffer_name(driver.buffers[total])} = T[{HEADER + partial}]",
         ]
+    _hand_over(caller, driver)
     return _block_text(driver, name, start)
 
 
 def emit_halves(driver: Driver, step: HalvesStep) -> None:
     """Call a function of its own for both halves of the rows, if that pays, or run the steps.
 
-    A profile shows the steps.
+    A profile shows the steps. The function has its number there too, for tables serve both drivers.
     """
+    number = len(driver.blocks)
+    driver.blocks.append(_half_source(f"{driver.name}_half{number}", step, driver))
     if driver.clocks is not None:
         for inner in step.steps:
             driver.step(inner)
         return
-    number = len(driver.blocks)
-    driver.blocks.append(_half_source(f"{driver.name}_half{number}", step, driver))
     tail = HEADER + len(driver.buffers)
     arguments = [f"T[{tail + TAIL_SELF}]", f"T[{tail + TAIL_BLOCKS + number}]", "2"]
     write = driver.write
@@ -150,6 +151,7 @@ def _half_source(name: str, step: HalvesStep, caller: Driver) -> DriverText:
                 write("pause()")
         driver.step(inner)
     write("return 0")
+    _hand_over(caller, driver)
     return _block_text(driver, name)
 
 
@@ -171,6 +173,12 @@ def _part_driver(name: str, caller: Driver) -> tuple[Driver, SourceWriter]:
     )
     driver.write.depth = 1
     return driver, driver.write
+
+
+def _hand_over(caller: Driver, driver: Driver) -> None:
+    """Write what the function needs of its caller: where loops have left values that move."""
+    for index in sorted(driver.handed):
+        caller.write(f"T[{HEADER + index}] = {caller.buffer(index)}")
 
 
 def _block_text(driver: Driver, name: str, start: Sequence[str] = ()) -> DriverText:

@@ -15,7 +15,8 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
-from staticflow.compiler.ir.steps import HalvesStep, ProductStep
+from staticflow.compiler.codegen.driver_abi import PROFILE
+from staticflow.compiler.ir.steps import BlockStep, HalvesStep, ProductStep
 from staticflow.compiler.sharing import has_chains
 from staticflow.native.threads.pool import Pool
 from staticflow.native.threads.product_pool import CHAIN_ROWS, pool
@@ -83,16 +84,51 @@ def test_the_same_bits_with_and_without_help(dtype: str) -> None:
             np.testing.assert_array_equal(found, alone)
 
 
-def test_a_profile_leaves_the_frames_to_come_their_room() -> None:
-    """The driver with clocks has no halves; the one without looks for theirs behind the buffers."""
-    f = chain("float64")
+def test_a_driver_with_clocks_shares_tables_with_the_one_without() -> None:
+    """It has no halves, but a block, whose entry of the table is behind that of the halves."""
+    x, u = sf.input("x", ("rows", "a"), "float64"), sf.input("u", ("a", "a"), "float64")
+    m, t = sf.input("m", ("n", "b"), "float64"), sf.input("t", ("b",), "float64")
+    f = sf.function([x, u, m, t], [x @ u @ u, m.T @ ops.tanh(m @ t)])
     program = f.runner.program
-    before = program.frame({"rows": 20, "a": 9, "b": 9, "c": 9}).T.size
-    assert program.timed.address != program.function.address
-    assert program.frame({"rows": 20, "a": 9, "b": 9, "c": 9}).T.size == before
-    fed = arrays(51, 99, 101, 77, "float64")
-    assert is_shared(f, fed)
-    np.testing.assert_allclose(f(*fed), values(*fed), rtol=1e-12, atol=1e-12)
+    assert [type(step) for step in program.compiled.steps] == [HalvesStep, BlockStep]
+    fed = [RNG.standard_normal(s) for s in ((51, 100), (100, 100), (40, 30), 30)]
+    frame, _ = f.runner.filled_frame(fed)
+    clocks = np.zeros(8, np.int64)
+    frame.T[PROFILE] = clocks.ctypes.data
+    for driver in (program.timed, program.function):
+        assert driver.bind()(*frame.addresses) == 0
+    assert np.count_nonzero(clocks) == 4  # the halves, their two products, the block
+    for rows in (51, 52):
+        fed = [RNG.standard_normal(s) for s in ((rows, 100), (100, 100), (rows, 30), 30)]
+        assert is_shared(f, fed)
+        wanted = fed[0] @ fed[1] @ fed[1], fed[2].T @ np.tanh(fed[2] @ fed[3])
+        for found, expected in zip(f(*fed), wanted, strict=True):
+            np.testing.assert_allclose(found, expected, 1e-10, 1e-10)
+
+
+def test_halves_and_blocks_read_what_loops_leave() -> None:
+    """The last value of a carry lies where the number of steps says, which the loop knows."""
+    x, h = sf.input("x", ("time", "rows", 90), "float64"), sf.input("h", ("rows", 90), "float64")
+    u, v = sf.input("u", (90, 90), "float64"), sf.input("v", (90,), "float64")
+    enough = sf.input("enough", (), "float64")
+    last, _ = sf.scan(lambda c, row: (ops.sin(c @ u + row), []), h, x)
+    grown = sf.while_loop(lambda c: (c * c).sum() < enough, lambda c: c * 1.5, h)
+    outputs = [last @ u @ u, grown @ u @ u, last.T @ ops.tanh(last @ v)]
+    f = sf.function([x, h, u, v, enough], outputs)
+    kinds = [type(step) for step in f.runner.program.compiled.steps]
+    assert kinds.count(HalvesStep) == 2 and kinds.count(BlockStep) == 1
+    for time_steps, rows, limit in ((0, 40, 0.0), (1, 40, 1e4), (2, 41, 2e4), (3, 57, 1e6)):
+        fed = [RNG.standard_normal(s) for s in ((time_steps, rows, 90), (rows, 90), (90, 90), 90)]
+        fed[2] /= 9
+        assert is_shared(f, [*fed, np.array(limit)])
+        s, g = fed[1], fed[1]
+        for t in range(time_steps):
+            s = np.sin(s @ fed[2] + fed[0][t])
+        while (g * g).sum() < limit:
+            g = g * 1.5
+        wanted = (s @ fed[2] @ fed[2], g @ fed[2] @ fed[2], s.T @ np.tanh(s @ fed[3]))
+        for found, expected in zip(f(*fed, limit), wanted, strict=True):
+            np.testing.assert_allclose(found, expected, 1e-10, 1e-10)
 
 
 def test_what_needs_the_steps_before_waits_for_them() -> None:
