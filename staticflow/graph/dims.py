@@ -187,6 +187,14 @@ class Dim:
 
     __rmul__ = __mul__
 
+    def __pow__(self, other: Any) -> Any:
+        if not isinstance(other, int) or not 0 <= other <= MOST_FACTORS:
+            return _as_number("pow", self, other)
+        return product([self] * other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return _as_number("pow", other, self)
+
     def __floordiv__(self, other: Any) -> Any:
         return floor_divide(self, other) if is_dim(other) else _as_number("floordiv", self, other)
 

@@ -23,6 +23,7 @@ def test_a_size_is_a_number_in_an_expression() -> None:
         "inverse": (1.0 / n) * x, "maximum": ops.maximum(k, n // 2), "power": x**n,
         "array": n - sf.const(np.array([1, 2, 3])), "choice": ops.where(x > 5, n, x),
         "quotient of sizes": x + n // 3 * 0.1, "numbers": (0.5 * n + 2.5 - n / 8) * x,
+        "square": n**2 * x, "power of two": 2**n * x, "below 0": n**-1 * x, "as a root": n**0.5 * x,
     }  # fmt: skip
     found = sf.function([x], outputs)(ROWS)
     size, place = 4, np.arange(4)
@@ -32,6 +33,7 @@ def test_a_size_is_a_number_in_an_expression() -> None:
         "inverse": ROWS / 4, "maximum": np.maximum(place, 2), "power": ROWS**4,
         "array": size - np.array([1, 2, 3]), "choice": np.where(ROWS > 5, 4.0, ROWS),
         "quotient of sizes": ROWS + 0.1, "numbers": 4.0 * ROWS,
+        "square": 16 * ROWS, "power of two": 16 * ROWS, "below 0": ROWS / 4, "as a root": 2 * ROWS,
     }  # fmt: skip
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-15, err_msg=name)
@@ -52,6 +54,7 @@ def test_quotients_and_remainders_of_sizes_are_sizes() -> None:
     np.testing.assert_array_equal(half, ROWS[:2])
     np.testing.assert_array_equal(odd, ROWS[:1])
     assert (6 * n) // 3 == 2 * n and (6 * n) % 3 == 0
+    assert n**2 == n * n and n**0 == 1
     with pytest.raises(TypeError):
         n + "rows"
     with pytest.raises(sf.ShapeError):
