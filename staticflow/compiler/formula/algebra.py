@@ -153,9 +153,20 @@ class Algebra:
             inner = self.make("part", a.shape[:1], [a], (ALL, *b.attrs))
         elif b.calls("eye"):
             inner = a
+        elif a.ndim == 2 and _is_inverse(chain(a)[-1], chain(b)[0]):
+            inner = self._chained((*chain(a)[:-1], *chain(b)[1:]), a.shape[0])
         else:
             inner = self.make("matmul", _matmul_shape(a.shape, b.shape), (a, b))
         return self.times(scalars, more, inner)
+
+    def _chained(self, factors: Sequence[Term], size: AnyDim) -> Term:
+        """The product of matrices, from the left; of none, the identity."""
+        if not factors:
+            return self.call("eye", (size, size), [self.size(size)])
+        found = factors[0]
+        for x in factors[1:]:
+            found = self.matmul(found, x)
+        return found
 
     def reduce(self, name: str, x: Term, axes: Iterable[int]) -> Term:
         axes = tuple(sorted(axes))
@@ -292,6 +303,13 @@ def _unrepeated(m: Algebra, x: Term) -> Term:
     coefficient, factors = split(x)
     bare = [(b.args[0] if b.calls("broadcast_to") else b, e) for b, e in factors]
     return m.product([f for f in bare if not f[0].calls("ones")], coefficient)
+
+
+def _is_inverse(a: Term, b: Term) -> bool:
+    """Whether one is the inverse of the other."""
+    if a.head == b.head == "transpose":
+        return _is_inverse(a.args[0], b.args[0])
+    return (a.calls("inv") and a.args[0] is b) or (b.calls("inv") and b.args[0] is a)
 
 
 def _is_unit(x: Term) -> bool:

@@ -166,18 +166,24 @@ def flattened(m: Algebra, term: Term) -> Term | None:
 
 def repeated(m: Algebra, term: Term) -> Term | None:
     """The rows' sums of A.T, repeated over m rows, are ones((m, n)) @ A."""
-    if not term.calls("broadcast_to") or term.ndim != 2 or term.args[0].ndim != 1:
+    if not term.calls("broadcast_to") or term.ndim != 2:
         return None
     scalars, x = m.unscaled(term.args[0])
+    column = x.head == "index" and x.attrs == (1,)
+    x = x.args[0] if column else x
     if not x.reduces_by("sum") or x.args[0].ndim != 2 or x.args[0].head not in PLAIN:
         return None
     (a,) = x.args
+    if column:
+        a = m.transpose(a, (1, 0)) if x.axes == (0,) else a
+        ones = m.ones((a.shape[1], term.shape[1]))
+        return m.times(scalars, m.make("matmul", term.shape, [a, ones]))
     a = a if x.axes == (0,) else m.transpose(a, (1, 0))
     ones = m.ones((term.shape[0], a.shape[0]))
     return m.times(scalars, m.make("matmul", term.shape, [ones, a]))
 
 
-PLAIN = ("name", "transpose")
+PLAIN = ("name", "transpose", "call")
 AXIS_PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "reduce": (apart, contracted, mean_of_a_sum),
     "call": (pairs_of_axes, kron, repeated),

@@ -40,7 +40,10 @@ def _joined(m: Algebra, first: Piece, second: Piece) -> Term | None:
     if len(differ) != 1 or len(a) < 2:
         return None
     (k,) = differ
-    if not (_plain(a[k]) and _plain(b[k])) or a[k].shape != b[k].shape:
+    if a[k].shape != b[k].shape:
+        return None
+    vectors = k == len(a) - 1 and a[k].ndim == 1
+    if not vectors and not (_plain(a[k]) and _plain(b[k])):
         return None
     pair = _plain_first([a[k], b[k]])
     pair = [x if x is a[k] else m.scaled(e / c, x) for x in pair]
@@ -80,6 +83,9 @@ def _piece(m: Algebra, x: Term) -> Piece | None:
 
 def _column_chain(m: Algebra, x: Term) -> tuple[Term, ...]:
     """The factors; of a vector, with the vector at the right end: x @ A is A.T @ x."""
+    if x.head == "matmul" and x.ndim == 1 and x.args[1].head == "matmul":
+        a, b = x.args
+        return (*chain(a), *_column_chain(m, b))
     factors = chain(x)
     if x.ndim == 1 and factors[0].ndim == 1:
         return tuple(m.transpose(f, (1, 0)) if f.ndim == 2 else f for f in reversed(factors))

@@ -67,6 +67,38 @@ def signs(m: Algebra, term: Term) -> Term | None:
     return found if found.shape == term.shape else None
 
 
+def ties(m: Algebra, term: Term) -> Term | None:
+    """where(a > b, x, 0.5 * (a == b) * x) is (a > b) * x: a tie is shared, and rare."""
+    if not term.calls("where"):
+        return None
+    condition, x, half = term.args
+    if condition.head != "compare" or condition.attrs[0] not in (">", "<"):
+        return None
+    equal = m.make("compare", condition.shape, condition.args, ("==",))
+    if half is not m.product([(equal, 1), (x, 1)], 0.5):
+        return None
+    found = m.times(condition, x)
+    return found if found.shape == term.shape else None
+
+
+def joined(m: Algebra, term: Term) -> Term | None:
+    """c * p + where(c, x, y) is where(c, x + p, y)."""
+    choices = [x for x in term.args if x.calls("where")]
+    for choice in choices:
+        condition, x, y = choice.args
+        for other in term.args:
+            coefficient, factors = split(other)
+            if other is choice or (condition, 1) not in factors:
+                continue
+            rest = m.product([f for f in factors if f[0] is not condition], coefficient)
+            both = m.total([x, rest])
+            found = m.call("where", term.shape, [condition, both, y])
+            if m.times(condition, both).shape == choice.shape == term.shape:
+                left = [t for t in term.args if t is not other and t is not choice]
+                return m.total([*left, found])
+    return None
+
+
 def logdet(m: Algebra, term: Term) -> Term | None:
     """The logarithm of the size, NaN where the sign is negative; its slope is 1 there."""
     if not term.calls("where"):
@@ -172,8 +204,30 @@ def frechet(m: Algebra, term: Term) -> Term | None:
     return m.times(scalars, found)
 
 
+def expanded(m: Algebra, term: Term) -> Term | None:
+    """(1 - b) * g - b * (1 - g) is g - b: multiplied out, if that leaves less."""
+    found: list[Term] = []
+    for x in term.args:
+        coefficient, factors = split(x)
+        inner = next((f for f, e in factors if f.head == "sum" and e == 1), None)
+        if inner is None or len(inner.args) > 2 or len(factors) > 2:
+            found.append(x)
+            continue
+        rest = [f for f in factors if f[0] is not inner]
+        found += [m.product([*rest, (t, 1)], coefficient) for t in inner.args]
+    if len(found) == len(term.args):
+        return None
+    total = m.total(found)
+    return total if total.shape == term.shape and _weight(total) < _weight(term) else None
+
+
+def _weight(x: Term) -> int:
+    return 1 + sum(_weight(a) for a in x.args)
+
+
 CHOICE_PATTERNS: Mapping[str, Sequence[Pattern]] = {
-    "call": (logdet, sizes, decided, signs),
+    "call": (logdet, sizes, ties, decided, signs),
+    "sum": (joined, expanded),
     "product": (largest,),
     "matmul": (first_vectors,),
     "reduce": (matrix_norm,),

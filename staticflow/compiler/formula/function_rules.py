@@ -103,8 +103,9 @@ def _turned(m: Algebra, a: Term) -> Term:
 
 
 def _inv(m: Algebra, args: Sequence[Term]) -> Term:
-    (a,) = args
-    return a.args[0] if a.calls("inv") else m.call("inv", a.shape, [a])
+    scalars, a = m.unscaled(args[0])
+    found = a.args[0] if a.calls("inv") else m.call("inv", a.shape, [a])
+    return m.product([(scalars, -1), (found, 1)])
 
 
 def _det(m: Algebra, args: Sequence[Term]) -> Term:

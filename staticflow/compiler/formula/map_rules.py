@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from staticflow.compiler.formula.reader import Reader, Rules, Seen, full, renumbered
-from staticflow.compiler.formula.terms import Term
+from staticflow.compiler.formula.terms import ALL, Cut, Term
 from staticflow.graph.dims import product
 from staticflow.graph.kinds import Map, Reduce
 from staticflow.graph.node import Node
 from staticflow.graph.types import INTEGERS
+from staticflow.ops.accumulate import RunningSum
 from staticflow.ops.cast import is_conversion
 from staticflow.ops.counting import Iota, SizeOf
 
@@ -82,9 +83,23 @@ def iota(reader: Reader, node: Node) -> Seen:
     return full(reader.m.call("arange", node.shape, [reader.m.size(node.shape[0])]))
 
 
+def running_sum(reader: Reader, node: Node) -> Seen:
+    """cumsum along the last axis; of one from the end, of the elements in reverse."""
+    assert isinstance(node.op, RunningSum)
+    m, x = reader.m, reader.whole(node.inputs[0])
+    last = x.ndim - 1
+    turned = (*(ALL,) * last, Cut(x.shape[last] - 1, None, -1))
+    if node.op.reverse:
+        x = m.make("part", x.shape, [x], turned)
+    found = m.call("cumsum", x.shape, [x], f"axis={last}" if last else "", (last,))
+    return full(m.make("part", x.shape, [found], turned) if node.op.reverse else found)
+
+
 def size(reader: Reader, node: Node) -> Seen:
     assert isinstance(node.op, SizeOf)
     return full(reader.m.size(node.op.dim))
 
 
-MAP_RULES: Rules = {Map: elementwise, Reduce: reduction, Iota: iota, SizeOf: size}
+MAP_RULES: Rules = {
+    Map: elementwise, Reduce: reduction, Iota: iota, SizeOf: size, RunningSum: running_sum,
+}  # fmt: skip

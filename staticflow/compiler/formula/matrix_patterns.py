@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from staticflow.compiler.formula.algebra import Algebra, Pattern
-from staticflow.compiler.formula.terms import Term, shape_text, split
+from staticflow.compiler.formula.terms import ALL, Cut, Term, shape_text, split
 
 
 def outer(m: Algebra, term: Term) -> Term | None:
@@ -137,8 +137,8 @@ def _turned(m: Algebra, x: Term) -> Term | None:
 
 
 def _transposes(x: Term) -> int:
-    """How many transposes and inserted axes are written down."""
-    own = 1 if x.head in ("transpose", "index") else 0
+    """How many transposes are written down."""
+    own = 1 if x.head == "transpose" else 0
     return own + sum(_transposes(a) for a in x.args)
 
 
@@ -161,6 +161,50 @@ def into_softmax(m: Algebra, term: Term) -> Term | None:
     return None
 
 
+def of_identity(m: Algebra, term: Term) -> Term | None:
+    """trace(eye(n)) is n, and an element of eye(n) is 1 or 0."""
+    if term.calls("trace") and term.args[0].calls("eye"):
+        return m.size(term.args[0].shape[0])
+    places = term.attrs if term.head == "part" else ()
+    if not term.ndim and len(places) == 2 and term.args[0].calls("eye"):
+        return m.number(float(places[0] == places[1]))
+    return None
+
+
+def on_the_diagonal(m: Algebra, term: Term) -> Term | None:
+    """sum(eye(n) * A, axis=1) is diagonal(A)."""
+    if not term.reduces_by("sum") or term.ndim != 1 or term.args[0].ndim != 2:
+        return None
+    coefficient, factors = split(term.args[0])
+    rest = [f for f in factors if not (f[0].calls("eye") and f[1] == 1)]
+    matrix = m.product(rest, coefficient)
+    if len(rest) != len(factors) - 1 or matrix.shape != term.args[0].shape:
+        return None
+    matrix = matrix.args[0] if matrix.head == "transpose" else matrix
+    return m.call("diagonal", term.shape, [matrix])
+
+
+def of_joined(m: Algebra, term: Term) -> Term | None:
+    """concatenate([x, y])[:n] is x, of n elements; numbers in front stay there."""
+    if len(term.args) != 1 or not term.attrs:
+        return None
+    scalars, whole = m.unscaled(term.args[0])
+    if not whole.calls("concatenate"):
+        return None
+    (axis,) = whole.axes
+    cuts = [e for e in term.attrs if e != ALL]
+    if len(cuts) != 1 or axis >= len(term.attrs) or term.attrs[axis] is not cuts[0]:
+        return None
+    cut, start = cuts[0], 0
+    if not isinstance(cut, Cut) or cut.step != 1:
+        return None
+    for x in whole.args:
+        if start == cut.start and x.shape == term.shape:
+            return m.times(scalars, x)
+        start = start + x.shape[axis]
+    return None
+
+
 def same_rows(m: Algebra, term: Term) -> Term | None:
     """outer(ones((m,)), x) repeats x."""
     if not term.calls("outer") or not term.args[0].calls("ones"):
@@ -171,6 +215,7 @@ def same_rows(m: Algebra, term: Term) -> Term | None:
 MATRIX_PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "product": (spread_diagonal, into_softmax, diagonal, outer),
     "transpose": (turned,),
-    "call": (same_rows,),
-    "reduce": (picked,),
+    "call": (same_rows, of_identity),
+    "part": (of_identity, of_joined),
+    "reduce": (picked, on_the_diagonal),
 }

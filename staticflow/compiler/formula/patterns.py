@@ -151,6 +151,12 @@ def trace(m: Algebra, term: Term) -> Term | None:
     if not term.reduces_by("sum") or term.axes != (0, 1) or term.args[0].ndim != 2:
         return None
     coefficient, factors = split(term.args[0])
+    if len(factors) == 2 and all(e == 1 for _, e in factors):
+        turned = [x for x, _ in factors if x.head == "transpose" and x.args[0].calls("inv")]
+        other = [x for x, _ in factors if x not in turned]
+        if turned and other:
+            whole = m.matmul(turned[0].args[0], other[0])
+            return m.scaled(coefficient, m.call("trace", (), [whole]))
     rest = [f for f in factors if not f[0].calls("eye")]
     if len(rest) != len(factors) - 1 or not rest:
         return None
