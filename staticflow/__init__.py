@@ -69,8 +69,8 @@ def _value_of(node: Node, feeds: dict[str, Any]) -> Any:
 
 
 def _picture_of(what: Node | Session) -> str:
-    """What a notebook shows of a node or session."""
-    html: str = importlib.import_module("staticflow.session.drawing.draw").draw(what)._repr_html_()
+    """What a notebook shows of a node or session; words, where a picture would be too large."""
+    html: str = importlib.import_module("staticflow.session.drawing.draw").shown(what)
     return html
 
 

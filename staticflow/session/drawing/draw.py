@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,15 @@ def draw(what: Node | Session, feeds: Mapping[Any, Any] | None = None) -> Drawin
         sf.draw(((y + x) * x).named("z"), {"x": 1.0, "y": 2.0}).save("z.svg")
     """
     return linked(what, feeds, lambda node: Link())
+
+
+def shown(what: Node | Session) -> str:
+    """What a notebook shows: the picture, or a word on a graph that is too large for one."""
+    try:
+        return draw(what)._repr_html_()
+    except GraphError as error:
+        about = what if isinstance(what, Node) else f"session of {len(what.params)} parameters"
+        return f"<code>{escape(str(about))}</code>: {escape(str(error).splitlines()[0])}"
 
 
 def linked(

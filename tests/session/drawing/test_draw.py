@@ -102,3 +102,5 @@ def test_names_are_escaped_and_the_rest_refused() -> None:
         x = ops.sin(x)
     with pytest.raises(sf.GraphError, match="too large"):
         sf.draw(x)
+    assert "&lt;sin: float32[]&gt;" in x._repr_html_() and "too large" in x._repr_html_()
+    assert "0 parameters" in sf.Session(outputs=x)._repr_html_()
