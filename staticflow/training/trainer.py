@@ -255,6 +255,7 @@ class Trainer:
             table.point(Shard.METRIC_SUMS, own_sums)
             memory.accumulate(epochs)
         tables = [memory.table for memory in self.shards]
+        self.sync.reset()
         self._under_way = epochs
         began = time.perf_counter_ns()
         try:

@@ -14,6 +14,8 @@ import pytest
 
 import staticflow as sf
 from staticflow import models, ops
+from staticflow.session.run import nan_guard
+from staticflow.training.trainer import Trainer
 from tests.support.interrupt import LATENCY, interrupt
 from tests.support.sharding import force
 from tests.support.small_nets import assert_same, data, regression, values
@@ -50,6 +52,33 @@ def test_a_long_fit_stops_after_a_whole_step(threads: int, monkeypatch: pytest.M
     session.fit(FED, **options)
     twin.fit(FED, **options)
     assert_same(values(session), values(twin))
+
+
+@pytest.mark.parametrize("how", ["fit", "step"])
+def test_an_interrupt_between_two_runs_counts_no_step_twice(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when the next run is to begin, and knows of nothing but the one before."""
+    session = regression(sf.optim.SGD(1e-3), threads=1)
+    batch = {name: array[:32] for name, array in FED.items()}
+    session.step(batch)
+    run, runs = Trainer.run, []
+
+    def interrupted(*args: Any, **options: Any) -> int:
+        runs.append(args)
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+        return run(*args, **options)
+
+    monkeypatch.setattr(Trainer, "run", interrupted)
+    monkeypatch.setattr(nan_guard, "CALL_NS", 0.0)  # a run for each step
+    with pytest.raises(KeyboardInterrupt):
+        if how == "fit":
+            session.fit(FED, batch_size=32, progress=False)
+        else:
+            session.step(batch)
+            session.step(batch)
+    assert session.step_count == 2
 
 
 @pytest.mark.parametrize("how", ["fit", "step"])

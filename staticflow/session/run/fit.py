@@ -228,6 +228,7 @@ class Fit:
         for first, end in self.guard.calls(epochs * batches, trainer.choice.sharded_ns):
             done = 0
             some = whole._replace(batches=range(first, end))
+            trainer.sync.reset()  # an interrupt before the run counts none of the last one's
             try:
                 done = trainer.run(state.pool, some, list(sums), poll, self.guard.active)
             finally:
