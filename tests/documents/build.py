@@ -23,13 +23,14 @@ import numpy as np
 
 from staticflow.session.derivation.steps import Derivation, Step
 from staticflow.session.drawing.draw import Drawing
-from tests.documents.chinese import RULES
+from tests.documents.chinese import in_chinese
 from tests.support.places import ROOT
 
 ENGLISH, CHINESE = (
     ROOT / "docs" / name for name in ("matrix-calculus.md", "zh/matrix-calculus.md")
 )
 DOCUMENTS = (ENGLISH, CHINESE)
+PICTURES = ROOT / "docs" / "pictures"  # the same in both
 BEGIN, END = "<!-- made by the code above -->", "<!-- end -->"
 MADE = re.compile(rf"\n*{re.escape(BEGIN)}\n.*?{re.escape(END)}\n", re.S)
 BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.M | re.S)
@@ -42,9 +43,8 @@ def build(path: Path) -> dict[Path, str]:
     maker = _Maker(path)
     done, last = "", 0
     for match in BLOCK.finditer(text):
-        done += text[last : match.start(1)]
-        made = maker.run(match[1], done.count("\n"))
-        done += text[match.start(1) : match.end()]
+        done += text[last : match.end()]
+        made = maker.run(match[1])
         done += f"\n{BEGIN}\n\n{made}\n\n{END}\n" if made else ""
         last = match.end()
     return {path: done + text[last:], **maker.pictures}
@@ -67,17 +67,19 @@ class _Maker:
         self.path = path
         self.pictures: dict[Path, str] = {}
         self._names: dict[str, Any] = {}
+        self._count = 0
 
-    def run(self, code: str, line: int) -> str:
-        """What a block makes; `line` is how many lines of the document stand before it."""
-        tree = ast.parse(code, self.path.name)
-        ast.increment_lineno(tree, line)
+    def run(self, code: str) -> str:
+        """What a block makes. Blocks are numbered: pictures name their lines, as `block 3:1`."""
+        self._count += 1
+        place = f"block {self._count}"
+        tree = ast.parse(code, place)
         last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-        exec(compile(tree, self.path.name, "exec"), self._names)
+        exec(compile(tree, place, "exec"), self._names)
         if last is None:
             return ""
         assert isinstance(last, ast.Expr)
-        value = eval(compile(ast.Expression(last.value), self.path.name, "eval"), self._names)
+        value = eval(compile(ast.Expression(last.value), place, "eval"), self._names)
         return "\n\n".join(self._shown(value))
 
     def _shown(self, value: Any) -> Iterator[str]:
@@ -87,8 +89,9 @@ class _Maker:
             yield f"$$\n{self._spoken(value.latex())}\n$$"
         elif isinstance(value, Drawing):
             name = f"{self.path.stem}-{len(self.pictures) + 1}.svg"
-            self.pictures[self.path.parent / "pictures" / name] = str(value)
-            yield f"![{name}](pictures/{name})"
+            self.pictures[PICTURES / name] = str(value)
+            place = "../pictures" if self.path == CHINESE else "pictures"
+            yield f"![{name}]({place}/{name})"
         elif isinstance(value, list | tuple):
             for each in value:
                 yield from self._shown(each)
@@ -100,14 +103,4 @@ class _Maker:
         """The rules by their names in the document's language."""
         if self.path != CHINESE:
             return latex
-        return NAMED.sub(lambda match: rf"\text{{{_in_chinese(match[1])}}}", latex)
-
-
-def _in_chinese(rule: str) -> str:
-    """The name of a rule, or of several of differentials; formulas stay."""
-    if rule in RULES:
-        return RULES[rule]
-    head, _, rest = rule.partition(" of ")
-    if head == "differential":
-        return "、".join(RULES.get(part, part) for part in rest.split(", ")) + "的微分"
-    return rule
+        return NAMED.sub(lambda match: rf"\text{{{in_chinese(match[1])}}}", latex)

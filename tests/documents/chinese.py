@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 RULES: Mapping[str, str] = {
@@ -11,18 +12,34 @@ RULES: Mapping[str, str] = {
     "sum of elements": "元素之和", "softmax": "softmax", "a constant factor": "常数倍",
     "Kronecker product": "克罗内克积", "the variable itself": "变量本身",
     "scalar = trace: a = tr(a)": "标量套上迹: a = tr(a)",
-    "products of sums multiplied out": "展开和的乘积",
-    "compare with df = tr(G' dX)": "与 df = tr(G' dX) 对照",
-    "compare with df = J dx": "与 df = J dx 对照",
-    "compare with df = g dx": "与 df = g dx 对照",
-    "the other layout: the transpose": "另一种布局: 取转置",
-    "composite rule": "复合法则",
-    "factors put in": "代入各因子",
+    "products of sums multiplied out": "展开和的乘积", "distributive law": "分配律",
+    "a'b = b'a, of vectors": "a'b = b'a (向量)",
+    "composite rule": "复合法则", "factors put in": "代入各因子",
+    "numerator layout: the transpose": "分子布局: 取转置",
+    "denominator layout: the transpose": "分母布局: 取转置",
     "one step of the scan": "循环的一步",
-    "delta[t] stands for df/dh[t]": "用 delta[t] 记 df/dh[t]",
-    "dh[t] put in df = tr(delta[t]' dh[t])": "将 dh[t] 代入 df = tr(delta[t]' dh[t])",
-    "backpropagation through time: df = tr(delta[t]' dh[t])":
-        "沿时间反向传播: df = tr(delta[t]' dh[t])",
     "occurs in every step: the sum over t": "出现在每一步: 对 t 求和",
-    **{f"composite rule: d{name} put in": f"复合法则: 代入 d{name}" for name in "YZH"},
 }  # fmt: skip
+
+# Names with formulas in them, which stay.
+PATTERNS: Mapping[str, str] = {
+    r"compare with (.+): the Jacobian, numerator layout": r"与 \1 对照: 雅可比矩阵, 分子布局",
+    r"compare with (.+)": r"与 \1 对照",
+    r"composite rule: (.+) put in": r"复合法则: 代入 \1",
+    r"(\S+(?:, \S+)*) put in (.+)": r"将 \1 代入 \2",
+    r"(\S+) stands for (\S+)": r"用 \1 记 \2",
+    r"backpropagation through time: (.+)": r"沿时间反向传播: \1",
+}
+
+
+def in_chinese(rule: str) -> str:
+    """The name of a rule, or of several of differentials; one that is a formula stays."""
+    if rule in RULES:
+        return RULES[rule]
+    head, _, rest = rule.partition("differential of ")
+    if not head and rest:
+        return "、".join(RULES.get(part, part) for part in rest.split(", ")) + "的微分"
+    for pattern, template in PATTERNS.items():
+        if re.fullmatch(pattern, rule):
+            return re.sub(pattern, template, rule)
+    return rule

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents.build import CHINESE, DOCUMENTS, ENGLISH, blocks, build, written
+from tests.documents.build import CHINESE, DOCUMENTS, ENGLISH, PICTURES, blocks, build, written
 from tests.support.places import ROOT
 
 
@@ -19,7 +19,7 @@ def test_a_document_is_what_its_code_makes(path: Path) -> None:
     made = build(path)
     for target, text in made.items():
         assert target.read_text(encoding="utf-8") == text, target.relative_to(ROOT)
-    pictures = set((path.parent / "pictures").glob("*.svg"))
+    pictures = set(PICTURES.iterdir())
     assert pictures == set(made) - {path} and len(pictures) >= 3
     assert made[path].count("$$") > 40, "its formulas"
 
