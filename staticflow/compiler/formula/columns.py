@@ -79,6 +79,8 @@ class Writing:
             kept = len(shape)
             taken = (ALL,) * kept + (0,) * (found.ndim - kept)
             return self.m.make("part", shape, [found], taken)
+        if found.ndim == 2 == len(shape) and found.head == "index":
+            return self.m.make("index", shape, found.args, (0,))
         if found.ndim == 2 == len(shape):
             return self.m.transpose(found, (1, 0))
         missing = tuple(range(len(shape) - found.ndim))
@@ -101,6 +103,8 @@ class Writing:
             return self._leaf(term)
         if term.head == "loop":
             return self._loop(term)
+        if term.head == "index" and not term.args[0].ndim:  # a scalar of shape (1, 1)
+            return self.whole(term.args[0], term.shape)
         if not self.columns:
             scaled = self._scaled_rows(term)
             return self._same(term, [self._done[x] for x in term.args]) if scaled is None else (

@@ -22,6 +22,8 @@ from staticflow.graph.dims import AnyDim
 from staticflow.graph.node import Kind, Node, Op
 from staticflow.graph.traversal import rebuild, with_inputs
 from staticflow.graph.types import TensorType
+from staticflow.ops.linalg_native import Svd
+from staticflow.ops.linalg_triangular import Triangular
 from staticflow.ops.native_call import Ruled
 
 Form = Callable[[Algebra, Sequence[Term]], Term]
@@ -160,6 +162,23 @@ def _pinv(m: Algebra, args: Sequence[Term]) -> Term:
     return m.call("pinv", (*a.shape[:-2], a.shape[-1], a.shape[-2]), [a])
 
 
+def triangular(reader: Reader, node: Node) -> Seen:
+    """A system with a triangle of a matrix, as SciPy has it."""
+    op = node.op
+    assert isinstance(op, Triangular)
+    given = {"trans": int(op.turned), "lower": op.lower, "unit_diagonal": op.unit}
+    options = ", ".join(f"{name}={value}" for name, value in given.items() if value)
+    args = [reader.whole(x) for x in node.inputs]
+    return full(reader.m.call("solve_triangular", node.shape, args, options, op))
+
+
+def svd(reader: Reader, node: Node) -> Seen:
+    """Of a matrix that is not square, with as many vectors as there are values."""
+    a = reader.whole(node.inputs[0])
+    options = "" if a.shape[-1] == a.shape[-2] else "full_matrices=False"
+    return full(reader.m.call("svd", (), [a], options, node.op))
+
+
 FORMS: Mapping[str, Form] = {
     "solve": lambda m, args: solved(m, *args),
     "solve of the transpose": lambda m, args: solved(m, _turned(m, args[0]), args[1]),
@@ -172,4 +191,6 @@ FORMS: Mapping[str, Form] = {
     "expm": _expm,
     "pinv": _pinv,
 }
-FUNCTION_RULES: Rules = {Function: function, Ruled: by_rule}
+FUNCTION_RULES: Rules = {
+    Function: function, Ruled: by_rule, Triangular: triangular, Svd: svd,
+}  # fmt: skip

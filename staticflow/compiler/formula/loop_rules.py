@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from staticflow.compiler.formula.function_rules import solved
 from staticflow.compiler.formula.reader import Reader, Rules, Seen, full
 from staticflow.compiler.formula.terms import LoopBody, Term
 from staticflow.graph.branch_ops import While
@@ -40,10 +41,28 @@ def scan(reader: Reader, node: Node) -> Seen:
     whole, inner = _inside(reader, node, names, index)
     stacks = [reader.fresh(_stack_name(names, op, y)) for y in op.ys]
     following, ys = inner.read(op.next), inner.read(op.ys)
+    for k, y in enumerate(ys):
+        at_once = _at_once(reader, y, index)
+        if at_once is not None:
+            reader.outputs[node, len(op.next) + k] = at_once
     shapes = tuple(n.shape for n in op.next)
     body = LoopBody(names, shapes, tuple(following), tuple(stacks), tuple(ys), None,
                     op.length, op.reverse, index)  # fmt: skip
     return full(reader.m.make("loop", (), whole, (body,)))
+
+
+def _at_once(reader: Reader, y: Term, index: str) -> Term | None:
+    """What all steps give, if each solves one system for a row of an array: solve(A, X.T).T"""
+    m = reader.m
+    column = y.head == "index" and y.attrs == (1,) and y.ndim == 2
+    inner = y.args[0] if column else y
+    if not inner.calls("solve") or inner.ndim != 1:
+        return None
+    a, row = inner.args
+    if row.head != "part" or row.attrs != (index,) or row.args[0].ndim != 2 or a.head == "part":
+        return None
+    found = m.transpose(solved(m, a, m.transpose(row.args[0], (1, 0))), (1, 0))
+    return m.make("index", (*found.shape, 1), [found], (2,)) if column else found
 
 
 def while_loop(reader: Reader, node: Node) -> Seen:

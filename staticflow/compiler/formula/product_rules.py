@@ -96,6 +96,9 @@ def part(reader: Reader, node: Node) -> Seen:
     assert isinstance(node.op, Part)
     if isinstance(node.inputs[0].op, Branch):
         return _branch(reader, node, node.inputs[0].op, node.op.index)
+    known = reader.outputs.get((node.inputs[0], node.op.index))
+    if known is not None:
+        return full(known)
     source = reader.seen[node.inputs[0]].term
     return full(reader.m.make("part", node.shape, [source], (node.op.index,)))
 

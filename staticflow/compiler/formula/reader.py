@@ -72,6 +72,7 @@ class Reader:
         self.leaves = leaves
         self.seen: dict[Node, Seen] = {}
         self.taken = set(leaves.values())
+        self.outputs: dict[tuple[Node, int], Term] = {}  # of loops that are known without a loop
 
     def again(self) -> Reader:
         """A reader of a body, which knows what this one has seen."""
@@ -130,7 +131,7 @@ class Reader:
     def whole_of(self, seen: Seen, shape: Shape) -> Term:
         """A term of this shape for what is seen of it."""
         missing = tuple(k for k in range(len(shape)) if k not in seen.present)
-        if all(shape[k] == 1 for k in missing) and (seen.present or not missing):
+        if all(shape[k] == 1 for k in missing):
             term = self.in_order(seen)
             return self.m.make("index", shape, [term], missing) if missing else term
         term = self.m.place(self.in_order(seen), seen.present, len(shape))

@@ -32,6 +32,7 @@ NUMPY: dict[str, Any] = {
     "sigmoid": scipy.special.expit,
     "expm": scipy.linalg.expm,
     "expm_frechet": scipy.linalg.expm_frechet,
+    "solve_triangular": scipy.linalg.solve_triangular,
     "logdet": lambda x: np.linalg.slogdet(x)[1],
     "erf": scipy.special.erf,
     "relu": lambda x: np.maximum(x, 0),

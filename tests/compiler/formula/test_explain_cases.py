@@ -13,7 +13,10 @@ import pytest
 
 import staticflow as sf
 from staticflow import ops
+from staticflow.graph.leaves import Input
 from staticflow.graph.node import Node
+from staticflow.graph.traversal import leaves as leaves_of
+from staticflow.graph.traversal import toposort
 from staticflow.runtime.interpreter import interpret
 from tests.compiler.formula.cases import NUMPY
 from tests.compiler.formula.expressions import EXPRESSIONS
@@ -127,10 +130,60 @@ def test_branches_and_constants_print_what_they_are() -> None:
     assert sf.explain(y * sf.const(0.1, "float32")) == "0.1 * y"
 
 
-def test_scalars_may_have_axes_of_size_one() -> None:
-    x = column("x", N)
-    A = sf.input("A", (N, N), "float64")
+def same_value(node: Node) -> str:
+    """The text, which has the graph's value and shape."""
+    text = str(sf.explain(node))
+    rng = np.random.default_rng(4)
+    env = {leaf: rng.uniform(0.2, 0.9, leaf.shape) for leaf in leaves_of([node], Input)}
+    env = {n: a + 2 * np.eye(N) if n.shape == (N, N) else a for n, a in env.items()}
+    (wanted,) = interpret([node], env)
+    found = evaluated(text, {leaf.name: value for leaf, value in env.items()})
+    assert found.shape == wanted.shape, text
+    np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-12, err_msg=text)
+    return text
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+@pytest.mark.parametrize("vector", [(N,), (N, 1)])
+def test_scalars_may_have_axes_of_size_one(shape: tuple[int, ...], vector: tuple[int, ...]) -> None:
+    lam = sf.input("lam", shape, "float64")
+    x, y = (sf.input(name, vector, "float64") for name in "xy")
+    factor = lam if len(shape) <= len(vector) else lam[0, 0]
+    for f in (ops.norm(x - factor * y), (factor * (x * y)).sum()):
+        for by in (lam, x):
+            gradient = sf.grad(f, by)
+            assert gradient.shape == by.shape
+            same_value(gradient)
+    assert same_value(sf.grad(10 - lam * lam, lam)) == "-2 * lam"
+
+
+def test_forms_of_columns() -> None:
+    x, A = column("x", N), sf.input("A", (N, N), "float64")
     f = x.T @ A @ x
-    assert f.shape == (1, 1) and sf.grad(f, x).shape == (N, 1)
-    assert sf.explain(sf.grad(f, x)) == "(A + A.T) @ x"
+    assert f.shape == (1, 1) and same_value(sf.grad(f, x)) == "(A + A.T) @ x"
     assert sf.hessian(f, x).shape == (N, 1, N, 1)
+    row = sf.input("b", (1, N), "float64")
+    assert same_value(sf.grad((A + row).sum(), row)).endswith("ones((1, 4))")
+
+
+def test_decompositions_and_systems() -> None:
+    A, x = sf.input("A", (N, N), "float64"), sf.input("x", (N,), "float64")
+    M = sf.input("M", (M_ROWS, N), "float64")
+    assert same_value(sf.jacobian(ops.solve(A, x), x)) == "inv(A)"
+    assert same_value(ops.inv(ops.inv(A))) == "A"
+    assert same_value(x @ A + A @ x) == "(A + A.T) @ x"
+    assert same_value(ops.svd(M)[0]) == "svd(M, full_matrices=False)[0]"
+    S = A @ A.T
+    for f in (
+        ops.log(ops.diagonal(ops.cholesky(S))).sum(),
+        ops.log(ops.eigvalsh(S)).sum(),
+        (ops.qr(A)[1] ** 2).sum(),
+        ops.norm(A, 1),
+        ops.norm(x, 3),
+        (ops.cumsum(x) * x).sum(),
+    ):
+        same_value(sf.grad(f, A if A in toposort([f]) else x))
+    same_value(sf.hessian(ops.det(A), A))
+
+
+M_ROWS = 6
