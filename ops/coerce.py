@@ -55,6 +55,7 @@ def met(x: Node, dtype: str) -> Node:
     """What was made of Python's numbers alone, computed in the float64 that it meets, or, if they
     are whole and stay so, in the integers, and not rounded before; any other node as it is.
     """
+    dtype = "int64" if dtype == "bool" else dtype  # as of a number beside a boolean
     whole = dtype in INTEGERS
     if x.weak is None or x.dtype != DEFAULT_FLOAT or not (whole or dtype == "float64"):
         return x

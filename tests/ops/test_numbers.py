@@ -220,6 +220,13 @@ def test_numbers_that_are_not_whole_beside_integers_are_floats() -> None:
     assert ops.where(x > 1, 1, 0).dtype == "float32", "it met nothing"
 
 
+def test_whole_numbers_beside_a_boolean_are_int64() -> None:
+    x = sf.input("x", (3,), "float64")
+    counted = ops.where(x > 1, LARGE, 1) * (x > 0)
+    assert counted.dtype == (2 * (x > 0)).dtype == "int64"
+    np.testing.assert_array_equal(counted.eval(x=np.array([2.0, 0.0, 1.0])), [LARGE, 0, 1])
+
+
 def test_true_and_false_alone_are_booleans() -> None:
     x = sf.input("x", (3,), "float64")
     chosen = ops.where(x > 1, True, False)
