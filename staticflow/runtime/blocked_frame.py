@@ -9,9 +9,9 @@ to the shard's. A program with collectives or states has to see all its rows at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +27,31 @@ MOST_IN_SINGLE = 64  # blocks whose float32 gradients are added up in float32
 MAX_GRADIENT_SHARE = 0.25  # of a block's bytes
 
 
-def block_rows(
-    program: Program, env: Mapping[str, int], batch: str, rows: int, gradient_bytes: int
-) -> int:
-    """How many rows a block gets; all of them where blocks do not pay."""
-    if not batch or rows < 2 or gradient_bytes > MAX_GRADIENT_SHARE * BLOCK_BYTES:
+def gradients_fit(gradient_bytes: int) -> bool:
+    """Whether the gradients are small enough to be added up after each block."""
+    return gradient_bytes <= MAX_GRADIENT_SHARE * BLOCK_BYTES
+
+
+def block_rows(rows: int, gradient_bytes: int, arena: Callable[[int], int]) -> int:
+    """How many rows a block gets; all of them where blocks do not pay.
+
+    `arena` gives the bytes of the intermediate values of so many rows.
+    """
+    if rows < 2 or not gradients_fit(gradient_bytes):
         return rows
-    if program.compiled.driver.collectives:
-        return rows
-    total = program.arena_bytes({**env, batch: rows})
+    total = arena(rows)
     if total <= CORE_CACHE_BYTES:
         return rows
-    per_row = (total - program.arena_bytes({**env, batch: 1})) / (rows - 1)
+    per_row = (total - arena(1)) / (rows - 1)
     return max(16, min(rows, int(BLOCK_BYTES / max(per_row, 1.0)) // 16 * 16))
+
+
+class Block(NamedTuple):
+    """Some rows: the tables that they are run with, and the first of them within the shard's."""
+
+    frame: Frame
+    sizes: NDArray[np.int64]  # the table S
+    first: int
 
 
 @dataclass
@@ -117,19 +129,23 @@ def blocked_frame(
     last = rows - starts[-1]
     whole = program.frame({**env, batch: size}, whole_env, first_row, scratch)
     rest = whole if last == size else program.frame({**env, batch: last}, whole_env, 0, scratch)
-    table = words(Blocks.WORDS)
-    outside = words(whole.T.size)
-    frame = BlockedFrame(table, outside, [whole] if rest is whole else [whole, rest])
-    entries = []
+    parts = []
     for start in starts:
         own = rest if start == starts[-1] else whole
         sizes = words_of(own.S.tolist())
         sizes[FIRST_ROW_ENTRY] = first_row + start
-        frame.kept.append(sizes)
-        entries.append((own.addresses[0], sizes.ctypes.data, start))
+        parts.append(Block(own, sizes, start))
+    return frame_of_blocks(program.function.address, parts, words(whole.T.size))
+
+
+def frame_of_blocks(step: int, blocks: Sequence[Block], outside: NDArray[np.int64]) -> BlockedFrame:
+    """The tables of blocks, on each of which the program at the address `step` is run."""
+    frames = list({id(block.frame): block.frame for block in blocks}.values())
+    found = BlockedFrame(words(Blocks.WORDS), outside, frames)
+    entries = [(b.frame.addresses[0], b.sizes.ctypes.data, b.first) for b in blocks]
     block_table = records(entries)
-    frame.kept.append(block_table)
-    table[Blocks.STEP] = program.function.address
-    table[Blocks.COUNT], table[Blocks.BLOCKS] = len(starts), block_table.ctypes.data
-    table[Blocks.STOP_ENTRY] = STOP
-    return frame
+    found.kept += [block_table, *(block.sizes for block in blocks)]
+    table = found.table
+    table[Blocks.STEP], table[Blocks.STOP_ENTRY] = step, STOP
+    table[Blocks.COUNT], table[Blocks.BLOCKS] = len(blocks), block_table.ctypes.data
+    return found

@@ -36,6 +36,9 @@ from staticflow.native.toolchain.objects import (
     TypedName,
 )
 from staticflow.native.toolchain.toolchain import Toolchain, toolchain
+from staticflow.native.training import row_blocks
+from staticflow.runtime.blocked_frame import Block, BlockedFrame, block_rows, frame_of_blocks
+from staticflow.runtime.program import Frame
 from staticflow.runtime.program_units import (
     BLOCK_SIGNATURE,
     DRIVER_SIGNATURE,
@@ -46,13 +49,24 @@ from staticflow.runtime.program_units import (
     sum_over_shards,
 )
 
-__all__ = ["Given", "decoded", "driver", "epilogue", "isqrt", "kernel", "loop", "part"]
+__all__ = [
+    "Given",
+    "block_rows",
+    "decoded",
+    "driver",
+    "epilogue",
+    "isqrt",
+    "kernel",
+    "loop",
+    "part",
+]
 
 Decorator = Callable[[Callable[..., Any]], "Compiled"]
 # What makes the functions without a dtype.
 UNTYPED: Mapping[str, Callable[[Toolchain], External]] = {
     "begin_parts": lambda tools: parts_functions(tools)["begin_parts"],
     "end_parts": lambda tools: parts_functions(tools)["end_parts"],
+    "run_blocks": lambda tools: row_blocks.run_blocks(tools).external,
     "stopped": watch.stopped,
 }
 
@@ -200,6 +214,7 @@ class Given:
         self._result = Path(arguments[1]) if len(arguments) > 1 else None
         self._random = np.random.default_rng(0)
         self._kept: list[Array] = []
+        self._blocked: list[BlockedFrame] = []
         if arguments:
             with np.load(Path(arguments[0]), allow_pickle=False) as file:
                 self.arrays = {name: file[name] for name in file.files}
@@ -238,6 +253,33 @@ class Given:
     def place(self, dtype: str, count: int) -> int:
         """The address of so many zeros."""
         return int(self.new(dtype, count).ctypes.data)
+
+    def blocks(
+        self,
+        step: Compiled,
+        outside: Array,
+        T: Array,
+        sizes: Mapping[int, Array],
+        inputs: Mapping[int, int],
+        sums: Sequence[tuple[Array, Array]],
+    ) -> int:
+        """The address of what `run_blocks` goes over: the rows of a batch, block by block.
+
+        `sizes` has the table S of each block by its first row, `inputs` the bytes of a row by the
+        number of the buffer; what a block leaves in an array is added up in another one.
+        """
+        none = memory.aligned(0)
+        first = next(iter(sizes.values()))
+        frame = Frame(T, first, none, none, (T.ctypes.data, first.ctypes.data))
+        found = frame_of_blocks(
+            step.address, [Block(frame, S, row) for row, S in sizes.items()], outside
+        )
+        for buffer, row_bytes in inputs.items():
+            found.bind_rows(buffer, row_bytes)
+        for part, total in sums:
+            found.add_up(part, total)
+        self._blocked.append(found)
+        return found.addresses[0]
 
     def write(self, name: str, value: Any) -> None:
         """Keep a result for the second file of the command line."""

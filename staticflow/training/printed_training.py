@@ -13,8 +13,9 @@ from staticflow.compiler.codegen.writer import SourceWriter
 from staticflow.compiler.passes.sharding import SHARE
 from staticflow.graph.leaves import Hyper
 from staticflow.graph.node import Node
-from staticflow.native.memory import Array
+from staticflow.native.memory import CORE_CACHE_BYTES, Array
 from staticflow.optim.algorithms import Optimizer
+from staticflow.runtime.blocked_frame import gradients_fit
 from staticflow.runtime.parameters import FlatArray, ParameterStore
 from staticflow.runtime.printing.module_main import Main, shape_text, variable_of
 from staticflow.training.step_programs import ELEMENTS, NextState, OldState, StepPrograms
@@ -46,6 +47,8 @@ class _Training(Main):
         self.programs, self.start = programs, start
         self.batch = programs.batch
         leaves = programs.forward.leaves
+        self.blocked = _may_have_blocks(programs, start.flat)
+        self.shares: dict[int, str] = {}  # the buffers of the share of a block, and their dtypes
         self.cut = [
             (name, leaves[node], [i for i, n in enumerate(node.shape) if n == self.batch])
             for name, node in programs.inputs.items()
@@ -56,21 +59,24 @@ class _Training(Main):
         """The function that goes over the batches of an epoch."""
         write, updates = SourceWriter(), self.programs.update is not None
         count = len(self.cut)
-        signature = f"i8({'i8*, ' * 7}f8*, f8*, i8)"
-        write(f'@loop("{signature}")')
-        arguments = "T, S, last_S, update_T, update_S, rows, step, metrics, sums, batches"
-        with write.block(f"def train({arguments}):"):
+        tables = "i8*, i8, i8" if self.blocked else "i8*, i8*, i8*"
+        write(f'@loop("i8({tables}, {"i8*, " * 4}f8*, f8*, i8)")')
+        arguments = ", ".join((*self._tables, "update_T, update_S, rows, step, metrics, sums"))
+        with write.block(f"def train({arguments}, batches):"):
             write("state = flush_denormals()")
             write("failed = 0")
             with write.block("for batch in range(batches):"):
                 for k, (name, buffer, _) in enumerate(self.cut):
-                    entry = f"T[{HEADER + buffer}] = rows[{count} * batch + {k}]"
+                    table = "outside" if self.blocked else "T"
+                    entry = f"{table}[{HEADER + buffer}] = rows[{count} * batch + {k}]"
                     write.noted(entry, f"the batch's rows of {name}")
                 write("step[0] += 1")
                 write("if batch == batches - 1:")
-                write("    failed = forward_backward(T, last_S)")
+                step = "run_blocks({}, 0)" if self.blocked else "forward_backward(T, {})"
+                whole, last = self._tables[1:]
+                write(f"    failed = {step.format(last)}")
                 write("else:")
-                write("    failed = forward_backward(T, S)")
+                write(f"    failed = {step.format(whole)}")
                 if updates:
                     write("if failed == 0:")
                     write("    failed = update(update_T, update_S)")
@@ -98,11 +104,10 @@ class _Training(Main):
             write(f"batch = size[{self.batch!r}] = min({rows}, rows)")
         else:
             write("batch = 1")
-        self.table_of_sizes("S", programs.forward)
-        self.outputs = self._results()
-        self.table_of_buffers("T", "S", programs.forward, self._place)
-        self.outputs = {}
-        self._last_sizes()
+        if self.blocked:
+            self._blocks()
+        else:
+            self._whole()
         if programs.update is None:
             write("update_T, update_S = T, S  # nothing is trained")
         else:
@@ -113,6 +118,61 @@ class _Training(Main):
             self.table_of_buffers("update_T", "update_S", programs.update, self._update_place)
         self._epochs()
         return f"def main():\n{write.text}\n\nif __name__ == '__main__':\n    main()\n"
+
+    def _whole(self) -> None:
+        """The tables of a batch whose rows are run at once."""
+        self.table_of_sizes("S", self.programs.forward)
+        self.outputs = self._results("metrics", "g")
+        self.table_of_buffers("T", "S", self.programs.forward, self._place)
+        self.outputs = {}
+        self._last_sizes()
+
+    def _blocks(self) -> None:
+        """The tables of a batch whose rows are run in blocks, and those of the last batch."""
+        write, name, flat = self.write, self.batch, self.start.flat
+        forward = self.programs.forward
+        write("")
+        self.sizes_of_blocks(forward, name)
+        gradient_bytes = 0 if flat is None else flat.data.nbytes
+        write("# The rows of a block: their intermediate values stay in the cache.")
+        write(f"block = block_rows(batch, {gradient_bytes}, arena)")
+        write("S = sizes(block, 0, batch)")
+        self.names_of_sizes("S", forward)
+        write("part_metrics = given.new('float64', len(metrics))  # of a block")
+        sums = ["(part_metrics, metrics)"]
+        if flat is not None:
+            write(f"part_g = given.new({flat.dtype!r}, {flat.size})")
+            sums.append("(part_g, g)")
+        self.outputs = self._results("part_metrics", "part_g")
+        self.table_of_buffers("T", "S", forward, self._place)
+        self.outputs = {}
+        write("last = rows % batch or batch  # rows of the last batch")
+        write("last_T = given.keep(T.copy())")
+        for buffer, dtype in self.shares.items():
+            write(f"last_T[{HEADER + buffer}] = {_share('last', dtype)}")
+        write("")
+        write("outside = given.new('int64', len(T))  # where the rows of a batch are")
+        write(f"totals = [{', '.join(sums)}]  # what is added up")
+        row_bytes = ", ".join(f"{b}: {n}[:1].nbytes" for n, b in self._rows())
+        write(f"row_bytes = {{{row_bytes}}}  # of inputs, by their buffers")
+        with write.block("def blocks(T, rows):"):
+            write('"""What `run_blocks` goes over, for so many rows."""')
+            write("tables = {}")
+            with write.block("for first in range(0, rows, block):"):
+                write("tables[first] = sizes(min(block, rows - first), first, rows)")
+            write("return given.blocks(forward_backward, outside, T, tables, row_bytes, totals)")
+        write("")
+        write("whole, last_blocks = blocks(T, batch), blocks(last_T, last)")
+
+    def _rows(self) -> list[tuple[str, int]]:
+        """What `main` calls the inputs with rows, and their buffers."""
+        names = list(self.programs.inputs)
+        return [(variable_of(name, names), buffer) for name, buffer, _ in self.cut]
+
+    @property
+    def _tables(self) -> tuple[str, str, str]:
+        """The loop's first arguments: where rows are, what runs a batch, what runs the last one."""
+        return ("outside", "whole", "last_blocks") if self.blocked else ("T", "S", "last_S")
 
     def _values(self) -> None:
         """Parameters, gradients, slots and states."""
@@ -169,16 +229,19 @@ class _Training(Main):
         if not isinstance(node.op, Hyper):
             return None
         if node.op.label == SHARE:
-            return f"given.keep(np.array([1.0], {node.dtype!r})).ctypes.data"
+            if not self.blocked or node not in self.programs.forward.leaves:
+                return f"given.keep(np.array([1.0], {node.dtype!r})).ctypes.data"
+            self.shares[self.programs.forward.leaves[node]] = node.dtype
+            return _share("batch", node.dtype)
         if node.op.label == "step":
             return "step.ctypes.data"
         return f"given.keep(np.array([{self.start.seed}])).ctypes.data"
 
-    def _results(self) -> dict[int, str]:
+    def _results(self, metrics: str, g: str) -> dict[int, str]:
         """Where the first program leaves loss, metrics, gradients and the states' next values."""
         programs, flat = self.programs, self.start.flat
-        places = [f"metrics[{m}:]" for m in range(1 + len(programs.metrics))]
-        places += [f"g[{span.start}:]" for span in (() if flat is None else flat.spans)]
+        places = [f"{metrics}[{m}:]" for m in range(1 + len(programs.metrics))]
+        places += [f"{g}[{span.start}:]" for span in (() if flat is None else flat.spans)]
         places += list(self.next_states.values())
         buffers = programs.forward.compiled.output_buffers
         return {b: f"{x}.ctypes.data" for b, x in zip(buffers, places, strict=True)}
@@ -228,8 +291,10 @@ class _Training(Main):
         write("batches = -(-rows // batch)")
         with write.block(f"for epoch in range({EPOCHS}):"):
             write("sums = np.zeros(len(metrics))")
-            arguments = "T, S, last_S, update_T, update_S, places, step, metrics, sums, batches"
-            write(f"failed = train({arguments})")
+            arguments = ", ".join(
+                (*self._tables, "update_T, update_S, places, step, metrics, sums")
+            )
+            write(f"failed = train({arguments}, batches)")
             write("if failed != 0:")
             write("    raise SystemExit(f'the program gave up with code {failed}')")
             write("print(f'epoch {epoch + 1}: loss {float(sums[0] / rows)!r}')")
@@ -241,6 +306,22 @@ class _Training(Main):
         for node, value in self.others.items():
             write(f"given.write({node.name!r}, {value})")
         write("given.close()")
+
+
+def _may_have_blocks(programs: StepPrograms, flat: FlatArray | None) -> bool:
+    """Whether the rows of a printed batch may be run in blocks, at some sizes."""
+    gradient_bytes = 0 if flat is None else flat.data.nbytes
+    if not programs.adds_up_rows or not gradients_fit(gradient_bytes):
+        return False
+    forward = programs.forward
+    if forward.dimensions - {programs.batch}:
+        return True  # which the data tells
+    return forward.arena_bytes({programs.batch: ROWS}) > CORE_CACHE_BYTES
+
+
+def _share(rows: str, dtype: str) -> str:
+    """Where the part is that a block has of what all of them add up to."""
+    return f"given.keep(np.array([1 / -(-{rows} // block)], {dtype!r})).ctypes.data"
 
 
 def _runs(values: Array) -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from staticflow.autodiff.derivatives import reaching
 from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.passes.sharding_rules import PARTIAL
 from staticflow.compiler.passes.simplify import resolve_mode
 from staticflow.errors import GraphError, fail
 from staticflow.graph.declare import input
@@ -68,6 +69,13 @@ class StepPrograms:
     update_leaves: Mapping[UpdateLeaf, Node]
     slots: tuple[str, ...]
     origin: StepPrograms | None = None  # from which these differ in leaves and sizes alone
+
+    @property
+    def adds_up_rows(self) -> bool:
+        """Whether all that the first program leaves are sums over rows, which may come in parts."""
+        compiled = self.forward.compiled
+        sums = all(each == PARTIAL for each in compiled.sharding.of_outputs)
+        return bool(self.batch) and sums and not self.states and not compiled.driver.collectives
 
     def for_graph(self, own: Mapping[tuple[type, str], Node], sizes: Sizes) -> StepPrograms:
         """The same programs for a graph of the structure, whose leaves and sizes these are."""

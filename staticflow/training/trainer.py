@@ -23,7 +23,6 @@ from staticflow.compiler.cost_model import (
     unbounded,
 )
 from staticflow.compiler.lowering.buffers import SUFFIX
-from staticflow.compiler.passes.sharding_rules import PARTIAL
 from staticflow.native.memory import Array, words_of, zeros
 from staticflow.native.training.collectives import own_products
 from staticflow.native.training.layout import Reason, Shard, Variant
@@ -113,13 +112,16 @@ class Trainer:
 
     def _block_rows(self) -> int:
         """The rows of a block, or 0 where a shard runs all its rows at once."""
-        programs, flat = self.programs, self.flat
-        at = programs.forward.compiled.sharding.of_outputs
-        gradient_bytes = flat.data.nbytes if flat is not None else 0
+        programs = self.programs
+        gradient_bytes = self.flat.data.nbytes if self.flat is not None else 0
         rows = -(-self.rows // self.choice.shards)
-        if programs.states or any(each != PARTIAL for each in at):
+        if not programs.adds_up_rows:
             return 0
-        size = block_rows(programs.forward, self.env, programs.batch, rows, gradient_bytes)
+
+        def arena(count: int) -> int:
+            return programs.forward.arena_bytes({**self.env, programs.batch: count})
+
+        size = block_rows(rows, gradient_bytes, arena)
         return 0 if size >= rows else size
 
     def _owned(self) -> list[OwnedProduct]:

@@ -17,12 +17,13 @@ from staticflow.compiler.codegen.driver_abi import (
 )
 from staticflow.compiler.codegen.kernels import identifier
 from staticflow.compiler.codegen.writer import SourceWriter
+from staticflow.compiler.ir.size_classes import size_name
 from staticflow.compiler.lowering.buffers import Buffer
 from staticflow.graph.dims import AnyDim, Derived, Dim
 from staticflow.graph.leaves import Const, Hyper
 from staticflow.graph.node import Node
 from staticflow.native.gemm.scratch import GEMM_WORK_BYTES
-from staticflow.native.memory import Array
+from staticflow.native.memory import LINE, Array
 from staticflow.runtime.program import Program
 
 LENGTH = 16  # of a named axis of random data
@@ -54,6 +55,16 @@ def _factor(name: str) -> str:
 def shape_text(shape: Sequence[AnyDim]) -> str:
     """A shape as a tuple."""
     return _tuple_text([user_size(n) for n in shape])
+
+
+def in_names(dim: AnyDim, sizes: Mapping[str, AnyDim]) -> AnyDim:
+    """A size over size classes as one over the named sizes."""
+    return dim.substitute(sizes) if isinstance(dim, Dim) else dim
+
+
+def _largest(sizes: Sequence[AnyDim]) -> str:
+    texts = list(dict.fromkeys(map(user_size, sizes)))
+    return texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"
 
 
 def _tuple_text(parts: Sequence[str]) -> str:
@@ -96,6 +107,37 @@ class Main:
         write(f"{name}[{FIRST_ROW_ENTRY}] = 0  # the first row of a thread")
         for i, dim in enumerate(sizes):
             write(f"{name}[{SIZE_HEADER + i}] = n{i} = {user_size(dim)}")
+
+    def sizes_of_blocks(self, program: Program, batch: str) -> None:
+        """Functions of a block's rows: the bytes of its intermediate values, and its table S."""
+        write, sized = self.write, program.compiled.sized
+        own = {size_name(i): dim for i, dim in enumerate(sized.sizes)}
+        with write.block("def arena(count):"):
+            write('"""The bytes of the intermediate values of so many rows."""')
+            write(f"size[{batch!r}] = count")
+            with write.block("chunks = ["):
+                for chunk in program.compiled.memory.chunks:
+                    write(f"{_largest([in_names(n, own) for n in chunk])},")
+            write("]")
+            write(f"return sum(-(-n // {LINE}) * {LINE} for n in chunks)")
+        write("")
+        with write.block("def sizes(count, first, whole):"):
+            write('"""The table S of `count` rows from `first` on, in a batch of `whole` rows."""')
+            write(f"table = given.new('int64', {SIZE_HEADER + len(sized.sizes)})")
+            write(f"table[{FIRST_ROW_ENTRY}] = first")
+            for rows, wanted in (("count", False), ("whole", True)):
+                entries = [i for i in range(len(sized.sizes)) if (i in sized.whole) is wanted]
+                if entries:
+                    write(f"size[{batch!r}] = {rows}")
+                for i in entries:
+                    write(f"table[{SIZE_HEADER + i}] = {user_size(sized.sizes[i])}")
+            write("return table")
+        write("")
+
+    def names_of_sizes(self, name: str, program: Program) -> None:
+        """The sizes in a table S, by what drivers call them."""
+        names = [size_name(i) for i in range(len(program.compiled.sized.sizes))]
+        self.write(f"{_tuple_text(names)} = {name}[{SIZE_HEADER}:].tolist()")
 
     def table_of_buffers(self, name: str, sizes: str, program: Program, place: Place) -> None:
         """The table T of a program: `place` says where leaves and outputs are, as source."""

@@ -66,7 +66,8 @@ def _imported(body: str) -> list[str]:
             own.add(node.name)
             decorators = [n for d in node.decorator_list for n in ast.walk(d)]
             used |= {n.id for n in decorators if isinstance(n, ast.Name)}
-            local |= {argument.arg for argument in node.args.args}
+            inner = [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef)]
+            local |= {f.name for f in inner} | {a.arg for f in inner for a in f.args.args}
         else:
             own |= local
         used |= {n.id for n in names if isinstance(n.ctx, ast.Load)} - local

@@ -69,6 +69,30 @@ def everything() -> tuple[sf.Session, dict[str, Any]]:
     return session, {"x": RNG.standard_normal((70, 4)), "labels": RNG.integers(0, 3, 70)}
 
 
+def in_blocks() -> tuple[sf.Session, dict[str, Any]]:
+    """Rows with so many intermediate values that they are run in blocks of 16; with draws, which
+    tell blocks apart, and a penalty, of which each block has a part.
+    """
+    x, t = sf.input("x", ("batch", "time", 3)), sf.input("t", ("batch", 1))
+    w = sf.param("w", (8, 1))
+    loss = ops.mse(ops.dropout(models.RNN(8, "lstm", 3)(x), 0.3) @ w, t) + 1e-2 * (w * w).sum()
+    session = sf.Session(loss=loss, optimizer=sf.optim.Adam(1e-2), threads=1, seed=3)
+    return session, {"x": RNG.standard_normal((75, 400, 3)), "t": RNG.standard_normal((75, 1))}
+
+
+def test_blocks_of_rows_are_those_of_the_session(tmp_path: Path) -> None:
+    session, data = in_blocks()
+    start = {name: value.copy() for name, value in session.params.items()}
+    history = session.fit(data, epochs=3, batch_size=32, shuffle=False, progress=False)
+    assert [trainer.block for trainer in session._state.trainers.values()] == [16]
+    source, small = session.source, regression()[0].source
+    assert "run_blocks" in source and "run_blocks" not in small
+    text, results = run(source, tmp_path, **data, **start)
+    assert [float(line.split()[-1]) for line in text.splitlines()] == [h["loss"] for h in history]
+    for name, value in session.params.items():
+        np.testing.assert_array_equal(results[name], value, err_msg=name)
+
+
 @pytest.mark.parametrize("make", [regression, lstm, everything])
 def test_training_from_the_file_has_the_bits_of_the_session(
     make: Callable[[], tuple[sf.Session, dict[str, Any]]], tmp_path: Path
@@ -167,7 +191,7 @@ def test_wrong_data_is_refused_by_name(tmp_path: Path) -> None:
     assert "(5, 3), not (5, 4)" in done.stderr
 
 
-@pytest.mark.parametrize("make", [regression, lstm, everything])
+@pytest.mark.parametrize("make", [regression, lstm, everything, in_blocks])
 def test_it_reads_like_a_program(make: Callable[[], tuple[sf.Session, dict[str, Any]]]) -> None:
     source = make()[0].source
     lines = source.splitlines()
