@@ -27,6 +27,7 @@ from staticflow.graph.node import Node
 from staticflow.native import memory
 from staticflow.native.memory import Array, Words, records, words
 from staticflow.native.threads.read_gate import ReadGate
+from staticflow.native.training.accumulation import Accumulation
 from staticflow.native.training.layout import (
     TOTAL_WORDS,
     InputRecord,
@@ -240,9 +241,14 @@ class ShardMemory:
         record[Total.ARRAY], record[Total.GRADIENT] = total.ctypes.data, self.gradient.ctypes.data
         record[Total.STATES] = self._state_copies.ctypes.data
         record[Total.STATE_COUNT] = len(self.next_states)
-        functions = accumulation(self.common.programs.forward.toolchain)
+        functions = self._accumulation
         record[Total.ADD], record[Total.NUMBER] = functions.add.address, functions.number.address
         self.table.point(Shard.TOTAL, record, total)
+
+    @cached_property
+    def _accumulation(self) -> Accumulation:
+        """What adds up gradients, compiled when it is first asked for; kept, as it is looked up."""
+        return accumulation(self.common.programs.forward.toolchain)
 
     @cached_property
     def _state_copies(self) -> Words:

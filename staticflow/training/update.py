@@ -30,6 +30,7 @@ class Update:
         self._gate = memory.gate
         self._buffers = memory.buffers(0)
         self._call = worker(programs.update.toolchain).train.bind()
+        self._accumulation = accumulation(programs.update.toolchain)
         self.sync = SyncBlock()
         given: dict[UpdateLeaf, Array] = {
             "g": self._buffers.gradient,
@@ -61,8 +62,8 @@ class Update:
         record[Total.GRADIENT] = self._buffers.gradient.ctypes.data
         record[Total.ITEMS] = accumulated.total.size
         record[Total.ITEM_BYTES] = accumulated.total.itemsize
-        functions = accumulation(self.programs.forward.toolchain)
-        record[Total.ADD], record[Total.NUMBER] = functions.add.address, functions.number.address
+        add, number = self._accumulation.add, self._accumulation.number
+        record[Total.ADD], record[Total.NUMBER] = add.address, number.address
         self._table.point(Shard.TOTAL, record, accumulated)
         self._table[Shard.STEP_BASE] = step_count + 1
         for name, values in self._buffers.next_states.items():
