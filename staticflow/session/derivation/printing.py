@@ -20,6 +20,24 @@ WRITTEN = {
     "trace_expm": "tr(expm({}))", "norm_2": "norm({}, 2)",
     "norm_nuc": "norm({}, 'nuc')", "expm_frechet": "expm_frechet({}, {}, compute_expm=False)",
 }  # fmt: skip
+SIGNS = {"==": "=", "!=": r"\neq", "<=": r"\leq", ">=": r"\geq"}
+# The same as mathematics: parts of a decomposition by their usual letters.
+AS_LATEX = {
+    **{name: rf"\left[{{}} {SIGNS.get(sign, sign)} {{}}\right]"
+       for name, sign in COMPARISONS.items()},
+    "positive": r"\left[{} > 0\right]",
+    "eigenvalues": r"\boldsymbol{{\lambda}}\left({}\right)",
+    "eigenvectors": r"\boldsymbol{{V}}\left({}\right)",
+    "left_vectors": r"\boldsymbol{{U}}\left({}\right)",
+    "singular_values": r"\boldsymbol{{\sigma}}\left({}\right)",
+    "right_vectors": r"\boldsymbol{{V}}^{{T}}\left({}\right)",
+    "norm_2": r"\left\|{}\right\|_{{2}}",
+    "norm_nuc": r"\left\|{}\right\|_{{*}}",
+    "trace_expm": r"\operatorname{{tr}}\left(e^{{{}}}\right)",
+    "expm": r"e^{{{}}}",
+    "expm_frechet": r"L\left({}, {}\right)",
+    "pinv": r"\left({}\right)^{{+}}",
+}  # fmt: skip
 PLAIN = {"det", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arctan"}
 
 
@@ -247,6 +265,8 @@ def _latex(x: Expr) -> Text:
     inner = ", ".join(_latex(a)[0] for a in args)
     if name == "det":
         return rf"\left|{inner}\right|", ATOM
+    if name in AS_LATEX:
+        return AS_LATEX[name].format(*(_latex(a)[0] for a in args)), POWER
     if name == "kron":
         left, right = (_bracketed(a, POWER) for a in args)
         return rf"{left} \otimes {right}", SUM

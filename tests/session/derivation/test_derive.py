@@ -100,6 +100,16 @@ def test_the_lines_of_the_documents_example() -> None:
     assert str(found.steps[1]).endswith("[scalar = trace: a = tr(a)]")
 
 
+def test_every_derivation_is_latex() -> None:
+    names = leaves("named")
+    for text, by in {**CASES, **MORE, **MATRICES}.values():
+        shown = derive(eval(text, names), names[by]).latex()
+        plain = shown.replace(r"\{", "").replace(r"\}", "")
+        assert plain.count("{") == plain.count("}"), shown
+        assert shown.count(r"\left") == shown.count(r"\right"), shown
+        assert "_vectors" not in shown and "norm_" not in shown, shown
+
+
 RESULTS = {
     "quadratic": "(A + A.T) @ x",
     "residual": "2 * X.T @ (X @ W - U)",
