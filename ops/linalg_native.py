@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from staticflow.graph.calls import Scratch
 from staticflow.graph.dims import AnyDim, product
-from staticflow.graph.kinds import Scratch
 from staticflow.graph.node import Array, Axes, Classes, Node, OutType
 from staticflow.graph.require import require, require_matrices, require_operands
 from staticflow.graph.types import TensorType

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from staticflow.graph.calls import Scratch
 from staticflow.graph.dims import AnyDim
-from staticflow.graph.kinds import Scratch
 from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.graph.require import require, require_matrices, require_operands
 from staticflow.graph.types import TensorType

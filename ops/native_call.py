@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from staticflow.graph.calls import Call
 from staticflow.graph.dims import AnyDim, product
-from staticflow.graph.kinds import Call
 from staticflow.graph.leaves import Input
 from staticflow.graph.node import Axes, Classes, Node, apply
 from staticflow.graph.require import require, require_operands

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import ShapeError, fail
+from staticflow.graph.calls import Scratch
 from staticflow.graph.dims import AnyDim
-from staticflow.graph.kinds import Scratch
 from staticflow.graph.node import Array, Axes, Classes, Kind, Node, OutType, apply
 from staticflow.graph.require import require, require_operands
 from staticflow.graph.types import TensorType, normalise_axis

@@ -1,6 +1,23 @@
 """What families of ops share: maps, reductions, views, gathers, assemblies, parts of outputs.
 
 A map or a reduction is a row of the op table; a view says where its elements lie.
+
+The compiler knows these kinds and never one op by name:
+
+    kind        what the compiler does with it            examples
+    ---------   ---------------------------------------   --------------------------------
+    LEAF        binds a buffer from outside               input, param, const, state
+    MAP         one expression in a fused loop            add, tanh, where, iota, random
+    REDUCE      an accumulator in a fused loop            sum, max
+    VIEW        strides and an offset, no code            transpose, slice, reshape
+    CONTRACT    a matrix product                          dot
+    ASSEMBLE    parts stored into regions of one buffer   concatenate, pad
+    GATHER      a loop that loads at run-time indices     take
+    SCATTER     a loop that adds at run-time indices      the derivative of take
+    CALL        one call of a native routine              cholesky, solve
+    LOOP        kernels inside a run-time loop            scan, while_loop, cond
+    ALIAS       its first input, with a meaning           stop_gradient, update
+    PART        one output of an op that has several      the carry of a scan
 """
 
 from __future__ import annotations
@@ -16,9 +33,6 @@ from staticflow.graph.node import Array, Axes, Classes, Kind, Node, Op, OutType,
 from staticflow.graph.require import require, require_axes, require_operands
 from staticflow.graph.strides import StridedView
 from staticflow.graph.types import TensorType
-
-# Dtypes, "" for that of the first input, and numbers of elements
-Scratch = tuple[tuple[str, AnyDim], ...]
 
 
 @dataclass(frozen=True)
@@ -340,34 +354,6 @@ class Assemble(Op):
         raise NotImplementedError
 
 
-class Call(Op):
-    """One call of a native routine on contiguous arrays.
-
-    The routine gets the inputs, the outputs and the scratch, then `routine_sizes` and `sizes`. It
-    is chosen for the dtype of the first input.
-    """
-
-    kind = Kind.CALL
-    routine: ClassVar[str]  # its name, without the dtype
-    multiplies: ClassVar[bool] = False  # whether the routine calls the matrix product
-    fails: ClassVar[bool] = False  # whether it returns a code, 0 for success
-
-    def routine_sizes(self, *xs: Axes) -> tuple[AnyDim, ...]:
-        """Sizes and flags, from the size classes of the inputs' axes."""
-        raise NotImplementedError
-
-    def scratch(self, *xs: Axes) -> Scratch:
-        """The memory that the routine needs beside its inputs and outputs."""
-        return ()
-
-
-class Collective(Op):
-    """A value combined over all shards by `combine`; on one shard, the value itself."""
-
-    kind = Kind.CALL
-    combine: str
-
-
 @dataclass(frozen=True)
 class Part(Op):
     """Output number `index` of an op that has several."""
@@ -381,7 +367,8 @@ class Part(Op):
         require(inside, f"there is no part {self.index}")
 
     def infer(self, *xs: Any) -> TensorType:
-        return xs[0][self.index]  # type: ignore[no-any-return]
+        type_: TensorType = xs[0][self.index]
+        return type_
 
     def reference(self, *xs: Any) -> Any:
         return xs[0][self.index]

@@ -8,24 +8,8 @@ There is no global graph: a graph is what some outputs reach. Nodes are immutabl
 hash by identity. An op is one frozen value with its type rule, loop body, derivative and NumPy
 reference.
 
-The compiler knows the KINDS below and never one op by name:
-
-    kind        what the compiler does with it            examples
-    ---------   ---------------------------------------   --------------------------------
-    LEAF        binds a buffer from outside               input, param, const, state
-    MAP         one expression in a fused loop            add, tanh, where, iota, random
-    REDUCE      an accumulator in a fused loop            sum, max
-    VIEW        strides and an offset, no code            transpose, slice, reshape
-    CONTRACT    a matrix product                          dot
-    ASSEMBLE    parts stored into regions of one buffer   concatenate, pad
-    GATHER      a loop that loads at run-time indices     take
-    SCATTER     a loop that adds at run-time indices      the derivative of take
-    CALL        one call of a native routine              cholesky, solve
-    LOOP        kernels inside a run-time loop            scan, while_loop, cond
-    ALIAS       its first input, with a meaning           stop_gradient, update
-    PART        one output of an op that has several      the carry of a scan
-
-Ops are declared in `staticflow.ops`, each once, and stand in the op table (`op_table`).
+The compiler knows the KINDS of ops (`kinds`) and never one op by name. Ops are declared in
+`staticflow.ops`, each once, and stand in the op table (`op_table`).
 """
 
 from __future__ import annotations
@@ -108,7 +92,7 @@ class Op:
 
     @property
     def asked_by(self) -> str:
-        """Who asks for what `demands` says, by the name that users know."""
+        """Who asks for what `size_guards` says, by the name that users know."""
         return self.name
 
     @property

@@ -36,9 +36,10 @@ from staticflow.compiler.lowering.buffers import ITEMSIZE, SUFFIX, Buffer, Buffe
 from staticflow.compiler.lowering.fusion import Group, iteration_space
 from staticflow.compiler.lowering.lower_kernel import LoweredKernel, lower_group
 from staticflow.graph.branch_ops import Branch, While
+from staticflow.graph.calls import Call, Collective
 from staticflow.graph.contiguous import COPY
 from staticflow.graph.dims import AnyDim, product
-from staticflow.graph.kinds import Assemble, Call, Collective, Map
+from staticflow.graph.kinds import Assemble, Map
 from staticflow.graph.node import Axes, Kind, Node
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.strides import StridedView

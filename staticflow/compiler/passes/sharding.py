@@ -27,7 +27,8 @@ from staticflow.compiler.passes.sharding_rules import (
     keeps_partial,
     result_at,
 )
-from staticflow.graph.kinds import Collective, Map
+from staticflow.graph.calls import Collective
+from staticflow.graph.kinds import Map
 from staticflow.graph.leaves import Const, Hyper
 from staticflow.graph.node import Array, Axes, Classes, Node, OutType, apply
 from staticflow.graph.traversal import through_views, toposort, with_inputs
