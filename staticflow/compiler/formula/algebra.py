@@ -59,6 +59,8 @@ class Algebra:
             for base, e in parts:
                 merged[base] = merged.get(base, 0.0) + e
         shape = broadcast_shapes(shapes, "formula")
+        if any(x.calls("zeros") and e > 0 for x, e in merged.items()):
+            return self.zeros(shape)
         kept = self._carrying([(x, e) for x, e in merged.items() if e], shape)
         if not kept:
             return self.number(coefficient)
@@ -78,6 +80,9 @@ class Algebra:
         if _shape_of(factors) == shape:
             return factors
         return [*bare, (self.ones(shape), 1.0)]
+
+    def zeros(self, shape: Shape) -> Term:
+        return self.call("zeros", shape, (), shape_text(shape)) if shape else self.number(0)
 
     def ones(self, shape: Shape) -> Term:
         return self.call("ones", shape, (), shape_text(shape))
@@ -100,7 +105,7 @@ class Algebra:
         if number:
             kept.insert(0 if _leads_with_number(given) else len(kept), self.number(number))
         if broadcast_shapes([()] + [t.shape for t in kept], "formula") != shape:
-            kept = given  # cancelling would lose axes
+            kept = given if kept else [self.zeros(shape)]  # cancelling would lose axes
         kept.sort(key=lambda term: split(term)[0] < 0)
         if len(kept) < 2:
             return kept[0] if kept else self.number(0)
@@ -153,6 +158,8 @@ class Algebra:
             inner = self.make("part", a.shape[:1], [a], (ALL, *b.attrs))
         elif b.calls("eye"):
             inner = a
+        elif a.calls("zeros") or b.calls("zeros"):
+            inner = self.zeros(_matmul_shape(a.shape, b.shape))
         elif a.ndim == 2 and _is_inverse(chain(a)[-1], chain(b)[0]):
             inner = self._chained((*chain(a)[:-1], *chain(b)[1:]), a.shape[0])
         else:
@@ -296,11 +303,13 @@ def _bare(m: Algebra, terms: list[Term]) -> list[Term]:
 
 
 def _repeats(x: Term) -> bool:
-    return any(b.calls("ones") or b.calls("broadcast_to") for b, _ in split(x)[1])
+    return any(b.calls(name) for b, _ in split(x)[1] for name in ("ones", "zeros", "broadcast_to"))
 
 
 def _unrepeated(m: Algebra, x: Term) -> Term:
     coefficient, factors = split(x)
+    if any(b.calls("zeros") for b, _ in factors):
+        return m.number(0)
     bare = [(b.args[0] if b.calls("broadcast_to") else b, e) for b, e in factors]
     return m.product([f for f in bare if not f[0].calls("ones")], coefficient)
 

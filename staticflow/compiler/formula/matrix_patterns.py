@@ -206,7 +206,9 @@ def of_joined(m: Algebra, term: Term) -> Term | None:
 
 
 def same_rows(m: Algebra, term: Term) -> Term | None:
-    """outer(ones((m,)), x) repeats x."""
+    """outer(ones((m,)), x) repeats x, and of zeros it is zeros."""
+    if term.calls("outer") and any(x.calls("zeros") for x in term.args):
+        return m.zeros(term.shape)
     if not term.calls("outer") or not term.args[0].calls("ones"):
         return None
     return m.call("broadcast_to", term.shape, [term.args[1]], shape_text(term.shape))

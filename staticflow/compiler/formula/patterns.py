@@ -209,6 +209,18 @@ def sigmoid(m: Algebra, term: Term) -> Term | None:
     return None
 
 
+def rectified(m: Algebra, term: Term) -> Term | None:
+    """(x > 0) * relu(x) is relu(x)."""
+    coefficient, factors = split(term)
+    for base, e in factors:
+        if not base.calls("relu") or e <= 0:
+            continue
+        mask = m.make("compare", base.shape, (base.args[0], m.number(0)), (">",))
+        if (mask, 1) in factors:
+            return m.product([f for f in factors if f[0] is not mask], coefficient)
+    return None
+
+
 def other_sigmoid(m: Algebra, term: Term) -> Term | None:
     """1 - sigmoid(-x) is sigmoid(x)."""
     one = m.number(1)
@@ -296,7 +308,7 @@ def _axes_text(axes: Sequence[int]) -> str:
 PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "call": (masked, logsumexp, stack),
     "compare": (one_hot, positive),
-    "product": (softmax, sigmoid, norm, mean, outer),
+    "product": (rectified, softmax, sigmoid, norm, mean, outer),
     "sum": (log_softmax, other_sigmoid),
     "reduce": (chosen, trace, position),
 }

@@ -138,7 +138,7 @@ class Reader:
         if term is self.m.number(1):
             return self.m.ones(shape)
         if term is self.m.number(0):
-            return self.m.call("zeros", shape, (), shape_text(shape))
+            return self.m.zeros(shape)
         if self.m.unscaled(term)[1] is term and not term.ndim and term.head != "number":
             return self.m.times(term, self.m.ones(shape))
         return self.m.call("broadcast_to", shape, [term], shape_text(shape))
