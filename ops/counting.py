@@ -19,17 +19,35 @@ from staticflow.graph.types import DTYPES, Shape, TensorType
 from staticflow.ops.views import spread
 
 
+class _OfSize(IndexMap):
+    """A value that a size makes, in a dtype."""
+
+    dim: AnyDim
+    dtype: str
+
+    def check(self, *xs: TensorType) -> None:
+        require_operands(self.name, xs, 0)
+        require(
+            self.dtype in DTYPES and is_size(self.dim), f"{self.name}: {self.dtype}[{self.dim}]"
+        )
+
+    def sizes(self) -> tuple[AnyDim, ...]:
+        return (self.dim,)
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.name, self.dtype)
+
+    def attributes(self) -> str:
+        return str(self.dim)
+
+
 @dataclass(frozen=True)
-class Iota(IndexMap):
+class Iota(_OfSize):
     """0, 1, 2, ... `dim - 1`."""
 
     dim: AnyDim
     dtype: str
     counts = True
-
-    def check(self, *xs: TensorType) -> None:
-        require_operands(self.name, xs, 0)
-        require(self.dtype in DTYPES and is_size(self.dim), f"iota: {self.dtype}[{self.dim}]")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return TensorType((self.dim,), self.dtype)
@@ -41,27 +59,14 @@ class Iota(IndexMap):
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return (classes.fresh(self.dim),)
 
-    def sizes(self) -> tuple[AnyDim, ...]:
-        return (self.dim,)
-
-    def key(self) -> tuple[Any, ...]:
-        return (self.name, self.dtype)
-
-    def attributes(self) -> str:
-        return str(self.dim)
-
 
 @dataclass(frozen=True)
-class SizeOf(IndexMap):
+class SizeOf(_OfSize):
     """The size `dim` as a number: of all rows, also where they are computed in shards."""
 
     dim: AnyDim
     dtype: str
     whole_size = True
-
-    def check(self, *xs: TensorType) -> None:
-        require_operands(self.name, xs, 0)
-        require(self.dtype in DTYPES and is_size(self.dim), f"sizeof: {self.dtype}[{self.dim}]")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return TensorType((), self.dtype)
@@ -71,15 +76,6 @@ class SizeOf(IndexMap):
 
     def relate(self, classes: Classes, out: OutType, *xs: Axes) -> Any:
         return ()
-
-    def sizes(self) -> tuple[AnyDim, ...]:
-        return (self.dim,)
-
-    def key(self) -> tuple[Any, ...]:
-        return (self.name, self.dtype)
-
-    def attributes(self) -> str:
-        return str(self.dim)
 
 
 def iota(dim: AnyDim, dtype: str = "int64") -> Node:
