@@ -1,4 +1,4 @@
-"""Further expressions, as in `expressions`: those that were tried without being looked at before."""
+"""Further expressions, as in `expressions`: tried without having been looked at before."""
 
 from __future__ import annotations
 
