@@ -4,7 +4,8 @@
     arena                 the same memory, three times
 
 Pays where a row needs much memory and the parameters are few, since every block adds its gradients
-to the shard's. A program with collectives or states has to see all its rows at once.
+to the shard's. A program with collectives or states has to see all its rows at once. The blocks of
+several programs, for terms of a loss that read different data, follow each other in one frame.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticflow.compiler.codegen.driver_abi import FIRST_ROW_ENTRY, HEADER, STOP
+from staticflow.graph.node import Node
 from staticflow.native import memory
 from staticflow.native.memory import CORE_CACHE_BYTES, Array, records, words, words_of
-from staticflow.native.training.row_blocks import Blocks
+from staticflow.native.training.row_blocks import BlockRecord, Blocks
 from staticflow.runtime.program import Frame, Program, Scratch
 
 BLOCK_BYTES = 1 << 18
@@ -46,6 +48,27 @@ def block_rows(rows: int, gradient_bytes: int, arena: Callable[[int], int]) -> i
     return max(16, min(rows, int(BLOCK_BYTES / max(per_row, 1.0)) // 16 * 16))
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a program that a shard has, and how many of them a block gets."""
+
+    program: Program
+    name: str  # the dimension that is cut; "" for a program that runs once
+    env: Mapping[str, int]
+    whole_env: Mapping[str, int]
+    first: int
+    block: int
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.env[self.name] if self.name else 1
+
+    def leads(self, node: Node) -> bool:
+        """Whether these are the rows of an input."""
+        return self.name != "" and node.ndim > 0 and str(node.shape[0]) == self.name
+
+
 class Block(NamedTuple):
     """Some rows: the tables that they are run with, and the first of them within the shard's."""
 
@@ -54,30 +77,24 @@ class Block(NamedTuple):
     first: int
 
 
-@dataclass
-class BlockedFrame:
-    """The tables of a shard's blocks, in the place of a frame."""
+class PartBlocks(NamedTuple):
+    """The blocks of a program, which is at the address `step`."""
 
-    table: NDArray[np.int64]
+    step: int
+    blocks: Sequence[Block]
     outside: NDArray[np.int64]  # for each buffer from outside, where row 0 is
+
+
+@dataclass
+class PartFrame:
+    """The tables of a program's blocks."""
+
     frames: list[Frame]
+    records: NDArray[np.int64]  # of its blocks, see `BlockRecord`
+    outside: NDArray[np.int64]
     sums: list[tuple[int, ...]] = field(default_factory=list)
     inputs: list[tuple[int, int, int]] = field(default_factory=list)
     kept: list[Any] = field(default_factory=list)
-
-    @property
-    def addresses(self) -> tuple[int, int]:
-        return int(self.table.ctypes.data), 0
-
-    @property
-    def blocks(self) -> int:
-        """How many there are."""
-        return int(self.table[Blocks.COUNT])
-
-    @property
-    def T(self) -> NDArray[np.int64]:
-        """The table of buffers of a whole block."""
-        return self.frames[0].T
 
     def bind(self, buffer: int, address: int) -> None:
         """Bind a buffer that all blocks share."""
@@ -91,61 +108,109 @@ class BlockedFrame:
         if record in self.inputs:
             return
         self.inputs.append(record)
-        self._write(Blocks.INPUTS, Blocks.INPUT_COUNT, self.inputs)
+        self._write(BlockRecord.INPUTS, BlockRecord.INPUT_COUNT, self.inputs)
 
     def entry_address(self, buffer: int) -> int:
         """The address of the word that says where a buffer lies."""
         return int(self.outside.ctypes.data) + 8 * (HEADER + buffer)
 
-    def add_up(self, source: Array, target: Array) -> None:
-        """Sum an array over the blocks."""
-        wide = target.dtype == np.float32 and self.blocks > MOST_IN_SINGLE
-        total = memory.zeros((target.size,), np.float64) if wide else None
+    def add_up(self, source: Array, target: Array, total: Array | None) -> None:
+        """Sum an array over the blocks; float32 in `total`, where there are many."""
         self.kept += [source, target, total]
         self.sums.append((
             source.ctypes.data, target.ctypes.data, target.size, target.itemsize,
             0 if total is None else total.ctypes.data,
         ))  # fmt: skip
-        self._write(Blocks.SUMS, Blocks.SUM_COUNT, self.sums)
+        self._write(BlockRecord.SUMS, BlockRecord.SUM_COUNT, self.sums)
 
     def _write(self, entry: int, count: int, rows: list[Any]) -> None:
         array = records(rows)
         self.kept.append(array)
-        self.table[entry], self.table[count] = array.ctypes.data, len(rows)
+        self.records[:, entry], self.records[:, count] = array.ctypes.data, len(rows)
 
 
-def blocked_frame(
-    program: Program,
-    env: Mapping[str, int],
-    whole_env: Mapping[str, int],
-    batch: str,
-    first_row: int,
-    size: int,
-    scratch: Scratch,
-) -> BlockedFrame:
-    """Tables for the rows of `env`, in blocks of `size`."""
-    rows = env[batch]
-    starts = list(range(0, rows, size)) or [0]
-    last = rows - starts[-1]
-    whole = program.frame({**env, batch: size}, whole_env, first_row, scratch)
-    rest = whole if last == size else program.frame({**env, batch: last}, whole_env, 0, scratch)
-    parts = []
+@dataclass
+class BlockedFrame:
+    """The tables of a shard's blocks, in the place of a frame."""
+
+    table: NDArray[np.int64]
+    parts: list[PartFrame]
+    rows: Sequence[Rows]  # of each part
+    kept: list[Any]
+
+    @property
+    def addresses(self) -> tuple[int, int]:
+        return int(self.table.ctypes.data), 0
+
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return int(self.table[Blocks.COUNT])
+
+    @property
+    def frames(self) -> list[Frame]:
+        """Those of all parts."""
+        return [frame for part in self.parts for frame in part.frames]
+
+    @property
+    def T(self) -> NDArray[np.int64]:
+        """The table of buffers of the first block."""
+        return self.parts[0].frames[0].T
+
+    def add_up(self, sources: Sequence[Array], target: Array) -> None:
+        """Sum over the blocks what each part leaves in an array of its own."""
+        wide = target.dtype == np.float32 and self.blocks > MOST_IN_SINGLE
+        total = memory.zeros((target.size,), np.float64) if wide else None
+        for part, source in zip(self.parts, sources, strict=True):
+            part.add_up(source, target, total)
+
+    def look_between_steps(self) -> None:
+        """Let programs with one block look at the stop flag between their steps."""
+        for rows, part in zip(self.rows, self.parts, strict=True):
+            if len(part.records) == 1:
+                part.records[:, BlockRecord.STEP] = rows.program.attentive.address
+
+
+def blocked_frame(parts: Sequence[Rows], scratch: Scratch) -> BlockedFrame:
+    """Tables for the rows of each part, in blocks."""
+    return frame_of_blocks([_blocks(rows, scratch) for rows in parts], parts)
+
+
+def _blocks(rows: Rows, scratch: Scratch) -> PartBlocks:
+    starts = list(range(0, rows.count, rows.block)) or [0]
+    size, last = min(rows.block, rows.count), rows.count - starts[-1]
+
+    def frame(count: int, first: int) -> Frame:
+        env = {**rows.env, rows.name: count} if rows.name else rows.env
+        return rows.program.frame(env, rows.whole_env, first, scratch)
+
+    whole = frame(size, rows.first)
+    rest = whole if last == size else frame(last, 0)
+    blocks = []
     for start in starts:
         own = rest if start == starts[-1] else whole
         sizes = words_of(own.S.tolist())
-        sizes[FIRST_ROW_ENTRY] = first_row + start
-        parts.append(Block(own, sizes, start))
-    return frame_of_blocks(program.function.address, parts, words(whole.T.size))
+        sizes[FIRST_ROW_ENTRY] = rows.first + start
+        blocks.append(Block(own, sizes, start))
+    return PartBlocks(rows.program.function.address, blocks, words(whole.T.size))
 
 
-def frame_of_blocks(step: int, blocks: Sequence[Block], outside: NDArray[np.int64]) -> BlockedFrame:
-    """The tables of blocks, on each of which the program at the address `step` is run."""
-    frames = list({id(block.frame): block.frame for block in blocks}.values())
-    found = BlockedFrame(words(Blocks.WORDS), outside, frames)
-    entries = [(b.frame.addresses[0], b.sizes.ctypes.data, b.first) for b in blocks]
-    block_table = records(entries)
-    found.kept += [block_table, *(block.sizes for block in blocks)]
-    table = found.table
-    table[Blocks.STEP], table[Blocks.STOP_ENTRY] = step, STOP
-    table[Blocks.COUNT], table[Blocks.BLOCKS] = len(blocks), block_table.ctypes.data
+def frame_of_blocks(parts: Sequence[PartBlocks], rows: Sequence[Rows] = ()) -> BlockedFrame:
+    """The tables of the blocks of some programs, which are run one after the other."""
+    count, width = sum(len(part.blocks) for part in parts), BlockRecord.BLOCK_WORDS
+    every = words(count * width).reshape(count, width)
+    found = BlockedFrame(words(Blocks.WORDS), [], rows, [every])
+    begin = 0
+    for step, blocks, outside in parts:
+        own = every[begin : begin + len(blocks)]
+        begin += len(blocks)
+        own[:, BlockRecord.STEP] = step
+        own[:, BlockRecord.BLOCK_T] = [block.frame.addresses[0] for block in blocks]
+        own[:, BlockRecord.BLOCK_S] = [block.sizes.ctypes.data for block in blocks]
+        own[:, BlockRecord.FIRST_ROW] = [block.first for block in blocks]
+        frames = list({id(block.frame): block.frame for block in blocks}.values())
+        found.parts.append(PartFrame(frames, own, outside))
+        found.kept += [block.sizes for block in blocks]
+    found.table[Blocks.COUNT], found.table[Blocks.BLOCKS] = count, every.ctypes.data
+    found.table[Blocks.STOP_ENTRY] = STOP
     return found

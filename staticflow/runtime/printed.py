@@ -37,7 +37,13 @@ from staticflow.native.toolchain.objects import (
 )
 from staticflow.native.toolchain.toolchain import Toolchain, toolchain
 from staticflow.native.training import row_blocks
-from staticflow.runtime.blocked_frame import Block, BlockedFrame, block_rows, frame_of_blocks
+from staticflow.runtime.blocked_frame import (
+    Block,
+    BlockedFrame,
+    PartBlocks,
+    block_rows,
+    frame_of_blocks,
+)
 from staticflow.runtime.program import Frame
 from staticflow.runtime.program_units import (
     BLOCK_SIGNATURE,
@@ -271,13 +277,12 @@ class Given:
         none = memory.aligned(0)
         first = next(iter(sizes.values()))
         frame = Frame(T, first, none, none, (T.ctypes.data, first.ctypes.data))
-        found = frame_of_blocks(
-            step.address, [Block(frame, S, row) for row, S in sizes.items()], outside
-        )
+        blocks = [Block(frame, S, row) for row, S in sizes.items()]
+        found = frame_of_blocks([PartBlocks(step.address, blocks, outside)])
         for buffer, row_bytes in inputs.items():
-            found.bind_rows(buffer, row_bytes)
+            found.parts[0].bind_rows(buffer, row_bytes)
         for part, total in sums:
-            found.add_up(part, total)
+            found.add_up([part], total)
         self._blocked.append(found)
         return found.addresses[0]
 

@@ -10,7 +10,7 @@ from staticflow.graph.printer import format_graph
 from staticflow.runtime.printing.module_source import functions_text, module_text, outputs_source
 from staticflow.runtime.program import Program
 from staticflow.session.run.fetch import Fetches
-from staticflow.session.run.steps import step_programs
+from staticflow.session.run.steps import printed_programs, reported_programs
 from staticflow.session.state.session_state import SessionState
 from staticflow.training.printed_training import TrainingStart, training_main
 from staticflow.training.trainer import Trainer
@@ -25,29 +25,28 @@ def source(fetches: Fetches) -> str:
     if state.graph.loss is None:
         fetch = fetches.fetch(state.graph.outputs)
         return outputs_source(fetch.runner.program, fetch.runner.inputs, {"seed": state.seed})
-    programs = step_programs(state, state.graph.batch_name())
+    programs = printed_programs(state)
     flat = state.params.flats[(programs.params[0].dtype, True)] if programs.params else None
     start = TrainingStart(
         state.params, state.states, flat, state.optimizer, state.extras, state.seed
     )
-    compiled = [p for p in (programs.forward, programs.update) if p is not None]
     title = "A training step, as staticflow compiled it."
-    return module_text(title, functions_text(compiled), training_main(programs, start))
+    return module_text(title, functions_text(programs.all), training_main(programs, start))
 
 
-def _programs(fetches: Fetches) -> list[Program]:
+def _programs(fetches: Fetches, batch_axis: str | None) -> list[Program]:
     state = fetches.state
     if state.graph.loss is None:
         return [fetches.fetch(state.graph.outputs).runner.program]
-    programs = step_programs(state, state.graph.batch_name())
-    return [p for p in (programs.forward, programs.update) if p is not None]
+    programs = reported_programs(state, batch_axis)
+    return programs.all
 
 
-def explain(fetches: Fetches) -> str:
+def explain(fetches: Fetches, batch_axis: str | None = None) -> str:
     """The graph, the kernels, the memory plan and the cost model's choices."""
     state = fetches.state
-    parts = ["GRAPH", format_graph(state.graph.roots), *_left_alone(state)]
-    for program in _programs(fetches):
+    parts = ["GRAPH", format_graph(state.graph.roots), *_left_alone(state, batch_axis)]
+    for program in _programs(fetches, batch_axis):
         compiled = program.compiled
         parts += ["", f"PROGRAM {program.function.symbol}", "", "SIZES"]
         parts += [f"  n{i} = {size}" for i, size in enumerate(compiled.sized.sizes)]
@@ -63,11 +62,11 @@ def explain(fetches: Fetches) -> str:
     return "\n".join([*parts, *_runs(fetches)])
 
 
-def _left_alone(state: SessionState) -> Iterator[str]:
+def _left_alone(state: SessionState, batch_axis: str | None) -> Iterator[str]:
     """The parameters that training does not move, and why."""
     if state.graph.loss is None:
         return
-    programs = step_programs(state, state.graph.batch_name())
+    programs = reported_programs(state, batch_axis)
     unreached = [n.name for n in programs.unreached]
     frozen = [name for name, n in state.params.nodes.items() if n not in state.trained]
     if frozen:
@@ -84,8 +83,15 @@ def _chosen(trainer: Trainer) -> Iterator[str]:
         f"{choice.serial_ns / 1e3:.1f} us on one, {choice.sharded_ns / 1e3:.1f} us as chosen "
         f"or on all; {choice.reason or 'sharding pays'}"
     )
-    if trainer.block:
-        yield f"  in blocks of {trainer.block} rows, which the caches hold"
+    for part, block in zip(trainer.programs.parts, trainer.blocks, strict=False):
+        if part.rows and block < trainer.env[part.rows]:
+            yield f"  rows of {part.rows} in blocks of {block}, which the caches hold"
+    for part in trainer.programs.parts[1:]:
+        data = f"rows of {part.rows}" if part.rows else "no rows that can be cut"
+        yield (
+            f"  a program of its own, once a step, for what of the loss reads {data}, "
+            f"and none of {trainer.programs.batch}"
+        )
     if trainer.partial is not None:
         yield (
             f"  {trainer.partial.span.node.name}: each shard multiplies by the rows that it "

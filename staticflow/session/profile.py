@@ -17,6 +17,7 @@ from staticflow.runtime.blocked_frame import BlockedFrame
 from staticflow.runtime.program import Frame, Program
 from staticflow.session.run.fetch import Fetches
 from staticflow.session.run.steps import run_batch
+from staticflow.training.shard import ShardMemory
 
 _INDENT = "    "  # of what is within a loop or a branch
 
@@ -37,25 +38,21 @@ class Profile:
         return "\n".join([*lines, f"{total:10.3f} us in all kernels"])
 
 
-def profile_program(
-    program: Program, frame: Frame | BlockedFrame, repeat: int
-) -> list[tuple[float, str]]:
+def profile_program(program: Program, frame: Frame, repeat: int) -> list[tuple[float, str]]:
     """The microseconds of every step of a program, in the median one of `repeat` runs.
 
     Other processes and interrupts make some runs take a multiple of the others' time.
     """
     steps = list(_with_depth(program.compiled.steps))
     cycles = words(len(steps))
-    # of a shard that runs in blocks, the first block stands for all
-    first = frame.frames[0] if isinstance(frame, BlockedFrame) else frame
-    first.T[PROFILE] = cycles.ctypes.data
+    frame.T[PROFILE] = cycles.ctypes.data
     call: Any = program.timed.bind()
-    call(*first.addresses)
+    call(*frame.addresses)
     runs, seconds = [], []
     for _ in range(max(1, repeat)):
         cycles[:] = 0
         begin = time.perf_counter()
-        call(*first.addresses)
+        call(*frame.addresses)
         seconds.append(time.perf_counter() - begin)
         runs.append(cycles.copy())
     outermost = [depth == 0 for depth, _ in steps]
@@ -80,7 +77,9 @@ def _with_depth(steps: Sequence[Step], depth: int = 0) -> Iterator[tuple[int, St
                 yield from _with_depth(body, depth + 1)
 
 
-def profile(fetches: Fetches, feeds: Mapping[Any, Any], repeat: int) -> Profile:
+def profile(
+    fetches: Fetches, feeds: Mapping[Any, Any], repeat: int, batch_axis: str | None = None
+) -> Profile:
     """Profile forward, backward and update on one batch; all values are put back afterwards.
 
     Of a session without a loss, the computation of its outputs.
@@ -90,15 +89,24 @@ def profile(fetches: Fetches, feeds: Mapping[Any, Any], repeat: int) -> Profile:
         return _profile_outputs(fetches, feeds, repeat)
     values = [*state.params.values(), *state.states.values(), *state.slots.values()]
     kept = [array.copy() for array in values]
-    trainer, _ = run_batch(state, feeds, None, train=False)
-    frames = trainer.shards[0].frames
-    rows = profile_program(trainer.programs.forward, frames["whole"], repeat)
-    if trainer.programs.update is not None:
-        rows += profile_program(trainer.programs.update, frames["update"], repeat)
+    trainer, _ = run_batch(state, feeds, batch_axis, train=False)
+    rows = []
+    for program, frame in zip(trainer.programs.all, _frames(trainer.shards[0]), strict=True):
+        rows += profile_program(program, frame, repeat)
     trainer.release()
     for array, old in zip(values, kept, strict=True):
         array[...] = old
     return _profile(rows)
+
+
+def _frames(shard: ShardMemory) -> Iterator[Frame]:
+    """A frame of each program of a training step; where rows run in blocks, that of the first."""
+    for name in ("whole", "update"):
+        frame = shard.frames.get(name)
+        if isinstance(frame, BlockedFrame):
+            yield from (part.frames[0] for part in frame.parts)
+        elif frame is not None:
+            yield frame
 
 
 def _profile_outputs(fetches: Fetches, feeds: Mapping[Any, Any], repeat: int) -> Profile:

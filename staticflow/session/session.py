@@ -248,11 +248,15 @@ class Session(LiveAttributes):
 
         return source(self._fetches)
 
-    def explain(self) -> str:
-        """The graph, the kernels, the memory plan and the cost model's choice, as text."""
+    def explain(self, batch_axis: str | None = None) -> str:
+        """The graph, the kernels, the memory plan and the cost model's choice, as text.
+
+        `batch_axis` names the dimension that data is sliced along, as in `fit`; by default it is
+        that of the last training.
+        """
         from staticflow.session.explain import explain
 
-        return explain(self._fetches)
+        return explain(self._fetches, batch_axis)
 
     @property
     def roots(self) -> list[Node]:
@@ -264,14 +268,17 @@ class Session(LiveAttributes):
         picture: str = OPERATORS["picture"](self)
         return picture
 
-    def profile(self, feeds: Mapping[Any, Any], repeat: int = 100) -> Any:
+    def profile(
+        self, feeds: Mapping[Any, Any], repeat: int = 100, batch_axis: str | None = None
+    ) -> Any:
         """Time per kernel of a training step on this batch, named by the lines it came from.
 
-        Without a loss, of the computation of all outputs.
+        Without a loss, of the computation of all outputs. `batch_axis` names the dimension that
+        data is sliced along, as in `fit`. Where rows run in blocks, the times are those of a block.
         """
         from staticflow.session.profile import profile
 
-        return profile(self._fetches, feeds, repeat)
+        return profile(self._fetches, feeds, repeat, batch_axis)
 
     # -- files and copies ------------------------------------------------------------------------
 

@@ -80,8 +80,8 @@ class CheckedTrainer(Trainer):
         yield from memory.next_states.values()
         yield from self._changed()
 
-    def _block_rows(self) -> int:
-        return 0  # a fault is looked for in all rows
+    def _block_rows(self) -> tuple[int, ...]:
+        return ()  # a fault is looked for in all rows
 
     def _frame(self, name: str) -> Frame:
         frame = self.shards[0].frames[name]

@@ -311,7 +311,7 @@ class _Training(Main):
 def _may_have_blocks(programs: StepPrograms, flat: FlatArray | None) -> bool:
     """Whether the rows of a printed batch may be run in blocks, at some sizes."""
     gradient_bytes = 0 if flat is None else flat.data.nbytes
-    if not programs.adds_up_rows or not gradients_fit(gradient_bytes):
+    if not programs.adds_up_rows(programs.parts[0]) or not gradients_fit(gradient_bytes):
         return False
     forward = programs.forward
     if forward.dimensions - {programs.batch}:

@@ -11,7 +11,7 @@ next values are the shard's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from staticflow.compiler.codegen.driver_abi import PEERS, SHARDS, STOP, SYNC
 from staticflow.compiler.passes.sharding import SHARE
-from staticflow.compiler.passes.sharding_rules import WHOLE
+from staticflow.compiler.passes.sharding_rules import WHOLE, Sharded
 from staticflow.graph.dims import evaluate
 from staticflow.graph.leaves import Hyper
 from staticflow.graph.node import Node
@@ -38,11 +38,11 @@ from staticflow.native.training.layout import (
 )
 from staticflow.native.training.tables import ShardTable, SyncBlock
 from staticflow.native.training.worker import accumulation
-from staticflow.runtime.blocked_frame import BlockedFrame, blocked_frame
+from staticflow.runtime.blocked_frame import BlockedFrame, PartFrame, Rows, blocked_frame
 from staticflow.runtime.parameters import FlatArray
-from staticflow.runtime.program import Frame, Scratch
+from staticflow.runtime.program import Frame, Program, Scratch
 from staticflow.training.epochs import Epochs
-from staticflow.training.step_programs import StepPrograms
+from staticflow.training.step_programs import Part, StepPrograms
 from staticflow.training.update_frame import StepValues, following, update_frame
 
 
@@ -55,7 +55,7 @@ class Common:
     flat: FlatArray | None  # the trainable parameters
     env: Mapping[str, int]
     shards: int
-    block: int  # the rows of a block, or 0 where a shard runs all its rows at once
+    blocks: tuple[int, ...]  # the rows of a block of each part, or () where it runs all at once
     run_blocks: int  # the address of what runs blocks
     owner_bits: int  # the bits of the products that shards make in parts
     sync: SyncBlock
@@ -64,6 +64,21 @@ class Common:
     def rows(self) -> int:
         """The rows of a whole batch."""
         return self.env[self.programs.batch] if self.programs.batch else 1
+
+    def parts(self, rows: int, shard: int) -> list[tuple[Part, Rows]]:
+        """The parts of a batch that a shard runs, and its rows of them; what cannot be cut is the
+        first shard's.
+        """
+        whole = self.sizes(rows)
+        found = []
+        for part, block in zip(self.programs.parts, self.blocks, strict=True):
+            name, env, first = part.rows, whole, 0
+            if name:
+                first, end = self.split(whole[name], shard)
+                env = {**whole, name: end - first}
+            if name or shard == 0 or part is self.programs.parts[0]:
+                found.append((part, Rows(part.program, name, env, whole, first, block)))
+        return found
 
     def split(self, rows: int, shard: int) -> tuple[int, int]:
         """The rows of a batch that a shard has: first and end; the last shards get those left over.
@@ -133,41 +148,57 @@ class ShardMemory:
         self.table.point(Shard.METRICS, self.metrics)
         self.table[Shard.METRIC_COUNT] = self.metrics.size
         self.table[Shard.STEP] = common.run_blocks
-        if not common.block:
+        if not common.blocks:
             self.table[Shard.STEP] = common.programs.forward.function.address
+        self._attentive = False
         self.add_variant("whole", Shard.WHOLE, common.rows)
 
     def add_variant(self, name: str, entry: int, rows: int) -> None:
         """Bind the forward and backward program to the shard's rows of a batch of `rows`."""
         frame = self.frames[name] = self._forward_frame(rows)
+        if self._attentive and isinstance(frame, BlockedFrame):
+            frame.look_between_steps()
         first, end = self.common.split(rows, self.index)
         self.table[entry + Variant.T], self.table[entry + Variant.S] = frame.addresses
         self.table[entry + Variant.BEGIN] = first
         self.table[entry + Variant.ROWS] = end - first
         self._row_count = max(self._row_count, end - first)
 
+    def look_between_steps(self) -> None:
+        """Let programs that run all rows at once look at the stop flag between their steps."""
+        self._attentive = True
+        if not self.common.blocks:
+            self.table[Shard.STEP] = self.common.programs.forward.attentive.address
+        for frame in self.frames.values():
+            if isinstance(frame, BlockedFrame):
+                frame.look_between_steps()
+
     def _forward_frame(self, rows: int) -> Frame | BlockedFrame:
-        common = self.common
-        program, batch = common.programs.forward, common.programs.batch
+        common, scratch = self.common, self.buffers.forward
+        if common.blocks:
+            parts = common.parts(rows, self.index)
+            blocked = blocked_frame([own for _, own in parts], scratch)
+            for own, part in zip(blocked.rows, blocked.parts, strict=True):
+                self._bind_values(own.program, part, common.shards * len(part.records))
+            self._bind_block_outputs(blocked, [part for part, _ in parts])
+            return blocked
         first, end = common.split(rows, self.index)
         env, whole_env = common.sizes(end - first), common.sizes(rows)
-        frame: Frame | BlockedFrame
-        if common.block:
-            size = max(1, min(common.block, end - first))
-            frame = blocked_frame(program, env, whole_env, batch, first, size, self.buffers.forward)
-        else:
-            frame = program.frame(env, whole_env, first, self.buffers.forward, common.owner_bits)
-        leaves = program.leaves
-        for owner in (common.values.params, common.values.states):
-            for node in owner.nodes.values():
-                if node in leaves:
-                    frame.bind(leaves[node], owner.address(node))
-        parts = common.shards * (frame.blocks if isinstance(frame, BlockedFrame) else 1)
-        for node, buffer in leaves.items():
-            if isinstance(node.op, Hyper):
-                frame.bind(buffer, self._hyper(node, parts).ctypes.data)
+        program = common.programs.forward
+        frame = program.frame(env, whole_env, first, scratch, common.owner_bits)
+        self._bind_values(program, frame, common.shards)
         self._bind_outputs(frame)
         return frame
+
+    def _bind_values(self, program: Program, frame: Frame | PartFrame, parts: int) -> None:
+        """Say where parameters, states and numbers are; `parts` of the rows add up to the whole."""
+        for owner in (self.common.values.params, self.common.values.states):
+            for node in owner.nodes.values():
+                if node in program.leaves:
+                    frame.bind(program.leaves[node], owner.address(node))
+        for node, buffer in program.leaves.items():
+            if isinstance(node.op, Hyper):
+                frame.bind(buffer, self._hyper(node, parts).ctypes.data)
 
     def _hyper(self, node: Node, parts: int) -> Array:
         """Where a number is that the session sets; `parts` of the batch add up to the whole."""
@@ -177,10 +208,7 @@ class ShardMemory:
             return self._shares.setdefault((node.dtype, parts), share)
         return self.step_cell if node.op.label == "step" else self.common.values.seed
 
-    def _bind_outputs(self, frame: Frame | BlockedFrame) -> None:
-        if isinstance(frame, BlockedFrame):
-            self._bind_block_outputs(frame)
-            return
+    def _bind_outputs(self, frame: Frame) -> None:
         programs, flat = self.common.programs, self.common.flat
         buffers = iter(programs.forward.compiled.output_buffers)
         places = iter(programs.forward.compiled.sharding.of_outputs)
@@ -188,26 +216,35 @@ class ShardMemory:
         if flat is not None:
             targets += [flat.view(span, self.gradient) for span in flat.spans]
         for target in targets:
-            if next(places) == WHOLE and self.index > 0:  # every shard has it; it counts once
-                target = memory.zeros(target.shape, target.dtype)
-                self._unused.append(target)
-            frame.bind(next(buffers), target.ctypes.data)
+            frame.bind(next(buffers), self._own(target, next(places)).ctypes.data)
         for state in programs.states:
             frame.bind(next(buffers), self.next_states[state.name].ctypes.data)
 
-    def _bind_block_outputs(self, frame: BlockedFrame) -> None:
+    def _own(self, target: Array, place: Sharded) -> Array:
+        """Where a result goes: what every shard has counts once."""
+        if place != WHOLE or self.index == 0:
+            return target
+        unused = memory.zeros(target.shape, target.dtype)
+        self._unused.append(unused)
+        return unused
+
+    def _bind_block_outputs(self, frame: BlockedFrame, parts: Sequence[Part]) -> None:
         """Each block leaves its gradients and metrics beside the shard's, which add them up."""
         flat = self.common.flat
-        buffers = iter(self.common.programs.forward.compiled.output_buffers)
-        metrics = memory.zeros(self.metrics.shape, np.float64)
-        for m in range(metrics.size):
-            frame.bind(next(buffers), metrics[m : m + 1].ctypes.data)
+        metrics = [memory.zeros(self.metrics.shape, np.float64) for _ in parts]
+        gradients = [flat.like() for _ in parts] if flat is not None else []
+        for k, (part, own) in enumerate(zip(parts, frame.parts, strict=True)):
+            targets = [metrics[k][m : m + 1] for m in part.scalars]
+            if flat is not None:
+                targets += [flat.view(flat.spans[i], gradients[k]) for i in part.params]
+            compiled = part.program.compiled
+            for buffer, place, target in zip(
+                compiled.output_buffers, compiled.sharding.of_outputs, targets, strict=True
+            ):
+                own.bind(buffer, self._own(target, place).ctypes.data)
         frame.add_up(metrics, self.metrics)
         if flat is not None:
-            gradient = flat.like()
-            for span in flat.spans:
-                frame.bind(next(buffers), flat.view(span, gradient).ctypes.data)
-            frame.add_up(gradient, self.gradient)
+            frame.add_up(gradients, self.gradient)
 
     def add_update(self, first: int, end: int, lead: ShardMemory) -> None:
         """Bind the update to a slice; it reads gradients and new states that `lead` has."""
@@ -259,23 +296,47 @@ class ShardMemory:
             for name, values in self.next_states.items()
         )
 
-    def introduce(self, name: str, peers: NDArray[np.int64], stops: bool = True) -> None:
-        """Tell a program of the shards; one that `stops` may be left when the stop flag is set."""
+    def tables(self, name: str) -> list[list[NDArray[np.int64]]]:
+        """The tables of buffers of each program of a frame."""
         frame = self.frames[name]
-        for table in [f.T for f in frame.frames] if isinstance(frame, BlockedFrame) else [frame.T]:
-            table[SYNC] = self.table.address
-            table[PEERS] = peers.ctypes.data
-            table[SHARDS] = self.common.shards
-            if stops:
-                table[STOP] = self.common.sync.address + 8 * Sync.STOP
+        if isinstance(frame, BlockedFrame):
+            return [[own.T for own in part.frames] for part in frame.parts]
+        return [[frame.T]]
+
+    def introduce(self, name: str, peers: Sequence[NDArray[np.int64]], stops: bool = True) -> None:
+        """Tell the programs of a frame of those of other shards, `peers` of each; one that `stops`
+        may be left when the stop flag is set.
+        """
+        for tables, others in zip(self.tables(name), peers, strict=False):
+            for table in tables:
+                table[SYNC] = self.table.address
+                table[PEERS] = others.ctypes.data
+                table[SHARDS] = self.common.shards
+                if stops:
+                    table[STOP] = self.common.sync.address + 8 * Sync.STOP
 
     def bind_whole(self, whole: Mapping[str, Array]) -> None:
-        """Say where the inputs lie that have no rows."""
-        leaves, inputs = self.common.programs.forward.leaves, self.common.programs.inputs
+        """Say where the inputs lie that have no rows of the batch."""
+        inputs, lead = self.common.programs.inputs, self.common.programs.forward
         for name, array in whole.items():
-            if inputs[name] in leaves:
-                for _, frame in self._variants():
-                    frame.bind(leaves[inputs[name]], array.ctypes.data)
+            node = inputs[name]
+            for _, frame in self._variants():
+                if isinstance(frame, BlockedFrame):
+                    for rows, part in zip(frame.rows, frame.parts, strict=True):
+                        self._bind_part(part, rows, node, array)
+                elif node in lead.leaves:
+                    frame.bind(lead.leaves[node], array.ctypes.data)
+
+    def _bind_part(self, part: PartFrame, rows: Rows, node: Node, array: Array) -> None:
+        """Say where a program finds an input, whose rows it may have blocks of."""
+        buffer, address = rows.program.leaves.get(node), array.ctypes.data
+        if buffer is None:
+            return
+        if rows.leads(node):
+            row_bytes = array.itemsize * math.prod(array.shape[1:])
+            part.bind_rows(buffer, row_bytes)
+            address += rows.first * row_bytes
+        part.bind(buffer, address)
 
     def bind_rows(self, data: Mapping[str, Array], axes: Mapping[str, int]) -> None:
         """Say where the rows of the inputs lie, each along one axis (by default the leading one);
@@ -300,10 +361,11 @@ class ShardMemory:
             record[InputRecord.SOURCE_STRIDE] = array.shape[axis] * row_bytes
             for entry, frame in self._variants():
                 buffer = leaves[inputs[name]]
-                frame.bind(buffer, own.ctypes.data)
-                if isinstance(frame, BlockedFrame):
-                    frame.bind_rows(buffer, row_bytes)
-                record[entry] = frame.entry_address(buffer) if axis == 0 else 0
+                lead = frame.parts[0] if isinstance(frame, BlockedFrame) else frame
+                lead.bind(buffer, own.ctypes.data)
+                if isinstance(lead, PartFrame):
+                    lead.bind_rows(buffer, row_bytes)
+                record[entry] = lead.entry_address(buffer) if axis == 0 else 0
             records.append(record)
         self.table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, records)
 

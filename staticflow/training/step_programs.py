@@ -4,7 +4,8 @@
     update                 (parameters, gradients, slots, step, rate) -> parameters', slots', states
 
 The first runs on rows of the batch, the second on slices of the flat parameter array; both are
-compiled graphs.
+compiled graphs. Terms of the loss that read other data than the batch have a forward and backward
+program of their own (`loss_terms`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from staticflow.autodiff.derivatives import reaching
-from staticflow.compiler.compile import compile_graph
+from staticflow.compiler.compile import Compiled, compile_graph
 from staticflow.compiler.passes.sharding_rules import PARTIAL
 from staticflow.compiler.passes.simplify import resolve_mode
 from staticflow.errors import GraphError, fail
@@ -32,6 +33,7 @@ from staticflow.runtime.free_sizes import Sizes, free_sizes
 from staticflow.runtime.graph_json import Encoder
 from staticflow.runtime.program import Program
 from staticflow.runtime.program_table import named_leaves, shared, without_rate
+from staticflow.training.loss_terms import Term, split_terms
 
 ELEMENTS = "elements"  # the dimension of the flat parameter array
 
@@ -54,11 +56,25 @@ class NextState:
 UpdateLeaf: TypeAlias = str | OldState | NextState
 
 
+@dataclass(frozen=True)
+class Part:
+    """A program that computes the terms of the loss that read the same data, and their gradients.
+
+    Its outputs are those of loss and metrics at the positions `scalars`, and the gradients by the
+    parameters at the positions `params`.
+    """
+
+    program: Program
+    rows: str  # the dimension whose rows may be cut; "" where there is none
+    scalars: tuple[int, ...]
+    params: tuple[int, ...]
+
+
 @dataclass
 class StepPrograms:
     """The compiled halves of a training step."""
 
-    forward: Program
+    parts: tuple[Part, ...]  # forward and backward; that of the batch is the first
     update: Program | None
     inputs: Mapping[str, Node]
     batch: str
@@ -71,11 +87,21 @@ class StepPrograms:
     origin: StepPrograms | None = None  # from which these differ in leaves and sizes alone
 
     @property
-    def adds_up_rows(self) -> bool:
-        """Whether all that the first program leaves are sums over rows, which may come in parts."""
-        compiled = self.forward.compiled
+    def forward(self) -> Program:
+        """The program of the batch's terms, which are all terms of most losses."""
+        return self.parts[0].program
+
+    @property
+    def all(self) -> list[Program]:
+        """Every program, in the order in which a step runs them."""
+        forward = [part.program for part in self.parts]
+        return forward if self.update is None else [*forward, self.update]
+
+    def adds_up_rows(self, part: Part) -> bool:
+        """Whether all that a part leaves are sums over rows, which may come in blocks."""
+        compiled = part.program.compiled
         sums = all(each == PARTIAL for each in compiled.sharding.of_outputs)
-        return bool(self.batch) and sums and not self.states and not compiled.driver.collectives
+        return bool(part.rows) and sums and not self.states and not compiled.driver.collectives
 
     def for_graph(self, own: Mapping[tuple[type, str], Node], sizes: Sizes) -> StepPrograms:
         """The same programs for a graph of the structure, whose leaves and sizes these are."""
@@ -84,12 +110,15 @@ class StepPrograms:
             return tuple(own.get((type(node.op), node.name), node) for node in nodes)
 
         names = self.update_leaves
-        leaves = (*self.params, *self.states, *self.inputs.values(), *self.forward.leaves)
+        read = (node for program in self.all for node in program.leaves)
+        leaves = (*self.params, *self.states, *self.inputs.values(), *read)
         if all(node is other for node, other in zip(leaves, mine(leaves), strict=True)):
             return self
         return replace(
             self,
-            forward=self.forward.for_graph(own, sizes),
+            parts=tuple(
+                replace(part, program=part.program.for_graph(own, sizes)) for part in self.parts
+            ),
             update=None if self.update is None else self.update.for_graph(own, sizes),
             inputs=dict(zip(self.inputs, mine(self.inputs.values()), strict=True)),
             params=mine(self.params),
@@ -109,22 +138,6 @@ def _weighted(nodes: Sequence[Node], batch: str) -> list[Node]:
     """Loss and metrics as float64, weighted by the rows of the batch."""
     rows = count((Dim.named(batch),), (0,), "float64") if batch else 1.0
     return [node.astype("float64") * rows for node in nodes]
-
-
-def _gradients(loss: Node, params: Sequence[Node]) -> tuple[list[Node], list[Node]]:
-    """The gradients by the parameters, and those that it does not depend on."""
-    found = reaching(loss, params)
-    unreached = [p for p, g in zip(params, found, strict=True) if g is None]
-    if params and len(unreached) == len(params):
-        fail(
-            GraphError,
-            "the loss does not depend on any parameter that is trained",
-            got=f"{', '.join(repr(p.name) for p in params)[:200]}",
-            do="use one in the loss, outside of ops.stop_gradient, or name others in train=",
-            where=loss.where,
-        )
-    pairs = zip(params, found, strict=True)
-    return [zeros(p.shape, p.dtype) if g is None else g for p, g in pairs], unreached
 
 
 @dataclass(frozen=True)
@@ -173,30 +186,40 @@ def shared_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
     return shared(toolchain, graph, lambda own: build_programs(own, toolchain))
 
 
-def build_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
-    """Differentiate and compile the training step."""
-    loss, metrics, params, batch = graph.loss, graph.metrics, graph.params, graph.batch
-    states, inputs, optimizer = graph.states, graph.inputs, graph.optimizer
-    updated = [s for s in states if isinstance(s.op, State) and s.op.updates]
-    next_states = [s.op.updates[-1] for s in updated if isinstance(s.op, State)]
-    scalars = [loss, *metrics.values()]
+def whole_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
+    """Programs of this graph alone, of which one computes the whole loss."""
+    return build_programs(graph, toolchain, apart=False)
+
+
+def build_programs(graph: TrainingGraph, toolchain: Toolchain, apart: bool = True) -> StepPrograms:
+    """Differentiate and compile the training step; terms of other data `apart`, or with the rest.
+
+    States have next values that any part may give, so that a loss with states stays whole.
+    """
+    states = [s for s in graph.states if isinstance(s.op, State) and s.op.updates]
+    next_states = [s.op.updates[-1] for s in states if isinstance(s.op, State)]
+    scalars = [graph.loss, *graph.metrics.values()]
     resolved = resolve_mode([*scalars, *next_states], training=True)
-    loss, next_states = resolved[0], resolved[len(scalars) :]
-    gradients, unreached = _gradients(loss, params)
-    outputs = [*_weighted(resolved[: len(scalars)], batch), *gradients, *next_states]
-    compiled = compile_graph(
-        outputs,
-        training=True,
-        shard=batch or None,
-        whole=range(len(outputs) - len(next_states), len(outputs)),
-        name="forward_backward",
-    )
-    forward = Program(compiled, toolchain)
+    scalars, next_states = resolved[: len(scalars)], resolved[len(scalars) :]
+    whole = (Term(graph.batch, tuple(scalars)),)
+    terms = split_terms(scalars, graph.batch) if apart and not next_states else whole
+    found = [_gradients(term, graph.params) for term in terms]
+    reached = {i for gradients in found for i in gradients}
+    unreached = [p for i, p in enumerate(graph.params) if i not in reached]
+    _check_reached(graph, unreached)
+    if len(terms) == 1:
+        found = [{i: found[0].get(i, zeros(p.shape, p.dtype)) for i, p in enumerate(graph.params)}]
+    parts = [
+        _part(k, term, gradients, graph.batch, next_states, toolchain)
+        for k, (term, gradients) in enumerate(zip(terms, found, strict=True))
+    ]
+    parts.sort(key=lambda part: part.rows == "")  # which one shard has, and the others have not
+    optimizer, params = graph.optimizer, graph.params
     update: Program | None = None
     leaves: Mapping[UpdateLeaf, Node] = {}
     slots: tuple[str, ...] = ()
     if optimizer is not None and params:
-        own = _update_graph(optimizer, params, updated, bool(unreached))
+        own = _update_graph(optimizer, params, states, bool(unreached))
         leaves, slots = own.leaves, optimizer.slots
         update = Program(
             compile_graph(
@@ -209,9 +232,51 @@ def build_programs(graph: TrainingGraph, toolchain: Toolchain) -> StepPrograms:
             toolchain,
         )
     return StepPrograms(
-        forward, update, inputs, batch, tuple(metrics), tuple(params), tuple(unreached),
-        tuple(updated), leaves, slots,
+        tuple(parts), update, graph.inputs, graph.batch, tuple(graph.metrics), tuple(params),
+        tuple(unreached), tuple(states), leaves, slots,
     )  # fmt: skip
+
+
+def _gradients(term: Term, params: Sequence[Node]) -> dict[int, Node]:
+    """The gradients of a term by the parameters that it depends on, by their positions."""
+    loss = term.scalars[0]
+    found = [] if loss is None else reaching(loss, params)
+    return {i: g for i, g in enumerate(found) if g is not None}
+
+
+def _check_reached(graph: TrainingGraph, unreached: Sequence[Node]) -> None:
+    params = graph.params
+    if params and len(unreached) == len(params):
+        fail(
+            GraphError,
+            "the loss does not depend on any parameter that is trained",
+            got=f"{', '.join(repr(p.name) for p in params)[:200]}",
+            do="use one in the loss, outside of ops.stop_gradient, or name others in train=",
+            where=graph.loss.where,
+        )
+
+
+def _part(
+    number: int,
+    term: Term,
+    gradients: Mapping[int, Node],
+    batch: str,
+    next_states: Sequence[Node],
+    toolchain: Toolchain,
+) -> Part:
+    """Compile the program of a term; rows that its results are no sums over are not cut."""
+    scalars = {i: node for i, node in enumerate(term.scalars) if node is not None}
+    outputs = [*_weighted(list(scalars.values()), batch), *gradients.values(), *next_states]
+    whole = range(len(outputs) - len(next_states), len(outputs))
+    name = "forward_backward" if number == 0 else f"forward_backward_{number}"
+
+    def compiled(rows: str) -> Compiled:
+        return compile_graph(outputs, training=True, shard=rows or None, whole=whole, name=name)
+
+    rows, program = term.rows, compiled(term.rows)
+    if number > 0 and rows and any(place != PARTIAL for place in program.sharding.of_outputs):
+        rows, program = "", compiled("")
+    return Part(Program(program, toolchain), rows, tuple(scalars), tuple(gradients))
 
 
 @dataclass

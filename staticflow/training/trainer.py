@@ -37,7 +37,7 @@ from staticflow.training.epochs import Accumulated, Epochs, one_batch
 from staticflow.training.owner_computes import OwnedProduct, owned_products, records, slices, summed
 from staticflow.training.shard import Common, ShardMemory, TrainingMemory
 from staticflow.training.split_k import PartialProduct, partial_product, parts_of
-from staticflow.training.step_programs import ELEMENTS
+from staticflow.training.step_programs import ELEMENTS, Part
 from staticflow.training.step_time import StepTime
 from staticflow.training.update_frame import StepValues
 
@@ -62,13 +62,13 @@ class Trainer:
         self.accumulates = accumulates
         self.flat = memory.flat
         self.choice = self._choose(threads)
-        varies = unbounded(programs.forward.compiled.steps)
+        varies = any(unbounded(part.program.compiled.steps) for part in programs.parts)
         self.time = StepTime(self.choice.sharded_ns, varies)
         self.sync = SyncBlock()
         toolchain = programs.forward.toolchain
         self.call = worker(toolchain).train.bind()
         blocks = run_blocks(toolchain)  # whatever the sizes: others shall compile nothing
-        self.block = self._block_rows()
+        self.blocks = self._block_rows()
         self.owned = self._owned()
         self.cuts = self._cuts()
         self.partial = self._partial()
@@ -78,7 +78,7 @@ class Trainer:
             flat=self.flat,
             env=self.env,
             shards=self.choice.shards,
-            block=self.block,
+            blocks=self.blocks,
             run_blocks=blocks.address,
             owner_bits=self._owner_bits(),
             sync=self.sync,
@@ -94,41 +94,55 @@ class Trainer:
         self._look_often()
 
     def _choose(self, threads: int) -> Choice:
-        compiled = self.programs.forward.compiled
-        sizes = compiled.sized.sizes_by_name(self.env)
+        programs = [part.program.compiled for part in self.programs.parts]
         update_ns = 0.0
         if self.programs.update is not None and self.flat is not None:
             update = self.programs.update.compiled
             update_ns = estimate(
                 update.steps, update.sized.sizes_by_name({ELEMENTS: self.flat.size})
             )
+        sizes = [compiled.sized.sizes_by_name(self.env) for compiled in programs]
+        pairs = list(zip(programs, sizes, strict=True))
         work = Work(
-            estimate(compiled.steps, sizes),
+            sum(estimate(compiled.steps, own) for compiled, own in pairs),
             update_ns,
             0 if self.flat is None else self.flat.data.nbytes,
-            2 + barriers(compiled.steps, sizes),
+            2 + sum(barriers(compiled.steps, own) for compiled, own in pairs),
         )
-        return choose_shards(work, threads, self.rows, compiled.sharding.reason)
+        return choose_shards(work, threads, self.rows, programs[0].sharding.reason)
 
-    def _block_rows(self) -> int:
-        """The rows of a block, or 0 where a shard runs all its rows at once."""
-        programs = self.programs
-        gradient_bytes = self.flat.data.nbytes if self.flat is not None else 0
-        rows = -(-self.rows // self.choice.shards)
-        if not programs.adds_up_rows:
-            return 0
+    def _block_rows(self) -> tuple[int, ...]:
+        """The rows of a block of each part, or none where a shard runs all its rows at once."""
+        blocks = tuple(map(self._rows_of_block, self.programs.parts))
+        single = len(blocks) == 1
+        return () if single and blocks[0] >= self._shard_rows(self.programs.batch) else blocks
+
+    def _rows_of_block(self, part: Part) -> int:
+        rows = self._shard_rows(part.rows)
+        if not self.programs.adds_up_rows(part):
+            return max(rows, 1)
 
         def arena(count: int) -> int:
-            return programs.forward.arena_bytes({**self.env, programs.batch: count})
+            return part.program.arena_bytes({**self.env, part.rows: count})
 
-        size = block_rows(rows, gradient_bytes, arena)
-        return 0 if size >= rows else size
+        gradient_bytes = self.flat.data.nbytes if self.flat is not None else 0
+        return max(block_rows(rows, gradient_bytes, arena), 1)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether shards run their rows in several blocks."""
+        pairs = zip(self.programs.parts, self.blocks, strict=False)
+        return any(block < self._shard_rows(part.rows) for part, block in pairs)
+
+    def _shard_rows(self, name: str) -> int:
+        """The most rows that a shard has."""
+        return -(-self.env[name] // self.choice.shards) if name else 1
 
     def _owned(self) -> list[OwnedProduct]:
         """The gradients that shards make in parts instead of adding them up: at the update, when
         those of earlier batches could no longer be made.
         """
-        alone = self.choice.shards == 1 or self.block or self.programs.update is None
+        alone = self.choice.shards == 1 or self.blocks or self.programs.update is None
         if alone or self.accumulates:
             return []
         assert self.flat is not None
@@ -142,7 +156,7 @@ class Trainer:
 
     def _partial(self) -> PartialProduct | None:
         """The first product, if shards make it in parts of its sum."""
-        if self.choice.shards == 1 or self.block or self.programs.update is None:
+        if self.choice.shards == 1 or self.blocks or self.programs.update is None:
             return None
         assert self.flat is not None
         return partial_product(self.programs, self.flat, self.env, self.cuts)
@@ -170,15 +184,19 @@ class Trainer:
 
     def _look_often(self) -> None:
         """Let long steps look at the stop flag between kernels; blocks of rows are short."""
-        if self.time.is_long and not self.block:
-            address = self.programs.forward.attentive.address
-            for memory in self.shards:
-                memory.table[Shard.STEP] = address
+        if not self.time.is_long:
+            return
+        for memory in self.shards:
+            memory.look_between_steps()
 
     def _introduce(self, name: str, stops: bool = True) -> None:
         """Tell the programs of one name, one for each shard, of each other."""
-        peers = words_of(m.frames[name].addresses[0] for m in self.shards)
-        self._peers.append(peers)
+        tables = [memory.tables(name) for memory in self.shards]
+        peers = [
+            words_of(own[k][0].ctypes.data for own in tables if k < len(own))
+            for k in range(len(tables[0]))
+        ]
+        self._peers += peers
         for memory in self.shards:
             memory.introduce(name, peers, stops)
 

@@ -108,7 +108,7 @@ def check(case: Case) -> Counter[str]:
             seen["trainings"] += 1
             seen["steps"] += session.step_count
             seen["trainings with shards without rows"] += case.plan.batch < threads
-            seen["trainings in blocks"] += bool(trainer.block)
+            seen["trainings in blocks"] += trainer.blocked
             seen["trainings with gradients in parts"] += bool(trainer.owned)
         session = copy.deepcopy(start)
         session.threads = again

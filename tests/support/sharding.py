@@ -48,7 +48,7 @@ def train(
     )
     history = session.fit(fed, epochs=2, batch_size=batch_size, progress=False, batch_axis="batch")
     (trainer,) = session._state.trainers.values()
-    assert bool(trainer.block) == blocked
+    assert trainer.blocked == blocked
     assert len(trainer.shards) == threads, trainer.choice.reason
     return history.epochs, values(session)
 

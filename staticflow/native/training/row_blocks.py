@@ -1,8 +1,9 @@
-"""Run a program over blocks of rows, one after the other, and add up what it leaves.
+"""Run programs over blocks of rows, one after the other, and add up what they leave.
 
 A batch whose intermediate values exceed the cache is cut into blocks that fit; since gradients and
-metrics are sums over rows, the sum over blocks is the same value. The function has the signature of
-a program's step, so that the worker does not see the difference; T is the address of this table:
+metrics are sums over rows, the sum over blocks is the same value. Terms of a loss that read other
+data have programs of their own, whose blocks follow. The function has the signature of a program's
+step, so that the worker does not see the difference; T is the address of this table:
 """
 
 from __future__ import annotations
@@ -17,15 +18,24 @@ from staticflow.native.training.worker import sums_of_arrays
 class Blocks(IntEnum):
     """The table, in int64 words."""
 
+    COUNT = 0
+    BLOCKS = 1  # address of a record for each block, see BlockRecord
+    STOP_ENTRY = 2  # of a block's T: the address of the stop flag
+    WORDS = 3
+
+
+class BlockRecord(IntEnum):
+    """A block of a program's rows, in int64 words."""
+
     STEP = 0  # the program: i64 step(i64 T, i64 S)
-    COUNT = 1
-    BLOCKS = 2  # address of (T, S, first row) for each block
-    INPUT_COUNT = 3
-    INPUTS = 4  # address of (address of the pointer to row 0, entry of T, row bytes) for each input
-    SUM_COUNT = 5
-    SUMS = 6  # address of a record for each array to add up, see Sum
-    STOP_ENTRY = 7  # of a block's T: the address of the stop flag
-    WORDS = 8
+    BLOCK_T = 1
+    BLOCK_S = 2
+    FIRST_ROW = 3  # among the shard's rows
+    INPUT_COUNT = 4
+    INPUTS = 5  # address of (address of the pointer to row 0, entry of T, row bytes) for each input
+    SUM_COUNT = 6
+    SUMS = 7  # address of a record for each array to add up, see Sum
+    BLOCK_WORDS = 8
 
 
 class Sum(IntEnum):
@@ -57,21 +67,21 @@ def round_totals(total, target, count):
 
 RUN_BLOCKS = '''
 def run_blocks(T, S):
-    """Run the program on each block and add up its outputs; 1 if the run is given up."""
+    """Run each block's program and add up its outputs; 1 if the run is given up."""
     table = i8ptr(T)
     for b in range(table[COUNT]):
-        block = i8ptr(table[BLOCKS] + 24 * b)
-        own = i8ptr(block[0])
+        block = i8ptr(table[BLOCKS] + 8 * BLOCK_WORDS * b)
+        own = i8ptr(block[BLOCK_T])
         if load_acquire(own[table[STOP_ENTRY]]) != 0:
             return 1
-        for k in range(table[INPUT_COUNT]):
-            record = i8ptr(table[INPUTS] + 24 * k)
-            own[record[1]] = i8ptr(record[0])[0] + block[2] * record[2]
-        given_up = call2(table[STEP], block[0], block[1])
+        for k in range(block[INPUT_COUNT]):
+            record = i8ptr(block[INPUTS] + 24 * k)
+            own[record[1]] = i8ptr(record[0])[0] + block[FIRST_ROW] * record[2]
+        given_up = call2(block[STEP], block[BLOCK_T], block[BLOCK_S])
         if given_up != 0:
             return given_up
-        for k in range(table[SUM_COUNT]):
-            record = i8ptr(table[SUMS] + 8 * SUM_WORDS * k)
+        for k in range(block[SUM_COUNT]):
+            record = i8ptr(block[SUMS] + 8 * SUM_WORDS * k)
             source, target, items = record[SOURCE], record[TARGET], record[ITEMS]
             if record[TOTAL] != 0:
                 add_wide(record[TOTAL], source, items, 1 if b == 0 else 0)
@@ -97,7 +107,7 @@ def run_blocks(toolchain: Toolchain) -> NativeFunction:
     for name, (source, types) in routines.items():
         function = toolchain.kernel(KernelSource(name, source, Signature("", types)))
         add[name] = External(function.symbol, Signature("", ("i8",) * len(types)))
-    names = {entry.name: int(entry) for table in (Blocks, Sum) for entry in table}
+    names = {entry.name: int(entry) for table in (Blocks, BlockRecord, Sum) for entry in table}
     return toolchain.kernel(
         KernelSource(
             name="run_blocks",

@@ -19,8 +19,8 @@ from staticflow.training.shard import TrainingMemory
 from staticflow.training.step_programs import (
     StepPrograms,
     TrainingGraph,
-    build_programs,
     shared_programs,
+    whole_programs,
 )
 from staticflow.training.trainer import Trainer
 
@@ -30,18 +30,40 @@ MAX_TRAINERS = 512  # with more sets of sizes than this, tables are made again
 def step_programs(state: SessionState, batch: str) -> StepPrograms:
     """The programs of the training step for data that is sliced along `batch`."""
     if batch not in state.programs:
-        graph, loss = state.graph, state.require_loss()
+        graph = state.graph
+        state.require_loss()
         check_outside_loops(graph.training_roots)
         check_row_means(graph.metrics, [batch] if batch else [])
-        make = build_programs if state.check_numerics else shared_programs
-        training = TrainingGraph(
-            loss, graph.metrics, state.trained, graph.states, graph.inputs, batch, state.optimizer
-        )
-        programs = state.programs[batch] = make(training, state.toolchain)
+        make = whole_programs if state.check_numerics else shared_programs
+        programs = state.programs[batch] = make(_training_graph(state, batch), state.toolchain)
         if programs.params:
             flat = state.params.flats[(programs.params[0].dtype, True)]
             leave_alone(flat, state.extras, programs.unreached)
     return state.programs[batch]
+
+
+def _training_graph(state: SessionState, batch: str) -> TrainingGraph:
+    graph, loss = state.graph, state.require_loss()
+    return TrainingGraph(
+        loss, graph.metrics, state.trained, graph.states, graph.inputs, batch, state.optimizer
+    )
+
+
+def printed_programs(state: SessionState) -> StepPrograms:
+    """The programs that `session.source` prints, of which one computes the whole loss."""
+    programs = reported_programs(state, None)
+    if len(programs.parts) == 1:
+        return programs
+    return whole_programs(_training_graph(state, programs.batch), state.toolchain)
+
+
+def reported_programs(state: SessionState, batch_axis: str | None) -> StepPrograms:
+    """The programs that reports are about: for data that is sliced along this axis, by default the
+    one that training used last.
+    """
+    if batch_axis is None and state.programs:
+        return next(reversed(state.programs.values()))
+    return step_programs(state, row_dimension(state.graph.training_inputs, batch_axis))
 
 
 def training_memory(state: SessionState, batch: str) -> TrainingMemory:

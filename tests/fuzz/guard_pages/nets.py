@@ -165,8 +165,19 @@ def paired(random: Random) -> Net:
     return Net(ops.mse(y, t), y, rows(x, t))
 
 
+def edged(random: Random) -> Net:
+    """A loss with a term over data of its own, whose rows run apart from the batch's."""
+    dtype, width = dtype_of(random), extent(random, 65)
+    edges = extent(random, 65)
+    x, t = sf.input("x", ("batch", width), dtype), sf.input("t", ("batch", 1), dtype)
+    e = sf.input("e", (random.choice(("edges", edges)), width), dtype)
+    net = models.FNN([width, extent(random, 65), 1], activation="tanh")
+    loss = ops.mse(net(x), t) + 0.3 * ops.mean(ops.square(net(e)))
+    return Net(loss, net(x), lambda n: {**rows(x, t)(n), "e": normal(9, (edges, width), dtype)})
+
+
 LOOPS = (recurrent, scanned)
 NETS = (
     feed_forward, feed_forward, feed_forward, classes, recurrent, recurrent, embedded, masked,
-    keyed, counted, scanned, paired,
+    keyed, counted, scanned, paired, edged,
 )  # fmt: skip
