@@ -83,6 +83,12 @@ def _chosen(trainer: Trainer) -> Iterator[str]:
         f"{choice.serial_ns / 1e3:.1f} us on one, {choice.sharded_ns / 1e3:.1f} us as chosen "
         f"or on all; {choice.reason or 'sharding pays'}"
     )
+    alone, together = trainer.ways
+    if alone.steps + together.steps:
+        yield (
+            f"  {together.steps} steps on several threads at once, {together.cycles} cycles each; "
+            f"{alone.steps} on one, {alone.cycles} cycles each: measured while running"
+        )
     for part, block in zip(trainer.programs.parts, trainer.blocks, strict=False):
         if part.rows and block < trainer.env[part.rows]:
             yield f"  rows of {part.rows} in blocks of {block}, which the caches hold"

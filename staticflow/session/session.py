@@ -17,6 +17,7 @@ from staticflow.graph.node import Node
 from staticflow.graph.operators import OPERATORS
 from staticflow.graph.pytree import flatten
 from staticflow.native.memory import Array
+from staticflow.native.threads.granted import granted_threads
 from staticflow.optim.algorithms import Optimizer
 from staticflow.runtime.feeds import input_nodes
 from staticflow.session.files.file_errors import checked
@@ -88,7 +89,7 @@ class Session(LiveAttributes):
         freeze: Any = None,
     ) -> None:
         graph = SessionGraph(loss, outputs, metrics)
-        threads = (os.cpu_count() or 1) if threads is None else threads
+        threads = granted_threads() if threads is None else threads
         self._state = SessionState(
             graph,
             chosen({node.name: node for node in graph.params}, train, freeze),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,13 @@ from staticflow.compiler.cost_model import (
 )
 from staticflow.compiler.lowering.buffers import SUFFIX
 from staticflow.native.memory import Array, words_of, zeros
+from staticflow.native.threads.granted import granted_threads
 from staticflow.native.training.collectives import own_products
 from staticflow.native.training.layout import Reason, Shard, Variant
 from staticflow.native.training.row_blocks import run_blocks
 from staticflow.native.training.shard_pool import ShardPool
 from staticflow.native.training.tables import SyncBlock
-from staticflow.native.training.worker import worker
+from staticflow.native.training.worker import team, worker
 from staticflow.runtime.blocked_frame import block_rows
 from staticflow.runtime.failures import check_call
 from staticflow.runtime.program import Frame
@@ -40,6 +42,13 @@ from staticflow.training.split_k import PartialProduct, partial_product, parts_o
 from staticflow.training.step_programs import ELEMENTS, Part
 from staticflow.training.step_time import StepTime
 from staticflow.training.update_frame import StepValues
+
+
+class Way(NamedTuple):
+    """How many steps went a way, and the cycles of the processor's clock that one took last."""
+
+    steps: int
+    cycles: int
 
 
 class Trainer:
@@ -86,6 +95,13 @@ class Trainer:
         shards = range(self.choice.shards)
         self.shards = [ShardMemory(common, i, memory.buffers(i)) for i in shards]
         self.shards[0].table[Shard.GATE] = self.gate.address
+        # Shards that wait for each other within a step need a thread each.
+        collective = any(each.compiled.driver.collectives for each in programs.all)
+        self.tied = collective or (accumulates and bool(programs.states))
+        for shard in self.shards:
+            shard.table[Shard.TIED] = int(self.tied)
+        if self.choice.shards > 1 and not self.tied:
+            self._give_roles()
         self.user: object = None  # the fit whose data the tables point at
         self._under_way: Epochs | None = None
         self.ragged = 0  # the rows of the smaller batch that there are tables for
@@ -165,6 +181,13 @@ class Trainer:
         """The bits of the products that the program leaves to the worker."""
         steps = [x.step for x in (*self.owned, self.partial) if x is not None]
         return sum(step.owner_bit for step in steps)
+
+    def _give_roles(self) -> None:
+        """Let the first thread decide while running how many of them run the shards."""
+        lead, follow = team(self.programs.forward.toolchain)
+        for shard in self.shards:
+            role = lead if shard is self.shards[0] else follow
+            shard.table[Shard.ROLE] = role.address
 
     def _connect(self) -> None:
         """Tell the shards of each other, and give them their slices of the update."""
@@ -280,13 +303,23 @@ class Trainer:
         began = time.perf_counter_ns()
         try:
             with self.gate.fitting():
-                done = pool.run(self.call, tables, poll, self.time.is_short(len(epochs.batches)))
+                done = pool.run(
+                    self.call, tables, poll, self.time.is_short(len(epochs.batches)),
+                    min(len(tables), granted_threads()),
+                )  # fmt: skip
         finally:
             self._under_way = None
         self.time.measure(time.perf_counter_ns() - began, min(done))
         self._look_often()
         check_call(self.sync.reason)
         return min(done)
+
+    @property
+    def ways(self) -> tuple[Way, Way]:
+        """How often one thread has run all shards of a step, and several threads have."""
+        table = self.shards[0].table
+        alone, together = (Way(table[Shard.STEPS + k], table[Shard.COST + k]) for k in (0, 1))
+        return alone, together
 
     @property
     def found_nan(self) -> bool:

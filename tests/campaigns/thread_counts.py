@@ -78,7 +78,10 @@ def shards_forced(blocked: bool) -> Iterator[None]:
         return Choice(1 if reason else threads, 1e9, 1e9, reason)
 
     small: dict[str, Any] = {"CORE_CACHE_BYTES": 0, "BLOCK_BYTES": 64, "MAX_GRADIENT_SHARE": 1e9}
-    with patch.object(training, "choose_shards", choose):
+    with (
+        patch.object(training, "choose_shards", choose),
+        patch.object(training, "granted_threads", lambda: max(THREADS)),
+    ):
         if not blocked:
             yield
             return

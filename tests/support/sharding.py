@@ -25,6 +25,7 @@ def force(monkeypatch: pytest.MonkeyPatch) -> None:
         return Choice(1 if reason else threads, 1e9, 1e9, reason)
 
     monkeypatch.setattr(training, "choose_shards", choose)
+    monkeypatch.setattr(training, "granted_threads", lambda: 16)
 
 
 Run = tuple[list[dict[str, float]], dict[str, Array]]

@@ -32,6 +32,7 @@ from enum import IntEnum, auto
 
 from staticflow.native import memory
 from staticflow.native.memory import Words, words
+from staticflow.native.threads.granted import granted_threads
 from staticflow.native.threads.waiting import leave, wait_until_left
 from staticflow.native.toolchain.forks import ForkAware
 from staticflow.native.toolchain.objects import External, NativeFunction, Signature
@@ -235,7 +236,8 @@ class ThreadPool(ForkAware):
 
     def __init__(self, name: str, count: int, tools: Toolchain, policy: Policy) -> None:
         super().__init__()
-        self.count = count
+        self.count = count  # that work is cut for; there are no more than the system has room for
+        self._room = min(count, granted_threads() - 1)
         self.table = words(Pool.WORDS)
         self.address = int(self.table.ctypes.data)
         self.table[Pool.IDLE_CYCLES] = policy.idle_cycles
@@ -251,7 +253,7 @@ class ThreadPool(ForkAware):
     def _forget(self) -> None:
         """No thread has started, and nobody owns the pool."""
         self.table[[Pool.OWNER, Pool.STATE, Pool.CALLER_SLEEPS, Pool.STARTED]] = 0
-        self.table[Pool.SLEEPERS] = self.count
+        self.table[Pool.SLEEPERS] = self._room
         self.table[Pool.WAKE_AFTER] = self.table[Pool.WAKE_FIRST]
         self._starting = threading.Lock()
         self._made = 0
@@ -277,7 +279,7 @@ class ThreadPool(ForkAware):
         """Make the helpers, if there are none: they are awake for a while."""
         with self._starting:
             native = self.native()
-            while self._made < self.count and not self.table[Pool.STARTED]:
+            while self._made < self._room and not self.table[Pool.STARTED]:
                 thread = threading.Thread(
                     target=_serve,
                     args=(native.help, self.table, self._policy.room_bytes),

@@ -12,11 +12,11 @@ wait for it.
 from __future__ import annotations
 
 import functools
-import os
 from enum import IntEnum, auto
 
 from staticflow.native.gemm.products import PRODUCT_SIGNATURE, product
 from staticflow.native.gemm.scratch import GEMM_WORK_BYTES
+from staticflow.native.threads.granted import granted_threads
 from staticflow.native.threads.pool import (
     Policy,
     Pool,
@@ -251,5 +251,5 @@ def close(tools: Toolchain) -> External:
 def pool() -> ThreadPool:
     """The pool of this process."""
     policy = Policy(IDLE_CYCLES, WAKE_AFTER, WAKE_AFTER_MOST, GEMM_WORK_BYTES)
-    helpers = max(0, (os.cpu_count() or 1) - 1)
+    helpers = granted_threads() - 1
     return ThreadPool("staticflow-product-helper", helpers, toolchain(), policy)

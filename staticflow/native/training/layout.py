@@ -50,8 +50,21 @@ class Shard(IntEnum):
     GATE = 28  # address of the session's `gate.Gate`, for the first shard; 0 for the others
     WATCH = 29  # whether a loss that is NaN ends the run before the update
     TOTAL = 30  # address of the `Total` record; 0 where every batch has an update of its own
+    PARTIES = 31  # how many threads run the shards: the first has 0, PARTIES, 2 PARTIES, ...
     WHOLE = 32  # the `Variant` for whole batches
     LAST_BATCH = 40  # the `Variant` for the smaller last batch
+    STATE = 48  # what its thread does: works, looks out for a span of steps, or sleeps
+    SPANS = 49  # how many spans it has taken part in
+    # What the first thread knows of the ways to run a step, see `team`; kept from run to run.
+    COST = 56  # cycles a step, alone and together; 0 before they are measured
+    STEPS = 58  # steps that were run alone, and together
+    TRIAL_AT = 60  # in cycles: when to try the other way
+    PAUSE = 61  # cycles between trials
+    TRYING = 62
+    CALLED = 63  # in cycles: since when threads that were called are waited for, or 0
+    TIED = 64  # whether shards wait for each other within a step, so that each needs a thread
+    TEAM = 65  # address of int64[SHARDS]: the tables of all shards
+    ROLE = 66  # i64 role(i64 context): `lead` or `follow` of `team`; 0: run all steps
 
 
 class Variant(IntEnum):
@@ -157,6 +170,11 @@ class Sync(IntEnum):
     STOP = 32  # set to 1 to end the run before the next step
     REASON = 48  # why it ended (`Reason`); nonzero also frees those who wait at a barrier
     DONE = 64  # steps finished, for progress
+    SPAN = 80  # counts the spans of steps that all threads run
+    ALARM = 81  # changes when there is something to look for
+    SPAN_FIRST = 82
+    SPAN_END = 83
+    OVER = 84  # there will be no more
 
 
 class Reason(IntEnum):
@@ -168,11 +186,11 @@ class Reason(IntEnum):
     NAN = 3  # the loss of the step after the last one done
 
 
-SHARD_WORDS = 48
+SHARD_WORDS = 72
 INPUT_WORDS = 7
 GRADIENT_WORDS = 4
 OWNED_WORDS = 15
 PARTS_WORDS = 5
 TOTAL_WORDS = 10
 STATE_WORDS = 3
-SYNC_WORDS = 80
+SYNC_WORDS = 96

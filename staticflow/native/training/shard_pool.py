@@ -1,10 +1,10 @@
 """Python threads that run the shards of a training loop.
 
-One thread per shard, kept between runs, asleep when idle. Native code runs without the GIL, while
-the calling thread waits in short timeouts, so that Ctrl-C and callbacks work: an exception in it
-(KeyboardInterrupt, or one out of `poll`) stops the shards at their next step, waits for them and
-then goes on. Each pool has threads of its own: two sessions may train at the same time. A fork
-leaves the threads behind; the child makes new ones when it needs them.
+One thread per shard, or fewer; kept between runs, asleep when idle. Native code runs without the
+GIL, while the calling thread waits in short timeouts, so that Ctrl-C and callbacks work: an
+exception in it (KeyboardInterrupt, or one out of `poll`) stops the shards at their next step, waits
+for them and then goes on. Each pool has threads of its own: two sessions may train at the same
+time. A fork leaves the threads behind; the child makes new ones when it needs them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
+from staticflow.native.memory import words_of
 from staticflow.native.training.layout import Shard
 from staticflow.native.training.tables import ShardTable, SyncBlock
 
@@ -78,8 +79,10 @@ class ShardPool:
         tables: Sequence[ShardTable],
         poll: Callable[[], None] | None = None,
         inline: bool = False,
+        threads: int | None = None,
     ) -> list[int]:
-        """Call `function(address)` for each shard's table, and give the results.
+        """Call `function(address)` for the tables of the first `threads` shards, and give the
+        results; those threads run the other shards as well.
 
         `poll` is called about every 50 ms by the calling thread while it waits. With `inline`, a
         run of one shard is made by the calling thread itself: no thread is woken, but Ctrl-C waits
@@ -89,16 +92,29 @@ class ShardPool:
         with self._lock:
             sync = tables[0].sync
             sync.reset()
+            parties = self._parties(tables, threads or len(tables), inline)
+            team = words_of(table.address for table in tables)
             for table in tables:
-                table[Shard.PHASE] = 0
-            job = _Job(function, tables)
-            if len(tables) == 1 and (inline or self.start(1) == 0):
+                table[Shard.PHASE] = table[Shard.STATE] = table[Shard.SPANS] = 0
+                table.point(Shard.TEAM, team)
+                table[Shard.PARTIES] = max(1, parties)
+            job = _Job(function, tables[: max(1, parties)])
+            if parties == 0:
                 job.perform(0)
-            elif self.start(len(tables)) < len(tables):
-                raise RuntimeError(f"cannot start {len(tables)} threads")
             else:
                 self._complete(job, sync, poll)
         return _results(job)
+
+    def _parties(self, tables: Sequence[ShardTable], wanted: int, inline: bool) -> int:
+        """How many threads run the shards; 0 if the calling thread is to do it."""
+        if tables[0][Shard.TIED]:
+            wanted = len(tables)
+        if wanted == 1 and inline:
+            return 0
+        there = self.start(wanted)
+        if tables[0][Shard.TIED] and there < wanted > 1:
+            raise RuntimeError(f"cannot start {wanted} threads")
+        return there
 
     def _complete(self, job: _Job, sync: SyncBlock, poll: Callable[[], None] | None) -> None:
         failure: BaseException | None = None

@@ -1,12 +1,13 @@
-"""The training worker: the native loop that every shard runs, the same for all programs.
+"""The training worker: the native loop that every thread of a run runs, the same for all programs.
 
-A step is: gather this shard's rows, make the first product in parts of its sum where that pays, run
-the program forward and backward, wait for the others, make the gradients that this shard owns, add
-up the other ones over this shard's slice, update that slice, wait again. With one shard there is no
-waiting and no adding. A group of batches (`accumulation`) has one update, after its last one. A
-shard that sees the stop flag, whose program gives up, or whose loss is NaN where that is watched
-for, sets the reason and leaves before the step's first barrier; that frees those who wait there, so
-that the step is committed by all shards or by none.
+A step is: gather each shard's rows, make the first product in parts of its sum where that pays, run
+the program forward and backward, wait for the others, make the gradients that a shard owns, add
+up the other ones over its slice, update that slice, wait again. A thread has one shard or several,
+one after the other; with one thread there is no waiting, with one shard no adding. A thread that
+sees the stop flag, whose program gives up, or whose loss is NaN where that is watched for, sets the
+reason and leaves before the step's first barrier; that frees those who wait there, so that the step
+is committed by all shards or by none. A group of batches (`accumulation`) has one
+update, after its last one. How many threads a step gets is up to `team`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from staticflow.native.training.layout import (
     Total,
     Variant,
 )
+from staticflow.native.training.team import NAMES, Team, team_functions
 
 # A shard that waits looks for about 1 us whether the others have come, then gives way to whoever
 # wants its core. On idle cores it is back at once, and where the shards share a core this is the
@@ -53,13 +55,13 @@ BLOCK = 2048  # items of a gradient added up at a time: they stay in the first-l
 
 BARRIER = '''
 def barrier(context):
-    """Wait for all shards; 1 when the run is given up instead."""
+    """Wait for the other threads; 1 when the run is given up instead."""
     shard = i8ptr(context)
-    shards = shard[SHARD_SHARDS]
+    parties = shard[SHARD_PARTIES]
     sync = shard[SHARD_SYNC]
     phase = shard[SHARD_PHASE] + 1
     shard[SHARD_PHASE] = phase
-    if atomic_add(sync + 8 * SYNC_ARRIVED, 1) + 1 == phase * shards:
+    if atomic_add(sync + 8 * SYNC_ARRIVED, 1) + 1 == phase * parties:
         store_release(sync + 8 * SYNC_RELEASED, phase)
         if atomic_add(sync + 8 * SYNC_SLEEPERS, 0) != 0:
             wake_all(sync + 8 * SYNC_RELEASED)
@@ -178,37 +180,96 @@ def sum_gradients(context):
 '''
 
 MAKE_PARTS = '''
-def make_parts(context, table):
+def make_parts(context, variant, parties):
     """Make a product in parts of its sum, when all rows are there; 1 if the run is given up."""
-    if barrier(context) != 0:
+    if parties > 1 and barrier(context) != 0:
         return 1
     shard = i8ptr(context)
-    record = i8ptr(table)
-    call2(shard[SHARD_OWN], record[PARTS_PRODUCTS], record[PARTS_COUNT])
-    if barrier(context) != 0:
+    team = i8ptr(shard[SHARD_TEAM])
+    for k in range(shard[SHARD_INDEX], shard[SHARD_SHARDS], parties):
+        own = i8ptr(team[k])
+        record = i8ptr(own[variant + VARIANT_PARTS])
+        call2(own[SHARD_OWN], record[PARTS_PRODUCTS], record[PARTS_COUNT])
+    if parties > 1 and barrier(context) != 0:
         return 1
-    parts = i8ptr(record[PARTS_PARTS])
-    for p in range(1, shard[SHARD_SHARDS]):
-        if record[PARTS_ITEM_BYTES] == 4:
-            add_f4(parts[0], parts[p], record[PARTS_ITEMS])
-        else:
-            add_f8(parts[0], parts[p], record[PARTS_ITEMS])
+    for k in range(shard[SHARD_INDEX], shard[SHARD_SHARDS], parties):
+        record = i8ptr(i8ptr(team[k])[variant + VARIANT_PARTS])
+        parts = i8ptr(record[PARTS_PARTS])
+        for p in range(1, shard[SHARD_SHARDS]):
+            if record[PARTS_ITEM_BYTES] == 4:
+                add_f4(parts[0], parts[p], record[PARTS_ITEMS])
+            else:
+                add_f8(parts[0], parts[p], record[PARTS_ITEMS])
     return 0
 '''
 
-TRAIN = '''
-def train(context):
-    """Run this shard's share of the batches FIRST ... LAST-1; gives the steps finished."""
+UPDATE = '''
+def update(context, variant, parties):
+    """Add up the gradients, and update the slices that this thread has; 1 if it is given up."""
     shard = i8ptr(context)
     sync = shard[SHARD_SYNC]
-    several = shard[SHARD_SHARDS] > 1
+    team = i8ptr(shard[SHARD_TEAM])
+    if shard[SHARD_SHARDS] > 1:
+        if parties > 1 and barrier(context) != 0:
+            return 1
+        for k in range(shard[SHARD_INDEX], shard[SHARD_SHARDS], parties):
+            own = i8ptr(team[k])
+            if own[SHARD_OWN] != 0:
+                owned = own[variant + VARIANT_OWNED]
+                call2(own[SHARD_OWN], owned, own[variant + VARIANT_OWNED_COUNT])
+            sum_gradients(team[k])
+    for k in range(shard[SHARD_INDEX], shard[SHARD_SHARDS], parties):
+        own = i8ptr(team[k])
+        failed = call2(own[SHARD_UPDATE], own[SHARD_UPDATE_T], own[SHARD_UPDATE_S])
+        if failed != 0:
+            swap_if_zero(sync + 8 * SYNC_REASON, failed)
+            return 1
+    if parties > 1 and barrier(context) != 0:
+        return 1
+    return 0
+'''
+
+FORWARD = '''
+def forward(context, variant, batch, parties):
+    """Bring rows, and run the program forward and backward, for the shards that this thread has;
+    why the run is given up, or 0.
+    """
+    shard = i8ptr(context)
+    team = i8ptr(shard[SHARD_TEAM])
+    for k in range(shard[SHARD_INDEX], shard[SHARD_SHARDS], parties):
+        own = i8ptr(team[k])
+        gather(team[k], variant, batch)
+        if own[SHARD_STEP_CELL] != 0:
+            number = own[SHARD_STEP_BASE] + batch
+            if own[SHARD_TOTAL] != 0:
+                number = call2(i8ptr(own[SHARD_TOTAL])[TOTAL_NUMBER], team[k], batch)
+            i8ptr(own[SHARD_STEP_CELL])[0] = number
+    if shard[variant + VARIANT_PARTS] != 0 and make_parts(context, variant, parties) != 0:
+        return ABORTED
+    for k in range(shard[SHARD_INDEX], shard[SHARD_SHARDS], parties):
+        own = i8ptr(team[k])
+        if own[SHARD_STEP] != 0:
+            given_up = call2(own[SHARD_STEP], own[variant + VARIANT_T], own[variant + VARIANT_S])
+            if given_up != 0:
+                return given_up
+        metrics = f8ptr(own[SHARD_METRICS])
+        if own[SHARD_WATCH] != 0 and metrics[0] != metrics[0]:
+            return NAN
+    return 0
+'''
+
+STEPS = '''
+def steps(context, first, end, parties):
+    """Run batches first ... end-1, one of `parties` threads, which have the shards in turn; gives
+    the steps finished.
+    """
+    shard = i8ptr(context)
+    sync = shard[SHARD_SYNC]
+    team = i8ptr(shard[SHARD_TEAM])
     batches = shard[SHARD_BATCHES]
     gate = shard[SHARD_GATE]
-    float_state = flush_denormals()
     done = 0
-    if gate != 0:
-        admit(gate, sync + 8 * SYNC_STOP)
-    for batch in range(shard[SHARD_FIRST], shard[SHARD_LAST]):
+    for batch in range(first, end):
         if load_acquire(sync + 8 * SYNC_STOP) != 0:
             swap_if_zero(sync + 8 * SYNC_REASON, STOPPED)
             break
@@ -221,50 +282,45 @@ def train(context):
         variant = SHARD_WHOLE
         if shard[SHARD_RAGGED] != 0 and batch % batches == batches - 1:
             variant = SHARD_LAST_BATCH
-        gather(context, variant, batch)
-        if shard[SHARD_STEP_CELL] != 0:
-            number = shard[SHARD_STEP_BASE] + batch
-            if shard[SHARD_TOTAL] != 0:
-                number = call2(i8ptr(shard[SHARD_TOTAL])[TOTAL_NUMBER], context, batch)
-            i8ptr(shard[SHARD_STEP_CELL])[0] = number
-        if shard[variant + VARIANT_PARTS] != 0:
-            if make_parts(context, shard[variant + VARIANT_PARTS]) != 0:
-                break
-        step = shard[SHARD_STEP]
-        if step != 0:
-            given_up = call2(step, shard[variant + VARIANT_T], shard[variant + VARIANT_S])
-            if given_up != 0:
-                swap_if_zero(sync + 8 * SYNC_REASON, given_up)
-                break
-        metrics = f8ptr(shard[SHARD_METRICS])
-        if shard[SHARD_WATCH] != 0 and metrics[0] != metrics[0]:
-            swap_if_zero(sync + 8 * SYNC_REASON, NAN)
+        given_up = forward(context, variant, batch, parties)
+        if given_up != 0:
+            swap_if_zero(sync + 8 * SYNC_REASON, given_up)
             break
         waits = 0
         if shard[SHARD_UPDATE] != 0 and shard[SHARD_TOTAL] != 0:
-            waits = call2(i8ptr(shard[SHARD_TOTAL])[TOTAL_ADD], context, batch)
+            for k in range(shard[SHARD_INDEX], shard[SHARD_SHARDS], parties):
+                total = i8ptr(i8ptr(team[k])[SHARD_TOTAL])
+                waits = max(waits, call2(total[TOTAL_ADD], team[k], batch))
             if waits > 1:
                 break
         if shard[SHARD_UPDATE] != 0 and waits == 0:
-            if several:
-                if barrier(context) != 0:
-                    break
-                if shard[SHARD_OWN] != 0:
-                    owned = shard[variant + VARIANT_OWNED]
-                    call2(shard[SHARD_OWN], owned, shard[variant + VARIANT_OWNED_COUNT])
-                sum_gradients(context)
-            failed = call2(shard[SHARD_UPDATE], shard[SHARD_UPDATE_T], shard[SHARD_UPDATE_S])
-            if failed != 0:
-                swap_if_zero(sync + 8 * SYNC_REASON, failed)
+            if update(context, variant, parties) != 0:
                 break
-            if several and barrier(context) != 0:
-                break
-        sums = f8ptr(shard[SHARD_METRIC_SUMS] + 8 * (batch // batches) * shard[SHARD_METRIC_COUNT])
-        for m in range(shard[SHARD_METRIC_COUNT]):
-            sums[m] += metrics[m]
+        for k in range(shard[SHARD_INDEX], shard[SHARD_SHARDS], parties):
+            own = i8ptr(team[k])
+            metrics = f8ptr(own[SHARD_METRICS])
+            count = own[SHARD_METRIC_COUNT]
+            sums = f8ptr(own[SHARD_METRIC_SUMS] + 8 * (batch // batches) * count)
+            for m in range(count):
+                sums[m] += metrics[m]
         done += 1
         if shard[SHARD_INDEX] == 0:
-            store_release(sync + 8 * SYNC_DONE, done)
+            store_release(sync + 8 * SYNC_DONE, i8ptr(sync)[SYNC_DONE] + 1)
+    return done
+'''
+
+TRAIN = '''
+def train(context):
+    """A thread's share of the batches FIRST ... LAST-1; gives the steps finished."""
+    shard = i8ptr(context)
+    parties = shard[SHARD_PARTIES]
+    float_state = flush_denormals()
+    if shard[SHARD_GATE] != 0:
+        admit(shard[SHARD_GATE], shard[SHARD_SYNC] + 8 * SYNC_STOP)
+    if parties == 1 or shard[SHARD_ROLE] == 0:
+        done = steps(context, shard[SHARD_FIRST], shard[SHARD_LAST], parties)
+    else:
+        done = call1(shard[SHARD_ROLE], context)
     restore_denormals(float_state)
     return done
 '''
@@ -286,8 +342,7 @@ def _constants() -> dict[str, int]:
     named = {f"{prefix}_{m.name}": m.value for prefix, kind in layouts.items() for m in kind}
     return {
         **named,
-        "STOPPED": Reason.STOPPED.value,
-        "NAN": Reason.NAN.value,
+        **{reason.name: reason.value for reason in Reason},
         "INPUT_WORDS": INPUT_WORDS,
         "GRADIENT_WORDS": GRADIENT_WORDS,
         "STATE_WORDS": STATE_WORDS,
@@ -300,6 +355,7 @@ def _constants() -> dict[str, int]:
         "FORGET": FORGET,
         "WORKER_SLEEP_US": WORKER_SLEEP_US,
         "BLOCK": BLOCK,
+        **NAMES,
     }
 
 
@@ -335,6 +391,7 @@ class Worker(NamedTuple):
 
     train: NativeFunction  # i8(i8 context)
     barrier: NativeFunction  # i8(i8 context): for programs that need all shards within a step
+    steps: NativeFunction  # i8(i8 context, i8 first, i8 end, i8 parties)
 
 
 def sums_of_arrays(toolchain: Toolchain) -> dict[str, External]:
@@ -359,17 +416,23 @@ def worker(toolchain: Toolchain) -> Worker:
     total = kernel("sum_gradients", SUM_GRADIENTS, nothing[1], **add)
     give_way = kernel("give_way", GIVE_WAY, Signature("", ("i8",)))
     barrier = kernel("barrier", BARRIER, one, give_way=give_way.external)
-    parts = kernel(
-        "make_parts", MAKE_PARTS, Signature("i8", ("i8", "i8")), barrier=barrier.external, **add
-    )
-    train = kernel(
-        "train", TRAIN, one,
-        gather=gather.external, sum_gradients=total.external, barrier=barrier.external,
-        make_parts=parts.external, admit=admit(toolchain),
+    three, four = Signature("i8", ("i8",) * 3), Signature("i8", ("i8",) * 4)
+    parts = kernel("make_parts", MAKE_PARTS, three, barrier=barrier.external, **add)
+    update = kernel("update", UPDATE, three, barrier=barrier.external, sum_gradients=total.external)
+    forward = kernel("forward", FORWARD, four, gather=gather.external, make_parts=parts.external)
+    steps = kernel(
+        "steps", STEPS, four,
+        forward=forward.external, update=update.external, admit=admit(toolchain),
     )  # fmt: skip
-    return Worker(train, barrier)
+    train = kernel("train", TRAIN, one, steps=steps.external, admit=admit(toolchain))
+    return Worker(train, barrier, steps)
 
 
 def accumulation(toolchain: Toolchain) -> Accumulation:
     """What adds up gradients of several batches, compiled or from the cache."""
     return accumulation_functions(_compiler(toolchain), worker(toolchain).barrier)
+
+
+def team(toolchain: Toolchain) -> Team:
+    """What chooses the threads of a run while it runs, compiled or from the cache."""
+    return team_functions(_compiler(toolchain), worker(toolchain).steps)

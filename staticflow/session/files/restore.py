@@ -21,6 +21,7 @@ from staticflow.graph.require import require
 from staticflow.graph.state_updates import states_of, updates_of
 from staticflow.graph.traversal import leaves
 from staticflow.native.memory import Array
+from staticflow.native.threads.granted import granted_threads
 from staticflow.optim.algorithms import Optimizer
 from staticflow.session.files.checkpoint import DATA, DIGEST, digest_of, slots_of
 from staticflow.session.files.decode import Decoder, check_sizes
@@ -61,7 +62,7 @@ class SavedSession:
         self.seed, self.check_numerics = data["seed"], data["check_numerics"]
         threads = data["threads"]
         require(fits(threads, int) and threads > 0, f"no number of threads: {threads!r}")
-        self.threads = min(threads, os.cpu_count() or 1)
+        self.threads = min(threads, granted_threads())
 
     def fill(self, state: SessionState) -> None:
         """Set values, counters and the random state of a session that was made of the rest."""

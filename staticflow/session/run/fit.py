@@ -160,7 +160,7 @@ class Fit:
         together = self.group > 1
         trainer = trainer_for(state, self.rows.batch, env, state.threads, together)
         shards = len(trainer.shards)
-        there = state.pool.start(shards) if shards > 1 else 1
+        there = state.pool.start(shards) if trainer.tied else shards
         if there < shards:  # no more threads can be started
             trainer = trainer_for(state, self.rows.batch, env, max(1, there), together)
         if self.trainer not in (None, trainer):

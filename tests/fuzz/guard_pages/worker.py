@@ -75,7 +75,7 @@ def main(first: int, last: int, families: Sequence[str]) -> None:
     target.vector_bytes = lambda: width  # before others import it
     from staticflow.native.threads import product_pool
 
-    with mock.patch("os.cpu_count", return_value=4):
+    with mock.patch("os.sched_getaffinity", return_value={0, 1, 2, 3}):
         product_pool.pool()
     np.seterr(all="ignore")
     for seed in range(first, last):

@@ -152,7 +152,7 @@ def test_barriers_inside_a_step(
         table.point(Shard.WHOLE + Variant.S, np.array([index, shards]))
         table[Shard.LAST], table[Shard.BATCHES] = 5, 1
         table[Shard.STEP], table[Shard.UPDATE] = step.address, update.address
-        table[Shard.SLEEPS] = sleeps
+        table[Shard.SLEEPS], table[Shard.TIED] = sleeps, 1
     assert ShardPool().run(native.train.bind(), tables) == [5] * shards
     assert sync.reason == 0
     if sleeps and shards > 1:
@@ -171,7 +171,7 @@ def test_a_shard_that_leaves_frees_those_at_a_barrier_inside_a_step(
         table.point(Shard.WHOLE + Variant.T, np.array([cells.ctypes.data, table.address]))
         table.point(Shard.WHOLE + Variant.S, np.array([index, 2]))
         table[Shard.LAST] = table[Shard.BATCHES] = 1
-        table[Shard.SLEEPS] = sleeps
+        table[Shard.SLEEPS], table[Shard.TIED] = sleeps, 1
         table[Shard.STEP] = table[Shard.UPDATE] = (meet, leave)[index].address
     assert ShardPool().run(native.train.bind(), tables) == [0, 0]
     assert sync.reason == 55

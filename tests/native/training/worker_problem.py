@@ -12,6 +12,7 @@ from staticflow.native.toolchain.objects import KernelSource, NativeFunction, Si
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.native.training.layout import Shard, Variant
 from staticflow.native.training.tables import ShardTable, SyncBlock
+from staticflow.native.training.team import Team
 
 FEATURES, ROWS, RATE = 9, 70, 0.1
 ORDER = np.stack([np.random.default_rng(k).permutation(ROWS) for k in range(2)])
@@ -88,6 +89,7 @@ def build(
     epochs: int = 2,
     permutation: NDArray[np.int64] | None = None,
     in_place: bool = False,
+    roles: Team | None = None,
 ) -> Problem:
     x, y = data()
     w, sync = np.zeros(FEATURES), SyncBlock()
@@ -133,6 +135,8 @@ def build(
         table[Shard.RAGGED] = int(ROWS % batch != 0)
         table[Shard.STEP] = step.address
         table[Shard.UPDATE] = 0 if update is None else update.address
+        if roles is not None:
+            table[Shard.ROLE] = roles[min(index, 1)].address
         table.keep(x, y, gradients, parts, buffers)
     return problem
 

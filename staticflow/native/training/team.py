@@ -1,0 +1,242 @@
+"""Who runs the shards of a step: one thread all of them, or several threads at once.
+
+    lead      alone alone | together ......... | alone (trial) | together ...... | over
+    follow    asleep      | together ......... | looks, sleeps | together ...... | over
+
+The number of shards follows from sizes, and so do the bits of what they compute. Who runs them does
+not matter to the result, and is decided while running, from what steps are measured to take: a
+second thread may have no core, a far one, or one that another process wants. The first thread
+leads. It opens spans of steps to the others, or runs a span alone; whichever takes less time a step
+goes on, and the other way is tried again now and then, more rarely the more such trials have cost.
+It never waits for a thread that is not there: it goes on alone until all look out for a span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from staticflow.native.toolchain.objects import NativeFunction, Signature
+
+# In cycles of the processor's clock, some 3 of which are a nanosecond.
+SPAN = 3_000_000  # of steps that are measured together
+TRIAL = 400_000
+LEAST_PAUSE, MOST_PAUSE = 30_000_000, 3_000_000_000  # between trials of the other way
+EXPENSE = 64  # a trial that cost more than the way that was left is paid for by so many times it
+PATIENCE = 6_000_000  # until threads that were woken and are not there count as absent
+SPAN_LOOKS, SPAN_YIELDS = 1000, 40  # of one who waits for a span, before he sleeps
+SLEEP_US = 50_000  # until he looks by himself
+
+LEAD = '''
+def lead(context):
+    """Run all steps, with the other threads or alone; gives how many were finished."""
+    shard = i8ptr(context)
+    sync = shard[SHARD_SYNC]
+    first = shard[SHARD_FIRST]
+    last = shard[SHARD_LAST]
+    while first < last:
+        way = choose(context)
+        if way == TOGETHER and call(context) == 0:
+            way = ALONE
+        count = min(last - first, span(context, way))
+        began = cycles()
+        if way == TOGETHER:
+            words = i8ptr(sync)
+            words[SYNC_SPAN_FIRST] = first
+            words[SYNC_SPAN_END] = first + count
+            store_release(sync + 8 * SYNC_SPAN, words[SYNC_SPAN] + 1)
+            atomic_add(sync + 8 * SYNC_ALARM, 1)
+            if asleep(context) != 0:
+                wake_all(sync + 8 * SYNC_ALARM)
+            done = steps(context, first, first + count, shard[SHARD_PARTIES])
+            join(context)
+        else:
+            done = steps(context, first, first + count, 1)
+        if done < count:
+            break
+        measure(context, way, count, cycles() - began)
+        first += count
+    store_release(sync + 8 * SYNC_OVER, 1)
+    atomic_add(sync + 8 * SYNC_ALARM, 1)
+    wake_all(sync + 8 * SYNC_ALARM)
+    return i8ptr(sync)[SYNC_DONE]
+'''
+
+JOIN = '''
+def join(context):
+    """Wait until all other threads have left the span: their shards are free to be run by this."""
+    shard = i8ptr(context)
+    span = i8ptr(shard[SHARD_SYNC])[SYNC_SPAN]
+    team = i8ptr(shard[SHARD_TEAM])
+    for k in range(1, shard[SHARD_PARTIES]):
+        looks = 0
+        while load_acquire(team[k] + 8 * SHARD_SPANS) != span:
+            looks += 1
+            if looks < SPAN_LOOKS:
+                pause()
+            else:
+                yield_processor()
+'''
+
+CHOOSE = '''
+def choose(context):
+    """The way that takes less, or the other one when it is time to try it."""
+    shard = i8ptr(context)
+    if shard[SHARD_COST + TOGETHER] == 0:
+        return TOGETHER
+    if shard[SHARD_COST + ALONE] == 0:
+        return ALONE
+    better = ALONE
+    if shard[SHARD_COST + TOGETHER] < shard[SHARD_COST + ALONE]:
+        better = TOGETHER
+    if cycles() >= shard[SHARD_TRIAL_AT]:
+        shard[SHARD_TRYING] = 1
+        return 1 - better
+    shard[SHARD_TRYING] = 0
+    return better
+'''
+
+CALL = '''
+def call(context):
+    """Whether all other threads look out for a span; wakes those that sleep. Threads that do not
+    come count as slow ones.
+    """
+    shard = i8ptr(context)
+    sync = shard[SHARD_SYNC]
+    team = i8ptr(shard[SHARD_TEAM])
+    there = 1
+    for k in range(1, shard[SHARD_PARTIES]):
+        if load_acquire(team[k] + 8 * SHARD_STATE) != LOOKING:
+            there = 0
+    if there != 0:
+        shard[SHARD_CALLED] = 0
+        return 1
+    now = cycles()
+    if shard[SHARD_CALLED] == 0:
+        shard[SHARD_CALLED] = now
+    if asleep(context) != 0:
+        atomic_add(sync + 8 * SYNC_ALARM, 1)
+        wake_all(sync + 8 * SYNC_ALARM)
+    if now - shard[SHARD_CALLED] > PATIENCE and shard[SHARD_COST + ALONE] != 0:
+        shard[SHARD_CALLED] = 0
+        shard[SHARD_COST + TOGETHER] = 2 * shard[SHARD_COST + ALONE]
+        shard[SHARD_PAUSE] = min(max(2 * shard[SHARD_PAUSE], LEAST_PAUSE), MOST_PAUSE)
+        shard[SHARD_TRIAL_AT] = now + shard[SHARD_PAUSE]
+    return 0
+'''
+
+ASLEEP = '''
+def asleep(context):
+    """Whether one of the other threads sleeps."""
+    shard = i8ptr(context)
+    team = i8ptr(shard[SHARD_TEAM])
+    for k in range(1, shard[SHARD_PARTIES]):
+        if load_acquire(team[k] + 8 * SHARD_STATE) == SLEEPING:
+            return 1
+    return 0
+'''
+
+SPAN_STEPS = '''
+def span(context, way):
+    """How many steps to run before the next choice."""
+    shard = i8ptr(context)
+    known = shard[SHARD_COST + way]
+    if known == 0:
+        known = shard[SHARD_COST + 1 - way]
+    if known == 0:
+        return 2
+    if shard[SHARD_TRYING] != 0 or shard[SHARD_CALLED] != 0 or shard[SHARD_COST + way] == 0:
+        return max(1, TRIAL // known)
+    return max(1, SPAN // known)
+'''
+
+MEASURE = '''
+def measure(context, way, count, took):
+    """Note what steps have taken, and when to try the other way."""
+    shard = i8ptr(context)
+    cost = max(1, took // count)
+    before = shard[SHARD_COST + way]
+    other = shard[SHARD_COST + 1 - way]
+    shard[SHARD_STEPS + way] += count
+    if shard[SHARD_TRYING] == 0:
+        shard[SHARD_COST + way] = cost if before == 0 else (3 * before + cost) // 4
+        if before == 0:
+            shard[SHARD_TRIAL_AT] = cycles() + LEAST_PAUSE
+        return 0
+    if shard[SHARD_CALLED] != 0:
+        return 0  # alone, while those who were called for a trial are on their way
+    shard[SHARD_TRYING] = 0
+    shard[SHARD_COST + way] = cost
+    pause = LEAST_PAUSE
+    if cost >= other:
+        pause = min(max(2 * shard[SHARD_PAUSE], LEAST_PAUSE), MOST_PAUSE)
+    shard[SHARD_PAUSE] = pause
+    shard[SHARD_TRIAL_AT] = cycles() + max(pause, EXPENSE * max(0, took - count * other))
+    return 0
+'''
+
+FOLLOW = '''
+def follow(context):
+    """Take part in the spans that the first thread opens; gives the steps finished in the end."""
+    shard = i8ptr(context)
+    sync = shard[SHARD_SYNC]
+    state = context + 8 * SHARD_STATE
+    seen = 0
+    looks = 0
+    store_release(state, LOOKING)
+    while load_acquire(sync + 8 * SYNC_OVER) == 0:
+        if load_acquire(sync + 8 * SYNC_SPAN) != seen:
+            store_release(state, WORKING)
+            seen += 1
+            looks = 0
+            steps(context, i8ptr(sync)[SYNC_SPAN_FIRST], i8ptr(sync)[SYNC_SPAN_END],
+                  shard[SHARD_PARTIES])
+            store_release(context + 8 * SHARD_SPANS, seen)
+            store_release(state, LOOKING)
+        looks += 1
+        if looks < SPAN_LOOKS:
+            pause()
+        elif looks < SPAN_LOOKS + SPAN_YIELDS:
+            yield_processor()
+        else:
+            alarm = load_acquire(sync + 8 * SYNC_ALARM)
+            atomic_add(state, SLEEPING - LOOKING)
+            if load_acquire(sync + 8 * SYNC_SPAN) == seen:
+                if load_acquire(sync + 8 * SYNC_OVER) == 0:
+                    wait_while(sync + 8 * SYNC_ALARM, alarm, SLEEP_US)
+            atomic_add(state, LOOKING - SLEEPING)
+            looks = 0
+    store_release(state, WORKING)
+    return i8ptr(sync)[SYNC_DONE]
+'''
+
+NAMES = {
+    "ALONE": 0, "TOGETHER": 1,
+    "WORKING": 0, "LOOKING": 1, "SLEEPING": 2,
+    "SPAN": SPAN, "TRIAL": TRIAL, "LEAST_PAUSE": LEAST_PAUSE, "MOST_PAUSE": MOST_PAUSE,
+    "EXPENSE": EXPENSE, "PATIENCE": PATIENCE, "SPAN_LOOKS": SPAN_LOOKS, "SPAN_YIELDS": SPAN_YIELDS,
+    "SLEEP_US": SLEEP_US,
+}  # fmt: skip
+
+
+class Team(NamedTuple):
+    """The roles of a run's threads, each i8 (context)."""
+
+    lead: NativeFunction  # of the first
+    follow: NativeFunction  # of the others
+
+
+def team_functions(kernel: Callable[..., NativeFunction], steps: NativeFunction) -> Team:
+    """The functions, by what makes the worker's kernels. Runs of one thread never need them."""
+    one = Signature("i8", ("i8",))
+    asleep = kernel("asleep", ASLEEP, one).external
+    lead = kernel(
+        "lead", LEAD, one,
+        steps=steps.external, asleep=asleep,
+        join=kernel("join", JOIN, Signature("", ("i8",))).external,
+        choose=kernel("choose", CHOOSE, one).external,
+        call=kernel("call", CALL, one, asleep=asleep).external,
+        span=kernel("span", SPAN_STEPS, Signature("i8", ("i8",) * 2)).external,
+        measure=kernel("measure", MEASURE, Signature("i8", ("i8",) * 4)).external,
+    )  # fmt: skip
+    return Team(lead, kernel("follow", FOLLOW, one, steps=steps.external))
