@@ -15,7 +15,7 @@ from staticflow.graph.leaves import Input, Param
 from staticflow.graph.traversal import leaves
 from staticflow.runtime import blocked_frame as blocking
 from staticflow.runtime.interpreter import interpret
-from staticflow.session.steps import step_programs
+from staticflow.session.run.steps import step_programs
 from staticflow.training.loss_terms import split_terms
 from tests.support.sharding import force
 
