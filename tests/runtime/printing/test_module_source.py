@@ -84,7 +84,7 @@ def test_blocks_of_rows_are_those_of_the_session(tmp_path: Path) -> None:
     session, data = in_blocks()
     start = {name: value.copy() for name, value in session.params.items()}
     history = session.fit(data, epochs=3, batch_size=32, shuffle=False, progress=False)
-    assert [trainer.block for trainer in session._state.trainers.values()] == [16]
+    assert [trainer.blocks for trainer in session._state.trainers.values()] == [(16,)]
     source, small = session.source, regression()[0].source
     assert "run_blocks" in source and "run_blocks" not in small
     text, results = run(source, tmp_path, **data, **start)
