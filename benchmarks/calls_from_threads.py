@@ -2,10 +2,10 @@
 
     python -m benchmarks.calls_from_threads
 
-A call gives up Python's lock while it computes, and needs it again to hand over its result. How fast
-threads get it from each other is Python's: a function of the same length, compiled with
-`nogil=True` and called with one array, is the most that any library can reach. Each contender runs
-in a process of its own, in turns; the ratio is that to one thread's calls, for each core.
+A call gives up Python's lock while it computes, and needs it again to hand over its result. How
+fast threads get it from each other is Python's: a function of the same length, compiled with
+`nogil=True` and called with one array, shows what that costs any library. Each contender runs in a
+process of its own, in turns; the ratio is that to one thread's calls, for each core.
 """
 
 from __future__ import annotations
@@ -100,12 +100,9 @@ def main() -> None:
             found["bare"].append(run("bare", 1e3 * found["ours"][-1][0]))
         for name, turns in found.items():
             us, shares = (sorted(column) for column in zip(*turns, strict=True))
-            print(
-                f"{rows:5d} rows, {name}: {statistics.median(us):8.1f} us a call; {THREADS} threads "
-                f"make {statistics.median(shares):.2f} ({shares[0]:.2f} to {shares[-1]:.2f}) of one "
-                "thread's calls for each core",
-                flush=True,
-            )
+            print(f"{rows:5d} rows, {name}: {statistics.median(us):8.1f} us a call;", end=" ")
+            print(f"{THREADS} threads make {statistics.median(shares):.2f}", end=" ")
+            print(f"({shares[0]:.2f} to {shares[-1]:.2f}) of one thread's calls for each core")
 
 
 if __name__ == "__main__":
