@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import bound, compile_time, machine, machine_peak, plot, results, table
+from benchmarks.busy import neighbours
 from benchmarks.contender import CONTENDERS, Contender, Variant
 from benchmarks.harness import Arena, Options
 from benchmarks.results import Row
@@ -51,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--patience", type=float, default=0.5, help="seconds that a turn may wait for idle cores"
     )
+    parser.add_argument(
+        "--busy", type=int, default=0, metavar="N", help="beside so many busy processes"
+    )
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds to build a workload")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/SUITE.json")
     parser.add_argument("--plot", action="store_true", help="a picture beside the JSON file")
@@ -89,7 +93,7 @@ def _race(
     """Measure all, write and print the results; the machine's peak is taken before and after."""
     before = machine_peak.measure()
     rows = []
-    with Arena(contenders, _harness(options, path)) as arena:
+    with neighbours(options.busy), Arena(contenders, _harness(options, path)) as arena:
         for workload in workloads:
             row = Row(workload, arena.measure(workload))
             rows.append(row)
@@ -97,7 +101,7 @@ def _race(
     peak = before.best_of(machine_peak.measure())
     for row in rows:
         row.bound = bound.least_seconds(row.workload, peak)
-    _report(machine.describe(contenders, peak), rows, path)
+    _report({**machine.describe(contenders, peak), "busy": options.busy}, rows, path)
     return rows
 
 
@@ -159,13 +163,15 @@ def _harness(options: argparse.Namespace, path: Path) -> Options:
     path.parent.mkdir(parents=True, exist_ok=True)
     log = path.with_suffix(".log")
     log.write_text("", encoding="utf-8")
-    return Options(options.rounds, options.seconds, options.timeout, log, options.patience)
+    patience = 0.0 if options.busy else options.patience  # cores are never idle
+    return Options(options.rounds, options.seconds, options.timeout, log, patience)
 
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if options.suite == "compile":
         return compile_time.run(options.rows, min(options.rounds, 3), not options.quick)
-    path = options.json or RESULTS / f"{options.suite}.json"
+    beside = f"-busy{options.busy}" if options.busy else ""
+    path = options.json or RESULTS / f"{options.suite}{beside}.json"
     (_run_scaling if options.suite == "scaling" else _run_suite)(options, path)
     return 0

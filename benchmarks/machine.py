@@ -12,6 +12,16 @@ from typing import Any
 from benchmarks.contender import Contender
 from benchmarks.machine_peak import Peak, cores
 
+AMD = (
+    (0x17, range(0x00, 0x30), "Zen"),
+    (0x17, range(0x30, 0x100), "Zen 2"),
+    (0x19, range(0x00, 0x10), "Zen 3"),
+    (0x19, range(0x10, 0x20), "Zen 4"),
+    (0x19, range(0x20, 0x60), "Zen 3"),
+    (0x19, range(0x60, 0xB0), "Zen 4"),
+    (0x1A, range(0x00, 0x80), "Zen 5"),
+)  # family, models, core
+
 
 def _cpu() -> dict[str, Any]:
     """The processor's name and vector extensions, where the system tells."""
@@ -22,7 +32,21 @@ def _cpu() -> dict[str, Any]:
     fields = {key.strip(): value.strip() for key, _, value in lines}
     flags = set(fields.get("flags", fields.get("Features", "")).split())
     vectors = sorted(flags & {"avx", "avx2", "fma", "avx512f", "asimd", "sve"})
-    return {"name": fields.get("model name", platform.machine()), "vectors": vectors}
+    name = fields.get("model name", platform.machine())
+    return {"name": name, "kind": _kind(fields), "vectors": vectors}
+
+
+def _kind(fields: dict[str, str]) -> str:
+    """The processor's generation, which names such as "AMD EPYC" do not tell: its family and model
+    in hexadecimal, and the name of AMD's core where AMD's revision guides give one for them.
+    """
+    if not {"cpu family", "model"} <= fields.keys():
+        return ""
+    family, model = int(fields["cpu family"]), int(fields["model"])
+    core = ""
+    if fields.get("vendor_id") == "AuthenticAMD":
+        core = next((f", {core}" for f, models, core in AMD if f == family and model in models), "")
+    return f" (family {family:x}h, model {model:x}h{core})"
 
 
 def _version(package: str) -> str | None:

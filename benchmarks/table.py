@@ -63,6 +63,14 @@ def remarks(rows: list[Row]) -> list[str]:
     return list(found)
 
 
+def _beside(machine: dict[str, Any]) -> str:
+    """What else the machine did."""
+    busy = machine.get("busy", 0)
+    if not busy:
+        return f"load {machine['load']}; "
+    return f"beside {busy} busy process{'es'[: 2 * (busy > 1)]}; "
+
+
 def heading(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v)
     peak = machine["peak_gflops"]
@@ -71,9 +79,9 @@ def heading(machine: dict[str, Any]) -> str:
     )
     return "\n".join(
         (
-            f"{machine['cpu']['name']}, {machine['cores']} cores, "
+            f"{machine['cpu']['name']}{machine['cpu'].get('kind', '')}, {machine['cores']} cores, "
             f"{' '.join(machine['cpu']['vectors'])}; {machine['system']}, "
-            f"Python {machine['python']}; load {machine['load']}; {machine['when']}",
+            f"Python {machine['python']}; {_beside(machine)}{machine['when']}",
             versions,
             f"FMA peak, GFLOP/s: float32 {peak['float32'][0]} on one core, {peak['float32'][1]} "
             f"on all; float64 {peak['float64'][0]}, {peak['float64'][1]}",
