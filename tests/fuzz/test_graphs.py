@@ -71,6 +71,10 @@ def test_shards_together_compute_the_whole(gradients: bool) -> None:
     assert sharded > 50
 
 
+def test_shards_of_rows_that_have_no_element() -> None:
+    assert check_sharded(14354, 5, gradients=False)  # twice the rows, of no column
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_machine_code_computes_what_numpy_does(seed: int) -> None:
     check_pack(seed, 16, gradients=False)

@@ -298,5 +298,5 @@ def _together(at: Any, parts: list[Array], sizes: Mapping[str, int]) -> Array:
         rows = part.shape[at.axis] // max(1, math.prod((*before, *after)))
         apart.append(part.reshape(*head, *before, rows, *after, *tail))
     whole = np.concatenate(apart, at.axis + len(before))
-    shape = (*parts[0].shape[: at.axis], -1, *parts[0].shape[at.axis + 1 :])
-    return whole.reshape(shape) if whole.size else whole.reshape(*shape[: at.axis], 0, *tail)
+    count = math.prod(whole.shape[at.axis : whole.ndim - len(tail)])
+    return whole.reshape(*head, count, *tail)

@@ -89,6 +89,56 @@ def test_a_derivative_in_training_and_in_jit() -> None:
     np.testing.assert_array_equal(session.jit("y")(rows), got["y"])
 
 
+@pytest.mark.parametrize("columns", [1, 7, 9000])
+def test_beside_sums_of_float32_in_blocks(columns: int) -> None:
+    """Either way of summing up finds huge arguments, and the search adds up nothing."""
+    x = sf.input("x", ("n", "columns"), "float32")
+    f = sf.function([x], ops.sin(x.astype("float64")).astype("float32").sum(1))
+    values = RNG.integers(-9, 10, (5, columns)) * np.array([0.1, 1, 2**20, 2**60, 2**100])[:, None]
+    rows = values.astype("float32")
+    np.testing.assert_allclose(f(rows), np.sin(rows.astype("f8")).sum(1), rtol=1e-5, atol=1e-4)
+
+
+def test_a_search_stores_nothing() -> None:
+    """What lies where an operand lay would be computed from itself."""
+    x = sf.input("x", ("n", 4), "float32")
+    y = ops.sin(ops.softplus(ops.log_softmax(x)).astype("float64"))
+    f = sf.function([x], sf.grad(y.sum(), x))
+    values = RNG.uniform(-2, 2, (6, 4)).astype("float32")
+    share = np.exp(values.astype("f8"))
+    share /= share.sum(1, keepdims=True)
+    slope = np.cos(np.log1p(share)) * share / (1 + share)  # e^log_softmax is the share
+    want = slope - share * slope.sum(1, keepdims=True)
+    np.testing.assert_allclose(f(values), want, rtol=1e-5, atol=1e-6)
+
+
+def test_arguments_from_what_the_same_kernel_stores() -> None:
+    """The search comes before what it would read is stored."""
+    x = sf.input("x", ("n", 6), "float64")
+    e = ops.exp(x)
+    f = sf.function([x], [e, ops.sin(ops.where(9.0 * e > e.max(1, keepdims=True), e, 0.0))])
+    for middle in (0.0, 50.0, -1.0):
+        stored, got = f(middle + RNG.standard_normal((5, 6)))
+        large = 9.0 * stored > stored.max(1, keepdims=True)
+        np.testing.assert_allclose(got, np.sin(np.where(large, stored, 0.0)), rtol=1e-13)
+
+
+def test_arguments_from_what_the_same_kernel_sums_up() -> None:
+    """All sums here are exact, so that huge arguments are what they are in NumPy."""
+    x, v = sf.input("x", ("n", 6), "float64"), sf.input("v", ("m",), "float64")
+    total = x.sum(1)
+    f = sf.function(
+        [x, v],
+        [ops.sin(x - total[:, None]), ops.cos(total), ops.cos(v - v.sum()), ops.tan(v.sum())],
+    )
+    for scale in (2.0**-8, 2.0**56):
+        rows, vector = (RNG.integers(1, 9, shape) * scale for shape in ((5, 6), (11,)))
+        sums, whole = rows.sum(1), vector.sum()
+        want = np.sin(rows - sums[:, None]), np.cos(sums), np.cos(vector - whole), np.tan(whole)
+        for got, expected in zip(f(rows, vector), want, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-15)
+
+
 def test_blocks_of_rows() -> None:
     """A matrix that is read once for both its products with vectors."""
     x, b = sf.input("x", (300, 200), "float64"), sf.input("b", (200,), "float64")
