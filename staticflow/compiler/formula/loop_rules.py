@@ -84,19 +84,19 @@ def _inside(
     assert isinstance(op, Scan | While)
     init, xs, consts = op.split(node.inputs)
     inner = reader.again()
-    for slot, name in zip(op.carries, names, strict=True):
-        inner.seen[slot] = reader.named(slot, name, slot)
-    for slot, outer in zip(op.consts, consts, strict=True):
-        inner.seen[slot] = reader.seen[outer]
+    for own, name in zip(op.carries, names, strict=True):
+        inner.seen[own] = reader.named(own, name, own)
+    for own, outer in zip(op.consts, consts, strict=True):
+        inner.seen[own] = reader.seen[outer]
     arrays = []
-    for slot, x in zip(op.xs, xs, strict=True):
+    for own, x in zip(op.xs, xs, strict=True):
         seen = reader.seen[x]
         if seen.axes[0] is None:  # the same at all steps
-            inner.seen[slot] = Seen(seen.term, seen.axes[1:])
+            inner.seen[own] = Seen(seen.term, seen.axes[1:])
         else:
             arrays.append(reader.whole(x))
-            one = reader.m.make("part", slot.shape, [arrays[-1]], (index,))
-            inner.seen[slot] = full(one)
+            one = reader.m.make("part", own.shape, [arrays[-1]], (index,))
+            inner.seen[own] = full(one)
     read = [reader.seen[x].term for x in consts]
     return [*(reader.whole(x) for x in init), *arrays, *read], inner
 

@@ -13,6 +13,7 @@ Those of functions of whole matrices (determinant, norm, softmax) are in `functi
 from __future__ import annotations
 
 from staticflow.compiler.formula.columns import is_elementwise
+from staticflow.graph.kinds import MapRow
 from staticflow.graph.op_table import table
 from staticflow.session.derivation.functions import FUNCTIONS, kronecker
 from staticflow.session.derivation.matrix import (
@@ -53,7 +54,8 @@ def constant(x: Expr, of: Expr) -> bool:
 
 def _is_flat(name: str) -> bool:
     """Whether a function is constant between its jumps: sign, floor."""
-    return is_elementwise(name) and getattr(table()[name].row, "vjp", None) is None
+    row = table()[name].row if is_elementwise(name) else None
+    return isinstance(row, MapRow) and row.vjp is None
 
 
 def differential(x: Expr, of: Expr) -> tuple[Expr, str]:

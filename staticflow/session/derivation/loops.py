@@ -32,7 +32,7 @@ class Loop:
     outputs: tuple[tuple[str, Node], ...]  # other outputs of the steps
     ends: Mapping[Node, str]  # the nodes that the scan gives, by name
     over: Mapping[Node, str]  # what is scanned over, and one step of it
-    slots: Mapping[Node, str]  # the names within one step
+    within: Mapping[Node, str]  # the names within one step
     gates: Mapping[Node, str]  # of a cell: what elementwise functions give within one step
 
     @property
@@ -81,10 +81,10 @@ def loop_of(f: Node, scan: Node) -> Loop:
             stacks[carry] = name
     steps = {x: f"{outer_name(x, k)}[t]" for k, x in enumerate(xs)}
     before = "t+1" if op.reverse else "t-1"
-    slots = {slot: f"{name}[{before}]" for slot, name in zip(op.carries, names, strict=True)}
-    slots |= {slot: steps[x] for slot, x in zip(op.xs, xs, strict=True)}
+    within = {own: f"{name}[{before}]" for own, name in zip(op.carries, names, strict=True)}
+    within |= {own: steps[x] for own, x in zip(op.xs, xs, strict=True)}
     return Loop(op, list(init), list(consts), names, tuple(k in parts for k in range(count)),
-                tuple(stacks), tuple(outputs), ends, steps, slots, _gates(op))  # fmt: skip
+                tuple(stacks), tuple(outputs), ends, steps, within, _gates(op))  # fmt: skip
 
 
 def _gates(op: Scan) -> dict[Node, str]:

@@ -73,7 +73,7 @@ class _Recurrence:
     def _links(self, x_name: str) -> tuple[list[Link], list[Link]]:
         """Each carry, and what else the steps give, by the carries before; and the gates."""
         loop, op = self.loop, self.loop.op
-        names = {self.X: x_name, **{slot: loop.slots[slot] for slot in loop.slots}}
+        names = {self.X: x_name, **{own: loop.within[own] for own in loop.within}}
         inner = [n for n in op.regions[0] if n.label]
         reader = GraphReader([self.f, self.X, *op.regions[0], *inner], names)
         given = dict(zip(op.consts, loop.consts, strict=True))
