@@ -53,8 +53,6 @@ class Shard(IntEnum):
     PARTIES = 31  # how many threads run the shards: the first has 0, PARTIES, 2 PARTIES, ...
     WHOLE = 32  # the `Variant` for whole batches
     LAST_BATCH = 40  # the `Variant` for the smaller last batch
-    STATE = 48  # what its thread does: works, looks out for a span of steps, or sleeps
-    SPANS = 49  # how many spans it has taken part in
     # What the first thread knows of the ways to run a step, see `team`; kept from run to run.
     COST = 56  # cycles a step, alone and together; 0 before they are measured
     STEPS = 58  # steps that were run alone, and together
@@ -175,6 +173,9 @@ class Sync(IntEnum):
     SPAN_FIRST = 82
     SPAN_END = 83
     OVER = 84  # there will be no more
+    LOOKING = 85  # how many threads look out for one
+    SLEEPING = 86  # how many sleep until ALARM changes
+    LEFT = 87  # how often a thread has left one
 
 
 class Reason(IntEnum):

@@ -95,7 +95,7 @@ class ShardPool:
             parties = self._parties(tables, threads or len(tables), inline)
             team = words_of(table.address for table in tables)
             for table in tables:
-                table[Shard.PHASE] = table[Shard.STATE] = table[Shard.SPANS] = 0
+                table[Shard.PHASE] = 0
                 table.point(Shard.TEAM, team)
                 table[Shard.PARTIES] = max(1, parties)
             job = _Job(function, tables[: max(1, parties)])

@@ -32,24 +32,37 @@ def lead(context):
     """Run all steps, with the other threads or alone; gives how many were finished."""
     shard = i8ptr(context)
     sync = shard[SHARD_SYNC]
+    words = i8ptr(sync)
     first = shard[SHARD_FIRST]
     last = shard[SHARD_LAST]
     while first < last:
         way = choose(context)
-        if way == TOGETHER and call(context) == 0:
-            way = ALONE
-        count = min(last - first, span(context, way))
+        known = shard[SHARD_COST + way]
+        span = SPAN
+        if known == 0 or shard[SHARD_TRYING] != 0 or shard[SHARD_CALLED] != 0:
+            span = TRIAL
+        if known == 0:
+            known = shard[SHARD_COST + 1 - way]
+        if known == 0:
+            known = TRIAL // 2
+        count = min(last - first, max(1, span // known))
         began = cycles()
         if way == TOGETHER:
-            words = i8ptr(sync)
             words[SYNC_SPAN_FIRST] = first
             words[SYNC_SPAN_END] = first + count
             store_release(sync + 8 * SYNC_SPAN, words[SYNC_SPAN] + 1)
             atomic_add(sync + 8 * SYNC_ALARM, 1)
-            if asleep(context) != 0:
+            if load_acquire(sync + 8 * SYNC_SLEEPING) != 0:
                 wake_all(sync + 8 * SYNC_ALARM)
             done = steps(context, first, first + count, shard[SHARD_PARTIES])
-            join(context)
+            looks = 0
+            left = words[SYNC_SPAN] * (shard[SHARD_PARTIES] - 1)
+            while load_acquire(sync + 8 * SYNC_LEFT) != left:  # their shards are in use
+                looks += 1
+                if looks < SPAN_LOOKS:
+                    pause()
+                else:
+                    yield_processor()
         else:
             done = steps(context, first, first + count, 1)
         if done < count:
@@ -59,95 +72,42 @@ def lead(context):
     store_release(sync + 8 * SYNC_OVER, 1)
     atomic_add(sync + 8 * SYNC_ALARM, 1)
     wake_all(sync + 8 * SYNC_ALARM)
-    return i8ptr(sync)[SYNC_DONE]
-'''
-
-JOIN = '''
-def join(context):
-    """Wait until all other threads have left the span: their shards are free to be run by this."""
-    shard = i8ptr(context)
-    span = i8ptr(shard[SHARD_SYNC])[SYNC_SPAN]
-    team = i8ptr(shard[SHARD_TEAM])
-    for k in range(1, shard[SHARD_PARTIES]):
-        looks = 0
-        while load_acquire(team[k] + 8 * SHARD_SPANS) != span:
-            looks += 1
-            if looks < SPAN_LOOKS:
-                pause()
-            else:
-                yield_processor()
+    return words[SYNC_DONE]
 '''
 
 CHOOSE = '''
 def choose(context):
-    """The way that takes less, or the other one when it is time to try it."""
-    shard = i8ptr(context)
-    if shard[SHARD_COST + TOGETHER] == 0:
-        return TOGETHER
-    if shard[SHARD_COST + ALONE] == 0:
-        return ALONE
-    better = ALONE
-    if shard[SHARD_COST + TOGETHER] < shard[SHARD_COST + ALONE]:
-        better = TOGETHER
-    if cycles() >= shard[SHARD_TRIAL_AT]:
-        shard[SHARD_TRYING] = 1
-        return 1 - better
-    shard[SHARD_TRYING] = 0
-    return better
-'''
-
-CALL = '''
-def call(context):
-    """Whether all other threads look out for a span; wakes those that sleep. Threads that do not
-    come count as slow ones.
+    """The way that takes less, or the other one when it is time to try it; alone while others that
+    were called are not there. Those who do not come count as slow.
     """
     shard = i8ptr(context)
     sync = shard[SHARD_SYNC]
-    team = i8ptr(shard[SHARD_TEAM])
-    there = 1
-    for k in range(1, shard[SHARD_PARTIES]):
-        if load_acquire(team[k] + 8 * SHARD_STATE) != LOOKING:
-            there = 0
-    if there != 0:
-        shard[SHARD_CALLED] = 0
-        return 1
+    together = shard[SHARD_COST + TOGETHER]
+    alone = shard[SHARD_COST + ALONE]
     now = cycles()
+    way = TOGETHER
+    shard[SHARD_TRYING] = 0
+    if together != 0:
+        if together >= alone:
+            way = ALONE
+        if alone != 0 and now >= shard[SHARD_TRIAL_AT]:
+            shard[SHARD_TRYING] = 1
+            way = 1 - way
+    if way == ALONE or load_acquire(sync + 8 * SYNC_LOOKING) == shard[SHARD_PARTIES] - 1:
+        shard[SHARD_CALLED] = 0
+        return way
     if shard[SHARD_CALLED] == 0:
         shard[SHARD_CALLED] = now
-    if asleep(context) != 0:
+    if load_acquire(sync + 8 * SYNC_SLEEPING) != 0:
         atomic_add(sync + 8 * SYNC_ALARM, 1)
         wake_all(sync + 8 * SYNC_ALARM)
-    if now - shard[SHARD_CALLED] > PATIENCE and shard[SHARD_COST + ALONE] != 0:
+    if now - shard[SHARD_CALLED] > PATIENCE and alone != 0:
         shard[SHARD_CALLED] = 0
-        shard[SHARD_COST + TOGETHER] = 2 * shard[SHARD_COST + ALONE]
+        shard[SHARD_TRYING] = 0
+        shard[SHARD_COST + TOGETHER] = 2 * alone
         shard[SHARD_PAUSE] = min(max(2 * shard[SHARD_PAUSE], LEAST_PAUSE), MOST_PAUSE)
         shard[SHARD_TRIAL_AT] = now + shard[SHARD_PAUSE]
-    return 0
-'''
-
-ASLEEP = '''
-def asleep(context):
-    """Whether one of the other threads sleeps."""
-    shard = i8ptr(context)
-    team = i8ptr(shard[SHARD_TEAM])
-    for k in range(1, shard[SHARD_PARTIES]):
-        if load_acquire(team[k] + 8 * SHARD_STATE) == SLEEPING:
-            return 1
-    return 0
-'''
-
-SPAN_STEPS = '''
-def span(context, way):
-    """How many steps to run before the next choice."""
-    shard = i8ptr(context)
-    known = shard[SHARD_COST + way]
-    if known == 0:
-        known = shard[SHARD_COST + 1 - way]
-    if known == 0:
-        return 2
-    if shard[SHARD_TRYING] != 0 or shard[SHARD_CALLED] != 0 or shard[SHARD_COST + way] == 0:
-        return max(1, TRIAL // known)
-    return max(1, SPAN // known)
+    return ALONE
 '''
 
 MEASURE = '''
@@ -180,19 +140,18 @@ def follow(context):
     """Take part in the spans that the first thread opens; gives the steps finished in the end."""
     shard = i8ptr(context)
     sync = shard[SHARD_SYNC]
-    state = context + 8 * SHARD_STATE
+    words = i8ptr(sync)
     seen = 0
     looks = 0
-    store_release(state, LOOKING)
+    atomic_add(sync + 8 * SYNC_LOOKING, 1)
     while load_acquire(sync + 8 * SYNC_OVER) == 0:
         if load_acquire(sync + 8 * SYNC_SPAN) != seen:
-            store_release(state, WORKING)
+            atomic_add(sync + 8 * SYNC_LOOKING, -1)
             seen += 1
             looks = 0
-            steps(context, i8ptr(sync)[SYNC_SPAN_FIRST], i8ptr(sync)[SYNC_SPAN_END],
-                  shard[SHARD_PARTIES])
-            store_release(context + 8 * SHARD_SPANS, seen)
-            store_release(state, LOOKING)
+            steps(context, words[SYNC_SPAN_FIRST], words[SYNC_SPAN_END], shard[SHARD_PARTIES])
+            atomic_add(sync + 8 * SYNC_LOOKING, 1)
+            atomic_add(sync + 8 * SYNC_LEFT, 1)
         looks += 1
         if looks < SPAN_LOOKS:
             pause()
@@ -200,21 +159,22 @@ def follow(context):
             yield_processor()
         else:
             alarm = load_acquire(sync + 8 * SYNC_ALARM)
-            atomic_add(state, SLEEPING - LOOKING)
+            atomic_add(sync + 8 * SYNC_LOOKING, -1)
+            atomic_add(sync + 8 * SYNC_SLEEPING, 1)
+            # Who opens a span afterwards sees a sleeper; who opened one before is seen here.
             if load_acquire(sync + 8 * SYNC_SPAN) == seen:
                 if load_acquire(sync + 8 * SYNC_OVER) == 0:
                     wait_while(sync + 8 * SYNC_ALARM, alarm, SLEEP_US)
-            atomic_add(state, LOOKING - SLEEPING)
+            atomic_add(sync + 8 * SYNC_SLEEPING, -1)
+            atomic_add(sync + 8 * SYNC_LOOKING, 1)
             looks = 0
-    store_release(state, WORKING)
-    return i8ptr(sync)[SYNC_DONE]
+    return words[SYNC_DONE]
 '''
 
 NAMES = {
-    "ALONE": 0, "TOGETHER": 1,
-    "WORKING": 0, "LOOKING": 1, "SLEEPING": 2,
-    "SPAN": SPAN, "TRIAL": TRIAL, "LEAST_PAUSE": LEAST_PAUSE, "MOST_PAUSE": MOST_PAUSE,
-    "EXPENSE": EXPENSE, "PATIENCE": PATIENCE, "SPAN_LOOKS": SPAN_LOOKS, "SPAN_YIELDS": SPAN_YIELDS,
+    "ALONE": 0, "TOGETHER": 1, "SPAN": SPAN, "TRIAL": TRIAL,
+    "LEAST_PAUSE": LEAST_PAUSE, "MOST_PAUSE": MOST_PAUSE, "EXPENSE": EXPENSE,
+    "PATIENCE": PATIENCE, "SPAN_LOOKS": SPAN_LOOKS, "SPAN_YIELDS": SPAN_YIELDS,
     "SLEEP_US": SLEEP_US,
 }  # fmt: skip
 
@@ -227,16 +187,12 @@ class Team(NamedTuple):
 
 
 def team_functions(kernel: Callable[..., NativeFunction], steps: NativeFunction) -> Team:
-    """The functions, by what makes the worker's kernels. Runs of one thread never need them."""
+    """The functions, by what makes the worker's kernels. Runs of one shard never need them."""
     one = Signature("i8", ("i8",))
-    asleep = kernel("asleep", ASLEEP, one).external
     lead = kernel(
         "lead", LEAD, one,
-        steps=steps.external, asleep=asleep,
-        join=kernel("join", JOIN, Signature("", ("i8",))).external,
+        steps=steps.external,
         choose=kernel("choose", CHOOSE, one).external,
-        call=kernel("call", CALL, one, asleep=asleep).external,
-        span=kernel("span", SPAN_STEPS, Signature("i8", ("i8",) * 2)).external,
         measure=kernel("measure", MEASURE, Signature("i8", ("i8",) * 4)).external,
     )  # fmt: skip
     return Team(lead, kernel("follow", FOLLOW, one, steps=steps.external))
