@@ -128,9 +128,9 @@ class _Split:
             *(Assign(name, _cast("f4", _wide(name))) for name in registers),
             *(move.end for move in moves),
         )
-        alone = not any(isinstance(s, For) for s in loop.body)
-        if alone and around and not moves and all(outer.level is not None for outer in around):
-            # A short loop within others is over so soon that being a block would cost it a third.
+        alone = not any(isinstance(s, For) for s in walk(loop.body))
+        if alone and around and not moves:
+            # A short loop within others is over so soon that being a block would double its time.
             return [If(many, blocks, (loop,))]
         return blocks
 

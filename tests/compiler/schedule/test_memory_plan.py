@@ -14,7 +14,7 @@ import pytest
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.compiler.compile import Compiled, compile_graph
-from staticflow.compiler.ir.loops import Call, Code, Let, Load, walk
+from staticflow.compiler.ir.loops import Call, Let, Load, Room, walk
 from staticflow.compiler.ir.steps import (
     CallStep,
     CollectiveStep,
@@ -49,8 +49,8 @@ def touched(step: Step) -> Iterator[int]:
         for statement in walk(step.kernel.body):
             if isinstance(statement, Call):
                 yield from (names[p] for p in statement.args if p in names)
-            if isinstance(statement, Let) and isinstance(statement.value, Code):
-                yield from (names[p] for _, p in statement.value.args if p in names)
+            if isinstance(statement, Let) and isinstance(statement.value, Room):
+                yield names[statement.value.pointer]
             for part in (getattr(statement, "target", None), getattr(statement, "value", None)):
                 if isinstance(part, Load):
                     yield names[part.pointer.replace("q", "p")]  # a room stands for its buffer
