@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from pathlib import Path
@@ -13,14 +14,15 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 def granted_threads() -> int:
     """The processors that this process may use: those of its affinity, and no more than the quotas
     of its control groups pay for (cpu.max of version 2; cpu.cfs_quota_us and cpu.cfs_period_us of
-    version 1; rounded up). At least 1.
+    version 1; rounded up), which are read once. At least 1.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
     cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     return max(1, min([cores, *map(math.ceil, _quotas())]))
 
 
-def _quotas() -> list[float]:
+@functools.cache
+def _quotas() -> tuple[float, ...]:
     """Processors' worth of time in a period, by each control group that limits it."""
     found = []
     for folder in _folders():
@@ -30,7 +32,7 @@ def _quotas() -> list[float]:
             continue
         if quota is not None:
             found.append(quota)
-    return found
+    return tuple(found)
 
 
 def _folders() -> list[Path]:

@@ -263,8 +263,10 @@ def try_files(numbers: Iterator[int], folder: Path) -> Iterator[dict[str, Any]]:
     """The outcome of each case, and what it did that it must not do."""
     import numba  # noqa: F401
 
+    from staticflow.native.threads.granted import granted_threads
     from staticflow.native.toolchain.toolchain import toolchain
 
+    granted_threads()  # reads the quotas of control groups once
     os.chdir(folder)
     (folder / "canary.py").write_text("secret = 1\n" * 40)
     cases = Cases(folder)

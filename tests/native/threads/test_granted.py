@@ -50,6 +50,7 @@ def test_quotas_of_control_groups(
     (tmp_path / "own").write_text(own)
     monkeypatch.setattr(granted, "CGROUPS", tmp_path / "groups")
     monkeypatch.setattr(granted, "OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr(granted, "_quotas", granted._quotas.__wrapped__)
     assert granted_threads() == expected
 
 
