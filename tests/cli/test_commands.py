@@ -269,13 +269,13 @@ def test_a_text_is_learnt_and_goes_on(call, poem: Path, model: str, hidden: str)
 
 
 def test_reading_at_once_and_one_by_one_is_the_same(call, poem: Path) -> None:
-    from staticflow.cli.commands.generate import SourceWriter
+    from staticflow.cli.commands.generate import TextGenerator
     from staticflow.cli.text_task import load_text_model
 
     options = ("--hidden", "16", "--epochs", "1", "--no-progress", "--no-plot")
     assert call("train", str(poem), *options).code == 0
     session, card = load_text_model(Path("poem.sf"))
-    together, apart = SourceWriter(session, card, 0), SourceWriter(session, card, 0)
+    together, apart = TextGenerator(session, card, 0), TextGenerator(session, card, 0)
     expected = together.read([1, 2, 3, 4])
     for code in (1, 2, 3):
         apart.read([code])

@@ -201,7 +201,8 @@ def _source(time: int | str, hidden: int) -> str:
     x, t = sf.input("x", ("batch", time, 3)), sf.input("t", ("batch", hidden))
     y = models.RNN(hidden, "lstm")(x)
     text = sf.Session(loss=ops.mse(y, t), optimizer=sf.optim.Adam(0.1), threads=1).source
-    text = text.partition("\ndef main()")[0]  # which makes the buffers, by their sizes
+    # Kernels and drivers; the loop over batches runs long sequences in blocks of rows.
+    text = text.partition("@kernel")[2].partition("@loop")[0]
     return "\n".join(line for line in text.splitlines() if not line.strip().startswith("#"))
 
 

@@ -204,7 +204,7 @@ def test_blocks_of_rows_are_accumulated(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(trainer_module, "block_rows", lambda *sizes: 5)
     blocked = made()
     blocked.fit(DATA, 2, BATCH, shuffle=False, accumulate=GROUP, progress=False)
-    assert next(iter(blocked._state.trainers.values())).block == 5
+    assert next(iter(blocked._state.trainers.values())).blocks == (5,)
     monkeypatch.undo()
     whole = made()
     whole.fit(DATA, 2, GROUP * BATCH, shuffle=False, progress=False)
