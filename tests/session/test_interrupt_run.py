@@ -57,12 +57,18 @@ def long_scan() -> Callable[[int], Any]:
 
 
 def long_factorisation() -> Callable[[int], Any]:
-    """Many calls of one native routine, each of which is short."""
+    """Many calls of one native routine, each of which is short and takes long for its bytes."""
     a = sf.input("a", ("n", 60, 60), "float64")
-    f = sf.function([a], ops.linalg.slogdet(a)[1])
-    return lambda n: f(np.broadcast_to(np.eye(60) * 2.0, (100 * n, 60, 60)))
+    f = sf.function([a], ops.svd(a)[1])
+    matrix = np.random.default_rng(0).standard_normal((60, 60))
+    return lambda n: f(np.broadcast_to(matrix, (4 * n, 60, 60)))
 
 
+# With determinants of small matrices the interrupt came while NumPy copied gigabytes, before the
+# native call: it was heard then, or not, by how fast a machine gives fresh memory.
+UNHEARD = pytest.mark.xfail(
+    strict=True, reason="a native routine goes through all matrices of a stack without a look"
+)
 MAKERS = {
     "run": lambda: long_run(1),
     "run with helpers": lambda: long_run(2),
@@ -73,7 +79,9 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("what", MAKERS)
+@pytest.mark.parametrize(
+    "what", [pytest.param(w, marks=UNHEARD if w == "native routine" else ()) for w in MAKERS]
+)
 def test_it_is_heard_in_a_long_call(what: str) -> None:
     """A call of at least 1.5 seconds ends early, and the next one is right.
 
