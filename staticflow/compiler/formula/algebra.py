@@ -229,7 +229,8 @@ class Algebra:
         if x.calls("outer"):
             return x.args[0] is x.args[1]
         if x.head in ("sum", "product"):
-            return x.ndim == 2 and all(not a.ndim or self.is_symmetric(a) for a in x.args)
+            found = [not a.ndim or self.is_symmetric(a) or self._has_twin(x, a) for a in x.args]
+            return x.ndim == 2 and all(found)
         if x.head != "matmul" or x.ndim != 2:
             return False
         factors = chain(x)
@@ -237,6 +238,11 @@ class Algebra:
             self.transpose(b, (1, 0)) is a or (a is b and self.is_symmetric(a))
             for a, b in zip(factors, reversed(factors), strict=True)
         )
+
+    def _has_twin(self, x: Term, a: Term) -> bool:
+        """Whether a term of a sum of matrices stands beside its transpose: A + A.T"""
+        plain = x.head == "sum" and a.ndim == 2 and a.head in ("name", "transpose", "call")
+        return plain and self.transpose(a, (1, 0)) in x.args
 
     def place(self, x: Term, axes: Sequence[int], rank: int) -> Term:
         """x with its axes at the given places among `rank`, aligned as NumPy broadcasts.

@@ -6,6 +6,8 @@
     y @ x * outer(x, y)             y.T @ x * (x @ y.T)
     X * b[:, None] + k              X * b + k.T
     diag(softmax(x))                diagflat(softmax(x, axis=0))
+    sum(A, axis=0)                  A.T @ ones((n, 1))
+    X.T @ X, a Hessian              X.T @ X, though its shape is (n, 1, n, 1)
 
 The reader sees a column as the vector that it holds, so that a formula is found in one way however
 its leaves are declared; only here it is said how. Leaves tell their own shape in their attributes.
@@ -33,15 +35,41 @@ def own_shape(leaf: Term) -> Shape:
     return shape
 
 
-def typed(terms: Sequence[Term], shapes: Sequence[Shape | None]) -> tuple[list[Term], Writing]:
-    """Terms as they are typed, each of the shape of its node, and how others are."""
+def typed(
+    terms: Sequence[Term], shapes: Sequence[Shape | None], jacobians: Sequence[bool]
+) -> tuple[list[Term], Writing]:
+    """Terms as they are typed, each of the shape of its node, and how others are.
+
+    Of Jacobians by columns, which have axes of size 1, only the matrix is written.
+    """
     leaves = _leaves(terms)
     vectors = [x for x in leaves if x.ndim == 1]
     columns = any(len(own_shape(x)) == 2 for x in vectors)
-    columns = columns or (not vectors and any(len(own_shape(x)) == 2 > x.ndim for x in leaves))
+    if not vectors:
+        columns = any(len(own_shape(x)) == 2 > x.ndim for x in leaves)
+        columns = columns or any(map(_is_column, terms))
     writing = Writing(columns, bool(vectors))
-    whole = zip(terms, shapes, strict=True)
-    return [writing.whole(t, t.shape if s is None else s) for t, s in whole], writing
+    found = []
+    for term, shape, jacobian in zip(terms, shapes, jacobians, strict=True):
+        whole = writing.whole(term, term.shape if shape is None else shape)
+        found.append(_matrix_of(writing, term, whole) if jacobian else whole)
+    return found, writing
+
+
+def _is_column(term: Term) -> bool:
+    """Whether this is v[:, None], of a vector."""
+    return term.head == "index" and term.attrs == (1,) and term.args[0].ndim == 1
+
+
+def _matrix_of(writing: Writing, term: Term, whole: Term) -> Term:
+    """The matrix, row or column that an array with axes of size 1 holds."""
+    if whole.head != "index" or whole.ndim < 3:
+        return whole
+    inner = term.args[0]
+    if inner.ndim == 1 and writing.columns:
+        (place,) = (k for k in range(term.ndim) if k not in term.attrs)
+        return writing.row(inner) if place else writing.of(inner)
+    return whole if inner.ndim == 1 else whole.args[0]
 
 
 def _leaves(terms: Sequence[Term]) -> list[Term]:
@@ -162,6 +190,9 @@ class Writing:
         if term.head == "index" and term.ndim == 2 and term.args[0].ndim == 1:
             (x,) = term.args
             return self._done[x] if term.attrs == (1,) else self.row(x)
+        if term.head == "reduce" and term.name == "sum" and term.ndim == 1 and (
+            term.args[0].ndim == 2):  # fmt: skip
+            return self._sums(term.axes, self._done[term.args[0]])
         if term.head == "reduce" and not term.ndim and term.args[0].ndim == 1:
             (x,) = term.args
             return self.m.make("reduce", (), [self._done[x]], (term.name, (0, 1)))
@@ -202,6 +233,11 @@ class Writing:
 
     def _product(self, a: Term, b: Term) -> Term:
         return self.m.make("matmul", (a.shape[0], b.shape[1]), [a, b])
+
+    def _sums(self, axes: Sequence[int], x: Term) -> Term:
+        """The sums of columns, or of rows, as a column: X.T @ ones((m, 1))"""
+        x = self.m.transpose(x, (1, 0)) if tuple(axes) == (0,) else x
+        return self._product(x, self.m.ones((x.shape[1], 1)))
 
     def _elementwise(self, term: Term) -> Term:
         """Vectors are columns among vectors, and rows beside matrices."""

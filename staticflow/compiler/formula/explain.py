@@ -38,6 +38,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.graph.leaves import Const
 from staticflow.graph.node import Kind, Node
 from staticflow.graph.traversal import toposort
+from staticflow.ops.views import Expand, Squeeze
 
 TABLES = (CHOICE_PATTERNS, AXIS_PATTERNS, CHAIN_PATTERNS, MATRIX_PATTERNS, PATTERNS)
 ALL_PATTERNS = {
@@ -61,7 +62,8 @@ def explain(nodes: Any) -> Formula:
     """The formula of a node, or of several: a list, or a dict that gives them names.
 
     Leaves go by their declared names and nodes by those given by `.named`. What occurs more than
-    once gets a line and a name of its own. Raises GraphError for what is not a node.
+    once gets a line and a name of its own. A Jacobian or Hessian by columns (n, 1) is written as
+    the matrix that it is, without its axes of size 1. Raises GraphError for what is not a node.
     """
     named = _named(nodes)
     roots = _without_loops(simplify(rolled(whole_functions([node for _, node in named]))))
@@ -70,7 +72,9 @@ def explain(nodes: Any) -> Formula:
     reader = Reader(Algebra(ALL_PATTERNS), {**RULES, **LOOP_RULES}, leaves)
     reader.taken |= sizes_of(order)
     terms, writing = typed(
-        reader.read(roots), [None if isinstance(r.type, tuple) else r.shape for r in roots]
+        reader.read(roots),
+        [None if isinstance(r.type, tuple) else r.shape for r in roots],
+        [_is_jacobian(node) for _, node in named],
     )
     labels = {writing.of(term): name for term, name in _labels(reader).items()}
     taken = reader.taken
@@ -87,6 +91,15 @@ def _legend(reader: Reader) -> list[str]:
         for op, name, term in named
         if isinstance(op, Const) and term.head == "name" and term.name == name
     ]
+
+
+def _is_jacobian(node: Node) -> bool:
+    """Whether a node is one of passes by columns (n, 1) that were put in shape by `jacobian`."""
+    views = 0
+    while node.op.kind is Kind.ALIAS or isinstance(node.op, Expand | Squeeze):
+        views += node.op.kind is not Kind.ALIAS
+        node = node.inputs[0]
+    return views > 1
 
 
 def _without_loops(roots: list[Node]) -> list[Node]:

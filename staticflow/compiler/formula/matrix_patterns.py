@@ -165,10 +165,23 @@ def of_identity(m: Algebra, term: Term) -> Term | None:
     """trace(eye(n)) is n, and an element of eye(n) is 1 or 0."""
     if term.calls("trace") and term.args[0].calls("eye"):
         return m.size(term.args[0].shape[0])
+    if term.calls("eye") and term.shape == (1, 1):
+        return m.ones(term.shape)
     places = term.attrs if term.head == "part" else ()
     if not term.ndim and len(places) == 2 and term.args[0].calls("eye"):
         return m.number(float(places[0] == places[1]))
     return None
+
+
+def of_ones(m: Algebra, term: Term) -> Term | None:
+    """A part of ones((n, n)) is ones, and their sum is how many they are."""
+    if len(term.args) != 1 or not term.args[0].calls("ones"):
+        return None
+    if term.head == "part":
+        return m.ones(term.shape) if term.ndim else m.number(1)
+    if not term.reduces_by("sum") or term.ndim:
+        return None
+    return m.times(*(m.size(n) for n in term.args[0].shape))
 
 
 def on_the_diagonal(m: Algebra, term: Term) -> Term | None:
@@ -214,10 +227,19 @@ def same_rows(m: Algebra, term: Term) -> Term | None:
     return m.call("broadcast_to", term.shape, [term.args[1]], shape_text(term.shape))
 
 
+def scaled_columns(m: Algebra, term: Term) -> Term | None:
+    """A @ diag(v) is A * v."""
+    a, b = term.args
+    if not b.calls("diag") or a.ndim != 2 or b.args[0].ndim != 1:
+        return None
+    return m.times(a, b.args[0]) if a.head in ("name", "transpose") else None
+
+
 MATRIX_PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "product": (spread_diagonal, into_softmax, diagonal, outer),
     "transpose": (turned,),
+    "matmul": (scaled_columns,),
     "call": (same_rows, of_identity),
-    "part": (of_identity, of_joined),
-    "reduce": (picked, on_the_diagonal),
+    "part": (of_identity, of_ones, of_joined),
+    "reduce": (picked, on_the_diagonal, of_ones),
 }
