@@ -127,6 +127,9 @@ class Algebra:
             else:
                 key = frozenset((chain(x), e) for x, e in factors)
                 rest = known.setdefault(key, self.product(factors))
+                if rest.head == "number":  # which the factors came to
+                    number += coefficient * rest.value
+                    continue
                 coefficients[rest] = coefficients.get(rest, 0.0) + coefficient
         return number, coefficients
 

@@ -82,17 +82,19 @@ def ties(m: Algebra, term: Term) -> Term | None:
 
 
 def joined(m: Algebra, term: Term) -> Term | None:
-    """c * p + where(c, x, y) is where(c, x + p, y)."""
-    choices = [x for x in term.args if x.calls("where")]
-    for choice in choices:
-        condition, x, y = choice.args
+    """c * p + 2 * where(c, x, y) is where(c, 2 * x + p, 2 * y)."""
+    for choice in term.args:
+        scale, factors = split(choice)
+        if len(factors) != 1 or factors[0][1] != 1 or not factors[0][0].calls("where"):
+            continue
+        condition, x, y = factors[0][0].args
         for other in term.args:
-            coefficient, factors = split(other)
-            if other is choice or (condition, 1) not in factors:
+            coefficient, own = split(other)
+            if other is choice or (condition, 1) not in own:
                 continue
-            rest = m.product([f for f in factors if f[0] is not condition], coefficient)
-            both = m.total([x, rest])
-            found = m.call("where", term.shape, [condition, both, y])
+            rest = m.product([f for f in own if f[0] is not condition], coefficient)
+            both = m.total([m.scaled(scale, x), rest])
+            found = m.call("where", term.shape, [condition, both, m.scaled(scale, y)])
             if m.times(condition, both).shape == choice.shape == term.shape:
                 left = [t for t in term.args if t is not other and t is not choice]
                 return m.total([*left, found])

@@ -18,6 +18,7 @@ from staticflow.compiler.formula.axis_patterns import AXIS_PATTERNS
 from staticflow.compiler.formula.chain_patterns import CHAIN_PATTERNS
 from staticflow.compiler.formula.choice_patterns import CHOICE_PATTERNS
 from staticflow.compiler.formula.columns import typed
+from staticflow.compiler.formula.elementwise_patterns import ELEMENTWISE_PATTERNS
 from staticflow.compiler.formula.function_rules import FUNCTION_RULES, whole_functions
 from staticflow.compiler.formula.loop_rules import LOOP_RULES, with_bodies
 from staticflow.compiler.formula.map_rules import MAP_RULES
@@ -40,7 +41,14 @@ from staticflow.graph.node import Kind, Node
 from staticflow.graph.traversal import toposort
 from staticflow.ops.views import Expand, Squeeze
 
-TABLES = (CHOICE_PATTERNS, AXIS_PATTERNS, CHAIN_PATTERNS, MATRIX_PATTERNS, PATTERNS)
+TABLES = (
+    CHOICE_PATTERNS,
+    ELEMENTWISE_PATTERNS,
+    AXIS_PATTERNS,
+    CHAIN_PATTERNS,
+    MATRIX_PATTERNS,
+    PATTERNS,
+)
 ALL_PATTERNS = {
     head: tuple(pattern for one in TABLES for pattern in one.get(head, ()))
     for table in TABLES

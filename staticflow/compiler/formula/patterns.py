@@ -117,17 +117,21 @@ def outer(m: Algebra, term: Term) -> Term | None:
 
 
 def mean(m: Algebra, term: Term) -> Term | None:
-    """sum(x) / n is mean(x), where n is the number of elements."""
+    """sum(x) / n is mean(x), where n is the number of elements; also as a column."""
     coefficient, factors = split(term)
-    if coefficient != 1 or len(factors) != 2 or [e for _, e in factors] not in ([1, -1], [-1, 1]):
+    if len(factors) != 2 or [e for _, e in factors] not in ([1, -1], [-1, 1]):
         return None
-    (total, _), (size, _) = sorted(factors, key=lambda f: -f[1])
+    (whole, _), (size, _) = sorted(factors, key=lambda f: -f[1])
+    total = _uninserted(whole)
     if not total.reduces_by("sum") or size.head != "size":
         return None
     (x,) = total.args
     if product(x.shape[k] for k in total.axes) != size.attrs[0]:
         return None
-    return m.reduce("mean", x, total.axes)
+    found = m.reduce("mean", x, total.axes)
+    if whole is not total:
+        found = m.make("index", whole.shape, [found], whole.attrs)
+    return m.scaled(coefficient, found)
 
 
 def norm(m: Algebra, term: Term) -> Term | None:

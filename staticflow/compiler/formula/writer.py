@@ -15,6 +15,7 @@ from staticflow.compiler.formula.terms import ALL, Factors, LoopBody, Term, spli
 COMPARE, SUM, PRODUCT, MATMUL, POWER, ATOM = range(6)
 LONG = 72  # from this many characters on, a part of a formula has a line of its own
 LETTERS = "GHPQRSUVABCDEF"
+MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
 Text = tuple[str, int]  # and how strongly its outermost operator binds
 
 
@@ -148,10 +149,18 @@ def _text(term: Term, args: Sequence[Text]) -> Text:
     if head == "power":
         return f"{_in(args[0], ATOM)} ** {_in(args[1], POWER)}", POWER
     if head == "compare":
-        return f"{_in(args[0], SUM)} {attrs[0]} {_in(args[1], SUM)}", COMPARE
+        return _comparison(term, args), COMPARE
     if head == "reduce":
         return _reduction(term, args[0][0]), ATOM
     return _postfix(term, args), ATOM
+
+
+def _comparison(term: Term, args: Sequence[Text]) -> str:
+    """x < 1, rather than 1 > x."""
+    sign, (first, other) = str(term.attrs[0]), (_in(x, SUM) for x in args)
+    if term.args[0].head == "number" and term.args[1].head != "number":
+        return f"{other} {MIRRORED.get(sign, sign)} {first}"
+    return f"{first} {sign} {other}"
 
 
 def _output(term: Term) -> str:

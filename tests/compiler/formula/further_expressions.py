@@ -230,4 +230,17 @@ FURTHER: dict[str, tuple[str, str, str]] = {
         "ops.exp(-ops.norm(x - y) ** 2)", "x hessian",
         "exp(-norm(x - y) ** 2) * (4 * outer(x - y, x - y) - 2 * eye(n))",
     ),
+    "huber": ("ops.huber(X @ w, b)", "w", "X.T @ clip(X @ w - b, -1, 1) / m"),
+    "huber of 2": ("ops.huber(x, y, delta=2.0)", "y", "-clip(x - y, -2, 2) / n"),
+    "clip": ("ops.clip(x, 0.0, 1.0).sum()", "x", "(x > 0) * (x < 1)"),
+    "clip of a layer": (
+        "(ops.clip(X @ w, 0.0, 1.0) * b).sum()", "w", "X.T @ (b * (X @ w > 0) * (X @ w < 1))",
+    ),
+    "leaky relu": ("ops.leaky_relu(X @ w).sum()", "w", "X.T @ where(X @ w >= 0, 1, 0.01)"),
+    "layer norm": (
+        "(ops.layer_norm(X) * Y).sum()", "X",
+        "G = X - mean(X, axis=1)[:, None]\nv = mean(G ** 2, axis=1)[:, None] + 1e-05\n"
+        "(Y - mean(Y, axis=1)[:, None] - mean(Y * G, axis=1)[:, None] * G / v) / sqrt(v)",
+    ),
+    "standard deviation": ("ops.std(x)", "x", "(x - mean(x)) / (n * std(x))"),
 }  # fmt: skip
