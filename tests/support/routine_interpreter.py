@@ -24,6 +24,7 @@ def routines(pointer: Pointer, names: Mapping[str, Any]) -> dict[str, Any]:
         scope = dict(names)
         scope |= {f"{t}ptr": partial(pointer, suffix=t) for t in (*ITEM_BYTES, "b1")}
         scope["gemm"] = names[f"gemm_{suffix}"]
+        scope |= {"load_acquire": lambda _address: 0, "stopped": lambda _address: 0}
         scope["turned"] = partial(_turned, pointer, suffix)
         for name, routine in ROUTINES.items():
             if not any(isinstance(called, Lapack) for called in routine.calls):
@@ -41,7 +42,7 @@ def _turned(pointer: Pointer, suffix: str, x: int, y: int, rows: int, columns: i
 
 def _eigh(
     pointer: Pointer, suffix: str, a: int, w: int, v: int, scratch: int, words: int, batch: int,
-    n: int,
+    n: int, stop: int,
 ) -> None:  # fmt: skip
     """The eigenvalues and eigenvectors of symmetric matrices."""
     matrices = _read(pointer(a, suffix), (batch, n, n))
@@ -53,7 +54,7 @@ def _eigh(
 
 def _svd(
     pointer: Pointer, suffix: str, a: int, u: int, w: int, v: int, scratch: int, words: int,
-    batch: int, m: int, n: int,
+    batch: int, m: int, n: int, stop: int,
 ) -> None:  # fmt: skip
     """The singular values and vectors of matrices."""
     matrices = _read(pointer(a, suffix), (batch, m, n))

@@ -16,6 +16,7 @@ from staticflow.compiler.ir.steps import (
 )
 from staticflow.compiler.lowering.buffers import ITEMSIZE, SUFFIX
 from staticflow.native.gemm.products import PIECE
+from staticflow.native.routines.table import polls
 from staticflow.native.threads.product_pool import SHARED
 from staticflow.native.toolchain.objects import TypedName
 
@@ -116,10 +117,13 @@ def emit_call(driver: Driver, step: CallStep) -> None:
     driver.calls.add(step.routine)
     arguments = [driver.buffer(b) for b in step.buffers] + [driver.size(n) for n in step.sizes]
     arguments += [driver.work] if step.multiplies else []
+    arguments += [f"T[{STOP}]"] if polls(step.routine) else []
     call = driver.call(step.routine, arguments)
-    if not step.fails:
-        driver.write(call)
+    if step.fails:
+        driver.write(f"code = {call}")
+        driver.write("if code != 0:")
+        driver.write("    return code")
         return
-    driver.write(f"code = {call}")
-    driver.write("if code != 0:")
-    driver.write("    return code")
+    driver.write(call)
+    if polls(step.routine):
+        driver.poll()  # what it has left undone, orders of rows among it, is not to be read

@@ -16,7 +16,7 @@ becomes NaN (`cholesky`) or divides by zero (`triangular`), as in NumPy's arithm
 from __future__ import annotations
 
 CHOLESKY = '''
-def cholesky(a, l, scratch, batch, n, work):
+def cholesky(a, l, scratch, batch, n, work, stop):
     """The lower triangle L with L L' = A; NaN where A is not positive definite."""
     inverse = {t}ptr(scratch)
     panel = {t}ptr(scratch + 1024 * {size})
@@ -30,6 +30,8 @@ def cholesky(a, l, scratch, batch, n, work):
                 L[i * n + j] = A[i * n + j]
         good = True
         for p in range(0, n, 32):
+            if load_acquire(stop) != 0 and stopped(stop) != 0:
+                return
             q = min(p + 32, n)
             wide = q - p
             for j in range(p, q):
@@ -78,7 +80,7 @@ def cholesky(a, l, scratch, batch, n, work):
 '''
 
 LU = '''
-def lu(a, f, perm, sign, scratch, batch, n, work):
+def lu(a, f, perm, sign, scratch, batch, n, work, stop):
     """L below the diagonal (its own is 1) and U, the row of A in each row, and the parity."""
     panel = {t}ptr(scratch)
     parity = {t}ptr(sign)
@@ -93,6 +95,8 @@ def lu(a, f, perm, sign, scratch, batch, n, work):
             order[i] = i4(i)
         odd = False
         for p in range(0, n, 32):
+            if load_acquire(stop) != 0 and stopped(stop) != 0:
+                return
             q = min(p + 32, n)
             wide = q - p
             for j in range(p, q):
@@ -133,7 +137,7 @@ def lu(a, f, perm, sign, scratch, batch, n, work):
 '''
 
 TRIANGULAR = '''
-def triangular(a, b, x, scratch, batch, n, k, lower, turned, unit, work):
+def triangular(a, b, x, scratch, batch, n, k, lower, turned, unit, work, stop):
     """Solve M X = B for X of n rows and k columns; M is A's triangle, transposed if `turned`."""
     row = 1 if turned else n
     column = n if turned else 1
@@ -147,6 +151,8 @@ def triangular(a, b, x, scratch, batch, n, k, lower, turned, unit, work):
         X = {t}ptr(address)
         for i in range(n * k):
             X[i] = B[i]
+        if load_acquire(stop) != 0 and stopped(stop) != 0:
+            return
         if k == 1:
             for step in range(n):
                 i = step if forward else n - 1 - step
@@ -164,6 +170,8 @@ def triangular(a, b, x, scratch, batch, n, k, lower, turned, unit, work):
                     X[i] = value if unit else value / A[i * n + i]
         else:
             for done in range(0, n, 32):
+                if load_acquire(stop) != 0 and stopped(stop) != 0:
+                    return
                 wide = min(32, n - done)
                 p = done if forward else n - done - wide
                 if done > 0:
@@ -187,19 +195,21 @@ def triangular(a, b, x, scratch, batch, n, k, lower, turned, unit, work):
 '''
 
 LU_SOLVE = '''
-def lu_solve(f, perm, b, x, scratch, batch, n, k, turned, work):
+def lu_solve(f, perm, b, x, scratch, batch, n, k, turned, work, stop):
     """Solve A X = B, or A' X = B if `turned`, by the factors of A."""
     count = n * k
     second = scratch + count * {size}
     for s in range(batch):
+        if load_acquire(stop) != 0 and stopped(stop) != 0:
+            return
         F = f + s * n * n * {size}
         order = i4ptr(perm + s * n * 4)
         B = {t}ptr(b + s * count * {size})
         X = {t}ptr(x + s * count * {size})
         if turned:
             Y = {t}ptr(second)
-            triangular(F, b + s * count * {size}, second, scratch, 1, n, k, 0, 1, 0, work)
-            triangular(F, second, second, scratch, 1, n, k, 1, 1, 1, work)
+            triangular(F, b + s * count * {size}, second, scratch, 1, n, k, 0, 1, 0, work, stop)
+            triangular(F, second, second, scratch, 1, n, k, 1, 1, 1, work, stop)
             for i in range(n):
                 row = min(max(i8(order[i]), 0), n - 1)  # whoever has made the order
                 for c in range(k):
@@ -210,12 +220,12 @@ def lu_solve(f, perm, b, x, scratch, batch, n, k, turned, work):
                 for c in range(k):
                     X[i * k + c] = B[row * k + c]
             address = x + s * count * {size}
-            triangular(F, address, address, scratch, 1, n, k, 1, 0, 1, work)
-            triangular(F, address, address, scratch, 1, n, k, 0, 0, 0, work)
+            triangular(F, address, address, scratch, 1, n, k, 1, 0, 1, work, stop)
+            triangular(F, address, address, scratch, 1, n, k, 0, 0, 0, work, stop)
 '''
 
 QR = '''
-def qr(a, q, r, scratch, batch, m, n):
+def qr(a, q, r, scratch, batch, m, n, stop):
     """A = Q R by reflections; Q has k = min(m, n) orthonormal columns. Signs are LAPACK's."""
     k = min(m, n)
     H = {t}ptr(scratch)
@@ -228,6 +238,8 @@ def qr(a, q, r, scratch, batch, m, n):
         for i in range(m * n):
             H[i] = A[i]
         for j in range(k):
+            if load_acquire(stop) != 0 and stopped(stop) != 0:
+                return
             scale = {t}(0)
             for i in range(j + 1, m):
                 scale += H[i * n + j] * H[i * n + j]
@@ -261,6 +273,8 @@ def qr(a, q, r, scratch, batch, m, n):
             for c in range(k):
                 Q[i * k + c] = {t}(1) if i == c else {t}(0)
         for step in range(k):
+            if load_acquire(stop) != 0 and stopped(stop) != 0:
+                return
             j = k - 1 - step
             for c in range(j, k):
                 sums[c] = Q[j * k + c]
@@ -278,7 +292,7 @@ def qr(a, q, r, scratch, batch, m, n):
 '''
 
 SQUARINGS = '''
-def squarings(a, times, y, scratch, batch, n, work):
+def squarings(a, times, y, scratch, batch, n, work, stop):
     """A squared `times` times: A^(2^times); by 2048, all but A = I is 0 or infinite."""
     count = i8ptr(times)
     for s in range(batch):
@@ -287,7 +301,11 @@ def squarings(a, times, y, scratch, batch, n, work):
         spare = {t}ptr(scratch)
         for i in range(n * n):
             Y[i] = A[i]
+        if load_acquire(stop) != 0 and stopped(stop) != 0:
+            return
         for step in range(min(count[s], 2048)):
+            if load_acquire(stop) != 0 and stopped(stop) != 0:
+                return
             address = y + s * n * n * {size}
             gemm(n, n, n, address, n, 1, address, n, 1, scratch, n, 0, work)
             for i in range(n * n):

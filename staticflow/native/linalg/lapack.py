@@ -26,7 +26,7 @@ ARGUMENTS = {"syevd": 11, "gesdd": 14}
 LETTER = {"f4": "s", "f8": "d"}
 
 EIGH = '''
-def eigh(a, w, v, scratch, words, batch, n):
+def eigh(a, w, v, scratch, words, batch, n, stop):
     """Ascending eigenvalues of symmetric matrices, and their eigenvectors as columns."""
     numbers = i4ptr(words)
     letters = i4ptr(words + 20)
@@ -37,6 +37,8 @@ def eigh(a, w, v, scratch, words, batch, n):
     letters[1] = i4(76)
     enter_lapack()
     for s in range(batch):
+        if load_acquire(stop) != 0 and stopped(stop) != 0:
+            break
         A = {t}ptr(a + s * n * n * {size})
         W = {t}ptr(w + s * n * {size})
         V = {t}ptr(v + s * n * n * {size})
@@ -64,7 +66,7 @@ def eigh(a, w, v, scratch, words, batch, n):
 '''
 
 SVD = '''
-def svd(a, u, w, v, scratch, words, batch, m, n):
+def svd(a, u, w, v, scratch, words, batch, m, n, stop):
     """A = U diag(w) V, with k = min(m, n) descending singular values."""
     k = min(m, n)
     numbers = i4ptr(words)
@@ -77,6 +79,8 @@ def svd(a, u, w, v, scratch, words, batch, m, n):
     numbers[5] = i4(83)
     enter_lapack()
     for s in range(batch):
+        if load_acquire(stop) != 0 and stopped(stop) != 0:
+            break
         A = {t}ptr(a + s * m * n * {size})
         total = {t}(0)
         for i in range(m * n):

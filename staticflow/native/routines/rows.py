@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 CUMSUM = '''
-def cumsum(x, y, rows, n, reverse):
+def cumsum(x, y, rows, n, reverse, stop):
     """The sum of each row's elements up to each; from each on if `reverse`."""
     for r in range(rows):
+        if load_acquire(stop) != 0 and stopped(stop) != 0:
+            return
         X = {t}ptr(x + r * n * {size})
         Y = {t}ptr(y + r * n * {size})
         total = {t}(0)
@@ -16,9 +18,11 @@ def cumsum(x, y, rows, n, reverse):
 '''
 
 RECURRENCE = '''
-def recurrence(a, b, y, rows, n, reverse):
+def recurrence(a, b, y, rows, n, reverse, stop):
     """y[i] = a[i] y[i-1] + b[i] along each row; with y[i+1] if `reverse`."""
     for r in range(rows):
+        if load_acquire(stop) != 0 and stopped(stop) != 0:
+            return
         A = {t}ptr(a + r * n * {size})
         B = {t}ptr(b + r * n * {size})
         Y = {t}ptr(y + r * n * {size})
@@ -30,9 +34,11 @@ def recurrence(a, b, y, rows, n, reverse):
 '''
 
 ARGSORT = '''
-def argsort(x, order, scratch, rows, n, descending):
+def argsort(x, order, scratch, rows, n, descending, stop):
     """The stable order of each row, by merging runs; NaN counts as the largest."""
     for r in range(rows):
+        if load_acquire(stop) != 0 and stopped(stop) != 0:
+            return
         X = {t}ptr(x + r * n * {size})
         source = i8ptr(order + r * n * 8)
         target = i8ptr(scratch)
@@ -41,6 +47,8 @@ def argsort(x, order, scratch, rows, n, descending):
         width = 1
         while width < n:
             for low in range(0, n, 2 * width):
+                if (low & 65535) == 0 and load_acquire(stop) != 0 and stopped(stop) != 0:
+                    return
                 middle = min(low + width, n)
                 high = min(low + 2 * width, n)
                 i = low

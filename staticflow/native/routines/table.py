@@ -1,7 +1,8 @@
 """The table of native routines that drivers call on whole buffers, by name and dtype.
 
-A routine takes the addresses of its inputs, outputs and scratch, then sizes and flags, and last the
-scratch of the matrix product if it uses that. An op names its routine; see `ops.native_call`.
+A routine takes the addresses of its inputs, outputs and scratch, then sizes and flags, the scratch
+of the matrix product if it uses that, and last, if it looks at it, the address of the stop flag:
+once that is set, it leaves the rest undone. An op names its routine; see `ops.native_call`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from staticflow.native.routines import rows as row_routines
 from staticflow.native.routines import times
 from staticflow.native.toolchain.objects import External, KernelSource, Signature, TypedName
 from staticflow.native.toolchain.toolchain import Toolchain
+from staticflow.native.toolchain.watch import stopped
 
 ITEM_BYTES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8}
 Provider = Callable[[Toolchain, str], External]
@@ -36,21 +38,22 @@ class Routine:
     arguments: int
     time: Callable[..., float]  # nanoseconds, see `routines.times`
     calls: tuple[str | Lapack, ...] = ()  # gemm, turned, a function of LAPACK, another routine
+    polls: bool = True  # it looks at the stop flag
 
 
 ROUTINES = {
-    "cholesky": Routine(linalg_solve.CHOLESKY, 6, times.cholesky, ("gemm",)),
-    "lu": Routine(linalg_solve.LU, 8, times.lu, ("gemm",)),
-    "triangular": Routine(linalg_solve.TRIANGULAR, 11, times.triangular, ("gemm",)),
-    "lu_solve": Routine(linalg_solve.LU_SOLVE, 10, times.lu_solve, ("triangular",)),
-    "qr": Routine(linalg_solve.QR, 7, times.qr),
-    "squarings": Routine(linalg_solve.SQUARINGS, 7, times.squarings, ("gemm",)),
-    "eigh": Routine(lapack.EIGH, 7, times.eigh, (Lapack("syevd"),)),
-    "svd": Routine(lapack.SVD, 9, times.svd, (Lapack("gesdd"),)),
-    "cumsum": Routine(row_routines.CUMSUM, 5, times.cumsum),
-    "recurrence": Routine(row_routines.RECURRENCE, 6, times.recurrence),
-    "argsort": Routine(row_routines.ARGSORT, 6, times.argsort),
-    "turn": Routine(row_routines.TURN, 4, times.turn, ("turned",)),
+    "cholesky": Routine(linalg_solve.CHOLESKY, 7, times.cholesky, ("gemm",)),
+    "lu": Routine(linalg_solve.LU, 9, times.lu, ("gemm",)),
+    "triangular": Routine(linalg_solve.TRIANGULAR, 12, times.triangular, ("gemm",)),
+    "lu_solve": Routine(linalg_solve.LU_SOLVE, 11, times.lu_solve, ("triangular",)),
+    "qr": Routine(linalg_solve.QR, 8, times.qr),
+    "squarings": Routine(linalg_solve.SQUARINGS, 8, times.squarings, ("gemm",)),
+    "eigh": Routine(lapack.EIGH, 8, times.eigh, (Lapack("syevd"),)),
+    "svd": Routine(lapack.SVD, 10, times.svd, (Lapack("gesdd"),)),
+    "cumsum": Routine(row_routines.CUMSUM, 6, times.cumsum),
+    "recurrence": Routine(row_routines.RECURRENCE, 7, times.recurrence),
+    "argsort": Routine(row_routines.ARGSORT, 7, times.argsort),
+    "turn": Routine(row_routines.TURN, 4, times.turn, ("turned",), polls=False),
 }
 # Routines that are made at run time: the functions of custom ops.
 PROVIDED: dict[str, Provider] = {}
@@ -61,6 +64,11 @@ FAILURES: dict[int, str] = {}
 def is_known(name: TypedName) -> bool:
     """Whether a routine such as `lu_f4` is of this table, and not a function of the user's."""
     return name.function in ROUTINES
+
+
+def polls(name: TypedName) -> bool:
+    """Whether a routine takes the stop flag, and leaves its work undone once that is set."""
+    return is_known(name) and ROUTINES[name.function].polls
 
 
 def nanoseconds(name: TypedName, sizes: Sequence[int]) -> float:
@@ -74,7 +82,7 @@ def routine(toolchain: Toolchain, named: TypedName) -> External:
     if name in PROVIDED:
         return PROVIDED[name](toolchain, suffix)
     entry = ROUTINES[name]
-    externals: dict[str, External] = {}
+    externals: dict[str, External] = {"stopped": stopped(toolchain)} if entry.polls else {}
     for called in entry.calls:
         externals |= _called(toolchain, called, suffix)
     source = entry.source.replace("{t}", suffix).replace("{size}", str(ITEM_BYTES[suffix]))

@@ -62,6 +62,9 @@ class Loader:
 
     def load(self, entry: ObjectCode) -> Mapping[str, int]:
         """The addresses of the object's symbols. Loading it again changes nothing."""
+        with process_lock():
+            if self._engine is None:  # with it, LLVM's table has the symbols of the process
+                self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
         _require(entry.requires)
         with process_lock():
             if not all(symbol in self._addresses for symbol in entry.symbols):
@@ -69,8 +72,6 @@ class Loader:
             return {symbol: self._addresses[symbol] for symbol in entry.symbols}
 
     def _add(self, entry: ObjectCode) -> None:
-        if self._engine is None:
-            self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(entry.code))
         self._engine.finalize_object()
         for symbol in entry.symbols:
