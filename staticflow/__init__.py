@@ -74,7 +74,14 @@ def _picture_of(what: Node | Session) -> str:
     return html
 
 
+def _export_onnx(session: Session, path: Any, outputs: Any, opset: int | None) -> None:
+    """`session.export_onnx`: sessions know nothing of other formats."""
+    module = importlib.import_module("staticflow.interchange.onnx_out.model")
+    module.export_onnx(session, path, outputs, opset)
+
+
 bind("eval", _value_of)
+bind("export_onnx", _export_onnx)
 bind("picture", _picture_of)
 
 

@@ -297,6 +297,14 @@ class Session(LiveAttributes):
         data, tensors = read_session(path)
         return checked(path, lambda: _restored(data, tensors, threads))
 
+    def export_onnx(self, path: Any, outputs: Any = None, opset: int | None = None) -> None:
+        """Write outputs, at inference, as an ONNX model; by default all of them.
+
+        `outputs` are names, nodes, a list of these or a dict from name to node; `opset` is 18 by
+        default. Raises GraphError, before there is a file, for an op that ONNX has no words for.
+        """
+        OPERATORS["export_onnx"](self, path, outputs, opset)
+
     def __copy__(self) -> Session:
         return self.__deepcopy__({})
 

@@ -1,0 +1,5 @@
+"""Networks to and from the formats of others: ONNX, both ways.
+
+In: a session's nodes and values, or a model file. Out: a file, or nodes with their parameters.
+May import: session (files), runtime, compiler, native's formulas, ops, graph, init, errors.
+"""
