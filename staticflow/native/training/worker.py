@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from staticflow.native.threads.read_gate import Gate, admit
-from staticflow.native.threads.waiting import WORKER_SLEEP_US
 from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.native.training.accumulation import (
@@ -25,6 +24,9 @@ from staticflow.native.training.accumulation import (
     Accumulation,
     accumulation_functions,
 )
+from staticflow.native.training.barrier import BARRIER, GIVE_WAY
+from staticflow.native.training.barrier import NAMES as BARRIER_NAMES
+from staticflow.native.training.gather import GATHER, GATHER_ROWS
 from staticflow.native.training.layout import (
     GRADIENT_WORDS,
     INPUT_WORDS,
@@ -39,119 +41,10 @@ from staticflow.native.training.layout import (
     Total,
     Variant,
 )
-from staticflow.native.training.team import NAMES, Team, team_functions
+from staticflow.native.training.team import NAMES as TEAM_NAMES
+from staticflow.native.training.team import Team, team_functions
 
-# A shard that waits looks for about 1 us whether the others have come, then gives way to whoever
-# wants its core. On idle cores it is back at once, and where the shards share a core this is the
-# fastest way from one to the other (10 us a step of 16-64-64-1). But another process gets a whole
-# slice of time then, some 3 ms. A shard that loses its core so often that sleeping costs less (some
-# 8 us a barrier) sleeps at the barriers to come, until the last shard wakes it: who sleeps has the
-# core back when he wants it.
-LOOKS = 50
-LOST_CYCLES, OFTEN = 1_000_000, 400  # barriers from one loss to the next
-FEWEST_SLEEPS, MOST_SLEEPS = 512, 1 << 16  # barriers; more if it happens again within FORGET
-FORGET = 4096
 BLOCK = 2048  # items of a gradient added up at a time: they stay in the first-level cache
-
-BARRIER = '''
-def barrier(context):
-    """Wait for the other threads; 1 when the run is given up instead."""
-    shard = i8ptr(context)
-    parties = shard[SHARD_PARTIES]
-    sync = shard[SHARD_SYNC]
-    phase = shard[SHARD_PHASE] + 1
-    shard[SHARD_PHASE] = phase
-    if atomic_add(sync + 8 * SYNC_ARRIVED, 1) + 1 == phase * parties:
-        store_release(sync + 8 * SYNC_RELEASED, phase)
-        if atomic_add(sync + 8 * SYNC_SLEEPERS, 0) != 0:
-            wake_all(sync + 8 * SYNC_RELEASED)
-        return 0
-    looks = 0
-    while True:
-        released = load_acquire(sync + 8 * SYNC_RELEASED)
-        if released >= phase:
-            break
-        if load_acquire(sync + 8 * SYNC_REASON) != 0:
-            # a shard may have passed this barrier and given up in the step after it
-            return 0 if load_acquire(sync + 8 * SYNC_RELEASED) >= phase else 1
-        looks += 1
-        if looks < LOOKS:
-            pause()
-        elif shard[SHARD_SLEEPS] == 0:
-            give_way(context)
-        else:
-            atomic_add(sync + 8 * SYNC_SLEEPERS, 1)
-            wait_while(sync + 8 * SYNC_RELEASED, released, WORKER_SLEEP_US)
-            atomic_add(sync + 8 * SYNC_SLEEPERS, -1)
-    if shard[SHARD_SLEEPS] > 0:
-        shard[SHARD_SLEEPS] -= 1
-    elif phase % FORGET == 0:
-        shard[SHARD_REST] = shard[SHARD_REST] // 2
-    return 0
-'''
-
-GIVE_WAY = '''
-def give_way(context):
-    """Let others use this core; sleep at the next barriers if they keep it for long."""
-    shard = i8ptr(context)
-    began = cycles()
-    yield_processor()
-    if cycles() - began > LOST_CYCLES:
-        phase = shard[SHARD_PHASE]
-        if phase - shard[SHARD_LOST] < OFTEN:
-            shard[SHARD_REST] = min(max(2 * shard[SHARD_REST], FEWEST_SLEEPS), MOST_SLEEPS)
-            shard[SHARD_SLEEPS] = shard[SHARD_REST]
-        shard[SHARD_LOST] = phase
-'''
-
-GATHER = '''
-def gather(context, variant, batch):
-    """Bring this shard's rows of a batch to where the program reads them."""
-    shard = i8ptr(context)
-    epoch = batch // shard[SHARD_BATCHES]
-    first = (batch - epoch * shard[SHARD_BATCHES]) * shard[SHARD_BATCH_ROWS]
-    first += shard[variant + VARIANT_BEGIN]
-    rows = shard[variant + VARIANT_ROWS]
-    order = shard[SHARD_PERMUTATION]
-    if order != 0:
-        order += 8 * (epoch * shard[SHARD_DATA_ROWS] + first)
-    for k in range(shard[SHARD_INPUT_COUNT]):
-        record = i8ptr(shard[SHARD_INPUTS] + 8 * k * INPUT_WORDS)
-        size = record[INPUT_ROW_BYTES]
-        whole = variant == SHARD_WHOLE
-        entry = record[INPUT_WHOLE_ENTRY] if whole else record[INPUT_LAST_BATCH_ENTRY]
-        if order == 0 and entry != 0:
-            i8ptr(entry)[0] = record[INPUT_SOURCE] + first * size
-        else:
-            for outer in range(record[INPUT_OUTER]):
-                source = record[INPUT_SOURCE] + outer * record[INPUT_SOURCE_STRIDE]
-                target = record[INPUT_TARGET] + outer * rows * size
-                if order != 0:
-                    gather_rows(source, size, target, order, rows)
-                else:
-                    copy_bytes(target, source + first * size, rows * size)
-'''
-
-GATHER_ROWS = '''
-def gather_rows(source, size, target, order, rows):
-    """Copy rows by their numbers. Short rows go word by word: calls of memcpy would cost more."""
-    numbers = i8ptr(order)
-    if size == 4:
-        words = i4ptr(source)
-        out = i4ptr(target)
-        for i in range(rows):
-            out[i] = words[numbers[i]]
-    elif size <= 128 and size % 8 == 0:
-        count = size // 8
-        for i in range(rows):
-            row = i8ptr(source + numbers[i] * size)
-            out_row = i8ptr(target + i * size)
-            for j in range(count):
-                out_row[j] = row[j]
-    else:
-        for i in range(rows):
-            copy_bytes(target + i * size, source + numbers[i] * size, size)
-'''
 
 ADD_ARRAY = """
 def add_array(total, part, count):
@@ -347,15 +240,9 @@ def _constants() -> dict[str, int]:
         "GRADIENT_WORDS": GRADIENT_WORDS,
         "STATE_WORDS": STATE_WORDS,
         "DRAW_SHIFT": DRAW_SHIFT,
-        "LOOKS": LOOKS,
-        "LOST_CYCLES": LOST_CYCLES,
-        "OFTEN": OFTEN,
-        "FEWEST_SLEEPS": FEWEST_SLEEPS,
-        "MOST_SLEEPS": MOST_SLEEPS,
-        "FORGET": FORGET,
-        "WORKER_SLEEP_US": WORKER_SLEEP_US,
         "BLOCK": BLOCK,
-        **NAMES,
+        **BARRIER_NAMES,
+        **TEAM_NAMES,
     }
 
 
