@@ -20,12 +20,11 @@ import numpy as np
 import staticflow as sf
 from staticflow import ops
 from staticflow.runtime.interpreter import interpret
+from tests.peers.array_names import CPU, DTYPES, ONE, SYMBOLS, TWO, Information
 
 __array_api_version__ = "2024.12"
 COMPILED = os.environ.get("STATICFLOW_COMPILED") == "1"
-DTYPES = ("bool", "int32", "int64", "float32", "float64")
 DEFAULTS = {bool: "bool", int: "int64", float: "float32"}
-CPU = "cpu"
 SCALARS = (bool, int, float)
 
 
@@ -127,32 +126,11 @@ def _same(name: str, count: int) -> Callable[..., Any]:
     return call
 
 
-ONE = (
-    "abs acos acosh asin asinh atan atanh bitwise_invert ceil cos cosh exp expm1 floor isfinite "
-    "isinf isnan log log10 log1p log2 logical_not negative positive reciprocal round sign signbit "
-    "sin sinh sqrt square tan tanh trunc "
-    "all any argmax argmin count_nonzero max mean min prod sum std var "
-    "argsort sort expand_dims flip moveaxis permute_dims roll squeeze tril triu tile "
-    "ones_like zeros_like full_like diff"
-).split()
-TWO = (
-    "add atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign "
-    "divide floor_divide greater greater_equal hypot less less_equal logaddexp logical_and "
-    "logical_or logical_xor maximum minimum multiply pow remainder subtract "
-    "take_along_axis"
-).split()
 for _name in (*ONE, *TWO):
     globals()[_name] = _same(_name, 1 if _name in ONE else 2)
 where, take, broadcast_to = _same("where", 3), _same("take", 2), _same("broadcast_to", 1)
 matmul, tensordot = _same("matmul", 2), _same("tensordot", 2)
 equal, not_equal = _same("equal", 2), _same("not_equal", 2)
-
-SYMBOLS = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "matmul": "matmul",
-    "floordiv": "floor_divide", "mod": "remainder", "pow": "pow", "and": "bitwise_and",
-    "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
-    "rshift": "bitwise_right_shift",
-}  # fmt: skip
 
 
 def _operator(name: str) -> Callable[..., Any]:
@@ -415,23 +393,5 @@ def iinfo(type: Any, /) -> Any:
     return np.iinfo(type.dtype if isinstance(type, Array) else type)
 
 
-class _Info:
-    def capabilities(self) -> dict[str, Any]:
-        return {"boolean indexing": False, "data-dependent shapes": False, "max dimensions": 32}
-
-    def default_device(self) -> str:
-        return CPU
-
-    def devices(self) -> list[str]:
-        return [CPU]
-
-    def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
-        return {"real floating": float32, "integral": int64, "indexing": int64}
-
-    def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Any]:
-        every = {name: np.dtype(name) for name in DTYPES}
-        return every if kind is None else {n: d for n, d in every.items() if np.isdtype(d, kind)}
-
-
-def __array_namespace_info__() -> _Info:
-    return _Info()
+def __array_namespace_info__() -> Information:
+    return Information()
