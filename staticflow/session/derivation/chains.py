@@ -13,6 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from staticflow.graph.node import Node
+from staticflow.session.derivation.expr import (
+    Expr,
+    add,
+    scale,
+    symbol,
+)
 from staticflow.session.derivation.lines import (
     Lines,
     Names,
@@ -22,13 +28,9 @@ from staticflow.session.derivation.lines import (
     traced,
 )
 from staticflow.session.derivation.matrix import (
-    Expr,
-    add,
     flipped,
     mul,
     rebuilt,
-    scale,
-    symbol,
     trace,
     turn,
 )

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from staticflow.session.derivation.matrix import Expr, add, mul, number, parts, scale
+from staticflow.session.derivation.expr import (
+    Expr,
+    add,
+    number,
+    parts,
+    scale,
+)
+from staticflow.session.derivation.matrix import (
+    mul,
+)
 from staticflow.session.derivation.trace_rules import factors
 
 

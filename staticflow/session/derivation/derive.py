@@ -12,12 +12,17 @@ from staticflow.graph.node import Node
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import toposort
 from staticflow.session.derivation.chains import chain, links_of
+from staticflow.session.derivation.converter import size_of
+from staticflow.session.derivation.expr import (
+    Expr,
+)
 from staticflow.session.derivation.layers import hidden_layers
 from staticflow.session.derivation.lines import Names, gradient, jacobian
-from staticflow.session.derivation.matrix import Expr, turn
+from staticflow.session.derivation.matrix import (
+    turn,
+)
 from staticflow.session.derivation.printing import symbol_latex, text
 from staticflow.session.derivation.reader import GraphReader
-from staticflow.session.derivation.reading import size_of
 from staticflow.session.derivation.recurrence import through_time
 from staticflow.session.derivation.steps import Derivation, Step
 from staticflow.session.derivation.vec_rules import by_columns

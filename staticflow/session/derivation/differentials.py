@@ -15,23 +15,25 @@ from __future__ import annotations
 from staticflow.compiler.formula.columns import is_elementwise
 from staticflow.graph.kinds import MapRow
 from staticflow.graph.op_table import table
-from staticflow.session.derivation.functions import FUNCTIONS, kronecker
-from staticflow.session.derivation.matrix import (
+from staticflow.session.derivation.expr import (
     Expr,
     add,
     d,
-    diag,
     function,
-    had,
-    mul,
     number,
     power,
-    rebuilt,
     scale,
+    zero,
+)
+from staticflow.session.derivation.functions import FUNCTIONS, kronecker
+from staticflow.session.derivation.matrix import (
+    diag,
+    had,
+    mul,
+    rebuilt,
     total,
     trace,
     turn,
-    zero,
 )
 from staticflow.session.derivation.slopes import slopes
 

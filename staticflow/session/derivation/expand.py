@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from itertools import product as choices
 
-from staticflow.session.derivation.matrix import Expr, rebuilt
+from staticflow.session.derivation.expr import (
+    Expr,
+)
+from staticflow.session.derivation.matrix import (
+    rebuilt,
+)
 
 
 def terms(x: Expr) -> list[Expr]:

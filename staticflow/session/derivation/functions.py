@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from staticflow.compiler.formula.closed_forms import CLOSED_FORMS, built
-from staticflow.session.derivation.matrix import (
+from staticflow.session.derivation.expr import (
     Expr,
     Size,
     add,
     d,
-    diag,
     function,
-    had,
-    inverse,
-    mul,
     number,
     ones,
     power,
     scale,
     select,
+)
+from staticflow.session.derivation.matrix import (
+    diag,
+    had,
+    inverse,
+    mul,
     trace,
     turn,
 )

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from staticflow.session.derivation.matrix import Expr, diag, had, mul, ones, scale, trace, turn
+from staticflow.session.derivation.expr import (
+    Expr,
+    ones,
+    scale,
+)
+from staticflow.session.derivation.matrix import (
+    diag,
+    had,
+    mul,
+    trace,
+    turn,
+)
 from staticflow.session.derivation.trace_rules import factors, reverse, split
 
 DIAGONAL = "a . b = diag(a) b"

@@ -11,14 +11,16 @@ from staticflow.session.derivation import jacobian_rules, trace_rules
 from staticflow.session.derivation.collect import collected
 from staticflow.session.derivation.differentials import FACTOR, worked_out
 from staticflow.session.derivation.expand import terms
-from staticflow.session.derivation.matrix import (
+from staticflow.session.derivation.expr import (
     Expr,
     add,
     d,
-    flipped,
     is_zero,
-    mul,
     scale,
+)
+from staticflow.session.derivation.matrix import (
+    flipped,
+    mul,
     trace,
     turn,
 )

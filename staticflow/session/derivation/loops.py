@@ -12,9 +12,12 @@ from staticflow.graph.node import Node
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import toposort
 from staticflow.ops.views import Transpose
+from staticflow.session.derivation.converter import size_of
+from staticflow.session.derivation.expr import (
+    Expr,
+    symbol,
+)
 from staticflow.session.derivation.layers import is_layer
-from staticflow.session.derivation.matrix import Expr, symbol
-from staticflow.session.derivation.reading import size_of
 
 DEFAULTS = ("h", "c")  # what carries are called: of a cell with two, the hidden state comes first
 

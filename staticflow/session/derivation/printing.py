@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from staticflow.compiler.formula.map_rules import COMPARISONS
 from staticflow.compiler.formula.terms import Cut
 from staticflow.graph.dims import AnyDim
-from staticflow.session.derivation.matrix import Expr
+from staticflow.session.derivation.expr import (
+    Expr,
+)
 
 SUM, PRODUCT, POWER, ATOM = range(4)
 Text = tuple[str, int]  # and how strongly its outermost operator binds

@@ -15,8 +15,11 @@ from staticflow.compiler.formula.terms import Term
 from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Node
 from staticflow.graph.traversal import toposort
-from staticflow.session.derivation.matrix import Expr
-from staticflow.session.derivation.reading import Converter
+from staticflow.session.derivation.converter import Converter
+from staticflow.session.derivation.expr import (
+    Expr,
+)
+from staticflow.session.derivation.reading import HEADS
 
 EMPTY: Mapping[Node, Node] = {}
 # What functions are called; their arguments stay as they were written.
@@ -62,7 +65,7 @@ class GraphReader:
         reader.read(list(given.values()))
         reader.seen.update({own: reader.seen[outer] for own, outer in given.items()})
         (term,) = reader.read([node])
-        converter = Converter([symbols[n] for n in moving])
+        converter = Converter([symbols[n] for n in moving], HEADS)
         expr = converter.expr(term)
         whole = [(n, s) for n, s in reader.seen.items() if not isinstance(n.type, tuple)]
         nodes = {s.term: n for n, s in whole if s == full(s.term) and n.ndim == s.term.ndim}

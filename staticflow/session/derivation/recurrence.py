@@ -16,12 +16,17 @@ from staticflow.errors import GraphError, fail
 from staticflow.graph.node import Node
 from staticflow.graph.traversal import toposort
 from staticflow.session.derivation.chains import Link, named_value, paired
+from staticflow.session.derivation.converter import size_of
+from staticflow.session.derivation.expr import (
+    Expr,
+    add,
+    symbol,
+    zero,
+)
 from staticflow.session.derivation.lines import Lines, Names, differentials, gradient, traced
 from staticflow.session.derivation.loops import Loop, loop_of
-from staticflow.session.derivation.matrix import Expr, add, symbol, zero
 from staticflow.session.derivation.printing import symbol_latex
 from staticflow.session.derivation.reader import GraphReader
-from staticflow.session.derivation.reading import size_of
 from staticflow.session.derivation.steps import Step
 
 ONE_STEP = "one step of the scan"

@@ -18,19 +18,23 @@ from staticflow.graph.node import apply
 from staticflow.graph.op_table import table
 from staticflow.graph.types import TensorType
 from staticflow.ops import ones
-from staticflow.session.derivation.matrix import (
+from staticflow.session.derivation.expr import (
     Expr,
     Size,
     add,
     function,
-    had,
     number,
-    rebuilt,
     scale,
     symbol,
     zero,
 )
-from staticflow.session.derivation.matrix import ones as ones_of
+from staticflow.session.derivation.expr import (
+    ones as ones_of,
+)
+from staticflow.session.derivation.matrix import (
+    had,
+    rebuilt,
+)
 from staticflow.session.derivation.reader import GraphReader
 
 LENGTH = 2

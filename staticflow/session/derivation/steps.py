@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from staticflow.session.derivation.matrix import Expr
+from staticflow.session.derivation.expr import (
+    Expr,
+)
 from staticflow.session.derivation.printing import latex, text
 
 

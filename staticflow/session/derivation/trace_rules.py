@@ -9,16 +9,18 @@ sum(A * B) = tr(A.T @ B)
 
 from __future__ import annotations
 
-from staticflow.session.derivation.matrix import (
+from staticflow.session.derivation.expr import (
     Expr,
-    diag,
-    flipped,
     function,
-    had,
-    mul,
     ones,
     parts,
     scale,
+)
+from staticflow.session.derivation.matrix import (
+    diag,
+    flipped,
+    had,
+    mul,
     trace,
     turn,
 )

@@ -11,7 +11,10 @@ import numpy as np
 from staticflow.compiler.formula.terms import Cut
 from staticflow.graph.dims import evaluate
 from staticflow.graph.node import Array
-from staticflow.session.derivation.matrix import Expr, d
+from staticflow.session.derivation.expr import (
+    Expr,
+    d,
+)
 from staticflow.session.derivation.slopes import reference
 
 STEP = 1e-3

@@ -12,17 +12,19 @@ from dataclasses import replace
 
 from staticflow.graph.dims import AnyDim
 from staticflow.session.derivation.expand import terms
-from staticflow.session.derivation.lines import Lines, Names, differentials, refuse
-from staticflow.session.derivation.matrix import (
+from staticflow.session.derivation.expr import (
     Expr,
     add,
     d,
-    diag,
     function,
-    had,
-    mul,
     ones,
     scale,
+)
+from staticflow.session.derivation.lines import Lines, Names, differentials, refuse
+from staticflow.session.derivation.matrix import (
+    diag,
+    had,
+    mul,
     turn,
 )
 from staticflow.session.derivation.steps import Step

@@ -14,7 +14,10 @@ from staticflow.graph.node import Array, Node
 from staticflow.graph.traversal import toposort
 from staticflow.ops import sum as total
 from staticflow.runtime.interpreter import interpret
-from staticflow.session.derivation.matrix import Expr, symbol
+from staticflow.session.derivation.expr import (
+    Expr,
+    symbol,
+)
 from staticflow.session.derivation.reader import GraphReader
 from staticflow.session.derivation.steps import Step
 from staticflow.session.derivation.values import Values

@@ -16,7 +16,12 @@ from staticflow import ops
 from staticflow.graph.node import Node
 from staticflow.runtime.interpreter import interpret
 from staticflow.session.derivation.derive import derivation, derive
-from staticflow.session.derivation.matrix import d, number, scale, symbol
+from staticflow.session.derivation.expr import (
+    d,
+    number,
+    scale,
+    symbol,
+)
 from staticflow.session.derivation.slopes import reference
 from staticflow.session.derivation.values import FUNCTIONS, Values
 from staticflow.session.derivation.verify import computed, points, sizes_of, verify
