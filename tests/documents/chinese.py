@@ -14,6 +14,10 @@ RULES: Mapping[str, str] = {
     "scalar = trace: a = tr(a)": "标量套上迹: a = tr(a)",
     "products of sums multiplied out": "展开和的乘积", "distributive law": "分配律",
     "a'b = b'a, of vectors": "a'b = b'a (向量)",
+    "sort: a permutation that stays": "排序: 不变的置换", "QR decomposition": "QR 分解",
+    "eigenvectors": "特征向量", "eigenvalues": "特征值", "singular values": "奇异值",
+    "layer_norm: centred, over the deviation": "层归一化: 去均值, 除以标准差",
+    "a letter of its own": "另用一个字母", "norm": "范数",
     "composite rule": "复合法则", "factors put in": "代入各因子",
     "numerator layout: the transpose": "分子布局: 取转置",
     "denominator layout: the transpose": "分母布局: 取转置",
@@ -24,6 +28,7 @@ RULES: Mapping[str, str] = {
 # Names with formulas in them, which stay.
 PATTERNS: Mapping[str, str] = {
     r"compare with (.+): the Jacobian, numerator layout": r"与 \1 对照: 雅可比矩阵, 分子布局",
+    r"compare with (.+): the gradient, denominator layout": r"与 \1 对照: 梯度, 分母布局",
     r"compare with (.+)": r"与 \1 对照",
     r"composite rule: (.+) put in": r"复合法则: 代入 \1",
     r"(\S+(?:, \S+)*) put in (.+)": r"将 \1 代入 \2",

@@ -8,13 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from staticflow.compiler.formula.closed_forms import CLOSED_FORMS
+from staticflow.compiler.formula.closed_forms import CLOSED_FORMS, SLOPES
 
 
 def _scalar(name: str, operand: str) -> tuple[str]:
     """The cotangent of a scalar function's operand: G times its gradient."""
     gradient = re.sub(r"\ba\b", operand, CLOSED_FORMS[name].gradient)
     return (f"G * {gradient}",)
+
+
+def _slope(name: str, operand: str) -> str:
+    """The cotangent of an elementwise function's operand."""
+    slope = re.sub(r"\ba\b", operand, SLOPES[name].text)
+    return f"G * {slope}"
 
 
 # In NumPy, for the example of `examples`: one for each float operand. Tests evaluate them.
@@ -24,7 +30,7 @@ FORMULAS: Mapping[str, tuple[str, ...]] = {
     "logsumexp": ("G * exp(x - y)",),
     "softmax": ("y * (G - sum(G * y, axis=1)[:, None])",),
     "log_softmax": ("G - exp(y) * sum(G, axis=1)[:, None]",),
-    "leaky_relu": ("G * where(x > 0, 1, slope)",),
+    "leaky_relu": (_slope("leaky_relu", "x"),),
     "elu": ("G * where(x > 0, 1, alpha * exp(x))",),
     "selu": ("G * where(x > 0, 1.0507, 1.7581 * exp(x))",),
     "gelu": ("G * (0.5 * (1 + erf(x / sqrt(2))) + x * exp(-x ** 2 / 2) / sqrt(2 * pi))",),
@@ -34,7 +40,7 @@ FORMULAS: Mapping[str, tuple[str, ...]] = {
     "hard_sigmoid": ("G * where(abs(x) < 3, 1 / 6, 0)",),
     "hard_tanh": ("G * where(abs(x) < 1, 1, 0)",),
     "softmax_cross_entropy": ("G[:, None] * (softmax(x) - one_hot(labels))",),
-    "huber": ("G * clip(y - t, -delta, delta) / y.size", "G * clip(t - y, -delta, delta) / y.size"),
+    "huber": tuple(f"{_slope('huber', pair)} / y.size" for pair in ("y - t", "t - y")),
     "cumsum": ("cumsum(G[::-1])[::-1]",),
     "cumprod": ("cumsum((G * y)[::-1])[::-1] / x",),
     "convolve": ("correlate(G, v)", "correlate(G, a)"),

@@ -2,7 +2,7 @@
 
 One table for all who print derivatives: `explain` and `derive` build them of their own expressions
 (`built`), the page of ops shows them as they stand here. `a` is the argument, and a formula is
-NumPy, of the shape of `a`.
+NumPy, of the shape of `a`. `SLOPES` has those of elementwise functions with parameters, by name.
 """
 
 from __future__ import annotations
@@ -34,6 +34,21 @@ CLOSED_FORMS: Mapping[str, ClosedForm] = {
 }
 
 
+@dataclass(frozen=True)
+class Slope:
+    """The parameters of an elementwise function, and its derivative."""
+
+    parameters: tuple[str, ...]
+    text: str
+
+
+SLOPES: Mapping[str, Slope] = {
+    "clip": Slope(("low", "high"), "(a > low) * (a < high)"),
+    "leaky_relu": Slope(("slope",), "where(a >= 0, 1, slope)"),
+    "huber": Slope(("delta",), "clip(a, -delta, delta)"),
+}
+
+
 def built(text: str, names: Mapping[str, Any], make: Mapping[str, Callable[..., Any]]) -> Any:
     """An expression in someone's own terms: `make` has the operators and functions by name."""
 
@@ -44,8 +59,11 @@ def built(text: str, names: Mapping[str, Any], make: Mapping[str, Callable[..., 
             return make["number"](node.value)
         if isinstance(node, ast.BinOp):
             return make[type(node.op).__name__](build(node.left), build(node.right))
+        if isinstance(node, ast.UnaryOp):
+            return make["USub"](build(node.operand))
         if isinstance(node, ast.Compare):
-            return make["Eq"](build(node.left), build(node.comparators[0]))
+            compare = make[type(node.ops[0]).__name__]
+            return compare(build(node.left), build(node.comparators[0]))
         if isinstance(node, ast.Attribute):
             return make["T"](build(node.value))
         if isinstance(node, ast.Subscript):

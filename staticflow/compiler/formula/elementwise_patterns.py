@@ -124,10 +124,10 @@ def _vanishes(m: Algebra, x: Term, axes: frozenset[int]) -> bool:
 
 def _is_centred(m: Algebra, x: Term, axes: frozenset[int]) -> bool:
     """Whether this is y - mean(y), with the mean along axes."""
-    return _uncentred(m, x, axes) is not None
+    return uncentred(m, x, axes) is not None
 
 
-def _uncentred(m: Algebra, x: Term, axes: frozenset[int]) -> Term | None:
+def uncentred(m: Algebra, x: Term, axes: frozenset[int]) -> Term | None:
     """y, of y - mean(y)."""
     if x.head != "sum":
         return None
@@ -149,7 +149,7 @@ def variance(m: Algebra, term: Term) -> Term | None:
     coefficient, factors = split(x)
     if len(factors) != 1 or factors[0][1] != 2:
         return None
-    own = _uncentred(m, factors[0][0], frozenset(k - x.ndim for k in term.axes))
+    own = uncentred(m, factors[0][0], frozenset(k - x.ndim for k in term.axes))
     return None if own is None else m.scaled(coefficient, m.reduce("var", own, term.axes))
 
 
@@ -163,8 +163,42 @@ def deviation(m: Algebra, term: Term) -> Term | None:
     return None
 
 
+def sorted_elements(m: Algebra, term: Term) -> Term | None:
+    """take_along_axis(x, argsort(x), axis=0) is sort(x), of a vector."""
+    if not term.calls("take_along_axis") or term.ndim != 1:
+        return None
+    x, order = term.args
+    if not order.calls("argsort") or order.args[0] is not x or "True" in str(order.attrs[1]):
+        return None
+    return m.call("sort", term.shape, [x])
+
+
+def put_in_place(m: Algebra, term: Term) -> Term | None:
+    """Elements put where those of argsort(x) came from: y[argsort(argsort(x))], of vectors."""
+    if not term.calls("scatter_along") or term.ndim != 1:
+        return None
+    y, order = term.args
+    if not order.calls("argsort") or not y.shape == order.shape == term.shape:
+        return None
+    back = m.make("call", order.shape, [order], order.attrs)
+    return m.make("part", term.shape, [y, back])
+
+
+def kron_of_vectors(m: Algebra, term: Term) -> Term | None:
+    """reshape(outer(x, y), (m * n,)) is kron(x, y)."""
+    if not term.calls("reshape") or term.ndim != 1:
+        return None
+    scalars, inner = m.unscaled(term.args[0])
+    if not inner.calls("outer"):
+        return None
+    return m.times(scalars, m.call("kron", term.shape, inner.args))
+
+
 ELEMENTWISE_PATTERNS: Mapping[str, Sequence[Pattern]] = {
-    "call": (clipped, bounded, same_condition, scaled_choice),
+    "call": (
+        clipped, bounded, same_condition, scaled_choice, sorted_elements, put_in_place,
+        kron_of_vectors,
+    ),
     "product": (within, deviation),
     "reduce": (centred, variance),
-}
+}  # fmt: skip

@@ -40,7 +40,7 @@ NAMES: Mapping[type[Op], str] = {
     LuSolve: "lu_solve",
     ScatterAdd: "scatter_add",
     ScatterAlong: "scatter_along",
-    TakeAlong: "take_along",
+    TakeAlong: "take_along_axis",
 }
 
 

@@ -19,7 +19,10 @@ from staticflow.session.derivation.expr import (
     scale,
     symbol,
 )
+from staticflow.session.derivation.latex import symbol_latex
 from staticflow.session.derivation.lines import (
+    GRADIENT,
+    JACOBIAN,
     Lines,
     Names,
     differentials,
@@ -34,7 +37,6 @@ from staticflow.session.derivation.matrix import (
     trace,
     turn,
 )
-from staticflow.session.derivation.printing import symbol_latex
 from staticflow.session.derivation.reader import GraphReader
 from staticflow.session.derivation.steps import Step
 
@@ -121,7 +123,8 @@ def _local(link: Link, inner: Expr, names: Names) -> tuple[list[Step], Expr]:
         return steps, value
     last = steps[-1]
     row = turn(value)
-    return [*steps[:-1], Step(last.left, last.left_latex, row, last.rule, last.quantity)], row
+    rule = last.rule.replace(GRADIENT, JACOBIAN)
+    return [*steps[:-1], Step(last.left, last.left_latex, row, rule, last.quantity)], row
 
 
 def _factor(values: dict[Expr, Expr], above: Expr, below: Expr) -> Expr:

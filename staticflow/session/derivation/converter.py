@@ -34,6 +34,9 @@ def size_of(shape: Shape) -> Size:
     return (1, 1) if not shape else (shape[0], shape[1] if len(shape) == 2 else 1)
 
 
+POSITIONS = ("argmax", "argmin", "argsort")  # constant between the jumps
+
+
 class Converter:
     """Makes matrix expressions of terms; what it cannot take apart must not hold `moving`."""
 
@@ -70,7 +73,7 @@ class Converter:
         return self._opaque(term) if made is None else made
 
     def _opaque(self, term: Term) -> Expr:
-        if self.moves(term):
+        if self.moves(term) and not (term.head == "call" and term.name in POSITIONS):
             fail(
                 GraphError,
                 "derive: has no rule for the differential of this",

@@ -11,17 +11,19 @@ from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Node
 from staticflow.graph.scan_op import Scan
 from staticflow.graph.traversal import toposort
+from staticflow.session.derivation.aliases import aliased
 from staticflow.session.derivation.chains import chain, links_of
 from staticflow.session.derivation.converter import size_of
 from staticflow.session.derivation.expr import (
     Expr,
 )
+from staticflow.session.derivation.latex import symbol_latex
 from staticflow.session.derivation.layers import hidden_layers
 from staticflow.session.derivation.lines import Names, gradient, jacobian
 from staticflow.session.derivation.matrix import (
     turn,
 )
-from staticflow.session.derivation.printing import symbol_latex, text
+from staticflow.session.derivation.printing import text
 from staticflow.session.derivation.reader import GraphReader
 from staticflow.session.derivation.recurrence import through_time
 from staticflow.session.derivation.steps import Derivation, Step
@@ -98,6 +100,13 @@ def _is_long(reader: GraphReader, f: Node, X: Node) -> bool:
 
 
 def _steps(
+    f: Node, X: Node, named: list[Node], reader: GraphReader, layout: str | None
+) -> list[Step]:
+    taken = {*reader.names.values(), *reader.leaves.values()}
+    return aliased(_found(f, X, named, reader, layout), taken)
+
+
+def _found(
     f: Node, X: Node, named: list[Node], reader: GraphReader, layout: str | None
 ) -> list[Step]:
     scalar = size_of(f.shape) == (1, 1)

@@ -12,6 +12,7 @@ Those of functions of whole matrices (determinant, norm, softmax) are in `functi
 
 from __future__ import annotations
 
+from staticflow.compiler.formula.closed_forms import SLOPES
 from staticflow.compiler.formula.columns import is_elementwise
 from staticflow.graph.kinds import MapRow
 from staticflow.graph.op_table import table
@@ -25,7 +26,12 @@ from staticflow.session.derivation.expr import (
     scale,
     zero,
 )
-from staticflow.session.derivation.functions import FUNCTIONS, kronecker
+from staticflow.session.derivation.functions import (
+    FUNCTIONS,
+    kronecker,
+    layer_norm,
+    with_parameters,
+)
 from staticflow.session.derivation.matrix import (
     diag,
     had,
@@ -86,6 +92,10 @@ def differential(x: Expr, of: Expr) -> tuple[Expr, str]:
 
 def _function(x: Expr, of: Expr) -> tuple[Expr, str]:
     assert x.head == "fn"
+    if x.attr in SLOPES:
+        return with_parameters(x, _d(x.args[0], of))
+    if x.attr == "layer_norm":
+        return layer_norm(x, x.args[0], _d(x.args[0], of))
     if is_elementwise(x.attr):
         pairs = zip(slopes(x.attr, x.args, x), x.args, strict=True)
         return add([had(s, _d(a, of)) for s, a in pairs], x.shape), ELEMENTWISE

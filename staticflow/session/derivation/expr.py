@@ -76,6 +76,11 @@ def number(value: float) -> Expr:
     return Expr("number", SCALAR, (), float(value))
 
 
+def size(n: AnyDim) -> Expr:
+    """A size, as a scalar."""
+    return number(n) if isinstance(n, int) else Expr("size", SCALAR, (), n)
+
+
 ZERO, ONE = number(0), number(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+from staticflow.compiler.formula.closed_forms import SLOPES
 from staticflow.compiler.formula.columns import is_elementwise
 from staticflow.compiler.formula.terms import ALL, Cut, Term
 from staticflow.graph.dims import AnyDim
@@ -35,6 +36,8 @@ def call(c: Converter, term: Term) -> Expr | None:
         return None
     if name == "where":
         return _choice(c, term)
+    if name in SLOPES or name == "layer_norm":
+        return _with_parameters(c, term)
     if name == "log" and (det := _determinant(args[0])) is not None:
         return function("logdet", (1, 1), c.expr(det))
     if is_elementwise(name):
@@ -55,6 +58,14 @@ def call(c: Converter, term: Term) -> Expr | None:
     if name in ("ones", "eye", "broadcast_to"):
         return c.spread(args[0], term.shape) if name == "broadcast_to" else _fixed(name, term)
     return None
+
+
+def _with_parameters(c: Converter, term: Term) -> Expr | None:
+    """A function of one array and of numbers; layer_norm only along what is no single column."""
+    x, *numbers = (c.expr(a) for a in term.args)
+    if term.name == "layer_norm" and term.ndim == 2 and x.shape[1] == 1:
+        return None
+    return function(term.name, size_of(term.shape), x, *numbers)
 
 
 def _choice(c: Converter, term: Term) -> Expr:
@@ -115,15 +126,22 @@ def part(c: Converter, term: Term) -> Expr | None:
     if len(term.args) != 1:
         return None
     named = DECOMPOSED.get((x.name, term.attrs[0])) if x.head == "call" else None
-    if named is not None:
+    if named is not None and (x.name != "qr" or _is_tall(x.args[0])):
         return function(named, size_of(term.shape), c.expr(x.args[0]))
     if not 0 < x.ndim < 3 or len(term.attrs) > x.ndim:
         return None
     return _selected(c, term)
 
 
+def _is_tall(a: Term) -> bool:
+    """Whether a matrix has no more columns than rows."""
+    m, n = a.shape
+    return m == n or (isinstance(m, int) and isinstance(n, int) and m >= n)
+
+
 DECOMPOSED: Mapping[tuple[str, Hashable], str] = {
-    ("slogdet", 1): "logdet", ("eigh", 0): "eigenvalues", ("svd", 1): "singular_values",
+    ("slogdet", 1): "logdet", ("eigh", 0): "eigenvalues", ("eigh", 1): "eigenvectors",
+    ("svd", 1): "singular_values", ("qr", 0): "orthogonal_factor", ("qr", 1): "triangular_factor",
 }  # fmt: skip
 
 
@@ -180,5 +198,6 @@ CALLS: Mapping[str, Callable[[Sequence[Expr]], Expr]] = {
     "solve": _solve,
     "diag": lambda args: diag(args[0]),
     "kron": lambda args: _kron(*args),
+    "sort": lambda args: function("sort", args[0].shape, args[0]),
     "cumsum": lambda args: mul(_below(args[0].shape[0]), args[0]),
 }

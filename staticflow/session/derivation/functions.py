@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from staticflow.compiler.formula.closed_forms import CLOSED_FORMS, built
+from staticflow.compiler.formula.closed_forms import CLOSED_FORMS, SLOPES, built
+from staticflow.session.derivation import decompositions
 from staticflow.session.derivation.expr import (
     Expr,
     Size,
@@ -20,6 +21,7 @@ from staticflow.session.derivation.expr import (
     power,
     scale,
     select,
+    size,
 )
 from staticflow.session.derivation.matrix import (
     diag,
@@ -31,6 +33,7 @@ from staticflow.session.derivation.matrix import (
 )
 
 Changed = tuple[Expr, str]
+LAYER_NORM = "layer_norm: centred, over the deviation"
 
 
 def closed(x: Expr, a: Expr, da: Expr) -> Changed:
@@ -79,31 +82,26 @@ def _expm(x: Expr, a: Expr, da: Expr) -> Changed:
     return function("expm_frechet", a.shape, a, da), "exponential of a matrix"
 
 
-def _cholesky(x: Expr, a: Expr, da: Expr) -> Changed:
-    inner = mul(inverse(x), da, turn(inverse(x)))
-    return mul(x, function("low", a.shape, inner)), "Cholesky factor"
+def _sort(x: Expr, a: Expr, da: Expr) -> Changed:
+    """P dx: as long as no two elements are equal, they are permuted as they were."""
+    n = a.shape[0]
+    return mul(function("order", (n, n), a, size(n)), da), "sort: a permutation that stays"
 
 
-def _eigenvalues(x: Expr, a: Expr, da: Expr) -> Changed:
-    v = function("eigenvectors", a.shape, a)
-    return function("diagonal", x.shape, mul(turn(v), da, v)), "eigenvalues"
-
-
-def _singular_values(x: Expr, a: Expr, da: Expr) -> Changed:
-    n = x.shape[0]
-    u = function("left_vectors", (a.shape[0], n), a)
-    v = function("right_vectors", (n, a.shape[1]), a)
-    return function("diagonal", x.shape, mul(turn(u), da, turn(v))), "singular values"
-
-
-def _pinv(x: Expr, a: Expr, da: Expr) -> Changed:
-    """-P dA P + (I - P A) dA' P' P + P P' dA' (I - A P), of matrices of one rank."""
-    m, n = a.shape
-    own = scale(number(-1), mul(x, da, x))
-    left = add([Expr("eye", (n, n)), scale(number(-1), mul(x, a))], (n, n))
-    right = add([Expr("eye", (m, m)), scale(number(-1), mul(a, x))], (m, m))
-    more = [mul(left, turn(da), turn(x), x), mul(x, turn(x), turn(da), right)]
-    return add([own, *more], x.shape), "pseudo-inverse"
+def layer_norm(x: Expr, a: Expr, da: Expr) -> Changed:
+    """(I - 1 1' / n - z z' / n) da / s of a column; of each row of a matrix likewise."""
+    _, epsilon = x.args
+    vector = a.shape[1] == 1
+    n = a.shape[0] if vector else a.shape[1]
+    share = scale(number(-1), power(size(n), -1))
+    if vector:
+        spread = function("spread", (1, 1), a, epsilon)
+        parts = [Expr("eye", (n, n)), scale(share, ones(n, n)), scale(share, mul(x, turn(x)))]
+        return scale(power(spread, -1), mul(add(parts, (n, n)), da)), LAYER_NORM
+    rows = power(function("spread", (a.shape[0], 1), a, epsilon), -1)
+    along = mul(had(x, da), ones(n, n))
+    terms = [da, scale(share, mul(da, ones(n, n))), scale(share, had(x, along))]
+    return add([mul(diag(rows), t) for t in terms], a.shape), LAYER_NORM
 
 
 def _diagonal(x: Expr, a: Expr, da: Expr) -> Changed:
@@ -146,16 +144,38 @@ def _extreme(x: Expr, a: Expr, da: Expr) -> Changed:
     return mul(had(chosen, da), ones(a.shape[1], 1)), CLOSED_FORMS[x.attr].rule
 
 
+def with_parameters(x: Expr, da: Expr) -> Changed:
+    """Of an elementwise function with parameters: its slope from the table, times da."""
+    form, a = SLOPES[x.attr], x.args[0]
+    given = dict(zip(form.parameters, x.args[1:], strict=True))
+
+    def compared(name: str) -> Callable[..., Expr]:
+        return lambda p, q: function(name, a.shape, p, scale(q, ones(*a.shape)))
+
+    slope: Expr = built(form.text, {"a": a, **given}, {
+        "Gt": compared("greater"), "GtE": compared("greater_equal"), "Lt": compared("less"),
+        "Mult": had, "number": number,
+        "where": lambda c, p, q: function("where", a.shape, c, p, q),
+        "clip": lambda p, low, high: function("clip", a.shape, p, low, high),
+        "USub": lambda p: scale(number(-1), p),
+    })  # fmt: skip
+    return had(slope, da), "elementwise function"
+
+
 FUNCTIONS: Mapping[str, Callable[[Expr, Expr, Expr], Changed]] = {
     **dict.fromkeys(CLOSED_FORMS, closed),
     "max": _extreme,
     "min": _extreme,
     "trace_expm": _trace_of_expm,
     "expm": _expm,
-    "cholesky": _cholesky,
-    "eigenvalues": _eigenvalues,
-    "singular_values": _singular_values,
-    "pinv": _pinv,
+    "cholesky": decompositions.cholesky,
+    "orthogonal_factor": decompositions.orthogonal,
+    "triangular_factor": decompositions.triangular,
+    "eigenvalues": decompositions.eigenvalues,
+    "eigenvectors": decompositions.eigenvectors,
+    "singular_values": decompositions.singular_values,
+    "pinv": decompositions.pinv,
+    "sort": _sort,
     "diagonal": _diagonal,
     "logsumexp": _logsumexp,
     "softmax": _softmax,

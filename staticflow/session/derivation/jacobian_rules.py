@@ -14,7 +14,13 @@ from staticflow.session.derivation.matrix import (
     trace,
     turn,
 )
-from staticflow.session.derivation.trace_rules import factors, reverse, split
+from staticflow.session.derivation.trace_rules import (
+    KRON_OF_VECTORS,
+    factors,
+    of_vectors,
+    reverse,
+    split,
+)
 
 DIAGONAL = "a . b = diag(a) b"
 SCALAR_RIGHT = "a scalar stands where it likes"
@@ -56,6 +62,8 @@ def _core(core: Expr) -> tuple[Expr, str] | None:
         (last,) = (x for x in moving.args if x.moves)
         rest = had(*(x for x in moving.args if x is not last))
         return mul(*before, diag(rest), last, *after), DIAGONAL
+    if moving.head == "fn" and moving.attr == "kron" and moving.shape[1] == 1 and not after:
+        return mul(*before, *of_vectors(moving)), KRON_OF_VECTORS
     if moving.head == "T" and after:
         inner = mul(*(turn(a) for a in reversed((moving, *after))))
         return (mul(*before, inner) if before else inner), SCALAR_TURNED

@@ -18,13 +18,14 @@ from staticflow.session.derivation.expr import (
     is_zero,
     scale,
 )
+from staticflow.session.derivation.latex import symbol_latex
 from staticflow.session.derivation.matrix import (
     flipped,
     mul,
     trace,
     turn,
 )
-from staticflow.session.derivation.printing import symbol_latex, text
+from staticflow.session.derivation.printing import text
 from staticflow.session.derivation.steps import Step
 
 MOST_ROUNDS = 50
@@ -32,6 +33,7 @@ ROUNDS_OF_ONE_LINE = 3  # so many rules for differentials are applied in one lin
 LINEAR = "tr(A) + tr(B) = tr(A + B)"
 EXPANDED = "products of sums multiplied out"
 TWICE = "(A')' = A, (AB)' = B'A'"
+GRADIENT, JACOBIAN = "the gradient, denominator layout", "the Jacobian, numerator layout"
 LineRule = Callable[[Expr], "tuple[Expr, str] | None"]
 
 
@@ -113,8 +115,8 @@ def traced(df: Expr, x: Expr, names: Names, lines: Lines) -> tuple[list[Step], E
         lines.add(_ended(total, x, whole), LINEAR if whole else "distributive law")
     result = collected(turn(total))
     lines.add(_ended(flipped(result), x, whole), TWICE)
-    rule = "compare with df = tr(G' dX)" if whole else "compare with df = g' dx"
-    return _compared(lines, names, result, rule)
+    compared = "compare with df = tr(G' dX)" if whole else "compare with df = g' dx"
+    return _compared(lines, names, result, f"{compared}: {GRADIENT}")
 
 
 def jacobian(f: Expr, x: Expr, names: Names) -> tuple[list[Step], Expr]:
@@ -129,12 +131,12 @@ def jacobian(f: Expr, x: Expr, names: Names) -> tuple[list[Step], Expr]:
             refuse(df)
         result = collected(add([_left_of(t) for t in each], (f.shape[0], x.shape[0])))
         lines.add(mul(result, d(x)), "distributive law")
-    return _compared(lines, names, result, "compare with df = J dx: the Jacobian, numerator layout")
+    return _compared(lines, names, result, f"compare with df = J dx: {JACOBIAN}")
 
 
 def _moved(df: Expr, rule: LineRule, lines: Lines) -> list[Expr]:
     """The terms of df with dX at the right end of each; a line for each round of rules."""
-    each = [] if is_zero(df) else terms(df)
+    each = [t for t in terms(df) if not is_zero(t)]
     shape = df.shape
     if len(each) > 1 and add(each, shape) != df:
         lines.add(add(each, shape), EXPANDED)
@@ -145,17 +147,24 @@ def _moved(df: Expr, rule: LineRule, lines: Lines) -> list[Expr]:
         rules = list(dict.fromkeys(step[1] for step in found if step is not None))
         each = [t if s is None else s[0] for t, s in zip(each, found, strict=True)]
         lines.add(add(each, shape), ", ".join(rules))
-        each = [t for term in each for t in terms(term)]
+        each = [t for term in each for t in terms(term) if not is_zero(t)]
     refuse(add(each, shape))
 
 
 def refuse(df: Expr) -> NoReturn:
+    within = " of a Kronecker product" if _has_kronecker(df) else ""
     fail(
         GraphError,
-        "derive: no rule brings the differential to the right end",
+        f"derive: no rule brings the differential{within} to the right end",
         got=text(df),
         do="use sf.explain(sf.grad(f, X)), which prints the result",
     )
+
+
+def _has_kronecker(x: Expr) -> bool:
+    """Whether a differential stands within a Kronecker product."""
+    own = x.head == "fn" and x.attr == "kron"
+    return x.moves and (own or any(_has_kronecker(a) for a in x.args))
 
 
 def _compared(lines: Lines, names: Names, result: Expr, rule: str) -> tuple[list[Step], Expr]:

@@ -24,8 +24,11 @@ from staticflow.session.derivation.expr import (
     parts,
     power,
     scale,
+    size,
     zero,
 )
+
+ROUNDING = 1e-12  # of coefficients that cancel
 
 
 def mul(*factors: Expr) -> Expr:
@@ -39,9 +42,9 @@ def mul(*factors: Expr) -> Expr:
         flat += rest.args if rest.head == "mul" else [rest]
     if any(is_zero(x) for x in (*flat, *scalars)):
         return zero(shape)
-    selected = _selected(flat)
-    if selected is not None:
-        return scale(*scalars, selected)
+    joined = _joined(flat)
+    if joined is not None:
+        return scale(*scalars, joined)
     flat = _joined_ones(flat)
     flat = [x for x in flat if x != ONE and x.head != "eye"] or [
         x for x in flat if x.head == "eye"
@@ -52,16 +55,25 @@ def mul(*factors: Expr) -> Expr:
     return scale(*scalars, product)
 
 
-def _selected(factors: list[Expr]) -> Expr | None:
-    """S S' is the identity, S T' zero, and S (S' A + T' B) is A, where S and T take other rows."""
+def _joined(factors: list[Expr]) -> Expr | None:
+    """A inv(A) is the identity, and so is S S'; S T' is zero, and S (S' A + T' B) is A, where S
+    and T take other rows.
+    """
     for k, (a, b) in enumerate(pairwise(factors)):
-        joined = _met(a, b)
+        joined = Expr("eye", a.shape) if are_inverse(a, b) else _met(a, b)
         if joined is None:
             turned = _met(turn(b), turn(a))
             joined = None if turned is None else turn(turned)
         if joined is not None:
             return mul(*factors[:k], joined, *factors[k + 2 :])
     return None
+
+
+def are_inverse(a: Expr, b: Expr) -> bool:
+    """Whether one is the inverse of the other."""
+    if a.head == b.head == "T":
+        return are_inverse(a.args[0], b.args[0])
+    return (a.head == "inv" and a.args[0] == b) or (b.head == "inv" and b.args[0] == a)
 
 
 def _met(a: Expr, b: Expr) -> Expr | None:
@@ -172,6 +184,9 @@ def unary(head: str, x: Expr) -> Expr:
     value, scalars, rest = parts(x)
     if rest != ONE:
         rest = _unsummed(rest) if head == "total" else rest
+        counted = _counted(head, rest)
+        if counted is not None:
+            return scale(number(value), *scalars, counted)
         if rest.is_scalar:
             return scale(number(value), *scalars, rest)
         return scale(number(value), *scalars, Expr(head, SCALAR, (rest,)))
@@ -180,6 +195,16 @@ def unary(head: str, x: Expr) -> Expr:
         return x
     others = [s for s in scalars if s is not changing[0]]
     return scale(number(value), *others, Expr(head, SCALAR, tuple(changing)))
+
+
+def _counted(head: str, x: Expr) -> Expr | None:
+    """The trace of the identity, the sum of ones, and that of what is centred: x - sum(x) / n."""
+    if (head, x.head) in (("tr", "eye"), ("total", "ones")):
+        return scale(*(size(n) for n in (x.shape[:1] if head == "tr" else x.shape)))
+    if head == "tr" or x.head != "sum" or not any(parts(t)[2].head == "ones" for t in x.args):
+        return None
+    each = add([total(t) for t in x.args], SCALAR)
+    return ZERO if abs(parts(each)[0]) < ROUNDING else None
 
 
 def _unsummed(x: Expr) -> Expr:
@@ -205,6 +230,8 @@ def total(x: Expr) -> Expr:
 def inverse(x: Expr) -> Expr:
     if x.head == "inv":
         return x.args[0]
+    if x.head == "fn" and x.attr == "kron" and all(a.shape[0] == a.shape[1] for a in x.args):
+        return function("kron", x.shape, *(inverse(a) for a in x.args))
     return power(x, -1) if x.is_scalar else Expr("inv", x.shape, (x,))
 
 

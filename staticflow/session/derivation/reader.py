@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from staticflow.compiler.formula.algebra import Algebra, Pattern
-from staticflow.compiler.formula.axis_patterns import flattened, kron
-from staticflow.compiler.formula.choice_patterns import logdet, matrix_norm, sizes
 from staticflow.compiler.formula.explain import RULES
 from staticflow.compiler.formula.names import leaf_names, sizes_of
-from staticflow.compiler.formula.patterns import PATTERNS
 from staticflow.compiler.formula.reader import Reader, full
 from staticflow.compiler.formula.terms import Term
 from staticflow.graph.leaves import Leaf
@@ -19,16 +16,10 @@ from staticflow.session.derivation.converter import Converter
 from staticflow.session.derivation.expr import (
     Expr,
 )
+from staticflow.session.derivation.naming import NAMES
 from staticflow.session.derivation.reading import HEADS
 
 EMPTY: Mapping[Node, Node] = {}
-# What functions are called; their arguments stay as they were written.
-NAMES: Mapping[str, Sequence[Pattern]] = {
-    **PATTERNS,
-    "call": (*PATTERNS["call"], logdet, sizes, kron),
-    "reduce": (*PATTERNS["reduce"], matrix_norm),
-    "matmul": (flattened,),
-}
 
 
 class GraphReader:

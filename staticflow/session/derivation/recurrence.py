@@ -23,9 +23,9 @@ from staticflow.session.derivation.expr import (
     symbol,
     zero,
 )
+from staticflow.session.derivation.latex import symbol_latex
 from staticflow.session.derivation.lines import Lines, Names, differentials, gradient, traced
 from staticflow.session.derivation.loops import Loop, loop_of
-from staticflow.session.derivation.printing import symbol_latex
 from staticflow.session.derivation.reader import GraphReader
 from staticflow.session.derivation.steps import Step
 

@@ -8,7 +8,8 @@ from html import escape
 from staticflow.session.derivation.expr import (
     Expr,
 )
-from staticflow.session.derivation.printing import latex, text
+from staticflow.session.derivation.latex import latex
+from staticflow.session.derivation.printing import text
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ SWAPPED = "a'b = b'a, of vectors"
 ALL = "sum(A) = tr(1'A)"
 DIAGONAL = "tr(A diag(b)) = diagonal(A)'b"
 OF_DIAGONAL = "b'diagonal(A) = tr(diag(b) A)"
+KRON_OF_VECTORS = "a kron b = (I kron b) a = (a kron I) b, of vectors"
 OF_LOW = "tr(A'low(B)) = tr(low(A)'B)"
 OF_EXPM = "tr(A'L(X, B)) = tr(L(X', A)'B), the derivative L of expm along a direction"
 
@@ -105,7 +106,10 @@ def _within(inner: Expr) -> tuple[Expr, str] | None:
     (k,) = (k for k, x in enumerate(own) if x.moves)
     moving, before, after = own[k], own[:k], own[k + 1 :]
     if _is_kron(moving):
-        return _kronecker(moving, (*after, *before))
+        found = _kronecker(moving, (*after, *before))
+        if found is not None or moving.shape[1] != 1:
+            return found
+        return trace(product((*before, *of_vectors(moving), *after))), KRON_OF_VECTORS
     if moving.head == "T":
         return trace(reverse(inner)), TURNED
     if after:
@@ -119,6 +123,16 @@ def _within(inner: Expr) -> tuple[Expr, str] | None:
         left = Expr("fn", (moving.shape[0], 1), (product(before),), "diagonal")
         return trace(mul(turn(left), moving.args[0])), DIAGONAL
     return _out_of_function(moving, before) if moving.head == "fn" else None
+
+
+def of_vectors(moving: Expr) -> tuple[Expr, Expr]:
+    """da kron b is (I kron b) da, and a kron db (a kron I) db."""
+    a, b = moving.args
+    n = (a if a.moves else b).shape[0]
+    one = Expr("eye", (n, n))
+    pair = (one, b) if a.moves else (a, one)
+    shape = (a.shape[0] * b.shape[0], n)
+    return function("kron", shape, *pair), a if a.moves else b
 
 
 def _is_kron(x: Expr) -> bool:

@@ -39,7 +39,17 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "diagonal": lambda x: np.diagonal(x)[:, None],
     "low": lambda x: np.tril(x) - np.diag(np.diagonal(x)) / 2,
     "kron": np.kron,
-    "tril": np.tril,
+    "tril": lambda x, *k: np.tril(x, int(k[0][0, 0]) if k else 0),
+    "sort": lambda x: np.sort(x, axis=0),
+    "order": lambda x, n: np.eye(len(x))[np.argsort(x[:, 0])],
+    "clip": np.clip,
+    "leaky_relu": lambda x, slope: np.where(x >= 0, x, slope * x),
+    "huber": lambda x, c: np.where(np.abs(x) < c, x * x / 2, c * (np.abs(x) - c / 2)),
+    "spread": lambda x, epsilon: _spread(x, epsilon),
+    "layer_norm": lambda x, epsilon: (x - _mean(x)) / _spread(x, epsilon),
+    "orthogonal_factor": lambda x: np.linalg.qr(x)[0],
+    "triangular_factor": lambda x: np.linalg.qr(x)[1],
+    "gaps": lambda x, n: _gaps(np.linalg.eigh(x)[0]),
     "vec": lambda x: x.T.reshape(-1, 1),
     "pinv": np.linalg.pinv,
     "cholesky": np.linalg.cholesky,
@@ -67,6 +77,24 @@ def _logsumexp(x: Array) -> Array:
     axis = 0 if x.shape[1] == 1 else 1
     top = x.max(axis=axis, keepdims=True)
     found: Array = top + np.log(np.exp(x - top).sum(axis=axis, keepdims=True))
+    return found
+
+
+def _mean(x: Array) -> Array:
+    """Of a column, or of each row of a matrix."""
+    found: Array = x.mean(axis=0 if x.shape[1] == 1 else 1, keepdims=True)
+    return found
+
+
+def _spread(x: Array, epsilon: Array) -> Array:
+    found: Array = np.sqrt(_mean((x - _mean(x)) ** 2) + epsilon)
+    return found
+
+
+def _gaps(values: Array) -> Array:
+    """1 / (l[j] - l[i]), and zeros on the diagonal."""
+    one = np.eye(len(values))
+    found: Array = 1 / (values - values[:, None] + one) - one
     return found
 
 

@@ -2,6 +2,7 @@
 
 vec(A @ X @ B) = (B' kron A) vec(X)           K: vec(X') = K vec(X), the vec-permutation
 vec(A . X) = diag(vec(A)) vec(X)
+vec(A kron B) = (I kron K kron I) (I kron vec(B)) vec(A) = (I kron K kron I) (vec(A) kron I) vec(B)
 vec(s A) = vec(A) s                           of a scalar s
 tr(A) = vec(I)' vec(A), sum(A) = 1' vec(A)
 """
@@ -13,6 +14,7 @@ from dataclasses import replace
 from staticflow.graph.dims import AnyDim
 from staticflow.session.derivation.expand import terms
 from staticflow.session.derivation.expr import (
+    ONE,
     Expr,
     add,
     d,
@@ -20,7 +22,7 @@ from staticflow.session.derivation.expr import (
     ones,
     scale,
 )
-from staticflow.session.derivation.lines import Lines, Names, differentials, refuse
+from staticflow.session.derivation.lines import JACOBIAN, Lines, Names, differentials, refuse
 from staticflow.session.derivation.matrix import (
     diag,
     had,
@@ -32,6 +34,7 @@ from staticflow.session.derivation.trace_rules import factors, split
 
 KRONECKER = "vec(AXB) = (B' kron A) vec(X)"
 TURNED = "vec(X') = K vec(X), K the commutation matrix"
+PRODUCT = "vec(A kron B) by vec(A) and vec(B)"
 DIAGONAL = "vec(A . B) = diag(vec(A)) vec(B)"
 SCALAR = "vec(s A) = vec(A) s, of a scalar s"
 TRACE, ELEMENTS = "tr(A) = vec(I)' vec(A)", "sum(A) = 1' vec(A)"
@@ -59,7 +62,7 @@ def by_columns(f: Expr, x: Expr, names: Names) -> tuple[list[Step], Expr]:
         lines.steps = [replace(step, quantity="dvec") for step in lines.steps]
     columns.add(mul(jacobian, vec(d(x))), ", ".join(rules) or "the variable itself")
     fraction = rf"\frac{{\partial {above[1]}}}{{\partial {below[1]}}}"
-    rule = f"compare with {left[0]} = J {_differential(below[0])}"
+    rule = f"compare with {left[0]} = J {_differential(below[0])}: {JACOBIAN}"
     last = Step(f"d{above[0]}/d{below[0]}", fraction, jacobian, rule, "derivative")
     return [*lines.steps, *columns.steps, last], jacobian
 
@@ -109,6 +112,8 @@ def _factor(x: Expr, of: Expr, rules: list[str]) -> Expr | None:
     if x.head == "had":
         rest = had(*(a for a in x.args if a is not moving))
         return _noted(rules, DIAGONAL, inner, diag(vec(rest)))
+    if x.head == "fn" and x.attr == "kron":
+        return _noted(rules, PRODUCT, inner, _spread(*x.args))
     if x.head != "mul":
         return None
     own = factors(x)
@@ -144,13 +149,34 @@ def _noted(rules: list[str], rule: str, inner: Expr | None, left: Expr) -> Expr 
 def kron(a: Expr, b: Expr) -> Expr:
     if a.is_scalar or b.is_scalar:
         return scale(a, b)
+    if a.head == b.head == "eye":
+        return identity(a.shape[0] * b.shape[0])
     shape = (a.shape[0] * b.shape[0], a.shape[1] * b.shape[1])
     return function("kron", shape, a, b)
 
 
+def _spread(a: Expr, b: Expr) -> Expr:
+    """The matrix that makes vec(A kron B) of the vec of the factor that moves."""
+    (m, n), (p, q) = a.shape, b.shape
+    fixed = b if a.moves else a
+    size = vec_size(b if b.moves else a)
+    inner = kron(identity(size), vec(fixed)) if a.moves else kron(vec(fixed), identity(size))
+    middle = kron(_commutation(q, m), identity(p))
+    return mul(kron(identity(n), middle), inner)
+
+
+def identity(n: AnyDim) -> Expr:
+    return ONE if n == 1 else Expr("eye", (n, n))
+
+
+def _commutation(rows: AnyDim, columns: AnyDim) -> Expr:
+    """K, of vec(X') = K vec(X), where X has so many rows and columns."""
+    size = rows * columns
+    if 1 in (rows, columns):
+        return identity(size)
+    return Expr("permutation", (size, size), (), (rows, columns))
+
+
 def _permutation(x: Expr) -> Expr:
     """K, of vec(x') = K vec(x)."""
-    size = vec_size(x)
-    if 1 in x.shape:
-        return Expr("eye", (size, size))
-    return Expr("permutation", (size, size), (), x.shape)
+    return _commutation(*x.shape)

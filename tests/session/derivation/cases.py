@@ -130,6 +130,25 @@ MORE = {  # functions of whole matrices, choices, parts, and all that is compose
     "cos": ("(x@y)/(ops.norm(x)*ops.norm(y))", "x"),
     "rmsnorm": ("(x/ops.sqrt((x*x).mean()+1e-6))@y", "x"),
 }
+DECOMPOSED = {  # and functions with a form of their own
+    "sort": ("ops.sort(x) @ y", "x"),
+    "qr r": ("(ops.qr(A)[1] * B).sum()", "A"),
+    "qr q": ("(ops.qr(A)[0] * B).sum()", "A"),
+    "eigenvectors": ("(ops.eigh(A @ A.T)[1] ** 2 * B).sum()", "A"),
+    "kron of vectors": ("ops.kron(A, B).sum() * (ops.kron(x, y) @ ops.kron(w, h))", "x"),
+    "kron times kron": ("ops.norm(ops.kron(A, B) @ ops.kron(x, y)) ** 2", "A"),
+    "kron by a vector": ("(ops.kron(A, B) @ ops.kron(x, y)).sum()", "y"),
+    "det of kron": ("ops.det(ops.kron(A, B))", "A"),
+    "logdet of kron": ("ops.logdet(ops.kron(A, B))", "B"),
+    "inverse of kron": ("ops.inv(ops.kron(A, B)).sum()", "A"),
+    "huber of 2": ("ops.huber(X @ w, b, delta=0.5)", "w"),
+    "leaky relu": ("ops.leaky_relu(X @ w - b).sum()", "w"),
+    "clip of a layer": ("(ops.clip(X @ W, 0.5, 1.5) * U).sum()", "W"),
+    "layer norm of a vector": ("(ops.layer_norm(x) * y).sum()", "x"),
+    "layer norm, scaled": ("(ops.layer_norm(X, x, y) * Y).sum()", "X"),
+    "layer norm by its scale": ("(ops.layer_norm(X, x, y) * Y).sum()", "x"),
+    "argmax": ("ops.argmax(x) * x.sum()", "x"),
+}
 MATRICES = {  # matrices by matrices, by columns
     "mm AXB": ("A@B@C", "B"),
     "mm inv": ("ops.inv(A)", "A"),
@@ -140,5 +159,9 @@ MATRICES = {  # matrices by matrices, by columns
     "v by M": ("A@x", "A"),
     "M by v": ("ops.outer(x,y)", "x"),
     "M by s": ("lam*A", "lam"),
+    "kron by A": ("ops.kron(X, A)", "X"),
+    "kron by B": ("ops.kron(X, A)", "A"),
+    "kron of x": ("ops.kron(x, y)", "y"),
+    "sort itself": ("ops.sort(x)", "x"),
     "M by s2": ("ops.expm(lam*A)", "lam"),
 }

@@ -25,7 +25,7 @@ from staticflow.session.derivation.expr import (
 from staticflow.session.derivation.slopes import reference
 from staticflow.session.derivation.values import FUNCTIONS, Values
 from staticflow.session.derivation.verify import computed, points, sizes_of, verify
-from tests.session.derivation.cases import CASES, COLUMNS, MATRICES, MORE
+from tests.session.derivation.cases import CASES, COLUMNS, DECOMPOSED, MATRICES, MORE
 
 SIZES = {"named": ("n", "m", "k"), "ints": (4, 5, 3), "columns": (4, 5, 3)}
 
@@ -54,7 +54,7 @@ def check(f: Node, X: Node, **options: Any) -> None:
     env = points(f, X, np.random.default_rng(7), sizes)
     values = Values(computed(reader, env), sizes)
     for step in steps:
-        if "/" in step.left and not step.expr.moves:
+        if not step.expr.moves:
             values.give(symbol(step.left, step.expr.shape), values.of(step.expr))
     scalar = all(n == 1 for n in f.shape)
     wanted = np.asarray(interpret([sf.grad(f.sum(), X) if scalar else sf.jacobian(f, X)], env)[0])
@@ -73,9 +73,9 @@ def test_every_line_has_the_value_of_the_line_before(name: str, how: str) -> Non
     check(eval(text, names), names[by])
 
 
-@pytest.mark.parametrize("name", sorted({**MORE, **MATRICES}))
+@pytest.mark.parametrize("name", sorted({**MORE, **DECOMPOSED, **MATRICES}))
 def test_functions_of_matrices_and_matrices_by_matrices(name: str) -> None:
-    text, by = {**MORE, **MATRICES}[name]
+    text, by = {**MORE, **DECOMPOSED, **MATRICES}[name]
     names = leaves("named")
     check(eval(text, names), names[by])
 
@@ -96,7 +96,10 @@ def test_the_lines_of_the_documents_example() -> None:
         ("df = tr((u * exp(X @ w)).T @ dX @ w)", "tr(A'(B . C)) = tr((A . B)'C)"),
         ("df = tr(w @ (u * exp(X @ w)).T @ dX)", "tr(AB) = tr(BA)"),
         ("df = tr(((u * exp(X @ w)) @ w.T).T @ dX)", "(A')' = A, (AB)' = B'A'"),
-        ("df/dX = (u * exp(X @ w)) @ w.T", "compare with df = tr(G' dX)"),
+        (
+            "df/dX = (u * exp(X @ w)) @ w.T",
+            "compare with df = tr(G' dX): the gradient, denominator layout",
+        ),
     ]
     assert r"\boldsymbol{u}^{T}" in found.latex() and r"\odot" in found.steps[0].latex
     assert found._repr_latex_().startswith("$") and str(found).count("\n") == 5
@@ -107,7 +110,7 @@ def test_the_lines_of_the_documents_example() -> None:
 
 def test_every_derivation_is_latex() -> None:
     names = leaves("named")
-    for text, by in {**CASES, **MORE, **MATRICES}.values():
+    for text, by in {**CASES, **MORE, **DECOMPOSED, **MATRICES}.values():
         shown = derive(eval(text, names), names[by]).latex()
         plain = shown.replace(r"\{", "").replace(r"\}", "")
         assert plain.count("{") == plain.count("}"), shown
@@ -193,6 +196,32 @@ def test_layouts() -> None:
     assert derive(y @ A @ x, x, layout="denominator").result == "A.T @ y"
 
 
+def test_layouts_are_named() -> None:
+    names = leaves("named")
+    x, A, y = names["x"], names["A"], names["y"]
+    gradient, numerator = "the gradient, denominator layout", "the Jacobian, numerator layout"
+    assert derive(y @ A @ x, x).steps[-1].rule == f"compare with df = g' dx: {gradient}"
+    assert derive(y @ A @ x, A).steps[-1].rule == f"compare with df = tr(G' dX): {gradient}"
+    assert derive(A @ x, x).steps[-1].rule == f"compare with df = J dx: {numerator}"
+    assert derive(A.T, A).steps[-1].rule == f"compare with vec(df) = J vec(dA): {numerator}"
+    assert derive(names["lam"] ** 2, names["lam"]).steps[-1].rule == "compare with df = g dx"
+    turned = derive(y @ A @ x, x, layout="numerator").steps[-1].rule
+    assert turned == "numerator layout: the transpose"
+    h = ops.tanh(A @ x).named("h")
+    rows = {s.left: s.rule for s in derive((y @ h).named("L"), x).steps}
+    assert rows["dL/dh"] == f"compare with df = g' dx: {numerator}"
+
+
+def test_parts_of_decompositions_get_letters_in_long_lines() -> None:
+    names = leaves("named")
+    A = names["A"]
+    lines = [s.text for s in derive((ops.qr(A)[0] * names["B"]).sum(), A, check=True).steps]
+    assert lines[:3] == ["Q = qr(A)[0]", "E = tril(ones((n, n)), -1)", "R = qr(A)[1]"]
+    assert lines[-1] == "df/dA = Q @ ((Q.T @ B) * E - (B.T @ Q) * E) @ inv(R).T"
+    Q = real("Q", "n", "n")
+    assert "Q2 = qr(A)[0]" in str(derive((ops.qr(A)[0] @ Q).sum(), A))
+
+
 def test_a_wrong_line_is_found() -> None:
     names = leaves("named")
     f, X = names["y"] @ names["A"] @ names["x"], names["A"]
@@ -215,8 +244,11 @@ def test_what_has_no_derivation_is_refused() -> None:
         derive(X, X)
     with pytest.raises(sf.GraphError, match="no such layout"):
         derive(x @ x, x, layout="row")
-    with pytest.raises(sf.GraphError, match="has no rule"):
-        derive(ops.sort(x) @ x, x)
+    A, B = names["A"], names["B"]
+    with pytest.raises(sf.GraphError, match=r"has no rule(.|\n)*svd\(A\)\[0\]"):
+        derive((ops.svd(A)[0] * B).sum(), A)
+    with pytest.raises(sf.GraphError, match="of a Kronecker product"):
+        derive(ops.exp(ops.kron(A, B)).sum(), A)
     with pytest.raises(sf.GraphError, match="only floats"):
         derive(x @ x, names["labels"])
     Q, q = real("Q", 2, 3, 4), real("q", 4)
@@ -269,7 +301,7 @@ def test_lines_are_python(name: str) -> None:
 
 def test_it_is_fast() -> None:
     """The best of three, in the processor's time: others may be at work on the machine."""
-    for text, by in {**CASES, **MORE, **MATRICES}.values():
+    for text, by in {**CASES, **MORE, **DECOMPOSED, **MATRICES}.values():
         names = leaves("named")
         f = eval(text, names)
         best = min(_seconds(f, names[by]) for _ in range(3))
