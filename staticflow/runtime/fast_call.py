@@ -39,6 +39,7 @@ from staticflow.native.calls.array_tables import (
     Worker,
     bounds_table,
 )
+from staticflow.native.calls.result_memory import LEAST_BYTES, result_memory
 from staticflow.native.memory import CORE_CACHE_BYTES, Array, Words, words, words_of
 from staticflow.native.threads.call_pool import SPIN_NS, SPINS, CallPool
 from staticflow.native.threads.product_pool import pool
@@ -191,6 +192,8 @@ class FastCall(ForkAware):
         owner[Owner.NONE], owner[Owner.ARRAY] = id(None), id(np.ndarray)
         owner[Owner.DICT], owner[Owner.TUPLE] = id(dict), id(tuple)
         owner[Owner.EMPTY] = python_call.empty_address()
+        self._memory = result_memory()
+        owner[Owner.LARGE], owner[Owner.MEMORY] = self._memory.large, self._memory.table.ctypes.data
         owner[Owner.WORK] = self._work.address
         owner[Owner.FAILED] = id(check_call)
         owner[Owner.WATCH], owner[Owner.GATE] = watcher().address, gate
@@ -310,7 +313,9 @@ class FastCall(ForkAware):
         for k, node in enumerate(self.outputs):
             dims = words_of(evaluate(n, env) for n in node.shape)
             kept.append(dims)
-            record = [id(self._dtypes[node]), node.ndim, dims.ctypes.data]
+            size = int(np.prod(dims)) * self._dtypes[node].itemsize
+            large = int(self._memory.large != 0 and size >= LEAST_BYTES)
+            record = [id(self._dtypes[node]), node.ndim, dims.ctypes.data, large]
             shapes[Output.WORDS * k : Output.WORDS * (k + 1)] = record
         return shapes, kept
 

@@ -44,6 +44,8 @@ class Owner(IntEnum):
     FAILED = 10  # address of a Python callable of the code of a custom op that failed; it raises
     WATCH = 11  # address of the `watch.Watch` of the process
     GATE = 12  # address of the session's `gate.Gate`, or 0
+    LARGE = 13  # address of `result_memory.large`
+    MEMORY = 14  # and its table
     WORDS = 16
 
 
@@ -89,7 +91,8 @@ class Output(IntEnum):
     DTYPE = 0
     RANK = 1
     DIMS = 2
-    WORDS = 3
+    IS_LARGE = 3  # its memory comes from `result_memory`
+    WORDS = 4
 
 
 class Worker(IntEnum):

@@ -159,7 +159,11 @@ def results(owner, bound):
     for k in range(o[OWNER_OUTPUT_COUNT]):
         y = i8ptr(b[BOUND_SHAPES] + 8 * OUTPUT_WORDS * k)
         Py_IncRef(y[OUTPUT_DTYPE])
-        array = call4(o[OWNER_EMPTY], y[OUTPUT_RANK], y[OUTPUT_DIMS], y[OUTPUT_DTYPE], 0)
+        rank = y[OUTPUT_RANK]
+        if y[OUTPUT_IS_LARGE] != 0:
+            array = call4(o[OWNER_LARGE], o[OWNER_MEMORY], rank, y[OUTPUT_DIMS], y[OUTPUT_DTYPE])
+        else:
+            array = call4(o[OWNER_EMPTY], rank, y[OUTPUT_DIMS], y[OUTPUT_DTYPE], 0)
         if array == 0:
             for i in range(k):
                 Py_DecRef(b[BOUND_HELD + b[BOUND_INPUT_COUNT] + i])

@@ -13,11 +13,14 @@ import ctypes
 import functools
 import importlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 EMPTY_ENTRY = 184  # of PyArray_Empty in NumPy's table of C functions
+DEFAULT_HANDLER_ENTRY = 306  # of PyDataMem_DefaultHandler
+HANDLER_NAME = b"mem_handler"  # of capsules with a memory handler
 PLAIN_FLAGS = 0x101  # C order, aligned
 _ONE_ARGUMENT = 0x8  # METH_O
 
@@ -46,17 +49,65 @@ def _maker() -> Any:
 
 
 @functools.cache
-def empty_address() -> int:
-    """The address of PyArray_Empty; 0 where it cannot be found."""
+def numpy_function(entry: int) -> int:
+    """The address at a place in NumPy's table of C functions; 0 where there is no table."""
     try:
         table = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API
     except (ImportError, AttributeError):
         return 0
+    return int(ctypes.cast(_pointer_in(table, None), ctypes.POINTER(ctypes.c_void_p))[entry] or 0)
+
+
+def _pointer_in(capsule: Any, name: bytes | None) -> int:
+    """What a capsule holds."""
     get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
         ("PyCapsule_GetPointer", ctypes.pythonapi)
     )
-    functions = ctypes.cast(get(table, None), ctypes.POINTER(ctypes.c_void_p))
-    return int(functions[EMPTY_ENTRY] or 0)
+    return int(get(capsule, name))
+
+
+def empty_address() -> int:
+    """The address of PyArray_Empty; 0 where it cannot be found."""
+    return numpy_function(EMPTY_ENTRY)
+
+
+class _Handler(ctypes.Structure):
+    """NumPy's PyDataMem_Handler, version 1 (NEP 49)."""
+
+    _fields_ = (
+        ("name", ctypes.c_char * 127), ("version", ctypes.c_uint8),
+        ("functions", ctypes.c_int64 * 5),
+    )  # fmt: skip
+
+
+class Handler:
+    """A memory handler for NumPy, for as long as the process lives."""
+
+    def __init__(self, name: str, functions: Sequence[int]) -> None:
+        self._memory = _Handler(name.encode(), 1)
+        self.set_functions(functions)
+        new = ctypes.PYFUNCTYPE(
+            ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p
+        )(("PyCapsule_New", ctypes.pythonapi))
+        capsule = new(ctypes.addressof(self._memory), HANDLER_NAME, None)
+        # Arrays that are given memory by it may be the last that is left of the process.
+        for kept in (self._memory, capsule):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        self.object_address = id(capsule)
+
+    def set_functions(self, functions: Sequence[int]) -> None:
+        """Put others in the place of a word to hand on, malloc, calloc, realloc and free."""
+        self._memory.functions[:] = list(functions)
+
+
+def default_handler() -> list[int] | None:
+    """NumPy's own handler: the word to hand on, malloc, calloc, realloc, free; None without one."""
+    variable = numpy_function(DEFAULT_HANDLER_ENTRY)
+    if not variable:
+        return None
+    capsule = ctypes.cast(variable, ctypes.POINTER(ctypes.py_object))[0]
+    found = _Handler.from_address(_pointer_in(capsule, HANDLER_NAME))
+    return list(found.functions) if found.version == 1 else None
 
 
 @functools.cache

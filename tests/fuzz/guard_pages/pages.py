@@ -34,7 +34,8 @@ from staticflow.compiler.schedule.memory_plan import MemoryPlan
 from staticflow.graph.dims import evaluate
 from staticflow.native import memory
 from staticflow.native.calls import cpython as python_call
-from staticflow.runtime import reentrant
+from staticflow.native.calls.result_memory import ResultMemory
+from staticflow.runtime import fast_call, reentrant
 from staticflow.runtime.parameters import FlatArray
 from staticflow.session import jit as embed
 from staticflow.session.session import Session
@@ -198,6 +199,7 @@ def guarded(place: str) -> Iterator[Pages]:
             (memory, "lend", pages.copy),
             (MemoryPlan, "allocate", plan),
             (python_call, "empty_address", lambda: _empty_address()),
+            (fast_call, "result_memory", lambda: ResultMemory(0, memory.words(1))),
             (reentrant, "ALLOCATE", _symbol("sf_test_allocate")),
             (reentrant, "FREE", _symbol("sf_test_free")),
             (embed, "Reentrant", Entry),
