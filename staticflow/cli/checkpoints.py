@@ -33,7 +33,8 @@ _WATCHED = "val_loss"
 # What shapes a training: it must be the same when it goes on.
 _OPTIONS = (
     "target", "drop", "task", "window", "test_fraction", "model", "hidden", "activation", "dropout",
-    "steps", "epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay", "seed",
+    "steps", "epochs", "batch_size", "accumulate", "optimizer", "lr", "schedule",
+    "weight_decay", "seed",
 )  # fmt: skip
 
 

@@ -27,6 +27,18 @@ def widths(options: argparse.Namespace) -> tuple[int, ...]:
     return _HIDDEN[options.model] if given is None else given
 
 
+def updates(options: argparse.Namespace, rows: int) -> int:
+    """The updates of an epoch, each of so many batches as are accumulated."""
+    batches = -(-rows // options.batch_size)
+    return int(-(-batches // options.accumulate))
+
+
+def trained(options: argparse.Namespace, epochs: int) -> str:
+    """How it was trained, for the table of results."""
+    together = f", {options.accumulate} for each update" if options.accumulate > 1 else ""
+    return f"{epochs} epochs of batches of {options.batch_size}{together}"
+
+
 def check_size(options: argparse.Namespace, inputs: int, outputs: int) -> None:
     """Refuse networks that no machine has the memory for."""
     layers = [inputs, *widths(options), outputs]

@@ -76,6 +76,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
     training.add_argument("--epochs", metavar="N", type=_positive, help="default: 30; 10 of a text")
     training.add_argument("--batch-size", metavar="N", type=_positive, default=32)
+    training.add_argument(
+        "--accumulate", metavar="K", type=_positive, default=1, help="batches that have one update"
+    )
     training.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
     training.add_argument("--lr", metavar="X", type=_positive_float, help="the learning rate")
     training.add_argument(

@@ -56,13 +56,12 @@ class RowsProblem:
         self._scales = self._learn_scales(x)
 
     def session(self) -> Session:
-        batches = -(-len(self.split.train) // self._options.batch_size)
         return network.build(
             self._options,
             features=len(self.card.features),
             steps=self.card.steps,
             classes=len(self.card.classes or ()),
-            total_steps=self.epochs * batches,
+            total_steps=self.epochs * network.updates(self._options, len(self.split.train)),
             scales=self._scales,
         )
 
@@ -80,7 +79,7 @@ class RowsProblem:
         rows = [
             ("model", f"{card.model}, {numbers:,} parameters"),
             ("data", f"{self._source.table.source}: {count}; {card.target} is {task}"),
-            ("training", f"{self.epochs} epochs of batches of {self._options.batch_size}"),
+            ("training", network.trained(self._options, self.epochs)),
         ]
         for name, part in (("train", split.train), ("test", split.test)):
             if len(part):

@@ -60,8 +60,7 @@ class TextProblem:
 
     def session(self) -> Session:
         rows = len(self.train) // self._steps
-        steps = self.epochs * -(-rows // self._options.batch_size)
-        return build(self._options, self.card, steps)
+        return build(self._options, self.card, self.epochs * network.updates(self._options, rows))
 
     def training_data(self) -> dict[str, Codes]:
         return _feeds(self.train, self._steps)
@@ -75,7 +74,7 @@ class TextProblem:
         rows = [
             ("model", f"{self.card.model}, {numbers:,} parameters"),
             ("data", f"{self._text.source}: {count}; {len(self.card.alphabet)} different ones"),
-            ("training", f"{self.epochs} epochs of batches of {self._options.batch_size}"),
+            ("training", network.trained(self._options, self.epochs)),
         ]
         if len(self.test) > 1:
             rows.append(("test", f"{bits(session, self.test):.3f} bits a character"))

@@ -33,6 +33,7 @@ NUMBERS = {
     "TRAIN --epochs 1e3": "--epochs: '1e3' is not a whole number",
     "TRAIN --epochs 99999999999999999999": "--epochs: 99999999999999999999 is more than 2,147",
     "TRAIN --batch-size 0": "--batch-size: 0 is not a positive number",
+    "TRAIN --accumulate 0": "--accumulate: 0 is not a positive number",
     "TRAIN --batch-size x": "--batch-size: 'x' is not a whole number",
     "TRAIN --batch-size 99999999999999999999": "--batch-size: 99999999999999999999 is more than",
     "TRAIN --hidden ''": "--hidden: '' is not a whole number",

@@ -126,6 +126,7 @@ def _fit(
             problem.training_data(),
             epochs=max(0, problem.epochs - done),
             batch_size=options.batch_size,
+            accumulate=options.accumulate,
             validation_data=problem.test_data(),
             callbacks=[] if keeper is None else keeper,
             progress=not options.no_progress,

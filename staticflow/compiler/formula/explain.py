@@ -20,6 +20,7 @@ from staticflow.compiler.formula.choice_patterns import CHOICE_PATTERNS
 from staticflow.compiler.formula.columns import typed
 from staticflow.compiler.formula.elementwise_patterns import ELEMENTWISE_PATTERNS
 from staticflow.compiler.formula.function_rules import FUNCTION_RULES, whole_functions
+from staticflow.compiler.formula.latex import latex
 from staticflow.compiler.formula.loop_rules import LOOP_RULES, with_bodies
 from staticflow.compiler.formula.map_rules import MAP_RULES
 from staticflow.compiler.formula.matrix_patterns import MATRIX_PATTERNS
@@ -30,7 +31,7 @@ from staticflow.compiler.formula.reader import Reader
 from staticflow.compiler.formula.rolled import rolled
 from staticflow.compiler.formula.terms import Term
 from staticflow.compiler.formula.view_rules import VIEW_RULES
-from staticflow.compiler.formula.writer import write
+from staticflow.compiler.formula.writer import written
 from staticflow.compiler.passes.constant_carries import constant_carries
 from staticflow.compiler.passes.drop_unused import drop_unused
 from staticflow.compiler.passes.hoist import rearrange
@@ -58,12 +59,27 @@ RULES = {**MAP_RULES, **VIEW_RULES, **PRODUCT_RULES, **FUNCTION_RULES}
 
 
 class Formula(str):
-    """Text that shows itself as it is, also at the prompt."""
+    """Text that shows itself as it is, also at the prompt; `.latex()` is the same as LaTeX."""
 
-    __slots__ = ()
+    __slots__ = ("_latex",)
+    _latex: str
+
+    @classmethod
+    def of(cls, text: str, shown: str) -> Formula:
+        """A text and its LaTeX."""
+        found = cls(text)
+        found._latex = shown
+        return found
 
     def __repr__(self) -> str:
         return str(self)
+
+    def latex(self) -> str:
+        """The formula in the notation of a textbook; several lines are an `aligned`."""
+        return self._latex
+
+    def _repr_latex_(self) -> str:
+        return rf"$\displaystyle {self._latex}$"
 
 
 def explain(nodes: Any) -> Formula:
@@ -87,7 +103,8 @@ def explain(nodes: Any) -> Formula:
     labels = {writing.of(term): name for term, name in _labels(reader).items()}
     taken = reader.taken
     pairs = [(name, term) for (name, _), term in zip(named, terms, strict=True)]
-    return Formula("\n".join([*_legend(reader), write(pairs, labels, taken)]))
+    found = written(pairs, labels, taken)
+    return Formula.of("\n".join([*_legend(reader), *found.lines]), latex(found))
 
 
 def _legend(reader: Reader) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from staticflow.compiler.formula.terms import ALL, Factors, LoopBody, Term, split
 
@@ -23,8 +24,25 @@ def write(
     roots: Sequence[tuple[str, Term]], labels: Mapping[Term, str], taken: Iterable[str]
 ) -> str:
     """The formulas of named terms, after those of the parts that they share."""
+    return "\n".join(written(roots, labels, taken).lines)
+
+
+@dataclass(frozen=True)
+class Written:
+    """The lines of formulas, and what they are of: all terms in order, and those with a name."""
+
+    lines: Sequence[str]
+    roots: Sequence[tuple[str, Term]]
+    terms: Sequence[Term]
+    names: Mapping[Term, str]
+
+
+def written(
+    roots: Sequence[tuple[str, Term]], labels: Mapping[Term, str], taken: Iterable[str]
+) -> Written:
+    """The same, with the names that shared parts were given."""
     writer = _Writer(roots, labels, taken)
-    return "\n".join(writer.lines)
+    return Written(writer.lines, roots, _order([t for _, t in roots], ()), writer.names)
 
 
 class _Writer:
@@ -215,14 +233,14 @@ def _product(coefficient: float, factors: Factors, args: Sequence[Text]) -> Text
     sign = "-" if coefficient < 0 else ""
     scalars = [text for base, text in over if not base.ndim]
     if abs(coefficient) != 1:
-        scalars.insert(0, (_number(abs(coefficient)), ATOM))
+        scalars.insert(0, (number_text(abs(coefficient)), ATOM))
     arrays = [text for base, text in over if base.ndim]
     if scalars and arrays:  # all scalars in front
         front = _quotient(scalars, [text for base, text in under if not base.ndim])
         back = _quotient(arrays, [text for base, text in under if base.ndim])
         return f"{sign}{front} * {back}", PRODUCT
     if not over and not under:
-        return sign + _number(abs(coefficient)), ATOM if not sign else PRODUCT
+        return sign + number_text(abs(coefficient)), ATOM if not sign else PRODUCT
     top = scalars or arrays or [("1", ATOM)]
     text = _quotient(top, [text for _, text in under])
     alone = len(top) == 1 and not under
@@ -244,7 +262,7 @@ def _power(base: Text, exponent: float) -> Text:
         return base
     if exponent == 0.5:
         return f"sqrt({base[0]})", ATOM
-    return f"{_in(base, ATOM)} ** {_number(exponent)}", POWER
+    return f"{_in(base, ATOM)} ** {number_text(exponent)}", POWER
 
 
 def _reduction(term: Term, inner: str) -> str:
@@ -269,7 +287,7 @@ def _inserted(term: Term) -> str:
     return ", ".join("None" if k in term.attrs else ":" for k in range(term.ndim))
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     """The shortest text that reads as the number, but for the last digits of rounding."""
     if value.is_integer() and abs(value) < 1e15:
         return str(int(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from staticflow.compiler.formula.map_rules import COMPARISONS
+from staticflow.compiler.formula.notation import bold, called, name_latex, number_latex, verbatim
 from staticflow.compiler.formula.terms import Cut
 from staticflow.session.derivation.expr import Expr
 from staticflow.session.derivation.printing import (
@@ -18,13 +18,8 @@ from staticflow.session.derivation.printing import (
     signed,
 )
 
-SIGNS = {"==": "=", "!=": r"\neq", "<=": r"\leq", ">=": r"\geq"}
-
-
-# The same as mathematics: parts of a decomposition by their usual letters.
-AS_LATEX = {
-    **{name: rf"\left[{{}} {SIGNS.get(sign, sign)} {{}}\right]"
-       for name, sign in COMPARISONS.items()},
+# Parts of a decomposition by their usual letters; others are as `explain` writes them.
+PARTS = {
     "positive": r"\left[{} > 0\right]",
     "eigenvalues": r"\boldsymbol{{\lambda}}\left({}\right)",
     "eigenvectors": r"\boldsymbol{{V}}\left({}\right)",
@@ -34,21 +29,14 @@ AS_LATEX = {
     "norm_2": r"\left\|{}\right\|_{{2}}",
     "norm_nuc": r"\left\|{}\right\|_{{*}}",
     "trace_expm": r"\operatorname{{tr}}\left(e^{{{}}}\right)",
-    "expm": r"e^{{{}}}",
-    "expm_frechet": r"L\left({}, {}\right)",
     "orthogonal_factor": r"\boldsymbol{{Q}}\left({}\right)",
     "triangular_factor": r"\boldsymbol{{R}}\left({}\right)",
     "gaps": r"\boldsymbol{{F}}\left({}\right)",
     "order": r"\boldsymbol{{P}}\left({}\right)",
     "spread": r"\sqrt{{\operatorname{{var}}\left({}\right) + {}}}",
     "huber": r"\operatorname{{huber}}_{{{1}}}\left({0}\right)",
-    "clip": r"\left[{}\right]_{{{}}}^{{{}}}",
     "layer_norm": r"\operatorname{{LN}}\left({}\right)",
-    "pinv": r"\left({}\right)^{{+}}",
 }  # fmt: skip
-
-
-PLAIN = {"det", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arctan"}
 
 
 def latex(x: Expr) -> str:
@@ -63,16 +51,15 @@ def symbol_latex(x: Expr) -> str:
         above, below = (part[1:] for part in name.split("/"))
         return rf"\frac{{\partial {_name_latex(above)}}}{{\partial {_name_latex(below)}}}"
     shown = _name_latex(name)
-    return shown if x.is_scalar else rf"\boldsymbol{{{shown}}}"
+    return shown if x.is_scalar else bold(shown)
 
 
 def _name_latex(name: str) -> str:
     base, bracket, index = name.partition("[")
     if bracket:  # one step of a recurrence: h[t-1]
-        base = r"\delta" if base == "delta" else _name_latex(base)
+        base = _name_latex(base)
         return f"{base}_{{{index.removesuffix(']')}}}"
-    shown = name if len(name) == 1 else rf"\mathrm{{{name.replace('_', chr(92) + '_')}}}"
-    return shown
+    return name_latex(name)
 
 
 def _latex(x: Expr) -> Text:
@@ -86,9 +73,9 @@ def _latex(x: Expr) -> Text:
     if head == "chain":
         return r" \, ".join(symbol_latex(a) for a in args), PRODUCT
     if head == "known":
-        return rf"\mathtt{{{_escaped(str(x.attr))}}}", ATOM
+        return verbatim(str(x.attr)), ATOM
     if head == "number":
-        return number_text(x.attr), ATOM if x.attr >= 0 else SUM
+        return number_latex(number_text(x.attr)), ATOM if x.attr >= 0 else SUM
     if head in ("ones", "zero"):
         sign = "1" if head == "ones" else "0"
         return rf"\boldsymbol{{{sign}}}_{{{x.shape[0]} \times {x.shape[1]}}}", ATOM
@@ -121,26 +108,18 @@ def _latex(x: Expr) -> Text:
     if head == "inv":
         return rf"{_bracketed(args[0], ATOM)}^{{-1}}", POWER
     name = {"tr": "tr", "total": "sum", "fn": x.attr}.get(head, head)
-    inner = ", ".join(_latex(a)[0] for a in args)
-    if name == "det":
-        return rf"\left|{inner}\right|", ATOM
-    if name in AS_LATEX:
-        return AS_LATEX[name].format(*(_latex(a)[0] for a in args)), POWER
+    inner = [_latex(a)[0] for a in args]
+    if name in PARTS:
+        return PARTS[name].format(*inner), POWER
     if name == "kron":
         left, right = (_bracketed(a, POWER) for a in args)
         return rf"{left} \otimes {right}", SUM
-    if name == "norm":
-        return rf"\left\|{inner}\right\|", ATOM
-    shown = rf"\{name}" if name in PLAIN else rf"\operatorname{{{_escaped(str(name))}}}"
-    return rf"{shown}\left({inner}\right)", ATOM
+    found = called(str(name), inner)
+    return found, POWER if found.endswith("}") else ATOM
 
 
 def _bracketed(x: Expr, strength: int) -> str:
     return in_brackets(_latex(x), strength, r"\left(", r"\right)")
-
-
-def _escaped(name: str) -> str:
-    return name.replace("_", r"\_")
 
 
 def _scaled_latex(x: Expr) -> Text:
