@@ -106,7 +106,7 @@ class Algebra:
             kept.insert(0 if _leads_with_number(given) else len(kept), self.number(number))
         if broadcast_shapes([()] + [t.shape for t in kept], "formula") != shape:
             kept = given if kept else [self.zeros(shape)]  # cancelling would lose axes
-        kept.sort(key=lambda term: split(term)[0] < 0)
+        kept.sort(key=_place_in_sum)
         if len(kept) < 2:
             return kept[0] if kept else self.number(0)
         return self._factored(kept, shape)
@@ -274,6 +274,12 @@ class Algebra:
         """What is left of x by a reduction of `axes`, aligned with x again."""
         kept = [k for k in range(x.ndim) if k not in axes]
         return self.place(reduced, kept, x.ndim)
+
+
+def _place_in_sum(term: Term) -> tuple[bool, bool]:
+    """What is subtracted comes last, and outer products after other matrices."""
+    coefficient, factors = split(term)
+    return coefficient < 0, any(base.calls("outer") for base, _ in factors)
 
 
 def _leads_with_number(terms: Sequence[Term]) -> bool:

@@ -20,9 +20,10 @@ def common_ends(m: Algebra, term: Term) -> Term | None:
     pieces = {x: piece for x in term.args if (piece := _piece(m, x)) is not None}
     for x, first in pieces.items():
         for y, second in pieces.items():
-            if x is y or first[1] != second[1]:
+            if x is y:
                 continue
-            joined = _joined(m, first, second)
+            joined = _joined(m, first, second) if first[1] == second[1] else (
+                _scaled_vectors(m, first, second))  # fmt: skip
             if joined is not None:
                 after = [t for t in term.args if t is not x and t is not y]
                 k = term.args.index(x)
@@ -56,6 +57,20 @@ def _joined(m: Algebra, first: Piece, second: Piece) -> Term | None:
     return m.product([*scalars, (found, 1)], c)
 
 
+def _scaled_vectors(m: Algebra, first: Piece, second: Piece) -> Term | None:
+    """A @ x - c * A @ y is A @ (x - c * y), of vectors and scalars."""
+    (c, scalars, a), (e, others, b) = first, second
+    if len(a) < 2 or a[:-1] != b[:-1] or a[-1].ndim != 1:
+        return None
+    x, y = m.product([*scalars, (a[-1], 1)], c), m.product([*others, (b[-1], 1)], e)
+    vector = m.total([x, y])
+    if vector.shape != a[-1].shape:
+        return None
+    for matrix in reversed(a[:-1]):
+        vector = m.matmul(matrix, vector)
+    return vector
+
+
 def _plain_first(matrices: Sequence[Term]) -> list[Term]:
     """A + A.T rather than A.T + A."""
     return sorted(matrices, key=lambda x: x.head == "transpose")
@@ -64,7 +79,7 @@ def _plain_first(matrices: Sequence[Term]) -> list[Term]:
 def _plain(x: Term) -> bool:
     """Whether it reads well in a sum: a leaf, its transpose, an inverse."""
     inner = x.args[0] if x.head == "transpose" else x
-    return inner.head == "name" or inner.calls("inv") or inner.calls("outer")
+    return inner.head == "name" or any(inner.calls(f) for f in ("inv", "outer", "diag"))
 
 
 def _piece(m: Algebra, x: Term) -> Piece | None:
@@ -72,13 +87,33 @@ def _piece(m: Algebra, x: Term) -> Piece | None:
     coefficient, factors = split(x)
     scalars = tuple(f for f in factors if not f[0].ndim)
     arrays = [f for f in factors if f[0].ndim]
+    scaled = _scaled_rows(m, arrays)
+    if scaled:
+        return coefficient, scalars, scaled
     if len(arrays) != 1 or arrays[0][1] != 1:
         return None
     ((base, _),) = arrays
+    if base.calls("outer") and base.args[1].head == "matmul":  # u (A' v)' is (u v') A
+        u, (*front, v) = base.args[0], _column_chain(m, base.args[1])
+        if v.ndim == 1 and all(a.ndim == 2 for a in front):
+            turned = [m.transpose(a, (1, 0)) for a in reversed(front)]
+            outer = m.call("outer", (u.shape[0], v.shape[0]), [u, v])
+            return coefficient, scalars, (outer, *turned)
     if base.calls("solve"):
         a, b = base.args
         return coefficient, scalars, (m.call("inv", a.shape, [a]), *_column_chain(m, b))
     return (coefficient, scalars, _column_chain(m, base)) if base.head == "matmul" else None
+
+
+def _scaled_rows(m: Algebra, arrays: Sequence[tuple[Term, float]]) -> tuple[Term, ...]:
+    """diag(v) and A, of v[:, None] * A."""
+    if len(arrays) != 2 or any(e != 1 for _, e in arrays):
+        return ()
+    (x, _), (a, _) = sorted(arrays, key=lambda f: f[0].head != "index")
+    if x.head != "index" or x.attrs != (1,) or a.ndim != 2 or a.head not in ("name", "transpose"):
+        return ()
+    (v,) = x.args
+    return m.call("diag", (v.shape[0], v.shape[0]), [v]), a
 
 
 def _column_chain(m: Algebra, x: Term) -> tuple[Term, ...]:

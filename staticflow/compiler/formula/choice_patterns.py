@@ -223,6 +223,20 @@ def expanded(m: Algebra, term: Term) -> Term | None:
     return total if total.shape == term.shape and _weight(total) < _weight(term) else None
 
 
+def divided(m: Algebra, term: Term) -> Term | None:
+    """p * (c - y / p) is c * p - y."""
+    coefficient, factors = split(term)
+    for base, e in factors:
+        if e != 1 or base.head != "sum":
+            continue
+        rest = [f for f in factors if f[0] is not base]
+        below = {(f, -p) for t in base.args for f, p in split(t)[1] if p < 0 and f.ndim}
+        if below & set(rest):
+            found = m.total(m.product([*rest, (t, 1)], coefficient) for t in base.args)
+            return found if found.shape == term.shape else None
+    return None
+
+
 def _weight(x: Term) -> int:
     return 1 + sum(_weight(a) for a in x.args)
 
@@ -230,7 +244,7 @@ def _weight(x: Term) -> int:
 CHOICE_PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "call": (logdet, sizes, ties, decided, signs),
     "sum": (joined, expanded),
-    "product": (largest,),
+    "product": (largest, divided),
     "matmul": (first_vectors,),
     "reduce": (matrix_norm,),
     "part": (frechet,),

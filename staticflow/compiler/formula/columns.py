@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from staticflow.compiler.formula.algebra import Algebra
+from staticflow.compiler.formula.closed_forms import SLOPES
 from staticflow.compiler.formula.matrix_patterns import uncolumned
 from staticflow.compiler.formula.terms import ALL, Term, split
 from staticflow.graph.kinds import MapRow
@@ -110,9 +111,16 @@ class Writing:
         if found.ndim == 2 == len(shape) and found.head == "index":
             return self.m.make("index", shape, found.args, (0,))
         if found.ndim == 2 == len(shape):
-            return self.m.transpose(found, (1, 0))
+            return self._turned(found)
         missing = tuple(range(len(shape) - found.ndim))
         return self.m.make("index", shape, [found], missing)
+
+    def _turned(self, x: Term) -> Term:
+        """The transpose; of X.T @ ones((m, 1)), the sums of columns, ones((1, m)) @ X"""
+        if x.head == "matmul" and x.args[1].calls("ones"):
+            a, ones = x.args
+            return self._product(self.m.ones(ones.shape[::-1]), self.m.transpose(a, (1, 0)))
+        return self.m.transpose(x, (1, 0))
 
     def of(self, term: Term) -> Term:
         """The term as it is typed; vectors are columns if `columns`."""
@@ -224,7 +232,7 @@ class Writing:
             if a.ndim == 1:
                 return self._product(self.row(a), self._done[b])
             return self._product(self.row(b), self.m.transpose(self._done[a], (1, 0)))
-        return self.m.transpose(self._done[x], (1, 0))
+        return self._turned(self._done[x])
 
     def _matmul(self, a: Term, b: Term) -> Term:
         if a.ndim == 1 and b.ndim == 2:
@@ -269,4 +277,5 @@ class Writing:
 def _broadcasts(term: Term) -> bool:
     if term.head in ("sum", "product", "power", "compare"):
         return True
-    return term.head == "call" and bool(term.args) and is_elementwise(term.name)
+    known = term.head == "call" and (is_elementwise(term.name) or term.name in SLOPES)
+    return known and bool(term.args)

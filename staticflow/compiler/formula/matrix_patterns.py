@@ -104,7 +104,7 @@ def picked(m: Algebra, term: Term) -> Term | None:
 def turned(m: Algebra, term: Term) -> Term | None:
     """outer(x, y).T is outer(y, x), and so are sums and products of what turns as easily."""
     (x,) = term.args
-    if term.attrs != (1, 0) or x.head not in ("sum", "product", "call", "index"):
+    if term.attrs != (1, 0) or x.head not in ("sum", "product", "call", "index", "matmul"):
         return None
     found = _turned(m, x)
     if found is None or _transposes(found) > _transposes(x):
@@ -123,6 +123,9 @@ def _turned(m: Algebra, x: Term) -> Term | None:
         return x.args[0]
     if x.head in ("name", "transpose") and x.ndim == 2:
         return m.transpose(x, (1, 0))
+    if x.head == "matmul" and x.ndim == 2 == x.args[0].ndim == x.args[1].ndim:
+        a, b = (m.transpose(factor, (1, 0)) for factor in x.args)
+        return m.matmul(b, a)
     if x.head not in ("sum", "product"):
         return x if not x.ndim else None
     parts = [_turned(m, a) for a in x.args]
@@ -143,22 +146,93 @@ def _transposes(x: Term) -> int:
 
 
 def into_softmax(m: Algebra, term: Term) -> Term | None:
-    """diag(exp(x)) / sum(exp(x)) is diag(softmax(x)); of outer products likewise."""
+    """diag(exp(x)) / sum(exp(x)) is diag(softmax(x)); of other products likewise."""
     coefficient, factors = split(term)
-    whole = [x for x, e in factors if e == 1 and (x.calls("diag") or x.calls("outer"))]
-    for matrix in whole:
-        for below, e in factors:
-            if e != -1 or below.ndim:
-                continue
-            for k, arg in enumerate(matrix.args):
-                inner = m.product([(arg, 1), (below, -1)])
-                if not inner.calls("softmax"):
-                    continue
-                args = [*matrix.args[:k], inner, *matrix.args[k + 1 :]]
-                found = m.call(matrix.name, matrix.shape, args)
+    for matrix in (x for x, e in factors if e == 1 and _is_product(x)):
+        for below in (x for x, e in factors if e == -1 and x.reduces_by("sum")):
+            found = _over(m, matrix, below)
+            if found is not None:
                 rest = [f for f in factors if f not in ((matrix, 1), (below, -1))]
                 return m.product([*rest, (found, 1)], coefficient)
     return None
+
+
+def _is_product(x: Term) -> bool:
+    return x.head in ("matmul", "transpose") or x.calls("diag") or x.calls("outer")
+
+
+def _over(m: Algebra, x: Term, below: Term) -> Term | None:
+    """x / sum(exp(y)), if exp(y) is a factor of x."""
+    if x.calls("exp"):
+        inner = m.product([(x, 1), (below, -1)])
+        return inner if inner.calls("softmax") else None
+    if x.head == "transpose":
+        inside = _over(m, x.args[0], below)
+        return None if inside is None else m.transpose(inside, x.order)
+    if x.head == "index":
+        inside = _over(m, x.args[0], below)
+        return None if inside is None else m.make("index", x.shape, [inside], x.attrs)
+    if x.head == "product":
+        coefficient, factors = split(x)
+        for k, (base, e) in enumerate(factors):
+            inside = _over(m, base, below) if e == 1 else None
+            if inside is not None:
+                return m.product([*factors[:k], (inside, 1), *factors[k + 1 :]], coefficient)
+    if not _is_product(x) or below.ndim:
+        return None
+    for k, arg in enumerate(x.args):
+        found = _over(m, arg, below)
+        if found is not None:
+            args = [*x.args[:k], found, *x.args[k + 1 :]]
+            return m.matmul(*args) if x.head == "matmul" else m.call(x.name, x.shape, args)
+    return None
+
+
+def shifted(m: Algebra, term: Term) -> Term | None:
+    """x[None][0] is x."""
+    if len(term.args) != 1 or term.args[0].head != "index":
+        return None
+    (whole,), taken = term.args, term.attrs
+    own = [entry for k, entry in enumerate(taken) if k not in whole.attrs]
+    inserted = [entry for k, entry in enumerate(taken) if k in whole.attrs]
+    return whole.args[0] if set(inserted) == {0} and set(own) <= {ALL} and (
+        whole.args[0].shape == term.shape) else None  # fmt: skip
+
+
+def transposed_trace(m: Algebra, term: Term) -> Term | None:
+    """trace(A.T @ B.T) is trace(B @ A)."""
+    if not term.calls("trace"):
+        return None
+    (x,) = term.args
+    other = m.transpose(x, (1, 0))
+    return m.call("trace", (), [other]) if _transposes(other) < _transposes(x) else None
+
+
+def columns_scaled(m: Algebra, term: Term) -> Term | None:
+    """A @ (v[:, None] * B) is (A * v) @ B; (v[:, None] * A) @ B is v[:, None] * (A @ B)."""
+    a, b = term.args
+    if a.ndim != 2 or b.ndim != 2:
+        return None
+    v, rest = _column_factor(m, a)
+    if v is not None and rest is not None:
+        return m.times(m.make("index", (v.shape[0], 1), [v], (1,)), m.matmul(rest, b))
+    v, rest = _column_factor(m, b)
+    plain = a.head in ("name", "transpose") or a.head == "product"
+    return m.matmul(m.times(a, v), rest) if plain and v is not None and rest is not None else None
+
+
+def _column_factor(m: Algebra, x: Term) -> tuple[Term | None, Term | None]:
+    """v and A, of v[:, None] * A."""
+    coefficient, factors = split(x)
+    columns = [(uncolumned(m, f), e) for f, e in factors if f.ndim == 2]
+    v = [(c, e) for c, e in columns if c is not None and c.ndim]
+    rest = [(f, e) for f, e in factors if f.ndim != 2 or uncolumned(m, f) is None]
+    if x.head != "product" or not v:
+        return None, None
+    matrix = m.product(rest, coefficient)
+    if matrix.shape != x.shape or matrix.head not in ("name", "transpose", "product", "matmul"):
+        return None, None
+    return m.product(v), matrix
 
 
 def of_identity(m: Algebra, term: Term) -> Term | None:
@@ -238,8 +312,8 @@ def scaled_columns(m: Algebra, term: Term) -> Term | None:
 MATRIX_PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "product": (spread_diagonal, into_softmax, diagonal, outer),
     "transpose": (turned,),
-    "matmul": (scaled_columns,),
-    "call": (same_rows, of_identity),
-    "part": (of_identity, of_ones, of_joined),
+    "matmul": (scaled_columns, columns_scaled),
+    "call": (same_rows, of_identity, transposed_trace),
+    "part": (shifted, of_identity, of_ones, of_joined),
     "reduce": (picked, on_the_diagonal, of_ones),
 }

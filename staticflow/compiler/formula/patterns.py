@@ -213,6 +213,21 @@ def sigmoid(m: Algebra, term: Term) -> Term | None:
     return None
 
 
+def mirrored_sigmoid(m: Algebra, term: Term) -> Term | None:
+    """sigmoid(x) * exp(-x) is sigmoid(-x)."""
+    coefficient, factors = split(term)
+    for base, e in factors:
+        if e != 1 or not base.calls("sigmoid"):
+            continue
+        other = m.scaled(-1, base.args[0])
+        power = m.call("exp", other.shape, [other])
+        if (power, 1) in factors:
+            found = m.call("sigmoid", other.shape, [other])
+            rest = [f for f in factors if f[0] is not base and f[0] is not power]
+            return m.product([(found, 1), *rest], coefficient)
+    return None
+
+
 def rectified(m: Algebra, term: Term) -> Term | None:
     """(x > 0) * relu(x) is relu(x)."""
     coefficient, factors = split(term)
@@ -312,7 +327,7 @@ def _axes_text(axes: Sequence[int]) -> str:
 PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "call": (masked, logsumexp, stack),
     "compare": (one_hot, positive),
-    "product": (rectified, softmax, sigmoid, norm, mean, outer),
+    "product": (rectified, softmax, sigmoid, mirrored_sigmoid, norm, mean, outer),
     "sum": (log_softmax, other_sigmoid),
     "reduce": (chosen, trace, position),
 }

@@ -16,13 +16,34 @@ from staticflow.session.derivation.trace_rules import factors
 
 
 def collected(x: Expr) -> Expr:
-    """The sum with common factors in front and behind."""
+    """The sum with common factors in front and behind, of terms with the same scalars each."""
     if x.head != "sum":
-        return x
+        return _numbers_in_front(x)
+    groups: dict[tuple[Expr, ...], list[Expr]] = {}
+    for term in x.args:
+        groups.setdefault(tuple(parts(term)[1]), []).append(term)
+    return add([_taken_out(add(terms, x.shape)) for terms in groups.values()], x.shape)
+
+
+def _numbers_in_front(x: Expr) -> Expr:
+    """(2 * A + 2 * B) @ C is 2 * (A + B) @ C."""
+    value, scalars, rest = parts(x)
+    own = []
+    for factor in factors(rest):
+        sizes = {abs(parts(t)[0]) for t in factor.args} if factor.head == "sum" else set()
+        common = sizes.pop() if len(sizes) == 1 else 1.0
+        value *= common
+        terms = [scale(number(1 / common), t) for t in factor.args]
+        own.append(factor if common == 1 else add(terms, factor.shape))
+    return scale(number(value), *scalars, mul(*own)) if value != parts(x)[0] else x
+
+
+def _taken_out(x: Expr) -> Expr:
+    """A sum of terms with the same scalars."""
+    if x.head != "sum":
+        return _numbers_in_front(x)
     split = [parts(term) for term in x.args]
     scalars = split[0][1]
-    if not all(own == scalars for _, own, _ in split):
-        return x
     first = split[0][0]
     value = first if all(abs(v) == abs(first) for v, _, _ in split) else 1.0
     chains = [factors(rest) for _, _, rest in split]
@@ -37,7 +58,7 @@ def collected(x: Expr) -> Expr:
     if any(t.shape != shape for t in terms):
         return x
     head, tail = chains[0][:before], chains[0][len(chains[0]) - behind :]
-    return scale(number(value), *scalars, mul(*head, add(terms, shape), *tail))
+    return _numbers_in_front(scale(number(value), *scalars, mul(*head, add(terms, shape), *tail)))
 
 
 def _common(chains: list[tuple[Expr, ...]]) -> int:

@@ -159,7 +159,7 @@ def _selected(c: Converter, term: Term) -> Expr:
     counts = [next(sizes) if cut else 1 for cut in cuts]
     rows, columns = x.shape
     found = x
-    if entries[0] != ALL:
+    if entries[0] != ALL and rows != 1:
         found = mul(select(counts[0], rows, entries[0]), found)
     if len(entries) == 2 and entries[1] != ALL and columns != 1:
         found = mul(found, turn(select(counts[1], columns, entries[1])))

@@ -25,6 +25,7 @@ from staticflow.session.derivation.expr import (
 )
 from staticflow.session.derivation.matrix import (
     diag,
+    flipped,
     had,
     inverse,
     mul,
@@ -40,7 +41,7 @@ def closed(x: Expr, a: Expr, da: Expr) -> Changed:
     """Of a scalar function: tr(G' dA), of a vector G' da."""
     form = CLOSED_FORMS[x.attr]
     gradient: Expr = built(form.gradient, {"a": a}, _made_of(a))
-    product = mul(turn(gradient), da)
+    product = mul(flipped(gradient), da)
     return (product if a.shape[1] == 1 else trace(product)), form.rule
 
 

@@ -67,6 +67,8 @@ def _core(core: Expr) -> tuple[Expr, str] | None:
     if moving.head == "T" and after:
         inner = mul(*(turn(a) for a in reversed((moving, *after))))
         return (mul(*before, inner) if before else inner), SCALAR_TURNED
+    if after and moving.shape[1] == 1 and mul(*after).is_scalar:
+        return scale(mul(*after), mul(*before, moving)), SCALAR_RIGHT
     if moving.head == "diag" and after:
         return mul(*before, diag(mul(*after)), moving.args[0]), DIAGONAL
     return None

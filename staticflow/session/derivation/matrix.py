@@ -45,7 +45,8 @@ def mul(*factors: Expr) -> Expr:
     joined = _joined(flat)
     if joined is not None:
         return scale(*scalars, joined)
-    flat = _joined_ones(flat)
+    flat, counts = _joined_ones(flat)
+    scalars += counts
     flat = [x for x in flat if x != ONE and x.head != "eye"] or [
         x for x in flat if x.head == "eye"
     ][:1]
@@ -109,16 +110,18 @@ def _bounds(x: Expr) -> tuple[Any, Any]:
     return x.attr.start, x.attr.start + x.shape[0]
 
 
-def _joined_ones(factors: list[Expr]) -> list[Expr]:
-    """A column of ones times a row of ones is a matrix of ones."""
+def _joined_ones(factors: list[Expr]) -> tuple[list[Expr], list[Expr]]:
+    """A matrix of ones times another is one of ones, times how many meet in each element."""
     found: list[Expr] = []
+    counts: list[Expr] = []
     for x in factors:
         last = found[-1] if found else x
-        if found and last.head == x.head == "ones" and x.shape[0] == 1:
+        if found and last.head == x.head == "ones":
             found[-1] = ones(last.shape[0], x.shape[1])
+            counts.append(size(x.shape[0]))
         else:
             found.append(x)
-    return found
+    return found, counts
 
 
 def had(*factors: Expr) -> Expr:
@@ -232,6 +235,9 @@ def inverse(x: Expr) -> Expr:
         return x.args[0]
     if x.head == "fn" and x.attr == "kron" and all(a.shape[0] == a.shape[1] for a in x.args):
         return function("kron", x.shape, *(inverse(a) for a in x.args))
+    if x.head == "scale" and not x.is_scalar:
+        value, scalars, rest = parts(x)
+        return scale(number(1 / value), *(power(s, -1) for s in scalars), inverse(rest))
     return power(x, -1) if x.is_scalar else Expr("inv", x.shape, (x,))
 
 

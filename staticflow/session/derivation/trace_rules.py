@@ -34,6 +34,7 @@ VECTORS = "sum(a . b) = a'b"
 SWAPPED = "a'b = b'a, of vectors"
 ALL = "sum(A) = tr(1'A)"
 DIAGONAL = "tr(A diag(b)) = diagonal(A)'b"
+OF_PRODUCT = "tr(A . B) = tr(diag(diagonal(A)) B)"
 OF_DIAGONAL = "b'diagonal(A) = tr(diag(b) A)"
 KRON_OF_VECTORS = "a kron b = (I kron b) a = (a kron I) b, of vectors"
 OF_LOW = "tr(A'low(B)) = tr(low(A)'B)"
@@ -117,7 +118,10 @@ def _within(inner: Expr) -> tuple[Expr, str] | None:
     if moving.head == "had":
         (last,) = (x for x in moving.args if x.moves)
         rest = [x for x in moving.args if x is not last]
-        left = had(*rest) if not before else had(turn(product(before)), *rest)
+        if not before:
+            picked = function("diagonal", (moving.shape[0], 1), had(*rest))
+            return trace(mul(diag(picked), last)), OF_PRODUCT
+        left = had(turn(product(before)), *rest)
         return trace(mul(flipped(left), last)), EXCHANGE
     if moving.head == "diag":
         left = Expr("fn", (moving.shape[0], 1), (product(before),), "diagonal")

@@ -94,8 +94,7 @@ def vec(x: Expr) -> Expr:
 def _factor(x: Expr, of: Expr, rules: list[str]) -> Expr | None:
     """J, of vec(x) = J vec(dX)."""
     if x.head == "d":
-        size = vec_size(of)
-        return Expr("eye", (size, size))
+        return identity(vec_size(of))
     if x.head == "scale":
         return _scaled(x, of, rules)
     if x.head in ("tr", "total"):
@@ -118,9 +117,9 @@ def _factor(x: Expr, of: Expr, rules: list[str]) -> Expr | None:
         return None
     own = factors(x)
     k = next(k for k, a in enumerate(own) if a.moves)
-    left = mul(*own[:k]) if k else Expr("eye", (moving.shape[0],) * 2)
+    left = mul(*own[:k]) if k else identity(moving.shape[0])
     after = own[k + 1 :]
-    right = mul(*after) if after else Expr("eye", (moving.shape[1],) * 2)
+    right = mul(*after) if after else identity(moving.shape[1])
     return _noted(rules, KRONECKER, inner, kron(turn(right), left))
 
 

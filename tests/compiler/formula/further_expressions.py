@@ -242,5 +242,27 @@ FURTHER: dict[str, tuple[str, str, str]] = {
         "G = X - mean(X, axis=1)[:, None]\nv = mean(G ** 2, axis=1)[:, None] + 1e-05\n"
         "(Y - mean(Y, axis=1)[:, None] - mean(Y * G, axis=1)[:, None] * G / v) / sqrt(v)",
     ),
+    "jacobian softmax of A x": (
+        "ops.softmax(A @ x, axis=0)", "x jacobian",
+        "p = softmax(A @ x)\n(diag(p) - outer(p, p)) @ A",
+    ),
+    "softmax by exps": (
+        "(ops.exp(A @ x) / ops.exp(A @ x).sum()).T @ y", "x",
+        "p = softmax(A @ x)\nA.T @ (p * y - (p @ y) * p)",
+    ),
+    "chain of tanh": (
+        "ops.tanh(A @ ops.tanh(B @ x))", "x jacobian",
+        "g = tanh(B @ x)\ndiag(1 - tanh(A @ g) ** 2) @ A @ diag(1 - g ** 2) @ B",
+    ),
+    "A x (y'x)": ("A @ x * (y.T @ x)", "x jacobian", "outer(A @ x, y) + y @ x * A"),
+    "cross entropy by softmax": (
+        "-(ops.log(ops.softmax(X @ W)) * U).sum()", "W",
+        "X.T @ (sum(U, axis=1)[:, None] * softmax(X @ W) - U)",
+    ),
+    "trace of inverses": (
+        "tr(ops.inv(A + lam * ops.eye(N)) @ B)", "lam",
+        "G = inv(A + lam * eye(n))\n-trace(G @ B @ G)",
+    ),
+    "logistic by hand": ("ops.log(1.0 + ops.exp(-(y.T @ x)))", "x", "-sigmoid(-y @ x) * y"),
     "standard deviation": ("ops.std(x)", "x", "(x - mean(x)) / (n * std(x))"),
 }  # fmt: skip

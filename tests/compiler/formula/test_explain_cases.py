@@ -195,6 +195,8 @@ def test_forms_of_columns() -> None:
     assert sf.explain(sf.jacobian(lam * ops.norm(x), x)) == "(lam * x).T / norm(x)"
     assert same_value(sf.grad((A @ x).sum(), x)) == "A.T @ ones((4, 1))"
     row = sf.input("b", (1, N), "float64")
+    layer = (ops.tanh(A + row) * A).sum()
+    assert same_value(sf.grad(layer, row)) == "ones((1, 4)) @ (A * (1 - tanh(A + b) ** 2))"
     assert same_value(sf.grad((A + row).sum(), row)).endswith("ones((1, 4))")
 
 

@@ -130,6 +130,14 @@ MORE = {  # functions of whole matrices, choices, parts, and all that is compose
     "cos": ("(x@y)/(ops.norm(x)*ops.norm(y))", "x"),
     "rmsnorm": ("(x/ops.sqrt((x*x).mean()+1e-6))@y", "x"),
 }
+STUDENTS = {
+    "trace of a Hadamard product": ("tr(ops.exp(A @ B))", "A"),
+    "trace of a square": ("tr((A @ B + C) @ (A @ B + C).T)", "A"),
+    "ratio of forms": ("ops.log(x @ A @ x) - ops.log(x @ B @ x)", "x"),
+    "projection": ("ops.outer(x, x) @ y", "x"),
+    "det of a multiple": ("ops.det(lam * A)", "lam"),
+    "norm of a residual": ("ops.norm(A @ x - y)", "A"),
+}
 DECOMPOSED = {  # and functions with a form of their own
     "sort": ("ops.sort(x) @ y", "x"),
     "qr r": ("(ops.qr(A)[1] * B).sum()", "A"),

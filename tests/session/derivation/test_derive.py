@@ -25,7 +25,7 @@ from staticflow.session.derivation.expr import (
 from staticflow.session.derivation.slopes import reference
 from staticflow.session.derivation.values import FUNCTIONS, Values
 from staticflow.session.derivation.verify import computed, points, sizes_of, verify
-from tests.session.derivation.cases import CASES, COLUMNS, DECOMPOSED, MATRICES, MORE
+from tests.session.derivation.cases import CASES, COLUMNS, DECOMPOSED, MATRICES, MORE, STUDENTS
 
 SIZES = {"named": ("n", "m", "k"), "ints": (4, 5, 3), "columns": (4, 5, 3)}
 
@@ -73,9 +73,9 @@ def test_every_line_has_the_value_of_the_line_before(name: str, how: str) -> Non
     check(eval(text, names), names[by])
 
 
-@pytest.mark.parametrize("name", sorted({**MORE, **DECOMPOSED, **MATRICES}))
+@pytest.mark.parametrize("name", sorted({**MORE, **STUDENTS, **DECOMPOSED, **MATRICES}))
 def test_functions_of_matrices_and_matrices_by_matrices(name: str) -> None:
-    text, by = {**MORE, **DECOMPOSED, **MATRICES}[name]
+    text, by = {**MORE, **STUDENTS, **DECOMPOSED, **MATRICES}[name]
     names = leaves("named")
     check(eval(text, names), names[by])
 
@@ -119,6 +119,11 @@ def test_every_derivation_is_latex() -> None:
 
 
 RESULTS = {
+    "trace of a Hadamard product": "diag(diagonal(exp(A @ B))) @ B.T",
+    "trace of a square": "2 * (A @ B + C) @ B.T",
+    "ratio of forms": "(A + A.T) @ x / (x.T @ A @ x) - (B + B.T) @ x / (x.T @ B @ x)",
+    "projection": "(x.T @ y) * eye(n) + x @ y.T",
+    "det of a multiple": "det(lam * A) * n / lam",
     "quadratic": "(A + A.T) @ x",
     "residual": "2 * X.T @ (X @ W - U)",
     "trace of ABA'C": "C.T @ A @ B.T + C @ A @ B",
@@ -134,7 +139,7 @@ RESULTS = {
 
 @pytest.mark.parametrize("name", sorted(RESULTS))
 def test_the_result_is_what_a_person_writes(name: str) -> None:
-    text, by = CASES[name]
+    text, by = {**CASES, **STUDENTS}[name]
     names = leaves("named")
     assert derive(eval(text, names), names[by]).result == RESULTS[name]
 
