@@ -29,8 +29,13 @@ def check_count(value: Any, what: str) -> int:
     return int(value)
 
 
-def check_rate(rate: float, name: str) -> float:
-    """The probability of dropping an element."""
+def check_rate(rate: Any, name: str) -> Any:
+    """The probability of dropping an element; as a list with one for each member of a session of
+    several, a leaf that holds it.
+    """
+    if isinstance(rate, list | tuple) or getattr(rate, "ndim", 0) == 1:
+        rates = [check_rate(one, name) for one in rate]
+        return sf.state(f"{name}.dropout", (), sf.init.by_member(rates), "float64")
     if not 0.0 <= rate < 1.0:
         fail(sf.GraphError, f"{name}: dropout is a probability below 1", got=repr(rate))
     return float(rate)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import staticflow as sf
 from staticflow import ops
@@ -21,7 +22,7 @@ class FNN(Model):
 
     `sizes` are the width of the input, of each hidden layer, and of the output. `activation` and
     `output_activation` are names, functions from node to node, or None. `dropout` is the rate after
-    each hidden layer; `norm` is None, "batch" or "layer", before each hidden activation. Layer k
+    each hidden layer, or a list with one for each member of a session; `norm` is None, "batch" or "layer", before each hidden activation. Layer k
     has the parameters `fnn.k.weight` (in, out) and `fnn.k.bias` (out,). Calls share them.
     """
 
@@ -30,7 +31,7 @@ class FNN(Model):
         sizes: Sequence[int],
         activation: str | Activation | None = "relu",
         output_activation: str | Activation | None = None,
-        dropout: float = 0.0,
+        dropout: Any = 0.0,
         norm: str | None = None,
         name: str = "fnn",
     ) -> None:

@@ -94,7 +94,7 @@ class RNN(Model):
         cell: str = "tanh",
         layers: int = 1,
         bidirectional: bool = False,
-        dropout: float = 0.0,
+        dropout: Any = 0.0,
         return_sequences: bool = False,
         name: str = "rnn",
         truncate: int | None = None,

@@ -40,12 +40,30 @@ def _within(x: Node, what: str, value: Any) -> Node:
 
 
 @public()
-def dropout(x: Any, rate: float) -> Node:
-    """In training, each element is 0 with probability `rate`, else x / (1 - rate); else x."""
+def dropout(x: Any, rate: Any) -> Node:
+    """In training, each element is 0 with probability `rate`, else x / (1 - rate); else x.
+
+    The rate is a number below 1, or a float scalar of the graph, such as a state.
+    """
     node = floating("dropout", x)
+    if isinstance(rate, Node):
+        return _dropout(node, _scalar_rate(rate).astype("float64"))
     if not 0.0 <= rate < 1.0:
         fail(GraphError, "dropout: the rate is a probability below 1", got=str(rate))
     if rate == 0.0:
         return node
-    kept = less(uniform(node.shape, dtype=node.dtype), 1.0 - rate)
-    return by_mode(where(kept, node * (1.0 / (1.0 - rate)), 0.0), node)
+    return _dropout(node, rate)
+
+
+def _dropout(x: Node, rate: Any) -> Node:
+    below, scale = 1.0 - rate, 1.0 / (1.0 - rate)
+    if isinstance(rate, Node):
+        below, scale = below.astype(x.dtype), scale.astype(x.dtype)
+    kept = less(uniform(x.shape, dtype=x.dtype), below)
+    return by_mode(where(kept, x * scale, 0.0), x)
+
+
+def _scalar_rate(rate: Node) -> Node:
+    if rate.shape or not rate.type.is_float:
+        fail(ShapeError, "dropout: a rate of the graph is a float scalar", got=str(rate.type))
+    return rate

@@ -80,8 +80,15 @@ def _export_onnx(session: Session, path: Any, outputs: Any, opset: int | None) -
     module.export_onnx(session, path, outputs, opset)
 
 
+def _members() -> type[Session]:
+    """What a session of several members is; others need nothing of it."""
+    found: type[Session] = importlib.import_module("staticflow.session.ensemble").Ensemble
+    return found
+
+
 bind("eval", _value_of)
 bind("export_onnx", _export_onnx)
+bind("members", _members)
 bind("picture", _picture_of)
 
 

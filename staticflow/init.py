@@ -127,6 +127,25 @@ def orthogonal(rng: Rng, shape: Sizes, gain: float = 1.0) -> NDArray[np.float64]
 NAMES = tuple(_DRAWS)
 
 
+@dataclass(frozen=True, eq=False)
+class ByMember:
+    """Initial values (members, *shape) for a session of so many members."""
+
+    values: Array
+
+    def __call__(self, rng: Rng, shape: Sizes) -> Array:
+        fail(
+            GraphError,
+            f"initial values are given for each of {len(self.values)} members",
+            do=f"make the session with members={len(self.values)}",
+        )
+
+
+def by_member(values: Any) -> ByMember:
+    """Initial values with a leading axis of members, see `Session(members=n)`."""
+    return ByMember(np.asarray(values))
+
+
 def initialise(init: Any, rng: Rng, shape: Sizes, dtype: str, name: str = "init") -> Array:
     """The initial value that `init` stands for, a new contiguous array of `shape` and `dtype`.
 
@@ -194,4 +213,4 @@ def _symmetric(rng: Rng, shape: Sizes, bound: float) -> NDArray[np.float64]:
     return rng.uniform(-bound, bound, shape)
 
 
-__all__ = ["NAMES", "Initializer", "initialise", "resolve", *NAMES]
+__all__ = ["NAMES", "ByMember", "Initializer", "by_member", "initialise", "resolve", *NAMES]

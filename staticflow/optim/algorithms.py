@@ -10,7 +10,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.graph.node import Node
 from staticflow.ops import exp, sign, sqrt
 from staticflow.optim.base import Optimizer, Slots, Update, check
-from staticflow.optim.schedules import cosine, exponential, step, warmup
+from staticflow.optim.schedules import ByMember, cosine, exponential, step, warmup
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class AdamW(Adam):
     """Adam with decoupled weight decay: p is first multiplied by 1 - lr * weight_decay."""
 
     _: KW_ONLY
-    weight_decay: float = 1e-2
+    weight_decay: ByMember = 1e-2
     decoupled = True
 
 

@@ -9,15 +9,15 @@ that depend on the step count are computed as float64 scalars and enter the loop
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, ClassVar, Self
 
 from staticflow.errors import GraphError, fail
 from staticflow.graph.node import Node
 from staticflow.graph.require import as_float
 from staticflow.ops import clip, minimum
-from staticflow.optim.schedules import Schedule, as_schedule
+from staticflow.optim.schedules import ByMember, Constant, Schedule, as_schedule, is_by_member
 
 Slots = dict[str, Node]
 
@@ -48,14 +48,20 @@ class Optimizer:
 
     lr: Any = 1e-3
     _: KW_ONLY
-    weight_decay: float = 0.0
+    weight_decay: ByMember = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
     decoupled: ClassVar[bool] = False  # whether the decay leaves the gradient alone
 
     def __post_init__(self) -> None:
         as_schedule(self.lr)
-        check(self, "weight_decay", low=0.0)
+        if is_by_member(self.lr):
+            object.__setattr__(self, "lr", self.schedule.base)
+        if is_by_member(self.weight_decay):
+            decays = tuple(checked(self, "weight_decay", x, low=0.0) for x in self._decays)
+            object.__setattr__(self, "weight_decay", decays)
+        else:
+            check(self, "weight_decay", low=0.0)
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
                 check(self, name, low=0.0, above=True)
@@ -66,9 +72,31 @@ class Optimizer:
         return as_schedule(self.lr)
 
     @property
-    def base_lr(self) -> float:
-        """The number that the session feeds as the learning rate."""
+    def base_lr(self) -> ByMember:
+        """The number that the session feeds as the learning rate, or one for each member."""
         return self.schedule.base
+
+    @property
+    def _decays(self) -> Sequence[float]:
+        """The decays of members; none if it is the same for all."""
+        decay: Any = self.weight_decay
+        return list(decay) if is_by_member(decay) else ()
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Of how many members there are settings, by name; those that are the same for all are
+        left out.
+        """
+        found = {"lr": self.schedule.members, "weight_decay": len(self._decays)}
+        return {name: count for name, count in found.items() if count}
+
+    def of_member(self, index: int) -> Self:
+        """The optimizer with the settings of one member."""
+        decay, lr = self.weight_decay, self.lr
+        if self.schedule.members:
+            one = self.schedule.of_member(index)
+            lr = one.base if isinstance(one, Constant) else one
+        return replace(self, lr=lr, weight_decay=self._decays[index] if self._decays else decay)
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -98,27 +126,30 @@ class Optimizer:
         norm: Node | None = None,
         decay_mask: Node | None = None,
         lr_scale: Node | None = None,
+        weight_decay: Node | None = None,
     ) -> tuple[Node, Slots]:
         """The new parameters and slots.
 
         `p`, `g`, each slot, `decay_mask` and `lr_scale` are vectors of one float dtype; `lr` is the
-        result of `learning_rate`, `norm` that of the whole gradient.
+        result of `learning_rate`, `norm` that of the whole gradient. `weight_decay` is a member's,
+        a float64 scalar, where each has its own.
         """
         g = self._clipped(g, norm)
+        decay: Any = self.weight_decay if weight_decay is None else weight_decay
         if self.weight_decay and not self.decoupled:
             masked = p if decay_mask is None else decay_mask * p
-            g = g + self.weight_decay * masked
+            g = g + (decay if weight_decay is None else decay.astype(p.dtype)) * masked
         now = Update(g, slots, step.astype("float64"), lr, lr_scale)
         change, new = self._change(now)
         if self.weight_decay and self.decoupled:
-            p = self._decayed(p, now, decay_mask)
+            p = self._decayed(p, now, decay, decay_mask)
         return p - change, new
 
-    def _decayed(self, p: Node, now: Update, mask: Node | None) -> Node:
-        """p (1 - lr * weight_decay), the factor as one number where it is the same for all."""
+    def _decayed(self, p: Node, now: Update, decay: Any, mask: Node | None) -> Node:
+        """p (1 - lr * decay), the factor as one number where it is the same for all."""
         if mask is None and now.scale is None:
-            return p * now.scalar(1.0 - now.lr * self.weight_decay)
-        part = now.rate(now.lr * self.weight_decay)
+            return p * now.scalar(1.0 - now.lr * decay)
+        part = now.rate(now.lr * decay)
         return p * (1.0 - (part if mask is None else part * mask))
 
     def _change(self, now: Update) -> tuple[Node, Slots]:
@@ -142,9 +173,21 @@ def check(
 ) -> None:
     """Refuse a setting outside [low, high), or (low, high) if it must be above; make it a float."""
     given = getattr(optimizer, name)
+    object.__setattr__(optimizer, name, checked(optimizer, name, given, low, high, above))
+
+
+def checked(
+    optimizer: Optimizer,
+    name: str,
+    given: Any,
+    low: float,
+    high: float = math.inf,
+    above: bool = False,
+) -> float:
+    """A setting as a float, in the same interval."""
     value = as_float(given)
     if value is None or not low <= value < high or (above and value == low):
         interval = f"{'(' if above else '['}{low:g}, {high:g})"
         what = f"{type(optimizer).__name__}: {name} must lie in {interval}"
         fail(GraphError, what, repr(given)[:80])
-    object.__setattr__(optimizer, name, value)
+    return value

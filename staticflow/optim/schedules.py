@@ -7,10 +7,13 @@ another base rate compiles nothing.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph.leaves import as_node
@@ -18,11 +21,27 @@ from staticflow.graph.node import Node
 from staticflow.graph.require import as_float
 from staticflow.ops import cos, floor, maximum, minimum, power
 
+ByMember: TypeAlias = float | tuple[float, ...]  # of all members, or of each
+
 
 class Schedule:
-    """The base of all schedules; `base` is the rate that the session feeds."""
+    """The base of all schedules; `base` is the rate that the session feeds, or one by member of a
+    session of several members.
+    """
 
-    base: float
+    base: ByMember
+
+    @property
+    def members(self) -> int:
+        """Of how many members there are rates; 0 if they have the same."""
+        return len(self.base) if isinstance(self.base, tuple) else 0
+
+    def of_member(self, index: int) -> Schedule:
+        """That of one member."""
+        one = copy.copy(self)
+        if isinstance(self.base, tuple):
+            object.__setattr__(one, "base", self.base[index])
+        return one
 
     def __call__(self, done: Node, lr: Node) -> Node:
         raise NotImplementedError
@@ -32,10 +51,10 @@ class Schedule:
 class Constant(Schedule):
     """Always the base rate."""
 
-    base: float
+    base: ByMember
 
     def __post_init__(self) -> None:
-        _rate("lr", self.base)
+        _rates("lr", self.base)
 
     def __call__(self, done: Node, lr: Node) -> Node:
         return lr
@@ -45,12 +64,12 @@ class Constant(Schedule):
 class Cosine(Schedule):
     """final + (lr - final) (1 + cos(pi t / steps)) / 2, and `final` after that."""
 
-    base: float
+    base: ByMember
     steps: int
     final: float
 
     def __post_init__(self) -> None:
-        _rate("lr", self.base)
+        _rates("lr", self.base)
         _count("steps", self.steps)
         _rate("final", self.final)
 
@@ -63,12 +82,12 @@ class Cosine(Schedule):
 class Step(Schedule):
     """lr * factor^floor(t / every)."""
 
-    base: float
+    base: ByMember
     every: int
     factor: float
 
     def __post_init__(self) -> None:
-        _rate("lr", self.base)
+        _rates("lr", self.base)
         _count("every", self.every)
         _rate("factor", self.factor)
 
@@ -80,11 +99,11 @@ class Step(Schedule):
 class Exponential(Schedule):
     """lr * rate^t."""
 
-    base: float
+    base: ByMember
     rate: float
 
     def __post_init__(self) -> None:
-        _rate("lr", self.base)
+        _rates("lr", self.base)
         _rate("rate", self.rate)
 
     def __call__(self, done: Node, lr: Node) -> Node:
@@ -102,8 +121,11 @@ class Warmup(Schedule):
         _count("steps", self.steps)
 
     @property
-    def base(self) -> float:  # type: ignore[override]
+    def base(self) -> ByMember:  # type: ignore[override]
         return self.then.base
+
+    def of_member(self, index: int) -> Schedule:
+        return replace(self, then=self.then.of_member(index))
 
     def __call__(self, done: Node, lr: Node) -> Node:
         ramp = minimum((done + 1.0) / float(self.steps), 1.0)
@@ -115,7 +137,7 @@ class Custom(Schedule):
     """The user's own function of the step count; it stands for the rate itself."""
 
     function: Callable[[Node], Any]
-    base: float = 1.0
+    base: ByMember = 1.0
 
     def __call__(self, done: Node, lr: Node) -> Node:
         rate = as_node(self.function(done), "float64")
@@ -142,27 +164,39 @@ def as_schedule(lr: Any) -> Schedule:
         )
     if callable(lr):
         return Custom(lr)
-    return Constant(_rate("lr", lr))
+    return Constant(_rates("lr", lr))
 
 
-def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
+def cosine(lr: Any, steps: int, final: float = 0.0) -> Schedule:
     """From `lr` down to `final` along half a cosine over `steps` steps; `final` after that."""
-    return Cosine(_rate("lr", lr), _count("steps", steps), _rate("final", final))
+    return Cosine(_rates("lr", lr), _count("steps", steps), _rate("final", final))
 
 
-def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
+def step(lr: Any, every: int, factor: float = 0.1) -> Schedule:
     """`lr`, multiplied by `factor` after each `every` steps."""
-    return Step(_rate("lr", lr), _count("every", every), _rate("factor", factor))
+    return Step(_rates("lr", lr), _count("every", every), _rate("factor", factor))
 
 
-def exponential(lr: float, rate: float) -> Schedule:
+def exponential(lr: Any, rate: float) -> Schedule:
     """`lr`, multiplied by `rate` after each step."""
-    return Exponential(_rate("lr", lr), _rate("rate", rate))
+    return Exponential(_rates("lr", lr), _rate("rate", rate))
 
 
 def warmup(steps: int, then: Any) -> Schedule:
     """A linear rise over `steps` steps to the start of `then`, a rate or a schedule."""
     return Warmup(_count("steps", steps), as_schedule(then))
+
+
+def is_by_member(value: Any) -> bool:
+    """Whether a setting is a list of one value for each member."""
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)
+
+
+def _rates(name: str, values: Any) -> ByMember:
+    """A rate, or a rate for each member."""
+    if not is_by_member(values):
+        return _rate(name, values)
+    return tuple(_rate(name, value) for value in values)
 
 
 def _rate(name: str, value: Any) -> float:

@@ -51,10 +51,11 @@ class FlatArray:
         return memory.zeros((self.size,), self.dtype, memory.LINE)
 
     def view(self, span: Span, data: Array | None = None) -> Array:
-        """The part of a leaf, in its shape."""
+        """The part of a leaf, in its shape behind the axes that `data` has before its last."""
         source = self.data if data is None else data
         shape = tuple(evaluate(n, {}) for n in span.node.shape)
-        return source[span.start : span.start + span.count].reshape(shape)
+        part = source[..., span.start : span.start + span.count]
+        return part.reshape(source.shape[:-1] + shape)
 
 
 class ParameterStore(Mapping[str, Array]):
@@ -78,9 +79,14 @@ class ParameterStore(Mapping[str, Array]):
             groups.setdefault((node.dtype, node in trained), []).append(node)
         self._views: dict[str, Array] = {}
         for key, members in groups.items():
-            flat = self.flats[key] = FlatArray(members, key[0])
-            for span in flat.spans:
-                self._views[span.node.name] = flat.view(span)
+            self.flats[key] = FlatArray(members, key[0])
+            self._show(key, self.flats[key].data)
+
+    def _show(self, key: tuple[str, bool], data: Array) -> None:
+        """Let the values of a flat array be seen in `data`."""
+        flat = self.flats[key]
+        for span in flat.spans:
+            self._views[span.node.name] = flat.view(span, data)
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._views:

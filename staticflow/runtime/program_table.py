@@ -121,10 +121,15 @@ def structure_key(describe: Callable[[Encoder], Any]) -> str | None:
 
 
 def without_rate(optimizer: Optimizer | None) -> Optimizer | None:
-    """The optimizer as far as it shapes code: a rate that is a number is told at each run."""
-    if optimizer is None or not isinstance(optimizer.schedule, Constant):
-        return optimizer
-    return replace(optimizer, lr=0.0)
+    """The optimizer as far as it shapes code: a rate that is a number is told at each run, and so
+    is a decay of which each member has its own.
+    """
+    if optimizer is None:
+        return None
+    if "weight_decay" in optimizer.lengths:
+        optimizer = replace(optimizer, weight_decay=(1.0,))
+    constant = isinstance(optimizer.schedule, Constant)
+    return replace(optimizer, lr=0.0) if constant else optimizer
 
 
 def named_leaves(roots: Iterable[Node]) -> dict[tuple[type, str], Node]:

@@ -9,25 +9,18 @@ An optimizer of the same kind goes on with what the last one has gathered; anoth
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
-
-import numpy as np
 
 from staticflow.errors import GraphError, fail
 from staticflow.graph.foreign_names import OF_SESSIONS, unknown
-from staticflow.optim.algorithms import Optimizer
-from staticflow.optim.schedules import Constant
 from staticflow.session.run.fetch import Fetches
 from staticflow.session.state.graph import NEW_SESSION
 from staticflow.session.state.session_state import (
     SessionState,
-    check_count,
     check_optimizer,
     check_seed,
     check_threads,
 )
-from staticflow.session.state.slots import make_slots
 
 T = TypeVar("T")
 _FIXED = {
@@ -95,28 +88,11 @@ def _assign(fetches: Fetches, name: str, value: Any) -> None:
 
 
 def _set_optimizer(state: SessionState, value: Any) -> None:
-    new, old = check_optimizer(value), state.optimizer
-    state.optimizer = new
-    if new is not None and old is not None and _without_rate(new) == _without_rate(old):
-        return  # the rate is read at each step
-    slots, extras = ({}, {}) if new is None else make_slots(state.params, state.trained, new)
-    if new is not None and (isinstance(new, type(old)) or isinstance(old, type(new))):
-        for name in slots.keys() & state.slots.keys():
-            slots[name][:] = state.slots[name]
-    state.slots, state.extras = slots, extras
-    state.forget_programs()
-
-
-def _without_rate(optimizer: Optimizer) -> Optimizer:
-    """The optimizer with a base rate of 0, if its rate is a number."""
-    constant = isinstance(optimizer.schedule, Constant)
-    return replace(optimizer, lr=0.0) if constant else optimizer
+    state.set_optimizer(check_optimizer(value))
 
 
 def _set_seed(state: SessionState, value: Any) -> None:
-    state.seed = check_seed(value)
-    state.seed_cell[0] = state.seed
-    state.rng = np.random.default_rng(state.seed)
+    state.set_seed(check_seed(value))
 
 
 def _set_threads(state: SessionState, value: Any) -> None:
@@ -129,15 +105,15 @@ def _set_check_numerics(state: SessionState, value: Any) -> None:
 
 
 def _set_step_count(state: SessionState, value: Any) -> None:
-    state.step_count = check_count(value)
+    state.set_count("step_count", value)
 
 
 def _set_epoch_count(state: SessionState, value: Any) -> None:
-    state.epoch_count = check_count(value)
+    state.set_count("epoch_count", value)
 
 
 def _set_run_count(state: SessionState, value: Any) -> None:
-    state.run_count = check_count(value)
+    state.set_count("run_count", value)
 
 
 def _set_extra(state: SessionState, value: Any) -> None:

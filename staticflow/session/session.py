@@ -27,7 +27,8 @@ from staticflow.session.report.history import History
 from staticflow.session.run.accumulation import accumulate, apply, refuse_accumulated
 from staticflow.session.run.evaluate import evaluate
 from staticflow.session.run.fetch import Fetches, structure_key
-from staticflow.session.run.fit import Fit, FitOptions
+from staticflow.session.run.fit import Fit
+from staticflow.session.run.fit_options import FitOptions
 from staticflow.session.run.steps import loss_and_gradients, run_batch
 from staticflow.session.state.graph import SessionGraph
 from staticflow.session.state.session_state import (
@@ -55,6 +56,9 @@ class Session(LiveAttributes):
     names with `*`. Without `train` it is those declared so. What the loss does not depend on is
     left alone; `explain` names it. Attributes that are assigned count from the next step on.
 
+    With `members=n` everything exists n times, with seeds of `seed` to `seed + n - 1`, and is
+    trained by one `fit`: see `docs/ensembles.md`.
+
     `copy.deepcopy(session)` gives one with the same graph and values of its own; a pickled session
     holds the graph as data, as a saved one does, and is fetched from by the names of its outputs.
     """
@@ -75,6 +79,10 @@ class Session(LiveAttributes):
     run_count = Live(lambda state: state.run_count)  # runs that have drawn numbers
     extra = Live(lambda state: state.extra)
 
+    def __new__(cls, *given: Any, members: int | None = None, **settings: Any) -> Session:
+        """With `members`, a session of so many (`session.ensemble`)."""
+        return super().__new__(cls if members is None or cls is not Session else _of_members())
+
     def __init__(
         self,
         loss: Node | None = None,
@@ -87,6 +95,7 @@ class Session(LiveAttributes):
         check_numerics: bool = False,
         train: Any = None,
         freeze: Any = None,
+        members: int | None = None,
     ) -> None:
         graph = SessionGraph(loss, outputs, metrics)
         threads = granted_threads() if threads is None else threads
@@ -109,6 +118,15 @@ class Session(LiveAttributes):
 
             values = read_params(values)
         self._state.load_params(values)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin anew with the initial values of a seed, by default the session's own: parameters,
+        states, the optimizer's arrays and all counts are as in a new session. What has been
+        compiled stays, so that training goes on at once.
+        """
+        state = self._state
+        with state.lock, state.gate.writing():
+            state.reset(state.seed if seed is None else check_seed(seed))
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -154,7 +172,7 @@ class Session(LiveAttributes):
         data: Any,
         epochs: int = 1,
         batch_size: int = 32,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
         validation_data: Any = None,
         callbacks: Callback | Sequence[Callback] = (),
         progress: bool = True,
@@ -281,6 +299,11 @@ class Session(LiveAttributes):
 
         return profile(self._fetches, feeds, repeat, batch_axis)
 
+    @property
+    def _members(self) -> int | None:
+        """How many members there are, in a session that has members."""
+        return None
+
     # -- files and copies ------------------------------------------------------------------------
 
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
@@ -321,6 +344,7 @@ class Session(LiveAttributes):
                 threads=self.threads,
                 check_numerics=self.check_numerics,
                 train=state.trained,
+                members=self._members,
             )
             new._state.take_values(state)
             new._state.extra = copy.deepcopy(state.extra, memo)
@@ -331,6 +355,18 @@ class Session(LiveAttributes):
         from staticflow.session.files.checkpoint import snapshot
 
         return session_from_pickle, snapshot(self._state)
+
+
+def session_over(state: SessionState, fetches: Fetches) -> Session:
+    """A session with values that exist."""
+    session = object.__new__(Session)
+    session._state, session._fetches = state, fetches
+    return session
+
+
+def _of_members() -> type[Session]:
+    cls: type[Session] = OPERATORS["members"]()
+    return cls
 
 
 def session_from_pickle(data: dict[str, Any], tensors: dict[str, Array]) -> Session:
@@ -355,6 +391,7 @@ def _restored(
         threads=saved.threads if threads is None else threads,
         check_numerics=saved.check_numerics,
         train=saved.trained,
+        members=saved.members,
     )
     saved.fill(session._state)
     return session

@@ -272,7 +272,7 @@ class _Training(Main):
         if start.optimizer is not None and name in start.optimizer.slots:
             return f"{_slot(name)}.ctypes.data"
         if name == "lr":
-            rate = 0.0 if start.optimizer is None else float(start.optimizer.base_lr)
+            rate = 0.0 if start.optimizer is None else float(np.ravel(start.optimizer.base_lr)[0])
             return f"given.keep(np.array([{rate!r}])).ctypes.data"
         if name == "step":
             return "step.ctypes.data"

@@ -365,15 +365,28 @@ class ShardMemory:
                 lead.bind(buffer, own.ctypes.data)
                 if isinstance(lead, PartFrame):
                     lead.bind_rows(buffer, row_bytes)
-                record[entry] = lead.entry_address(buffer) if axis == 0 else 0
+                several = record[entry] != 0  # smaller batches: rows are copied for all of them
+                record[entry] = lead.entry_address(buffer) if axis == 0 and not several else 0
             records.append(record)
         self.table.point_records(Shard.INPUTS, Shard.INPUT_COUNT, records)
 
     def _variants(self) -> Iterator[tuple[int, Frame | BlockedFrame]]:
         """The frames that read rows, each with the entry for the place where it looks for them."""
         yield InputRecord.WHOLE_ENTRY, self.frames["whole"]
-        if "ragged" in self.frames:
-            yield InputRecord.LAST_BATCH_ENTRY, self.frames["ragged"]
+        for name, frame in self.frames.items():
+            if name.startswith("ragged"):
+                yield InputRecord.LAST_BATCH_ENTRY, frame
+
+    def address_tables(self) -> list[Words]:
+        """The tables of this shard that say where values of the session and rows of data lie."""
+        found: list[Words] = [self.table.pointed(Shard.INPUTS)]
+        for frame in self.frames.values():
+            if isinstance(frame, BlockedFrame):
+                for part in frame.parts:
+                    found += [part.outside, *(own.T for own in part.frames)]
+            else:
+                found.append(frame.T)
+        return [*found, self._state_copies] if self.next_states else found
 
     def release(self) -> None:
         """Forget what belongs to one run only."""

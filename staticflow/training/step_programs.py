@@ -52,7 +52,8 @@ class NextState:
     name: str
 
 
-# What the update reads: p, g, a slot, decay_mask, lr_scale, lr and step by name, and states.
+# What the update reads: p, g, a slot, decay_mask, lr_scale, lr, step and weight_decay by name, and
+# states.
 UpdateLeaf: TypeAlias = str | OldState | NextState
 
 
@@ -303,6 +304,8 @@ def _update_graph(
         "lr": hyper("lr", "float64"),
         **{name: flat(name) for name in ("p", "g", *optimizer.slots)},
     }
+    if "weight_decay" in optimizer.lengths:
+        leaves["weight_decay"] = hyper("weight_decay", "float64")
     p, g, number = leaves["p"], leaves["g"], leaves["step"]
     norm = None
     if optimizer.needs_norm:
@@ -320,6 +323,7 @@ def _update_graph(
         step=number,
         lr=optimizer.learning_rate(number, leaves["lr"]),
         norm=norm,
+        weight_decay=leaves.get("weight_decay"),
         **groups,
     )
     outputs, donations = [new_p], {0: p}

@@ -22,7 +22,8 @@ class StepValues:
     """What a session has that its training steps read and change.
 
     `slots` are the optimizer's arrays and `extras` masks and scales, by name, both laid out as the
-    flat array of the trained parameters; `lr` and `seed` are a number each.
+    flat array of the trained parameters; `lr` and `seed` are a number each, and so is `decay`, that
+    a member of several may have of its own.
     """
 
     params: ParameterStore
@@ -31,6 +32,7 @@ class StepValues:
     extras: Mapping[str, Array]
     lr: NDArray[np.float64]
     seed: NDArray[np.int64]
+    decay: NDArray[np.float64] | None = None
 
 
 def following(states: Mapping[str, Array]) -> dict[UpdateLeaf, Array]:
@@ -68,6 +70,8 @@ def update_frame(
             address = flats[name].ctypes.data + part.start * flat.data.itemsize
         elif name == "lr":
             address = values.lr.ctypes.data
+        elif name == "weight_decay" and values.decay is not None:
+            address = values.decay.ctypes.data
         elif name in given:
             address = given[name].ctypes.data
         else:

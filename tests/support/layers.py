@@ -51,5 +51,6 @@ SESSION = {
     "profile": {"run", "state"}, "live": {"run", "state"}, "jit": {"run", "state"},
     "function": {"files"}, "check_grad": {"calculator"},
     "session": {"report", "state", "run", "files", "explain", "profile", "live", "jit"},
+    "ensemble": {"report", "state", "run", "live", "session"},
     "drawing": {"calculator", "session"},
 }  # fmt: skip

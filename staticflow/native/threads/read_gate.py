@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import NamedTuple
 
-from staticflow.native.memory import words
+from staticflow.native.memory import Words, words
 from staticflow.native.threads.waiting import look_again
 from staticflow.native.toolchain.forks import ForkAware
 from staticflow.native.toolchain.objects import External, NativeFunction
@@ -115,12 +115,18 @@ def admit(tools: Toolchain) -> External:
     return _function(tools, "admit", ADMIT, 2).external
 
 
+def reopen(tools: Toolchain) -> External:
+    """The loop's end, where native code opened it: i64 reopen(gate)."""
+    return _function(tools, "reopen", REOPEN, 1).external
+
+
 class ReadGate(ForkAware):
     """The gate of one session. A fork is a reader too, so that the child has whole steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Words | None = None) -> None:
+        """The words of the gate are its `own`, or new ones."""
         super().__init__()
-        self._words = words(Gate.WORDS)
+        self._words = words(Gate.WORDS) if own is None else own
         self.address = int(self._words.ctypes.data)
 
     @contextmanager
@@ -184,7 +190,7 @@ class _Bound(NamedTuple):
 @functools.cache
 def _bound() -> _Bound:
     tools = toolchain()
-    reopen = _function(tools, "reopen", REOPEN, 1)
+    opens = _function(tools, "reopen", REOPEN, 1)
     loops = _function(tools, "admit", ADMIT, 2)
-    functions = (enter_gate(tools), await_admission(tools), leave_gate(tools), reopen, loops)
+    functions = (enter_gate(tools), await_admission(tools), leave_gate(tools), opens, loops)
     return _Bound(*(function.bind() for function in functions))

@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from staticflow.native.memory import words_of
 from staticflow.native.training.layout import Shard
-from staticflow.native.training.tables import ShardTable, SyncBlock
+from staticflow.native.training.tables import ShardTable
 
 Run = Callable[[int], int]
 _PENDING = object()
@@ -29,10 +29,10 @@ _POLL_SECONDS = 0.05
 class _Job:
     """One run: what to call, and what came of it. Threads write results, the caller reads them."""
 
-    def __init__(self, function: Run, tables: Sequence[ShardTable]) -> None:
+    def __init__(self, function: Run, addresses: Sequence[int]) -> None:
         self.function = function
-        self.addresses = [table.address for table in tables]
-        self.results: list[object] = [_PENDING] * len(tables)
+        self.addresses = addresses
+        self.results: list[object] = [_PENDING] * len(addresses)
         self.finished: SimpleQueue[int] = SimpleQueue()
         self.submitted = 0
 
@@ -98,11 +98,41 @@ class ShardPool:
                 table[Shard.PHASE] = 0
                 table.point(Shard.TEAM, team)
                 table[Shard.PARTIES] = max(1, parties)
-            job = _Job(function, tables[: max(1, parties)])
-            if parties == 0:
-                job.perform(0)
-            else:
-                self._complete(job, sync, poll)
+            addresses = [table.address for table in tables[: max(1, parties)]]
+            return self._finish(_Job(function, addresses), sync.stop, poll, parties == 0)
+
+    def call(
+        self,
+        function: Run,
+        addresses: Sequence[int],
+        stop: Callable[[], None],
+        poll: Callable[[], None] | None = None,
+        inline: bool = False,
+    ) -> list[int]:
+        """Call `function(address)` for each address by a thread of its own, or for as many as there
+        can be threads, at least one, and give the results; `stop` lets all of them end early.
+
+        `poll` and `inline` are as for `run`.
+        """
+        self._forget_threads_of_parent()
+        with self._lock:
+            inline = inline and len(addresses) == 1
+            there = 1 if inline else self.start(len(addresses))
+            job = _Job(function, addresses[: max(1, there)])
+            return self._finish(job, stop, poll, inline or there == 0)
+
+    def _finish(
+        self,
+        job: _Job,
+        stop: Callable[[], None],
+        poll: Callable[[], None] | None,
+        inline: bool,
+    ) -> list[int]:
+        """Complete a job, which the calling thread does itself if it is `inline`."""
+        if inline:
+            job.perform(0)
+        else:
+            self._complete(job, stop, poll)
         return _results(job)
 
     def _parties(self, tables: Sequence[ShardTable], wanted: int, inline: bool) -> int:
@@ -116,14 +146,16 @@ class ShardPool:
             raise RuntimeError(f"cannot start {wanted} threads")
         return there
 
-    def _complete(self, job: _Job, sync: SyncBlock, poll: Callable[[], None] | None) -> None:
+    def _complete(
+        self, job: _Job, stop: Callable[[], None], poll: Callable[[], None] | None
+    ) -> None:
         failure: BaseException | None = None
         while not job.is_done():
             try:
                 self._submit(job)
                 _wait(job, poll if failure is None else None)
             except BaseException as error:
-                sync.stop()
+                stop()
                 failure = failure or error
         if failure is not None:
             raise failure

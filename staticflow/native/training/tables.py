@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class ShardTable:
 
     def __init__(self, index: int, shards: int, sync: SyncBlock) -> None:
         self._words = words(SHARD_WORDS)
-        self._kept: dict[int, object] = {}
+        self._kept: dict[int, tuple[Any, ...]] = {}
         self._owners: list[object] = []
         self.address = int(self._words.ctypes.data)
         self.sync = sync
@@ -70,6 +71,11 @@ class ShardTable:
         """
         self._kept[entry] = (array, *behind)
         self[entry] = 0 if array is None else array.ctypes.data
+
+    def pointed(self, entry: int) -> NDArray[np.int64]:
+        """The words that an entry points at, which has been set to an array of words."""
+        array = self._kept[entry][0] if entry in self._kept else None
+        return np.zeros(0, np.int64) if array is None else array
 
     def keep(self, *owners: object) -> None:
         """Keep what the table's records and programs point at for as long as the table."""

@@ -81,10 +81,7 @@ def describe(
         "seed": state.seed,
         "threads": state.threads,
         "check_numerics": state.check_numerics,
-        "step_count": state.step_count,
-        "epoch_count": state.epoch_count,
-        "run_count": state.run_count,
-        "rng": state.rng.bit_generator.state,
+        **state.position(),
         "extra": extra,
         **accumulated,
     }

@@ -28,9 +28,11 @@ from staticflow.session.files.decode import Decoder, check_sizes
 from staticflow.session.files.file_errors import checked, damaged
 from staticflow.session.files.file_version import check_version
 from staticflow.session.files.tensor_file import read_tensors
-from staticflow.session.state.session_state import SessionState, check_count
+from staticflow.session.state.session_state import SessionState
 from staticflow.session.state.trained import chosen
 from staticflow.training.epochs import Accumulated
+
+COUNTS = ("step_count", "epoch_count", "run_count")
 
 
 def read_session(path: Any) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -63,6 +65,7 @@ class SavedSession:
         threads = data["threads"]
         require(fits(threads, int) and threads > 0, f"no number of threads: {threads!r}")
         self.threads = min(threads, granted_threads())
+        self.members = self._stored.members
 
     def fill(self, state: SessionState) -> None:
         """Set values, counters and the random state of a session that was made of the rest."""
@@ -74,10 +77,10 @@ class SavedSession:
         for slot, flat, values in slots_of(state):
             for span in flat.spans:
                 flat.view(span, values)[...] = stored.slot(slot, span.node)
-        state.step_count = check_count(data["step_count"])
-        state.epoch_count = check_count(data["epoch_count"])
-        state.run_count = check_count(data.get("run_count", 0))  # 0.1.0 did not count them
-        state.rng.bit_generator.state = _random_state(data["rng"])
+        for name in COUNTS:
+            state.set_count(name, data.get(name, 0))  # 0.1.0 did not count runs
+        for rng, saved in zip(state.generators, self._stored.generators, strict=True):
+            rng.bit_generator.state = _random_state(saved)
         state.accumulated = self._accumulated(state)
         state.extra = data["extra"]
 
@@ -119,15 +122,31 @@ class _Stored:
     def accumulated(self, node: Node) -> Array:
         return self._of(node, self.data["accumulated"]["tensors"][node.name])
 
+    @property
+    def members(self) -> int | None:
+        """How many members the session has, if it has members."""
+        members: int | None = self.data.get("members")
+        return members
+
+    @property
+    def generators(self) -> list[Any]:
+        """The states of the random generators."""
+        found = self.data["rng"]
+        return [found] if self.members is None else found
+
     def _of(self, node: Node, key: str) -> Array:
-        """The tensor of a node, which must be of its type."""
+        """The tensor of a node, which must be of its type, behind an axis of members if there are
+        some.
+        """
         values = self.tensors[key]
-        if node.ndim == 0 and values.shape == (1,):
+        lead = () if self.members is None else (self.members,)
+        if node.ndim == 0 and not lead and values.shape == (1,):
             values = values.reshape(())  # as version 0.1.0 wrote scalars
-        if node.shape != values.shape or node.dtype != values.dtype.name:
+        if (*lead, *node.shape) != values.shape or node.dtype != values.dtype.name:
             fail(
                 GraphError,
-                f"{node.name!r} is {node.type} in the graph",
+                f"{node.name!r} is {node.type} in the graph"
+                + (f", of {self.members} members" if lead else ""),
                 got=f"{values.dtype}{list(values.shape)} among the tensors",
             )
         return values
@@ -154,12 +173,22 @@ class _Stored:
         for slot in () if optimizer is None else optimizer.slots:
             for node in trained:
                 self.slot(slot, node)
-        for name in ("step_count", "epoch_count"):
-            count = self.data[name]
-            require(fits(count, int) and count >= 0, f"no number of steps: {count!r}")
+        self._check_counts()
         require(type(self.data["check_numerics"]) is bool, "check_numerics is true or false")
         require(isinstance(self.data["extra"], dict), "extra is no dict")
         return trained
+
+    def _check_counts(self) -> None:
+        """Counts are numbers of steps, one for each member if there are members."""
+        given = [self.data["step_count"], self.data["epoch_count"], self.data.get("run_count", 0)]
+        if self.members is not None:
+            require(fits(self.members, int) and self.members > 0, "no number of members")
+            lists = [*given, self.data["rng"]]
+            own = all(isinstance(x, list) and len(x) == self.members for x in lists)
+            require(own, f"not all counts are of {self.members} members")
+            given = [count for counts in given for count in counts]
+        for count in given:
+            require(fits(count, int) and 0 <= count < 1 << 62, f"no number of steps: {count!r}")
 
     def _trained(self, params: Mapping[str, Node]) -> list[Node]:
         """The parameters that are trained; version 0.1.0 had those declared so."""

@@ -47,7 +47,8 @@ def accumulate(
 
 def apply(state: SessionState) -> float:
     """Make the update of what has been accumulated; returns the mean loss over its rows."""
-    gathered, optimizer = state.accumulated, state.require_optimizer("apply")
+    state.require_optimizer("apply")
+    gathered = state.accumulated
     if gathered is None:
         fail(
             GraphError,
@@ -60,7 +61,7 @@ def apply(state: SessionState) -> float:
         state.updates[gathered.along] = Update(memory, state.step_values())
     update = state.updates[gathered.along]
     update.sync.reset()
-    state.lr[0] = optimizer.base_lr
+    state.feed_rates()
     try:
         if state.check_numerics:
             check_update(update, state.pool, gathered, state.step_count)

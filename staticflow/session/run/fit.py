@@ -8,14 +8,12 @@ in as an iterator of batches, one step a batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from staticflow.errors import GraphError, fail
-from staticflow.graph.checks import check_integer
 from staticflow.native import memory
 from staticflow.native.memory import Array
 from staticflow.runtime.feeds import leading_dimension
@@ -25,49 +23,15 @@ from staticflow.session.run.accumulation import accumulate, apply, refuse_accumu
 from staticflow.session.run.batches import check_slices, read_rows
 from staticflow.session.run.evaluate import evaluate
 from staticflow.session.run.fetch import Fetches
+from staticflow.session.run.fit_options import FitOptions, callables, check_options
 from staticflow.session.run.nan_guard import NanGuard
 from staticflow.session.run.nan_labels import rows_with_nan
 from staticflow.session.run.steps import check_labels, run_batch, trainer_for
 from staticflow.training.epochs import Epochs
 from staticflow.training.trainer import Trainer
 
-Callback = Callable[[Any, dict[str, float]], Any]
-Callbacks = Callback | Sequence[Callback]
 MAX_PERMUTATION = 1 << 22  # rows shuffled ahead, over all epochs of a call
 NS_PER_CALL = 200e6  # the cost model may be off by some; Ctrl-C does not depend on it
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How to train; see `Session.fit`."""
-
-    epochs: int
-    batch_size: int
-    shuffle: bool
-    validation_data: Any
-    callbacks: Callbacks | None
-    progress: bool
-    batch_axis: str | None
-    on_nan: str
-    accumulate: int
-
-
-def _callables(callbacks: Callbacks | None) -> Sequence[Callback]:
-    """Callbacks as a sequence: one may stand alone."""
-    if callable(callbacks):
-        return (callbacks,)
-    if callbacks is None:
-        return ()
-    if isinstance(callbacks, Iterable):
-        callbacks = tuple(callbacks)
-        if all(map(callable, callbacks)):
-            return callbacks
-    fail(
-        GraphError,
-        "fit: callbacks are functions f(session, log)",
-        got=repr(callbacks)[:80],
-        do="pass a function or a list of them",
-    )
 
 
 class Fit:
@@ -78,16 +42,13 @@ class Fit:
         self.state = state = fetches.state
         self.fetches, self.owner = fetches, owner
         self.inputs = state.graph.training_inputs
-        self._check(data, options)
+        check_options(self.inputs, data, options)
         refuse_accumulated(state, "fit")
         self.epochs, self.batch_size = int(options.epochs), int(options.batch_size)
-        self.group = check_integer(
-            "accumulate, the number of batches that have one update,", options.accumulate, 1,
-            "leave it out for an update after each batch",
-        )  # fmt: skip
+        self.group = int(options.accumulate)
         self.shuffle, self.show = options.shuffle, options.progress
         self.validation, self.batch_axis = options.validation_data, options.batch_axis
-        self.callbacks = _callables(options.callbacks)
+        self.callbacks = callables(options.callbacks)
         self.stream = data if callable(data) else None
         if not callable(data):
             leading_dimension(self.inputs, self.batch_axis)
@@ -105,25 +66,6 @@ class Fit:
         self.names = ("loss", *state.graph.metrics)
         self.stopped = self.nan = False  # by a callback or by NaN; by NaN
         self.trainer: Trainer | None = None
-
-    def _check(self, data: Any, options: FitOptions) -> None:
-        """Refuse data of another kind, and numbers that are none."""
-        if not callable(data) and not isinstance(data, Mapping):
-            wanted = ", ".join(f"{name!r}: ..." for name in self.inputs)
-            fail(
-                GraphError,
-                "data must be a dict from input name to array, or a callable that returns batches",
-                got=type(data).__name__,
-                do=f"write fit({{{wanted}}}, epochs=...)",
-            )
-        epochs, batch_size = options.epochs, options.batch_size
-        whole = all(hasattr(n, "__index__") and not np.ndim(n) for n in (epochs, batch_size))
-        if not whole or epochs < 0 or batch_size < 1:
-            fail(
-                GraphError,
-                "fit: epochs must be an integer of at least 0, batch_size one of at least 1",
-                got=f"epochs={epochs!r}, batch_size={batch_size!r}",
-            )
 
     def _sample(self, labels: Mapping[str, Array]) -> dict[str, Array]:
         """A batch with labels that hold NaN."""
@@ -156,7 +98,8 @@ class Fit:
         """The trainer for the session's optimizer and threads as they are now."""
         assert self.rows is not None
         state = self.state
-        state.lr[0] = state.require_optimizer("fit").base_lr
+        state.require_optimizer("fit")
+        state.feed_rates()
         together = self.group > 1
         trainer = trainer_for(state, self.rows.batch, env, state.threads, together)
         shards = len(trainer.shards)

@@ -24,23 +24,28 @@ MODES = ("stop", "raise", "ignore")
 COPY_SECONDS = 0.05  # the age at which a copy is replaced
 CALL_NS = 0.05e9  # what a native call may add to it
 BYTES_PER_SECOND = 5e7  # of copies: a hundredth of what memory can do; a large net's are older
-_REMEDY = (
+REMEDY = (
     "lower the learning rate, clip the gradient (clip_norm=), or see where it comes from with "
     "Session(check_numerics=True); fit(on_nan='ignore') goes on"
 )
+
+
+def check_mode(mode: Any) -> None:
+    """Refuse what does not say what is to be done."""
+    if mode not in MODES:
+        fail(
+            GraphError,
+            "fit: on_nan says what to do when the loss is NaN",
+            got=repr(mode),
+            do=f"pass one of {', '.join(map(repr, MODES))}",
+        )
 
 
 class NanGuard:
     """One fit's copy of what its steps change, and what is to be done when NaN appears."""
 
     def __init__(self, state: SessionState, mode: Any) -> None:
-        if mode not in MODES:
-            fail(
-                GraphError,
-                "fit: on_nan says what to do when the loss is NaN",
-                got=repr(mode),
-                do=f"pass one of {', '.join(map(repr, MODES))}",
-            )
+        check_mode(mode)
         self._state, self._mode = state, mode
         self.active = mode != "ignore" and not state.check_numerics
         self._slots = state.slots
@@ -100,7 +105,7 @@ class NanGuard:
         outcome = self._put_back() or (
             f"the update was not made: the parameters are those of step {number - 1}"
         )
-        self._tell(what, f"{outcome}{_nan_in(data)}")
+        self._tell(what, f"{outcome}{first_nan(data)}")
 
     def finish(self, epoch: int) -> None:
         """At the end of a fit: see that the last steps, whose loss was a number, did no harm."""
@@ -127,7 +132,7 @@ class NanGuard:
         )
 
     def _tell(self, what: str, outcome: str) -> None:
-        text = message(what, outcome, _REMEDY)
+        text = message(what, outcome, REMEDY)
         if self._mode == "raise":
             raise NumericsError(text)
         where = user_line()
@@ -143,7 +148,7 @@ def _changing(state: SessionState) -> Iterator[Array]:
     yield from (flat.data for flat in state.states.flats.values())
 
 
-def _nan_in(data: Mapping[str, Array]) -> str:
+def first_nan(data: Mapping[str, Array]) -> str:
     """The first input that holds NaN."""
     for name, array in data.items():
         if has_nan(array):

@@ -119,8 +119,7 @@ def run_batch(
     if train:
         check_labels(state, arrays, batch_axis)
     trainer = trainer_for(state, batch, env, threads=1)
-    if state.optimizer is not None:
-        state.lr[0] = state.optimizer.base_lr
+    state.feed_rates()
     trainer.sync.reset()  # an interrupt before the run counts none of the last one's
     try:
         return trainer, trainer.single(state.pool, arrays, state.step_count, train, watch, into)

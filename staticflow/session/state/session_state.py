@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from staticflow.native.toolchain.forks import ForkAware
 from staticflow.native.toolchain.toolchain import Toolchain, toolchain
 from staticflow.native.training.shard_pool import ShardPool
 from staticflow.optim.algorithms import Optimizer
+from staticflow.optim.schedules import Constant
 from staticflow.runtime.parameters import ParameterStore, assign
 from staticflow.session.state.graph import SessionGraph
 from staticflow.session.state.slots import make_slots
@@ -106,24 +108,13 @@ class SessionState(ForkAware):
     ) -> None:
         super().__init__()
         self.graph = graph
+        self.check_settings(optimizer)
         self.optimizer = optimizer
         self.seed, self.threads, self.check_numerics = seed, threads, check_numerics
         self.trained = trained
-        self.params = ParameterStore(graph.params, "parameter", trained)
-        self.states = ParameterStore(graph.states, "state")
-        self.rng = np.random.default_rng(seed)
-        self.params.initialise(self.rng)
-        self.states.initialise(self.rng)
-        self.slots: dict[str, Array] = {}
-        self.extras: dict[str, Array] = {}
-        if optimizer is not None:
-            self.slots, self.extras = make_slots(self.params, trained, optimizer)
-        self.step_count = self.epoch_count = self.run_count = 0
         self.accumulated: Accumulated | None = None
         self.extra: dict[str, Any] = {}
-        self.lr = memory.zeros((1,), np.float64)
-        self.seed_cell = memory.filled([seed], np.int64)
-        self.run_cell = memory.zeros((1,), np.int64)
+        self._make_values()
         self.toolchain: Toolchain = toolchain()
         self.pool = ShardPool()
         self.programs: dict[str, StepPrograms] = {}
@@ -133,15 +124,100 @@ class SessionState(ForkAware):
         self.jitted: dict[Any, Any] = {}
         self.copes_with_nan = False
         self.spare: list[Array] = []
+        self._count_lock = threading.Lock()
+
+    def _make_values(self) -> None:
+        """Memory for all values, as they are at the start, and what guards it."""
+        graph, trained = self.graph, self.trained
+        self.params = ParameterStore(graph.params, "parameter", trained)
+        self.states = ParameterStore(graph.states, "state")
+        self.rng = np.random.default_rng(self.seed)
+        self._draw()
+        self.make_slots()
+        self.step_count = self.epoch_count = self.run_count = 0
+        self.lr = memory.zeros((1,), np.float64)
+        self.seed_cell = memory.filled([self.seed], np.int64)
+        self.run_cell = memory.zeros((1,), np.int64)
         self.lock = threading.RLock()
         self.gate = ReadGate()
-        self._count_lock = threading.Lock()
+
+    def make_slots(self) -> None:
+        """The arrays of the optimizer, as they are at the start."""
+        self.slots: dict[str, Array] = {}
+        self.extras: dict[str, Array] = {}
+        if self.optimizer is not None:
+            self.slots, self.extras = make_slots(self.params, self.trained, self.optimizer)
+
+    def check_settings(self, optimizer: Optimizer | None) -> None:
+        """Refuse an optimizer with settings for several members."""
+        for name, count in ({} if optimizer is None else optimizer.lengths).items():
+            fail(
+                GraphError,
+                f"the optimizer has settings {name} of {count} members",
+                do=f"make the session with members={count}, or pass a number",
+            )
+
+    def set_optimizer(self, new: Optimizer | None) -> None:
+        """Go on with another optimizer: one of the same kind takes over what has been gathered."""
+        self.check_settings(new)
+        old, slots, self.optimizer = self.optimizer, self.slots, new
+        if new is not None and old is not None and _without_rate(new) == _without_rate(old):
+            return  # the rate is read at each step
+        self.make_slots()
+        if new is not None and (isinstance(new, type(old)) or isinstance(old, type(new))):
+            for name in slots.keys() & self.slots.keys():
+                self.slots[name][:] = slots[name]
+        self.forget_programs()
+
+    def set_seed(self, seed: int) -> None:
+        """Draw and shuffle by another seed from now on."""
+        self.seed = seed
+        self.seed_cell[0] = seed
+        self.rng = np.random.default_rng(seed)
+
+    def reset(self, seed: int) -> None:
+        """Begin anew, as a session with this seed does; what has been compiled stays."""
+        self.set_seed(seed)
+        self._draw()
+        for name, values in self.slots.items():
+            assert self.optimizer is not None
+            values[...] = self.optimizer.slot_init(name)
+        for name in ("step_count", "epoch_count", "run_count"):
+            self.set_count(name, 0)
+        self.accumulated = None
+
+    def _draw(self) -> None:
+        """Initial values of parameters and states."""
+        self.params.initialise(self.rng)
+        self.states.initialise(self.rng)
+
+    def set_count(self, name: str, value: Any) -> None:
+        """Set a count of steps, epochs or runs."""
+        setattr(self, name, check_count(value))
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """What shuffles rows, and has drawn the initial values."""
+        return [self.rng]
+
+    def position(self) -> dict[str, Any]:
+        """Counters and random state, as plain data."""
+        return {
+            "step_count": self.step_count,
+            "epoch_count": self.epoch_count,
+            "run_count": self.run_count,
+            "rng": self.rng.bit_generator.state,
+        }
 
     def after_fork_in_child(self) -> None:
         """Nobody holds the locks; what another thread's fit has done so far counts."""
         self.lock, self._count_lock = threading.RLock(), threading.Lock()
-        self.step_count += sum(trainer.steps_under_way for trainer in self.trainers.values())
+        self._count_steps_under_way()
         self.trainers, self.updates = {}, {}
+
+    def _count_steps_under_way(self) -> None:
+        """Count the steps of a fit that another thread was at."""
+        self.step_count += sum(trainer.steps_under_way for trainer in self.trainers.values())
 
     def step_values(self) -> StepValues:
         """What a training step reads and changes, as it is now."""
@@ -153,6 +229,11 @@ class SessionState(ForkAware):
             lr=self.lr,
             seed=self.seed_cell,
         )
+
+    def feed_rates(self) -> None:
+        """Bring the optimizer's numbers to where native code reads them."""
+        if self.optimizer is not None:
+            self.lr[0] = self.optimizer.base_lr
 
     def load_params(self, values: Mapping[str, Any]) -> None:
         """Set parameters and states from a mapping from name to array; all or nothing."""
@@ -196,3 +277,9 @@ class SessionState(ForkAware):
                 do="pass optimizer=sf.optim.Adam(1e-3) to the session",
             )
         return self.optimizer
+
+
+def _without_rate(optimizer: Optimizer) -> Optimizer:
+    """The optimizer with a base rate of 0, if its rate is a number."""
+    constant = isinstance(optimizer.schedule, Constant)
+    return replace(optimizer, lr=0.0) if constant else optimizer
