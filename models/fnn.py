@@ -22,8 +22,9 @@ class FNN(Model):
 
     `sizes` are the width of the input, of each hidden layer, and of the output. `activation` and
     `output_activation` are names, functions from node to node, or None. `dropout` is the rate after
-    each hidden layer, or a list with one for each member of a session; `norm` is None, "batch" or "layer", before each hidden activation. Layer k
-    has the parameters `fnn.k.weight` (in, out) and `fnn.k.bias` (out,). Calls share them.
+    each hidden layer, or a list with one for each member of a session; `norm` is None, "batch" or
+    "layer", before each hidden activation. Layer k has the parameters `fnn.k.weight` (in, out) and
+    `fnn.k.bias` (out,). Calls share them.
     """
 
     def __init__(

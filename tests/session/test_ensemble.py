@@ -66,7 +66,9 @@ def test_what_members_compute_is_what_their_sessions_do(threads: int) -> None:
     np.testing.assert_array_equal(again, [s.run("noisy", {"x": X}, seed=9) for s in singles])
     np.testing.assert_array_equal(whole.run_count, 2)
     losses = whole.evaluate(DATA, batch_size=16)["loss"]
-    np.testing.assert_array_equal(losses, [s.evaluate(DATA, batch_size=16)["loss"] for s in singles])
+    np.testing.assert_array_equal(
+        losses, [s.evaluate(DATA, batch_size=16)["loss"] for s in singles]
+    )
 
 
 def test_feeds_may_be_a_members_own_and_results_are_reduced() -> None:

@@ -292,7 +292,7 @@ def test_any_other_name_is_saved(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded(x=rows), session(x=rows))
 
 
-@pytest.mark.parametrize("value", ["1", b"1", None, [1], float("nan"), float("inf"), 10**400, -1])
+@pytest.mark.parametrize("value", ["1", b"1", None, [[1]], float("nan"), float("inf"), 10**400, -1])
 def test_a_setting_that_is_no_number_is_refused_where_it_is_given(value: Any) -> None:
     with pytest.raises(sf.GraphError, match=r"number|finite|function"):
         optim.Adam(value)

@@ -255,7 +255,7 @@ def test_arrays_of_another_length_are_refused_by_name() -> None:
     whole = made(members=2)
     with pytest.raises(sf.GraphError, match="arrays for input 'x' are 3, of 2 members"):
         whole.fit({"x": np.stack([X] * 3), "t": T}, progress=False)
-    with pytest.raises(sf.GraphError, match="values of 'fnn.0.bias' are 3, of 2 members"):
+    with pytest.raises(sf.GraphError, match=r"values of 'fnn\.0\.bias' are 3, of 2 members"):
         whole.params["fnn.0.bias"] = np.zeros((3, 5))
     with pytest.raises(sf.GraphError, match="settings lr of 2 members"):
         made(sf.optim.Adam([1e-3, 1e-2]))
