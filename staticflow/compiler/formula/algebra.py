@@ -333,6 +333,9 @@ def _is_inverse(a: Term, b: Term) -> bool:
     """Whether one is the inverse of the other."""
     if a.head == b.head == "transpose":
         return _is_inverse(a.args[0], b.args[0])
+    for x, y in ((a, b), (b, a)):  # eigenvectors of a symmetric matrix
+        if x.takes_output(1, "eigh") and y.head == "transpose" and y.args[0] is x:
+            return True
     return (a.calls("inv") and a.args[0] is b) or (b.calls("inv") and b.args[0] is a)
 
 

@@ -155,6 +155,19 @@ def kron(m: Algebra, term: Term) -> Term | None:
     return m.scaled(coefficient, m.call("kron", shape, [a, b])) if shape == term.shape else None
 
 
+def unflattened(m: Algebra, term: Term) -> Term | None:
+    """reshape(outer(reshape(A, (m * n,)), x), (m, n, k)) is A[:, :, None] * x"""
+    if not term.calls("reshape") or term.ndim != 3:
+        return None
+    scalars, inner = m.unscaled(term.args[0])
+    if not inner.calls("outer") or not inner.args[0].calls("reshape"):
+        return None
+    (matrix,), x = inner.args[0].args, inner.args[1]
+    if (*matrix.shape, *x.shape) != term.shape:
+        return None
+    return m.times(scalars, m.place(matrix, (0, 1), 3), x)
+
+
 def flattened(m: Algebra, term: Term) -> Term | None:
     """reshape(A, (m * n,)) @ reshape(B, (m * n,)) is sum(A * B)."""
     a, b = term.args
@@ -186,6 +199,6 @@ def repeated(m: Algebra, term: Term) -> Term | None:
 PLAIN = ("name", "transpose", "call")
 AXIS_PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "reduce": (apart, contracted, mean_of_a_sum),
-    "call": (pairs_of_axes, kron, repeated),
+    "call": (pairs_of_axes, kron, repeated, unflattened),
     "matmul": (flattened,),
 }

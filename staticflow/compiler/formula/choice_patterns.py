@@ -21,6 +21,8 @@ def decided(m: Algebra, term: Term) -> Term | None:
     if not term.calls("where"):
         return None
     condition, *branches = term.args
+    if condition.calls("ones"):
+        return m.times(branches[0], m.ones(term.shape))
     x, y = (_under(m, b, condition, k) for k, b in enumerate(branches))
     if x is y and x.shape == term.shape:
         return x
@@ -151,7 +153,8 @@ def sizes(m: Algebra, term: Term) -> Term | None:
 
 
 def _is_size(x: Term) -> bool:
-    return x.calls("norm") or (x.reduces_by("max") and x.args[0].calls("abs"))
+    of_sizes = x.reduces_by("max") or x.reduces_by("sum")
+    return x.calls("norm") or (of_sizes and (x.args[0].calls("abs") or _is_size(x.args[0])))
 
 
 def matrix_norm(m: Algebra, term: Term) -> Term | None:
@@ -223,6 +226,29 @@ def expanded(m: Algebra, term: Term) -> Term | None:
     return total if total.shape == term.shape and _weight(total) < _weight(term) else None
 
 
+def defined(m: Algebra, term: Term) -> Term | None:
+    """where(logical_and(y == 0, logical_not(..)), 0, z) is z: the power of 0 is set apart."""
+    if not term.calls("where") or not term.args[0].calls("logical_and"):
+        return None
+    first, second = term.args[0].args
+    apart = first.head == "compare" and first.attrs[0] == "==" and second.calls("logical_not")
+    other = term.args[2]
+    return other if apart and other.shape == term.shape else None
+
+
+def positive_size(m: Algebra, term: Term) -> Term | None:
+    """(norm(x) > 0) * y is y, wherever there is a derivative."""
+    coefficient, factors = split(term)
+    for base, e in factors:
+        if e != 1 or base.head != "compare" or base.attrs[0] != ">":
+            continue
+        rest = [f for f in factors if f[0] is not base]
+        if _is_size(base.args[0]) and base.args[1] is m.number(0) and rest:
+            found = m.product(rest, coefficient)
+            return found if found.shape == term.shape else None
+    return None
+
+
 def divided(m: Algebra, term: Term) -> Term | None:
     """p * (c - y / p) is c * p - y."""
     coefficient, factors = split(term)
@@ -242,9 +268,9 @@ def _weight(x: Term) -> int:
 
 
 CHOICE_PATTERNS: Mapping[str, Sequence[Pattern]] = {
-    "call": (logdet, sizes, ties, decided, signs),
+    "call": (defined, logdet, sizes, ties, decided, signs),
     "sum": (joined, expanded),
-    "product": (largest, divided),
+    "product": (largest, divided, positive_size),
     "matmul": (first_vectors,),
     "reduce": (matrix_norm,),
     "part": (frechet,),

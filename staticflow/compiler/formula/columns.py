@@ -215,6 +215,8 @@ class Writing:
         name, x = term.name, term.args[0] if term.args else term
         if name == "outer":
             return self._product(self._done[x], self.row(term.args[1]))
+        if name == "broadcast_to" and term.ndim == 2:
+            return self._repeated(x, term.shape)
         if name == "diag" and x.ndim == 1:
             return self.m.call("diagflat", term.shape, [self._done[x]])
         if name in ALONG and x.ndim == 1:
@@ -224,6 +226,14 @@ class Writing:
         if name == "solve" and term.ndim == 1:
             return self.m.call("solve", (term.shape[0], 1), [self._done[a] for a in term.args])
         return None
+
+    def _repeated(self, x: Term, shape: Shape) -> Term | None:
+        """A column or row repeated: x @ ones((1, n)), ones((m, 1)) @ x.T"""
+        if x.ndim == 1:
+            return self._product(self.m.ones((shape[0], 1)), self.row(x))
+        if x.head != "index" or x.attrs != (1,) or x.args[0].ndim != 1:
+            return None
+        return self._product(self._done[x.args[0]], self.m.ones((1, shape[1])))
 
     def row(self, x: Term) -> Term:
         """A vector as a row (1, n)."""

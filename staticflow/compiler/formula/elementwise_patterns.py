@@ -163,6 +163,32 @@ def deviation(m: Algebra, term: Term) -> Term | None:
     return None
 
 
+def triangle(m: Algebra, term: Term) -> Term | None:
+    """arange(n)[:, None] >= arange(n) is tril(ones((n, n))), and with <= it is triu."""
+    a, b = term.args
+    if term.ndim != 2 or term.attrs[0] != ">=":
+        return None
+    for name, first, other in (("tril", a, b), ("triu", b, a)):
+        rows = first.head == "index" and first.attrs == (1,) and first.args[0].calls("arange")
+        if rows and other.calls("arange"):
+            return m.call(name, term.shape, [m.ones(term.shape)])
+    return None
+
+
+def within_triangle(m: Algebra, term: Term) -> Term | None:
+    """tril(ones((n, n))) * A is tril(A), of a matrix that has a name."""
+    coefficient, factors = split(term)
+    for mask, e in factors:
+        if e != 1 or not (mask.calls("tril") or mask.calls("triu")):
+            continue
+        rest = m.product([f for f in factors if f[0] is not mask])
+        scalars, matrix = m.unscaled(rest)
+        if mask.args[0].calls("ones") and matrix.shape == mask.shape and len(factors) == 2:
+            found = m.call(mask.name, mask.shape, [matrix])
+            return m.product([(scalars, 1), (found, 1)], coefficient)
+    return None
+
+
 def sorted_elements(m: Algebra, term: Term) -> Term | None:
     """take_along_axis(x, argsort(x), axis=0) is sort(x), of a vector."""
     if not term.calls("take_along_axis") or term.ndim != 1:
@@ -199,6 +225,7 @@ ELEMENTWISE_PATTERNS: Mapping[str, Sequence[Pattern]] = {
         clipped, bounded, same_condition, scaled_choice, sorted_elements, put_in_place,
         kron_of_vectors,
     ),
-    "product": (within, deviation),
+    "compare": (triangle,),
+    "product": (within, deviation, within_triangle),
     "reduce": (centred, variance),
 }  # fmt: skip

@@ -67,7 +67,7 @@ def reduction(reader: Reader, node: Node) -> Seen:
     (x,) = node.inputs
     assert isinstance(node.op, Reduce)
     seen, name = reader.seen[x], node.op.name
-    repeated = [x.shape[k] for k in node.op.axes if seen.axes[k] is None]
+    repeated = [n for k in node.op.axes if seen.axes[k] is None and (n := x.shape[k]) != 1]
     if name == "prod" and repeated:
         seen = full(reader.whole(x))
         repeated = []

@@ -199,6 +199,16 @@ def shifted(m: Algebra, term: Term) -> Term | None:
         whole.args[0].shape == term.shape) else None  # fmt: skip
 
 
+def product_of_others(m: Algebra, term: Term) -> Term | None:
+    """prod(where(eye(n), 1, x), axis=1) is prod(x) / x, wherever that is defined."""
+    if not term.reduces_by("prod") or not term.args[0].calls("where") or term.axes != (1,):
+        return None
+    condition, one, x = term.args[0].args
+    if not condition.calls("eye") or one is not m.number(1) or x.ndim != 1:
+        return None
+    return m.product([(m.reduce("prod", x, (0,)), 1), (x, -1)])
+
+
 def transposed_trace(m: Algebra, term: Term) -> Term | None:
     """trace(A.T @ B.T) is trace(B @ A)."""
     if not term.calls("trace"):
@@ -252,6 +262,8 @@ def of_ones(m: Algebra, term: Term) -> Term | None:
     if len(term.args) != 1 or not term.args[0].calls("ones"):
         return None
     if term.head == "part":
+        return m.ones(term.shape) if term.ndim else m.number(1)
+    if term.reduces_by("prod"):
         return m.ones(term.shape) if term.ndim else m.number(1)
     if not term.reduces_by("sum") or term.ndim:
         return None
@@ -315,5 +327,5 @@ MATRIX_PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "matmul": (scaled_columns, columns_scaled),
     "call": (same_rows, of_identity, transposed_trace),
     "part": (shifted, of_identity, of_ones, of_joined),
-    "reduce": (picked, on_the_diagonal, of_ones),
+    "reduce": (product_of_others, picked, on_the_diagonal, of_ones),
 }

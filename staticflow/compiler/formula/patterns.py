@@ -19,8 +19,9 @@ def masked(m: Algebra, term: Term) -> Term | None:
     condition, x, other = term.args
     if other is not m.number(0):
         return None
-    if condition.calls("isfinite") and condition.args[0] is x and x.reduces_by("max"):
-        return x
+    largest = _unstopped(x)
+    if condition.calls("isfinite") and condition.args[0] is x and largest.reduces_by("max"):
+        return largest
     return m.times(condition, x)
 
 
@@ -217,14 +218,14 @@ def mirrored_sigmoid(m: Algebra, term: Term) -> Term | None:
     """sigmoid(x) * exp(-x) is sigmoid(-x)."""
     coefficient, factors = split(term)
     for base, e in factors:
-        if e != 1 or not base.calls("sigmoid"):
+        if e < 1 or not base.calls("sigmoid"):
             continue
         other = m.scaled(-1, base.args[0])
         power = m.call("exp", other.shape, [other])
         if (power, 1) in factors:
             found = m.call("sigmoid", other.shape, [other])
             rest = [f for f in factors if f[0] is not base and f[0] is not power]
-            return m.product([(found, 1), *rest], coefficient)
+            return m.product([(base, e - 1), (found, 1), *rest], coefficient)
     return None
 
 
@@ -256,10 +257,11 @@ def other_sigmoid(m: Algebra, term: Term) -> Term | None:
 
 def _reduced_along(m: Algebra, name: str, x: Term, below: Term) -> tuple[int, ...] | None:
     """The axes, if `below` is the reduction of x along some, aligned with x."""
-    inner = _uninserted(below)
+    shown = _uninserted(below)
+    inner = _unstopped(shown)
     if not inner.reduces_by(name) or inner.args[0] is not x:
         return None
-    return inner.axes if below is m.along(x, inner, inner.axes) else None
+    return inner.axes if below is m.along(x, shown, inner.axes) else None
 
 
 def positive(m: Algebra, term: Term) -> Term | None:
@@ -292,11 +294,16 @@ def _unshifted(m: Algebra, x: Term, axes: tuple[int, ...]) -> tuple[Term, Term |
     for term in x.args:
         coefficient, factors = split(term)
         inner = _uninserted(factors[0][0]) if len(factors) == 1 else term
-        if coefficient == -1 and inner.reduces_by("max"):
+        if coefficient == -1 and _unstopped(inner).reduces_by("max"):
             rest = m.total(t for t in x.args if t is not term)
             if _reduced_along(m, "max", rest, factors[0][0]) == axes:
                 return rest, inner
     return x, None
+
+
+def _unstopped(x: Term) -> Term:
+    """x, of stop_gradient(x)."""
+    return x.args[0] if x.calls("stop_gradient") else x
 
 
 def _uninserted(x: Term) -> Term:

@@ -139,7 +139,7 @@ class Reader:
             return self.m.ones(shape)
         if term is self.m.number(0):
             return self.m.zeros(shape)
-        if self.m.unscaled(term)[1] is term and not term.ndim and term.head != "number":
+        if self.m.unscaled(term)[1] is term and not term.ndim and not term.is_nan:
             return self.m.times(term, self.m.ones(shape))
         return self.m.call("broadcast_to", shape, [term], shape_text(shape))
 

@@ -67,16 +67,40 @@ def reshape(reader: Reader, node: Node) -> Seen:
         return Seen(seen.term, tuple(None if n == 1 else next(old) for n in node.shape))
     if reader.seen[x].term.ndim == 0:
         return Seen(reader.seen[x].term, (None,) * node.ndim)
-    rows = x.inputs[0] if isinstance(x.op, Dot) else x
-    if isinstance(rows.op, Reshape):
-        (source,) = rows.inputs
-        same = source.shape[:-1] == node.shape[:-1] and source.ndim > 2
-        if same and rows is not x and source.shape[-1] == rows.shape[-1]:
-            return full(reader.m.matmul(reader.whole(source), reader.whole(x.inputs[1])))
+    product = x.inputs[0] if isinstance(x.op, Squeeze) else x
+    if isinstance(product.op, Dot) and isinstance(product.inputs[0].op, Reshape):
+        found = _of_stack(reader, node, product)
+        if found is not None:
+            return full(found)
     term = reader.m.before_reshape(reader.whole(x))
     if term.shape == node.shape:
         return full(term)
     return full(reader.m.call("reshape", node.shape, [term], shape_text(node.shape)))
+
+
+def _of_stack(reader: Reader, node: Node, product: Node) -> Term | None:
+    """A stack of matrices times a matrix, or a vector, which was one matrix for the product."""
+    rows, other = product.inputs
+    (source,) = rows.inputs
+    if source.ndim < 3 or source.shape[-1] != rows.shape[-1]:
+        return None
+    if source.shape[:-1] == node.shape[:-1]:
+        return reader.m.matmul(reader.whole(source), reader.whole(other))
+    if source.shape[:-1] != node.shape or product.shape[-1] != 1 or source.ndim > 3:
+        return None
+    seen = reader.seen[other]
+    vector = reader.whole_of(Seen(seen.term, seen.axes[:-1]), other.shape[:-1])
+    return _times_vector(reader, reader.whole(source), vector)
+
+
+def _times_vector(reader: Reader, stack: Term, vector: Term) -> Term:
+    """Sums along the last axis, term by term."""
+    m = reader.m
+    terms = stack.args if stack.head == "sum" else (stack,)
+    products = [m.times(t, vector) for t in terms]
+    if any(p.shape != stack.shape for p in products):
+        return m.matmul(stack, vector)
+    return m.total(m.reduce("sum", p, (2,)) for p in products)
 
 
 def sliced(reader: Reader, node: Node) -> Seen:

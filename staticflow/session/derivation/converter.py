@@ -34,7 +34,7 @@ def size_of(shape: Shape) -> Size:
     return (1, 1) if not shape else (shape[0], shape[1] if len(shape) == 2 else 1)
 
 
-POSITIONS = ("argmax", "argmin", "argsort")  # constant between the jumps
+CONSTANT = ("argmax", "argmin", "argsort", "stop_gradient")  # some but for jumps
 
 
 class Converter:
@@ -73,7 +73,7 @@ class Converter:
         return self._opaque(term) if made is None else made
 
     def _opaque(self, term: Term) -> Expr:
-        if self.moves(term) and not (term.head == "call" and term.name in POSITIONS):
+        if self.moves(term) and not (term.head == "call" and term.name in CONSTANT):
             fail(
                 GraphError,
                 "derive: has no rule for the differential of this",

@@ -125,7 +125,7 @@ def scale(*items: Expr) -> Expr:
         v, s, r = parts(item)
         value, scalars = value * v, scalars + s
         rest = rest if r == ONE else r
-    if value == 0:
+    if value == 0 or rest.head == "zero":
         return zero(rest.shape)
     scalars = _powers(scalars)
     found = [*scalars, *([] if rest == ONE else [rest])]

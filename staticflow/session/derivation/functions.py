@@ -46,9 +46,10 @@ def closed(x: Expr, a: Expr, da: Expr) -> Changed:
 
 
 def _made_of(a: Expr) -> Mapping[str, Callable[..., Expr]]:
-    n = a.shape[0]
+    m, n = a.shape
+    k = min(m, n) if isinstance(m, int) and isinstance(n, int) else n
     parts: dict[int, tuple[str, Size]] = {
-        0: ("left_vectors", (n, n)), 1: ("singular_values", (n, 1)), 2: ("right_vectors", (n, n)),
+        0: ("left_vectors", (m, k)), 1: ("singular_values", (k, 1)), 2: ("right_vectors", (k, n)),
     }  # fmt: skip
 
     def part(x: Expr, entry: str) -> Expr:
@@ -66,7 +67,7 @@ def _made_of(a: Expr) -> Mapping[str, Callable[..., Expr]]:
         "Div": lambda p, q: scale(power(q, -1), p) if q.is_scalar else scale(p, power(q, -1)),
         "Eq": lambda p, q: function("equal", p.shape, p, q),
         "softmax": lambda p: function("softmax", p.shape, p),
-        "svd": lambda p: function("svd", (n, n), p),
+        "svd": lambda p: function("svd", a.shape, p),
         "outer": lambda p, q: mul(p, turn(q)),
     }  # fmt: skip
 

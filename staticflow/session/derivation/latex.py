@@ -111,6 +111,8 @@ def _latex(x: Expr) -> Text:
     inner = [_latex(a)[0] for a in args]
     if name in PARTS:
         return PARTS[name].format(*inner), POWER
+    if name == "power":
+        return rf"{_bracketed(args[0], ATOM)}^{{{inner[1]}}}", POWER
     if name == "kron":
         left, right = (_bracketed(a, POWER) for a in args)
         return rf"{left} \otimes {right}", SUM

@@ -61,7 +61,7 @@ def _joined(factors: list[Expr]) -> Expr | None:
     and T take other rows.
     """
     for k, (a, b) in enumerate(pairwise(factors)):
-        joined = Expr("eye", a.shape) if are_inverse(a, b) else _met(a, b)
+        joined = Expr("eye", a.shape) if are_inverse(a, b) else _met(a, b) or _averaged(a, b)
         if joined is None:
             turned = _met(turn(b), turn(a))
             joined = None if turned is None else turn(turned)
@@ -74,7 +74,20 @@ def are_inverse(a: Expr, b: Expr) -> bool:
     """Whether one is the inverse of the other."""
     if a.head == b.head == "T":
         return are_inverse(a.args[0], b.args[0])
+    if a == turn(b) and "eigenvectors" in (a.attr, b.attr):
+        return True
     return (a.head == "inv" and a.args[0] == b) or (b.head == "inv" and b.args[0] == a)
+
+
+def _averaged(a: Expr, b: Expr) -> Expr | None:
+    """1' (X - 1 1' X / m) is zero: the columns are centred."""
+    if a.head != "ones" or b.head != "sum" or a.shape[1] == 1:
+        return None
+    rests = [parts(t)[2] for t in b.args]
+    if not any(r.head == "mul" and r.args[0].head == "ones" for r in rests):
+        return None
+    each = add([mul(a, t) for t in b.args], (a.shape[0], b.shape[1]))
+    return zero(each.shape) if abs(parts(each)[0]) < ROUNDING or is_zero(each) else None
 
 
 def _met(a: Expr, b: Expr) -> Expr | None:

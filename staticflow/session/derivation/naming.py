@@ -16,13 +16,15 @@ from collections.abc import Mapping, Sequence
 
 from staticflow.compiler.formula.algebra import Algebra, Pattern
 from staticflow.compiler.formula.axis_patterns import flattened, kron
-from staticflow.compiler.formula.choice_patterns import logdet, matrix_norm, sizes
+from staticflow.compiler.formula.choice_patterns import logdet, matrix_norm, positive_size, sizes
 from staticflow.compiler.formula.elementwise_patterns import (
     clipped,
     kron_of_vectors,
     sorted_elements,
+    triangle,
     uncentred,
 )
+from staticflow.compiler.formula.matrix_patterns import diagonal
 from staticflow.compiler.formula.patterns import PATTERNS
 from staticflow.compiler.formula.terms import Term, split
 
@@ -39,6 +41,14 @@ def leaky(m: Algebra, term: Term) -> Term | None:
     if factors != split(x)[1] or split(x)[0] != 1:
         return None
     return m.call("leaky_relu", x.shape, [x, m.number(coefficient)])
+
+
+def unstopped(m: Algebra, term: Term) -> Term | None:
+    """where(c, stop_gradient(x), x) is x, of the first step of a scan."""
+    if not term.calls("where"):
+        return None
+    _, stopped, x = term.args
+    return x if stopped.calls("stop_gradient") and stopped.args[0] is x else None
 
 
 def huber(m: Algebra, term: Term) -> Term | None:
@@ -80,10 +90,11 @@ def layer_norm(m: Algebra, term: Term) -> Term | None:
 NAMES: Mapping[str, Sequence[Pattern]] = {
     **PATTERNS,
     "call": (
-        *PATTERNS["call"], logdet, sizes, clipped, leaky, huber, sorted_elements,
+        *PATTERNS["call"], logdet, sizes, unstopped, clipped, leaky, huber, sorted_elements,
         kron_of_vectors, kron,
     ),
-    "product": (layer_norm, *PATTERNS["product"]),
+    "compare": (*PATTERNS["compare"], triangle),
+    "product": (layer_norm, diagonal, positive_size, *PATTERNS["product"]),
     "reduce": (*PATTERNS["reduce"], matrix_norm),
     "matmul": (flattened,),
 }  # fmt: skip

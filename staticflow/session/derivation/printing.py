@@ -91,6 +91,11 @@ def _text(x: Expr) -> Text:
     if head == "T":
         return f"{in_brackets(_text(args[0]), ATOM)}.T", ATOM
     name = {"tr": "tr", "total": "sum", "fn": x.attr}.get(head, head)
+    if name in ("max", "min") and not x.is_scalar:
+        return f"{name}({_text(args[0])[0]}, axis=1)[:, None]", ATOM
+    if name == "power":
+        base, exponent = (in_brackets(_text(a), ATOM) for a in args)
+        return f"{base} ** {exponent}", POWER
     if name in WRITTEN or name == "where":
         written = [_constant_text(a) or _text(a)[0] for a in args]
         if name == "where":

@@ -28,8 +28,8 @@ from staticflow.session.derivation.lines import Lines, Names, differentials, gra
 from staticflow.session.derivation.loops import Loop, loop_of
 from staticflow.session.derivation.reader import GraphReader
 from staticflow.session.derivation.steps import Step
+from staticflow.session.derivation.verify import ONE_STEP
 
-ONE_STEP = "one step of the scan"
 OVER_TIME = "occurs in every step: the sum over t"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from staticflow.autodiff.derivatives import grad
+from staticflow.autodiff.jacobian import jacobian
 from staticflow.errors import GraphError, fail
 from staticflow.graph.dims import evaluate, names_of
 from staticflow.graph.leaves import Const, Leaf
@@ -24,6 +25,7 @@ from staticflow.session.derivation.values import Values
 
 POINTS = 3
 SIZES = (3, 4, 5, 6, 7)  # what named dimensions are, in turn
+ONE_STEP = "one step of the scan"  # the rule of lines whose deltas are symbols of any value
 LARGEST = 1e6  # of a function and its derivative, where it can be compared
 TOLERANCE = 1e-7
 
@@ -32,7 +34,8 @@ def verify(f: Node, X: Node, steps: Sequence[Step], reader: GraphReader) -> None
     """Raises GraphError if a line's value differs from that of the line before."""
     sizes = sizes_of(f, X)
     for seed in range(POINTS):
-        values = _values(f, X, steps, reader, np.random.default_rng(seed), sizes)
+        env = points(f, X, np.random.default_rng(seed), sizes)
+        values = _values(env, steps, reader, np.random.default_rng(seed), sizes)
         known: dict[str, Array] = {}
         moving = _moving(steps)
         for step in steps:
@@ -45,6 +48,25 @@ def verify(f: Node, X: Node, steps: Sequence[Step], reader: GraphReader) -> None
                 fail(GraphError, "derive: a line differs from the one before", str(step))
             values.give(symbol(step.quantity, step.expr.shape), value)
         _compare(steps, known, values)
+        if not any(step.rule == ONE_STEP for step in steps):
+            _compare_with_graph(f, X, steps[-1], values.of(steps[-1].expr), env)
+
+
+def _compare_with_graph(
+    f: Node, X: Node, last: Step, value: Array, env: Mapping[Node, Array]
+) -> None:
+    """Raises GraphError if the result is not what the graph's own derivative is."""
+    scalar = all(n == 1 for n in f.shape)
+    found = grad(total(f), X) if scalar else jacobian(f, X)
+    wanted = np.asarray(interpret([found], dict(env))[0])
+    if not scalar and f.ndim + X.ndim > 2:  # by columns
+        order = [*range(f.ndim)[::-1], *(f.ndim + k for k in range(X.ndim)[::-1])]
+        wanted = wanted.transpose(order)
+    if wanted.size != value.size:
+        return  # of one step of what is scanned over
+    either = [value.reshape(wanted.shape), value.T.reshape(wanted.shape)]
+    if not any(np.allclose(x, wanted, TOLERANCE, TOLERANCE) for x in either):
+        fail(GraphError, "derive: the derivative is not that of the graph", str(last))
 
 
 def _compare(steps: Sequence[Step], known: dict[str, Array], values: Values) -> None:
@@ -65,15 +87,13 @@ def _compare(steps: Sequence[Step], known: dict[str, Array], values: Values) -> 
 
 
 def _values(
-    f: Node,
-    X: Node,
+    env: dict[Node, Array],
     steps: Sequence[Step],
     reader: GraphReader,
     rng: np.random.Generator,
     sizes: Mapping[str, int],
 ) -> Values:
     """The values at a random point, with a random change of every symbol."""
-    env = points(f, X, rng, sizes)
     known = computed(reader, env)
     given = {step.quantity for step in steps}
     for step in steps:

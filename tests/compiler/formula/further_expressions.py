@@ -263,6 +263,13 @@ FURTHER: dict[str, tuple[str, str, str]] = {
         "tr(ops.inv(A + lam * ops.eye(N)) @ B)", "lam",
         "G = inv(A + lam * eye(n))\n-trace(G @ B @ G)",
     ),
+    "product of elements": ("ops.prod(x)", "x", "prod(x) / x"),
+    "spectral norm squared": (
+        "ops.norm(A, 2) ** 2", "A", "2 * norm(A, 2) * outer(svd(A)[0][:, 0], svd(A)[2][0])",
+    ),
+    "power of a power": ("(x ** y).sum()", "x", "y * x ** (y - 1)"),
+    "triangle": ("(ops.triu(A) * B).sum()", "A", "triu(B)"),
+    "sum of eigenvalues": ("ops.eigvalsh(A @ A.T).sum()", "A", "2 * A"),
     "logistic by hand": ("ops.log(1.0 + ops.exp(-(y.T @ x)))", "x", "-sigmoid(-y @ x) * y"),
     "standard deviation": ("ops.std(x)", "x", "(x - mean(x)) / (n * std(x))"),
 }  # fmt: skip

@@ -220,4 +220,16 @@ def test_decompositions_and_systems() -> None:
     same_value(sf.hessian(ops.det(A), A))
 
 
+def test_what_was_a_stack_of_matrices() -> None:
+    A, x, y = (sf.input(n, (N,) * k, "float64") for n, k in (("A", 2), ("x", 1), ("y", 1)))
+    projected = ops.outer(x, x) @ y
+    assert same_value(sf.jacobian(projected, x)) == "sum(x * y) * eye(4) + outer(x, y)"
+    assert same_value(sf.jacobian(A @ x, A)) == "eye(4)[:, :, None] * x"
+    row, W = sf.input("r", (1, N), "float64"), sf.input("W", (N, 3), "float64")
+    assert same_value(sf.grad((row @ W).sum(), W)) == "r.T @ ones((1, 3))"
+    order = same_value(sf.grad(ops.sort(x) @ y, x))
+    assert order == "y[argsort(argsort(x))]" and same_value(ops.kron(x, y)) == "kron(x, y)"
+    assert same_value(sf.grad(ops.stop_gradient(x * x) @ x, x)) == "x ** 2"
+
+
 M_ROWS = 6

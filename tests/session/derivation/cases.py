@@ -131,6 +131,19 @@ MORE = {  # functions of whole matrices, choices, parts, and all that is compose
     "rmsnorm": ("(x/ops.sqrt((x*x).mean()+1e-6))@y", "x"),
 }
 STUDENTS = {
+    "stop_gradient": ("ops.stop_gradient(x * x) @ x", "x"),
+    "stable softmax by hand": (
+        "(ops.exp(x - ops.stop_gradient(x.max())) / ops.exp(x - ops.stop_gradient(x.max())).sum())"
+        " @ y",
+        "x",
+    ),
+    "hard sigmoid": ("ops.hard_sigmoid(x).sum()", "x"),
+    "norm squared": ("ops.norm(A, 2) ** 2", "A"),
+    "sum of eigenvalues": ("ops.eigvalsh(A @ A.T).sum()", "A"),
+    "centred columns": ("((X - X.mean(axis=0)) ** 2).mean()", "X"),
+    "diag between": ("tr(ops.diag(x) @ A @ ops.diag(y))", "x"),
+    "triangle": ("(ops.triu(A) * B).sum()", "A"),
+    "power of a power": ("(x ** y).sum()", "x"),
     "trace of a Hadamard product": ("tr(ops.exp(A @ B))", "A"),
     "trace of a square": ("tr((A @ B + C) @ (A @ B + C).T)", "A"),
     "ratio of forms": ("ops.log(x @ A @ x) - ops.log(x @ B @ x)", "x"),

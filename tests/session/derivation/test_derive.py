@@ -119,6 +119,11 @@ def test_every_derivation_is_latex() -> None:
 
 
 RESULTS = {
+    "stop_gradient": "stop_gradient(x ** 2)",
+    "norm squared": "2 * norm(A, 2) * svd(A)[0] @ eye(n)[[0]].T @ eye(n)[[0]] @ svd(A)[2]",
+    "sum of eigenvalues": "2 * A",
+    "diag between": "diagonal(A @ diag(y))",
+    "power of a power": "y * x ** (y - 1)",
     "trace of a Hadamard product": "diag(diagonal(exp(A @ B))) @ B.T",
     "trace of a square": "2 * (A @ B + C) @ B.T",
     "ratio of forms": "(A + A.T) @ x / (x.T @ A @ x) - (B + B.T) @ x / (x.T @ B @ x)",
@@ -238,6 +243,9 @@ def test_a_wrong_line_is_found() -> None:
     last = replace(steps[-1], expr=scale(number(2), steps[-1].expr))
     with pytest.raises(sf.GraphError, match="does not make up df"):
         verify(f, X, [*steps[:-1], last], reader)
+    other, _ = derivation(2.0 * f, X)
+    with pytest.raises(sf.GraphError, match="not that of the graph"):
+        verify(f, X, other, reader)
 
 
 def test_what_has_no_derivation_is_refused() -> None:
