@@ -167,6 +167,8 @@ def turn(x: Expr) -> Expr:
         return x
     if x.head == "T":
         return x.args[0]
+    if x.head == "inv" and turn(x.args[0]) == x.args[0]:
+        return x  # of a symmetric matrix: inv(X.T @ X)
     if x.head == "ones":
         return ones(*shape)
     if x.head == "zero":

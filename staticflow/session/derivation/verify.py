@@ -32,7 +32,19 @@ TOLERANCE = 1e-7
 
 def verify(f: Node, X: Node, steps: Sequence[Step], reader: GraphReader) -> None:
     """Raises GraphError if a line's value differs from that of the line before."""
-    sizes = sizes_of(f, X)
+    first = sizes_of(f, X)
+    for sizes in (first, *(other for other in _candidates(f, X) if other != first)):
+        try:
+            _verify_at(sizes, f, X, steps, reader)
+        except np.linalg.LinAlgError:
+            continue  # of a matrix that has no inverse if it has so many rows
+        return
+    fail(GraphError, "derive: the lines have no values at the points tried", str(steps[0]))
+
+
+def _verify_at(
+    sizes: Mapping[str, int], f: Node, X: Node, steps: Sequence[Step], reader: GraphReader
+) -> None:
     for seed in range(POINTS):
         env = points(f, X, np.random.default_rng(seed), sizes)
         values = _values(env, steps, reader, np.random.default_rng(seed), sizes)
@@ -130,16 +142,20 @@ def sizes_of(f: Node, X: Node) -> dict[str, int]:
 
     X.T @ X has an inverse if X has more rows than columns, and X @ X.T if it has fewer.
     """
-    names = sorted(set(_names(toposort([f, X]))))
-    chosen: list[dict[str, int]] = []
-    for order in (SIZES, SIZES[: len(names)][::-1]):
-        sizes = {name: order[k % len(order)] for k, name in enumerate(names)}
-        chosen.append(sizes)
+    chosen = _candidates(f, X)
+    for sizes in chosen:
         with np.errstate(all="ignore"):
             value, slope = _tried(f, X, sizes)
         if np.all(np.abs(value) < LARGEST) and np.all(np.abs(slope) < LARGEST):
             return sizes
     return chosen[0]
+
+
+def _candidates(f: Node, X: Node) -> list[dict[str, int]]:
+    """Named dimensions in growing and in falling order."""
+    names = sorted(set(_names(toposort([f, X]))))
+    orders = (SIZES, SIZES[: len(names)][::-1])
+    return [{name: order[k % len(order)] for k, name in enumerate(names)} for order in orders]
 
 
 def _tried(f: Node, X: Node, sizes: Mapping[str, int]) -> list[Array]:

@@ -248,6 +248,11 @@ def test_a_wrong_line_is_found() -> None:
         verify(f, X, other, reader)
 
 
+def test_sizes_are_such_that_the_lines_have_values() -> None:
+    X = leaves("named")["X"]
+    assert derive(ops.det(X.T @ X), X, check=True).result.startswith("2 * det(X.T @ X)")
+
+
 def test_what_has_no_derivation_is_refused() -> None:
     names = leaves("named")
     x, X = names["x"], names["X"]
