@@ -22,6 +22,7 @@ from staticflow.ops.custom_op import custom_op
 if TYPE_CHECKING:
     from staticflow import compiler, init, models, optim
     from staticflow.compiler.formula.explain import explain
+    from staticflow.interchange.onnx_in.model import from_onnx
     from staticflow.ops.control_flow.conditionals import cond, while_loop
     from staticflow.session.check_grad import check_grad
     from staticflow.session.derivation.derive import derive
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError",
-    "check_grad", "compiler", "cond", "const", "custom_op", "derive", "draw", "explain", "function",
-    "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp", "models", "ops", "optim",
-    "param", "scan", "state", "update", "vjp", "while_loop",
+    "check_grad", "compiler", "cond", "const", "custom_op", "derive", "draw", "explain",
+    "from_onnx", "function", "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp",
+    "models", "ops", "optim", "param", "scan", "state", "update", "vjp", "while_loop",
 ]  # fmt: skip
 
 # What declaring a graph does not need is imported when it is first asked for.
@@ -46,6 +47,7 @@ _LATER = {
     "derive": "staticflow.session.derivation.derive",
     "draw": "staticflow.session.drawing.draw",
     "explain": "staticflow.compiler.formula.explain",
+    "from_onnx": "staticflow.interchange.onnx_in.model",
     "function": "staticflow.session.function",
     "while_loop": "staticflow.ops.control_flow.conditionals",
 }
