@@ -20,6 +20,7 @@ from staticflow.native.memory import Array
 from staticflow.native.threads.granted import granted_threads
 from staticflow.optim.algorithms import Optimizer
 from staticflow.runtime.feeds import input_nodes
+from staticflow.session.exports import Exports
 from staticflow.session.files.file_errors import checked
 from staticflow.session.files.file_version import check_version
 from staticflow.session.live import Live, LiveAttributes
@@ -42,7 +43,7 @@ from staticflow.session.state.trained import chosen
 Callback = Callable[["Session", dict[str, float]], Any]
 
 
-class Session(LiveAttributes):
+class Session(LiveAttributes, Exports):
     """A network with its values.
 
     `loss` is a scalar node to train on. `outputs` is a node or a dict of nodes to fetch by name,
@@ -319,14 +320,6 @@ class Session(LiveAttributes):
 
         data, tensors = read_session(path)
         return checked(path, lambda: _restored(data, tensors, threads))
-
-    def export_onnx(self, path: Any, outputs: Any = None, opset: int | None = None) -> None:
-        """Write outputs, at inference, as an ONNX model; by default all of them.
-
-        `outputs` are names, nodes, a list of these or a dict from name to node; `opset` is 18 by
-        default. Raises GraphError, before there is a file, for an op that ONNX has no words for.
-        """
-        OPERATORS["export_onnx"](self, path, outputs, opset)
 
     def __copy__(self) -> Session:
         return self.__deepcopy__({})

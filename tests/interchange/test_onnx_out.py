@@ -199,3 +199,19 @@ def test_what_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
     refused(tmp_path, {"y": x}, "there is no output 'q'", fetch="q")
     with pytest.raises(IsADirectoryError):
         sf.Session(outputs={"y": x}).export_onnx(tmp_path)
+
+
+def test_members_are_exported_one_by_one_and_as_their_mean() -> None:
+    x = sf.input("x", ("batch", 3))
+    y = models.RNN(4, "lstm")(models.FNN([3, 4])(x)[:, None])
+    session = sf.Session(outputs={"y": y}, members=3)
+    feeds = {"x": RNG.normal(size=(5, 3)).astype("f4")}
+    wanted = session.run("y", feeds)
+    (mean,) = on_runtime(model_of(session), feeds)
+    np.testing.assert_allclose(mean, wanted.mean(0), rtol=1e-5, atol=1e-6)
+    (one,) = on_runtime(model_of(session.member(1)), feeds)
+    np.testing.assert_allclose(one, wanted[1], rtol=1e-5, atol=1e-6)
+    names = {a.name for a in model_of(session).graph.initializer}
+    assert {"member.0.fnn.0.weight", "member.2.fnn.0.bias"} <= names
+    with pytest.raises(sf.GraphError, match="have no mean"):
+        model_of(sf.Session(outputs={"y": ops.argmax(y, -1)}, members=2))

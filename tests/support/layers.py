@@ -46,11 +46,11 @@ COMPILER = {
     "tracing": {"ir", "codegen", "pipeline", "compile", "verify"},
 }  # fmt: skip
 SESSION = {
-    "report": set(), "derivation": set(), "calculator": set(), "state": set(),
+    "report": set(), "exports": set(), "derivation": set(), "calculator": set(), "state": set(),
     "run": {"report", "state"}, "files": {"state"}, "explain": {"run", "state"},
     "profile": {"run", "state"}, "live": {"run", "state"}, "jit": {"run", "state"},
     "function": {"files"}, "check_grad": {"calculator"},
-    "session": {"report", "state", "run", "files", "explain", "profile", "live", "jit"},
+    "session": {"report", "exports", "state", "run", "files", "explain", "profile", "live", "jit"},
     "ensemble": {"report", "state", "run", "live", "session"},
     "drawing": {"calculator", "session"},
 }  # fmt: skip

@@ -50,7 +50,10 @@ def model_of(session: Any, outputs: Any = None, opset: int | None = None) -> Any
             got=f"{size} bytes of parameters",
             do="save the weights with session.save",
         )
-    b, inputs, results, renamed = written(nodes, values, session.inputs, number)
+    members = [values]
+    if session._members is not None:
+        members = [{k: v[m] for k, v in values.items()} for m in range(session._members)]
+    b, inputs, results, renamed = written(nodes, members, session.inputs, number)
     model = Proto(b, renamed).model(inputs, results)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -8,6 +8,7 @@ that cannot be written is refused before there is a file, and the model is check
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import PurePath
 from typing import Any
 
@@ -34,9 +35,10 @@ from staticflow.runtime.interpreter import interpret
 class Writer:
     """Writes nodes into a builder; `values` are the arrays of parameters and states."""
 
-    def __init__(self, builder: Builder, values: Mapping[str, Array]) -> None:
+    def __init__(self, builder: Builder, values: Mapping[str, Array], member: str = "") -> None:
         self.b = builder
         self.values = values
+        self.member = member  # what stands before the names of a member's parameters
         self.labels: dict[str, str] = {}  # names of values, and the labels that users gave them
         self._known: dict[Node, Array | None] = {}
 
@@ -70,7 +72,7 @@ class Writer:
         if isinstance(node.op, Const):
             return b.constant(node.op.value)
         if isinstance(node.op, Param | State):
-            return b.constant(self.values[node.name], node.name)
+            return b.constant(self.values[node.name], self.member + node.name)
         if isinstance(node.op, Part):
             return b.scope.find(node.inputs[0])[node.op.index]
         b.doc = f"{PurePath(node.where.file).name}:{node.where.line}"
@@ -106,12 +108,16 @@ class Writer:
 
 
 def written(
-    outputs: Mapping[str, Node], values: Mapping[str, Array], others: Mapping[str, Node], opset: int
+    outputs: Mapping[str, Node],
+    members: Sequence[Mapping[str, Array]],
+    others: Mapping[str, Node],
+    opset: int,
 ) -> tuple[Builder, list[tuple[str, Node]], list[tuple[str, Node]], dict[str, str]]:
     """The graph of some outputs: the builder that holds it, its inputs and outputs as (name, node),
     and what values are to be called.
 
-    `others` are inputs that may give the sizes of dimensions. Raises GraphError for what has no
+    `members` are the values of parameters and states; of several, outputs are the means. `others`
+    are inputs that may give the sizes of dimensions. Raises GraphError for what has no
     expression, at the line that made it.
     """
     roots = resolve_mode(list(outputs.values()), training=False)
@@ -133,10 +139,34 @@ def written(
     _measure(b, given)
     for name, node in given:
         b.main.known[node] = Tensor(b, name, node.dtype)
-    writer = Writer(b, values)
-    tensors = writer.lines(roots)
-    renamed = _renamed(b, dict(zip(outputs, tensors, strict=True)), writer.labels)
+    if len(members) == 1:
+        writer = Writer(b, members[0])
+        tensors, labels = writer.lines(roots), writer.labels
+    else:
+        tensors, labels = _means(b, roots, members), {}
+    renamed = _renamed(b, dict(zip(outputs, tensors, strict=True)), labels)
     return b, given, list(zip(outputs, roots, strict=True)), renamed
+
+
+def _means(
+    b: Builder, roots: Sequence[Node], members: Sequence[Mapping[str, Array]]
+) -> list[Tensor]:
+    """The outputs of each member, one after the other, and what they are on the average."""
+    for root in roots:
+        if not root.type.is_float:
+            fail(
+                GraphError,
+                f"export_onnx: the members' {root.type} have no mean",
+                do="export one of them: session.member(k).export_onnx(...)",
+                where=root.where,
+            )
+    before = dict(b.main.known)  # inputs and their sizes
+    found = []
+    for k, values in enumerate(members):
+        b.main.known = dict(before)
+        found.append(Writer(b, values, f"member.{k}.").lines(roots))
+    totals = [reduce(Tensor.__add__, column) for column in zip(*found, strict=True)]
+    return [total / float(len(members)) for total in totals]
 
 
 def _measure(b: Builder, given: Sequence[tuple[str, Node]]) -> None:
