@@ -125,7 +125,7 @@ class Algebra:
             elif inner is not None and inner.head == "sum" and abs(coefficient) == 1:
                 waiting += [self.scaled(coefficient, x) for x in reversed(inner.args)]
             else:
-                key = frozenset((chain(x), e) for x, e in factors)
+                key = frozenset((_in_any_order(x), e) for x, e in factors)
                 rest = known.setdefault(key, self.product(factors))
                 if rest.head == "number":  # which the factors came to
                     number += coefficient * rest.value
@@ -274,6 +274,12 @@ class Algebra:
         """What is left of x by a reduction of `axes`, aligned with x again."""
         kept = [k for k in range(x.ndim) if k not in axes]
         return self.place(reduced, kept, x.ndim)
+
+
+def _in_any_order(x: Term) -> Hashable:
+    """What is equal for x @ y and y @ x, of vectors, and for products with other brackets."""
+    is_dot = x.head == "matmul" and not x.ndim and all(not a.args for a in x.args)
+    return frozenset(x.args) if is_dot else chain(x)
 
 
 def _place_in_sum(term: Term) -> tuple[bool, bool]:

@@ -29,6 +29,7 @@ from staticflow.compiler.formula.patterns import PATTERNS
 from staticflow.compiler.formula.product_rules import PRODUCT_RULES
 from staticflow.compiler.formula.reader import Reader
 from staticflow.compiler.formula.rolled import rolled
+from staticflow.compiler.formula.spread_patterns import SPREAD_PATTERNS
 from staticflow.compiler.formula.terms import Term
 from staticflow.compiler.formula.view_rules import VIEW_RULES
 from staticflow.compiler.formula.writer import written
@@ -49,6 +50,7 @@ TABLES = (
     CHAIN_PATTERNS,
     MATRIX_PATTERNS,
     PATTERNS,
+    SPREAD_PATTERNS,
 )
 ALL_PATTERNS = {
     head: tuple(pattern for one in TABLES for pattern in one.get(head, ()))

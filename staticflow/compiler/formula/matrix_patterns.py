@@ -29,6 +29,8 @@ def outer(m: Algebra, term: Term) -> Term | None:
             return None
     if not columns or not any(x.ndim for x, _ in rows):
         return None
+    if all(e < 0 for x, e in columns if x.ndim):
+        return None  # which divides: another term may have it too
     (p, x), (q, y) = (m.unscaled(m.product(own)) for own in (columns, rows))
     found = m.call("outer", term.shape, [x, y])
     return m.product([(p, 1), (q, 1), (found, 1)], coefficient)
@@ -58,7 +60,7 @@ def spread_diagonal(m: Algebra, term: Term) -> Term | None:
     if term.ndim != 2:
         return None
     for base, e in factors:
-        if e == 1 and base.head == "sum" and any(_has_eye(x) for x in base.args):
+        if e == 1 and base.head == "sum" and any(_has_diagonal(x) for x in base.args):
             rest = [f for f in factors if f[0] is not base]
             vectors = all(f.ndim < 2 or uncolumned(m, f) is not None for f, _ in rest)
             if vectors and any(f.ndim for f, _ in rest):
@@ -82,6 +84,10 @@ def diagonal(m: Algebra, term: Term) -> Term | None:
 def _column_or_row(m: Algebra, x: Term) -> Term:
     found = uncolumned(m, x)
     return x if found is None else found
+
+
+def _has_diagonal(x: Term) -> bool:
+    return _has_eye(x) or any(base.calls("diag") and e == 1 for base, e in split(x)[1])
 
 
 def _has_eye(x: Term) -> bool:
@@ -190,13 +196,17 @@ def _over(m: Algebra, x: Term, below: Term) -> Term | None:
 
 def shifted(m: Algebra, term: Term) -> Term | None:
     """x[None][0] is x."""
-    if len(term.args) != 1 or term.args[0].head != "index":
+    if len(term.args) != 1:
         return None
-    (whole,), taken = term.args, term.attrs
+    scalars, whole = m.unscaled(term.args[0])
+    taken = term.attrs
+    if whole.head != "index":
+        return None
     own = [entry for k, entry in enumerate(taken) if k not in whole.attrs]
     inserted = [entry for k, entry in enumerate(taken) if k in whole.attrs]
-    return whole.args[0] if set(inserted) == {0} and set(own) <= {ALL} and (
-        whole.args[0].shape == term.shape) else None  # fmt: skip
+    if set(inserted) != {0} or not set(own) <= {ALL} or whole.args[0].shape != term.shape:
+        return None
+    return m.times(scalars, whole.args[0])
 
 
 def product_of_others(m: Algebra, term: Term) -> Term | None:

@@ -9,9 +9,7 @@ from staticflow.session.derivation.expr import (
     parts,
     scale,
 )
-from staticflow.session.derivation.matrix import (
-    mul,
-)
+from staticflow.session.derivation.matrix import had, mul
 from staticflow.session.derivation.trace_rules import factors
 
 
@@ -43,6 +41,11 @@ def _taken_out(x: Expr) -> Expr:
     if x.head != "sum":
         return _numbers_in_front(x)
     split = [parts(term) for term in x.args]
+    shared = _shared([rest for _, _, rest in split])
+    if shared:
+        one = _taken_out(add([_without(term, shared) for term in x.args], x.shape))
+        if one.head != "sum":
+            return had(*shared, one)
     scalars = split[0][1]
     first = split[0][0]
     value = first if all(abs(v) == abs(first) for v, _, _ in split) else 1.0
@@ -59,6 +62,20 @@ def _taken_out(x: Expr) -> Expr:
         return x
     head, tail = chains[0][:before], chains[0][len(chains[0]) - behind :]
     return _numbers_in_front(scale(number(value), *scalars, mul(*head, add(terms, shape), *tail)))
+
+
+def _shared(products: list[Expr]) -> list[Expr]:
+    """The factors that all elementwise products have; one of each product is left."""
+    if any(p.head != "had" for p in products):
+        return []
+    found = [f for f in products[0].args if all(f in p.args for p in products[1:])]
+    return found if all(len(p.args) > len(found) for p in products) else found[:-1]
+
+
+def _without(term: Expr, shared: list[Expr]) -> Expr:
+    value, scalars, product = parts(term)
+    rest = had(*(f for f in product.args if f not in shared))
+    return scale(number(value), *scalars, rest)
 
 
 def _common(chains: list[tuple[Expr, ...]]) -> int:

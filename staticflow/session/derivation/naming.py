@@ -16,7 +16,13 @@ from collections.abc import Mapping, Sequence
 
 from staticflow.compiler.formula.algebra import Algebra, Pattern
 from staticflow.compiler.formula.axis_patterns import flattened, kron
-from staticflow.compiler.formula.choice_patterns import logdet, matrix_norm, positive_size, sizes
+from staticflow.compiler.formula.choice_patterns import (
+    decided,
+    logdet,
+    matrix_norm,
+    positive_size,
+    sizes,
+)
 from staticflow.compiler.formula.elementwise_patterns import (
     clipped,
     kron_of_vectors,
@@ -90,8 +96,8 @@ def layer_norm(m: Algebra, term: Term) -> Term | None:
 NAMES: Mapping[str, Sequence[Pattern]] = {
     **PATTERNS,
     "call": (
-        *PATTERNS["call"], logdet, sizes, unstopped, clipped, leaky, huber, sorted_elements,
-        kron_of_vectors, kron,
+        *PATTERNS["call"], logdet, sizes, unstopped, decided, clipped, leaky, huber,
+        sorted_elements, kron_of_vectors, kron,
     ),
     "compare": (*PATTERNS["compare"], triangle),
     "product": (layer_norm, diagonal, positive_size, *PATTERNS["product"]),

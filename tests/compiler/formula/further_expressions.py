@@ -270,6 +270,34 @@ FURTHER: dict[str, tuple[str, str, str]] = {
     "power of a power": ("(x ** y).sum()", "x", "y * x ** (y - 1)"),
     "triangle": ("(ops.triu(A) * B).sum()", "A", "triu(B)"),
     "sum of eigenvalues": ("ops.eigvalsh(A @ A.T).sum()", "A", "2 * A"),
+    "form of exps": (
+        "ops.exp(x).T @ A @ ops.exp(x)", "x", "exp(x) * ((A + A.T) @ exp(x))",
+    ),
+    "jacobian softmax times y": (
+        "ops.softmax(x, axis=0) * y", "x jacobian",
+        "g = y * softmax(x)\ndiag(g) - outer(g, softmax(x))",
+    ),
+    "jacobian of a clipped layer": (
+        "ops.clip(A @ x, 0.0, 1.0)", "x jacobian",
+        "g = A @ x\ndiag((g > 0) * (g < 1)) @ A",
+    ),
+    "hessian of log of a form": (
+        "ops.log(x.T @ A @ x)", "x hessian",
+        "g = x @ A @ x\np = (A + A.T) @ x\n(A + A.T) / g - outer(p, p) / g ** 2",
+    ),
+    "hessian of a bell": (
+        "ops.exp(-0.5 * (x.T @ A @ x))", "x hessian",
+        "g = exp(-0.5 * (x @ A @ x))\np = (A + A.T) @ x\n"
+        "g * (0.25 * outer(p, p) - 0.5 * (A + A.T))",
+    ),
+    "hessian of x'x y'x": (
+        "(x.T @ x) * (y.T @ x)", "x hessian",
+        "2 * (y @ x * eye(n) + outer(x, y) + outer(y, x))",
+    ),
+    "attention, all keys": (
+        "(ops.softmax(Q @ K.T) @ R).sum()", "K",
+        "P = softmax(Q @ K.T)\n(P * (sum(R, axis=1) - (P @ sum(R, axis=1))[:, None])).T @ Q",
+    ),
     "logistic by hand": ("ops.log(1.0 + ops.exp(-(y.T @ x)))", "x", "-sigmoid(-y @ x) * y"),
     "standard deviation": ("ops.std(x)", "x", "(x - mean(x)) / (n * std(x))"),
 }  # fmt: skip

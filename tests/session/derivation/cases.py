@@ -131,6 +131,8 @@ MORE = {  # functions of whole matrices, choices, parts, and all that is compose
     "rmsnorm": ("(x/ops.sqrt((x*x).mean()+1e-6))@y", "x"),
 }
 STUDENTS = {
+    "form of exps": ("ops.exp(x) @ A @ ops.exp(x)", "x"),
+    "elu of a layer": ("ops.elu(A @ x).sum()", "x"),
     "stop_gradient": ("ops.stop_gradient(x * x) @ x", "x"),
     "stable softmax by hand": (
         "(ops.exp(x - ops.stop_gradient(x.max())) / ops.exp(x - ops.stop_gradient(x.max())).sum())"

@@ -119,6 +119,8 @@ def test_every_derivation_is_latex() -> None:
 
 
 RESULTS = {
+    "form of exps": "exp(x) * ((A + A.T) @ exp(x))",
+    "elu of a layer": "A.T @ ((A @ x > 0) + (1 - (A @ x > 0)) * (expm1(A @ x) + 1))",
     "stop_gradient": "stop_gradient(x ** 2)",
     "norm squared": "2 * norm(A, 2) * svd(A)[0] @ eye(n)[[0]].T @ eye(n)[[0]] @ svd(A)[2]",
     "sum of eigenvalues": "2 * A",
