@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RNNClassifier,
         RNNRegressor,
     )
+    from staticflow.models.search import search
 
 __all__ = [
     "FNN",
@@ -30,6 +31,7 @@ __all__ = [
     "RNNClassifier",
     "RNNRegressor",
     "from_torch_state",
+    "search",
     "to_torch_state",
 ]
 
@@ -37,7 +39,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("staticflow.models.estimators"), name)
+    module = "search" if name == "search" else "estimators"
+    value = getattr(importlib.import_module(f"staticflow.models.{module}"), name)
+    globals()[name] = value  # also in place of the module of this name
+    return value
 
 
 if __name__ != "staticflow.models":

@@ -18,6 +18,10 @@ class EstimatorTable:
 
     rows: Array
 
+    def take(self, chosen: NDArray[np.int64]) -> EstimatorTable:
+        """Some of the rows."""
+        return EstimatorTable(self.rows[chosen])
+
     def feeds(self, dtype: str) -> dict[str, Array]:
         """{"x": (n, features)}."""
         return {"x": self.rows.astype(dtype, copy=False)}
@@ -29,6 +33,13 @@ class Sequences:
 
     rows: Array
     lengths: NDArray[np.int64]
+
+    def take(self, chosen: NDArray[np.int64]) -> Sequences:
+        """Some of the sequences."""
+        starts = np.cumsum(self.lengths) - self.lengths
+        own = [np.arange(starts[k], starts[k] + self.lengths[k]) for k in chosen]
+        steps = np.concatenate(own) if own else np.zeros(0, np.int64)
+        return Sequences(self.rows[steps], self.lengths[chosen])
 
     def feeds(self, dtype: str) -> dict[str, Array]:
         """{"x": (n, longest, features), 0 past each length, "lengths": (n,)}."""

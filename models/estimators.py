@@ -41,8 +41,11 @@ class _Classifier(base.ClassifierMixin, TrainingEstimator):
         return self._train(data, target, 1)
 
     def predict_proba(self, X: Any) -> Array:
-        """The probability of each class: (n, classes), in the order of `classes_`."""
-        return self._output(X)
+        """The probability of each class: (n, classes), in the order of `classes_`; of several
+        members, the mean of theirs.
+        """
+        probabilities: Array = self._output(X)
+        return probabilities
 
     def predict(self, X: Any) -> Array:
         """The most probable class of each row: (n,)."""
@@ -92,10 +95,17 @@ class _Regressor(base.RegressorMixin, TrainingEstimator):
             self._start(data, self._learn_targets(target))
         return self._train(data, target, 1)
 
-    def predict(self, X: Any) -> Array:
-        """The predicted targets: (n,), or (n, outputs) if they were given so."""
-        y = self._output(X)
-        return y[:, 0] if self._is_vector else y
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """The predicted targets: (n,), or (n, outputs) if they were given so; of several members,
+        their mean. With `return_std` a tuple of that and of their deviation from it.
+        """
+        if return_std and self.members == 1:
+            raise ValueError(
+                f"{type(self).__name__}: one member has no deviation; pass members=10, for example"
+            )
+        found = self._output(X, deviation=True) if return_std else (self._output(X),)
+        shown = tuple(y[:, 0] if self._is_vector else y for y in found)
+        return shown if return_std else shown[0]
 
     def _learn_targets(self, target: Array) -> Scaler:
         self._is_vector = target.ndim == 1
@@ -139,6 +149,8 @@ class _FNN(TrainingEstimator):
         random_state: Any = None,
         threads: int | None = None,
         verbose: bool = False,
+        members: int = 1,
+        bagging: bool = False,
     ) -> None:
         self.hidden = hidden
         self.activation = activation
@@ -156,6 +168,8 @@ class _FNN(TrainingEstimator):
         self.random_state = random_state
         self.threads = threads
         self.verbose = verbose
+        self.members = members
+        self.bagging = bagging
 
     def _model_settings(self) -> dict[str, Any]:
         return {"activation": self.activation, "dropout": self.dropout, "norm": self.norm}
@@ -192,6 +206,8 @@ class _RNN(TrainingEstimator):
         random_state: Any = None,
         threads: int | None = None,
         verbose: bool = False,
+        members: int = 1,
+        bagging: bool = False,
     ) -> None:
         self.hidden = hidden
         self.cell = cell
@@ -210,6 +226,8 @@ class _RNN(TrainingEstimator):
         self.random_state = random_state
         self.threads = threads
         self.verbose = verbose
+        self.members = members
+        self.bagging = bagging
 
     def _model_settings(self) -> dict[str, Any]:
         names = ("cell", "layers", "bidirectional", "dropout")
@@ -241,7 +259,10 @@ class FNNClassifier(_Classifier, _FNN):
     `hidden` are the widths of the hidden layers; `optimizer` one of `sf.optim` in place of
     Adam(learning_rate, weight_decay). With `early_stopping`, `validation_fraction` of the rows are
     held out, training stops after `patience` epochs without a better loss there, and the best
-    values are kept. `standardise` scales each feature to mean 0 and deviation 1.
+    values are kept. `standardise` scales each feature to mean 0 and deviation 1. With `members=n`
+    so many networks are trained at once, each with its own initial values and order of rows, and
+    predictions are their mean; with `bagging` each has as many rows of its own, drawn with
+    replacement.
     """
 
 

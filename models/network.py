@@ -35,7 +35,7 @@ class Design:
     recurrent: bool = False
     standardise: bool = False
 
-    def build(self, seed: int, threads: int | None) -> sf.Session:
+    def build(self, seed: Any, threads: int | None, members: int = 1) -> sf.Session:
         """Inputs "x" and, for sequences, "lengths"; targets "t"; outputs "y" or "probabilities".
 
         Features, targets and "y" are as the user has them; what scales them is in the graph.
@@ -52,8 +52,9 @@ class Design:
             loss = ops.mse(y, scale.apply(t, self.dtype) if scale else t.astype(self.dtype))
             result = {"y": scale.undo(y, self.dtype) if scale else y}
         return sf.Session(
-            loss=loss, outputs=result, optimizer=self.optimizer, seed=seed, threads=threads
-        )
+            loss=loss, outputs=result, optimizer=self.optimizer, seed=seed, threads=threads,
+            members=members if members > 1 else None,
+        )  # fmt: skip
 
     def scales(self, features: Scaler, targets: Scaler | None) -> dict[str, Array]:
         """The values of the leaves that scale, by name."""
@@ -90,6 +91,8 @@ class Network:
     `values` are those to start with, by name; `extra` is what the session says of its data.
     """
 
+    members = 1
+
     def __init__(
         self,
         design: Design,
@@ -97,8 +100,10 @@ class Network:
         threads: int | None,
         values: Mapping[str, Array],
         extra: Mapping[str, Any],
+        members: int = 1,
     ) -> None:
         self.design, self.seed, self.threads = design, seed, threads
+        self.members = members
         self.extra = dict(extra)
         self._values = dict(values)
         self._session: sf.Session | None = None
@@ -107,7 +112,7 @@ class Network:
     def session(self) -> sf.Session:
         """The session, compiled at its first use."""
         if self._session is None:
-            self._session = self.design.build(self.seed, self.threads)
+            self._session = self.design.build(self.seed, self.threads, self.members)
             self._session.load_params(self._values)
             self._session.extra = dict(self.extra)
         return self._session
@@ -130,15 +135,24 @@ class Network:
         check_version("a pickled estimator", {"version": VERSION, **state})  # 0.1.0 wrote none
         vars(self).update({name: state[name] for name in state.keys() - written().keys()})
 
-    def output(self, feeds: Mapping[str, Array]) -> Array:
-        """The session's only output for all rows, some thousands at a time."""
+    def output(self, feeds: Mapping[str, Array], deviation: bool = False) -> Any:
+        """The session's only output for all rows, some thousands at a time: of several members
+        their mean, and with `deviation` a tuple of that and their deviation.
+        """
         (name,) = self.session.outputs
-        count = len(feeds["x"])
-        parts = [
-            self.session.run(name, {k: a[i : i + ROWS_AT_ONCE] for k, a in feeds.items()})
-            for i in range(0, count, ROWS_AT_ONCE)
-        ]
-        return np.concatenate(parts)
+        if self.members == 1:
+            return output_of(self.session, name, feeds)
+        every = output_of(self.session, name, feeds, axis=1)
+        return (every.mean(axis=0), every.std(axis=0)) if deviation else every.mean(axis=0)
+
+
+def output_of(session: sf.Session, name: str, feeds: Mapping[str, Array], axis: int = 0) -> Array:
+    """An output for all rows, which are along an axis of it, some thousands at a time."""
+    parts = [
+        session.run(name, {k: a[i : i + ROWS_AT_ONCE] for k, a in feeds.items()})
+        for i in range(0, len(feeds["x"]), ROWS_AT_ONCE)
+    ]
+    return np.concatenate(parts, axis=axis)
 
 
 class EarlyStopping:
@@ -146,11 +160,19 @@ class EarlyStopping:
 
     def __init__(self, network: Network, patience: int) -> None:
         self.network, self.patience = network, patience
-        self.best, self.waited = math.inf, 0
+        self.best = np.full(network.members, math.inf)
+        self.waited = np.zeros(network.members, np.int64)
         self.values = network.values()
 
-    def __call__(self, session: sf.Session, log: Mapping[str, float]) -> bool:
-        self.waited += 1
-        if log["val_loss"] < self.best:
-            self.best, self.waited, self.values = log["val_loss"], 0, self.network.values()
-        return self.waited >= self.patience
+    def __call__(self, session: sf.Session, log: Mapping[str, Any]) -> Any:
+        """Whether to stop; of several members, which of them."""
+        better = np.atleast_1d(log["val_loss"]) < self.best
+        self.waited[:] = np.where(better, 0, self.waited + 1)
+        self.best[better] = np.atleast_1d(log["val_loss"])[better]
+        if better.all():
+            self.values = self.network.values()
+        elif better.any():
+            for name, live in {**session.params, **session.states}.items():
+                self.values[name][better] = live[better]
+        stops = self.waited >= self.patience
+        return stops if self.network.members > 1 else bool(stops[0])

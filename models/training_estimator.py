@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import staticflow as sf
+from staticflow.models.checks import check_count
 from staticflow.models.estimator_base import base
 from staticflow.models.estimator_data import EstimatorTable, Sequences, seed_of, split_rows
 from staticflow.models.network import Design, EarlyStopping, Network
@@ -40,6 +41,8 @@ class TrainingEstimator(base.BaseEstimator):
     random_state: Any
     threads: int | None
     verbose: bool
+    members: int
+    bagging: bool
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train from new initial weights for `epochs`, or until early stopping."""
@@ -67,11 +70,19 @@ class TrainingEstimator(base.BaseEstimator):
 
     def _start(self, data: EstimatorTable | Sequences, targets: Scaler | None) -> None:
         """Learn the scales of the features and make a network, which has them as leaves."""
+        design = self._design(data)
+        values = design.scales(Scaler.fitted(data.rows), targets)
+        members = check_count(self.members, f"{type(self).__name__}: members")
+        self._network = Network(design, self._seed, self.threads, values, self._extra(), members)
+        self.n_iter_, self.loss_curve_, self.validation_curve_ = 0, [], []
+
+    def _design(self, data: EstimatorTable | Sequences) -> Design:
+        """What the network for some data is made of."""
         self.dtype_ = data.rows.dtype.name
         self._seed = seed_of(self.random_state)
         hidden = self.hidden if isinstance(self.hidden, tuple | list) else (self.hidden,)
         adam = sf.optim.Adam(self.learning_rate, weight_decay=self.weight_decay)
-        design = Design(
+        return Design(
             features=data.rows.shape[1],
             outputs=self._outputs(),
             classes=not self.many,
@@ -82,9 +93,6 @@ class TrainingEstimator(base.BaseEstimator):
             recurrent=self.recurrent,
             standardise=self.standardise,
         )
-        values = design.scales(Scaler.fitted(data.rows), targets)
-        self._network = Network(design, self._seed, self.threads, values, self._extra())
-        self.n_iter_, self.loss_curve_, self.validation_curve_ = 0, [], []
 
     def _train(self, data: EstimatorTable | Sequences, target: Array, epochs: int) -> Self:
         feeds = {**data.feeds(self.dtype_), "t": self._encode(target)}
@@ -94,6 +102,8 @@ class TrainingEstimator(base.BaseEstimator):
             feeds, held = self._split(feeds, target)
             stop = EarlyStopping(self._network, self.patience)
             settings = {"validation_data": held, "callbacks": [stop]}
+        if self.members > 1:
+            settings |= self._of_members(len(feeds["t"]))
         session = self._network.session
         settings |= {"epochs": epochs, "batch_size": self.batch_size, "progress": self.verbose}
         try:
@@ -107,9 +117,17 @@ class TrainingEstimator(base.BaseEstimator):
         if stop is not None:
             session.load_params(stop.values)
         self.n_iter_ += len(history.epochs)
-        self.loss_curve_ += [log["loss"] for log in history.epochs]
-        self.validation_curve_ += [log["val_loss"] for log in history.epochs if "val_loss" in log]
+        self.loss_curve_ += [_mean(log["loss"]) for log in history.epochs]
+        found = [_mean(log["val_loss"]) for log in history.epochs if "val_loss" in log]
+        self.validation_curve_ += found
         return self
+
+    def _of_members(self, count: int) -> dict[str, Any]:
+        """How members go through so many rows."""
+        if not self.bagging:
+            return {"shuffle": "own"}
+        rng = np.random.default_rng((self._seed, 1))
+        return {"shuffle": "own", "rows": rng.integers(count, size=(self.members, count))}
 
     def _split(
         self, feeds: Mapping[str, Array], target: Array
@@ -120,11 +138,11 @@ class TrainingEstimator(base.BaseEstimator):
         train = {name: array[kept] for name, array in feeds.items()}
         return train, {name: array[held] for name, array in feeds.items()}
 
-    def _output(self, X: Any) -> Array:
-        """The network's output for each row."""
+    def _output(self, X: Any, deviation: bool = False) -> Any:
+        """The network's output for each row, a mean over members; with their `deviation`, both."""
         self._check_fitted()
         feeds = self._rows(X).feeds(self.dtype_)
-        return self._network.output(feeds)
+        return self._network.output(feeds, deviation)
 
     def _extra(self) -> dict[str, Any]:
         """What the network's files say beside it, as plain data: the classes, the columns."""
@@ -133,7 +151,7 @@ class TrainingEstimator(base.BaseEstimator):
         return {"estimator": type(self).__name__, **columns}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        vars(self).update({"members": 1, "bagging": False} | state)  # older ones had one member
         scaler = vars(self).pop("_scaler", None)  # of version 0.1.0
         if scaler is not None:
             targets = vars(self).pop("_target_scaler", None)
@@ -174,3 +192,10 @@ class TrainingEstimator(base.BaseEstimator):
     def _groups(self, target: Array) -> Array:
         """The group of each row, of which validation takes equal shares."""
         return np.zeros(len(target), np.int64)
+
+
+def _mean(value: Any) -> float:
+    """A value, or the mean over the members that are still trained."""
+    known = np.atleast_1d(value)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if known.size else float("nan")

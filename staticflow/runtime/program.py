@@ -139,6 +139,11 @@ class Program:
         _ = view.size_guards, view.dimensions  # which views of it have as well
         return view
 
+    @property
+    def given_sizes(self) -> Sizes:
+        """Those of the declared sizes that the compiled graph has names for."""
+        return self._sizes
+
     def shown(self, text: str) -> str:
         """Text about the compiled graph, with the sizes of this one."""
         return shown(text, self._sizes)

@@ -40,8 +40,8 @@ class Ensemble(Session):
     Everything that a session has, each member has: parameters, states and the optimizer's arrays
     have a leading axis of members, and so have results and losses. Member k is, bit for bit, the
     session with `seed=seed + k` and `threads=1` (trained with `shuffle="own"`, or without). The
-    optimizer's `lr` (also of a schedule) and `weight_decay` may be lists of a value for each
-    member; initial values may be those of `sf.init.by_member`.
+    seed, the optimizer's `lr` (also of a schedule) and its `weight_decay` may be lists of a value
+    for each member; initial values may be those of `sf.init.by_member`.
     """
 
     step_count: Live[Any] = Live(lambda state: members_of(state).step_counts.copy())
@@ -55,7 +55,7 @@ class Ensemble(Session):
         metrics: Mapping[str, Node] | None = None,
         optimizer: Optimizer | None = None,
         params: Mapping[str, Any] | None = None,
-        seed: int = 0,
+        seed: Any = 0,
         threads: int | None = None,
         check_numerics: bool = False,
         train: Any = None,
@@ -69,7 +69,7 @@ class Ensemble(Session):
             chosen({node.name: node for node in graph.params}, train, freeze),
             members=1 if members is None else members,
             optimizer=check_optimizer(optimizer),
-            seed=check_seed(seed),
+            seed=check_seeds(seed),
             threads=check_threads(threads, "leave it out to use all cores"),
             check_numerics=check_numerics,
         )
@@ -123,14 +123,16 @@ class Ensemble(Session):
         on_nan: str = "stop",
         accumulate: int = 1,
         rows: Any = None,
+        stopped: Any = None,
     ) -> History:
         """Train all members for some epochs; the logs have a value for each, (members,).
 
         `data` are shared, or have a leading axis of members; `rows` are the rows of each member, as
         indices or as masks. `shuffle` is True for one order of rows for all, "own" for an order of
-        each member's, or False. A callback may return an array of booleans: which members stop. A
-        member whose loss is NaN stops as `on_nan` says, and the others go on; what is logged of a
-        member that has stopped is NaN. Otherwise as `Session.fit`.
+        each member's, or False. `stopped` are booleans that say which members are left as they
+        are, and a callback may return such an array: which members stop. A member whose loss is NaN
+        stops as `on_nan` says, and the others go on; what is logged of a member that has stopped is
+        NaN. Otherwise as `Session.fit`.
         """
         self._state.require_optimizer("fit")
         options = FitOptions(
@@ -153,8 +155,12 @@ class Ensemble(Session):
                         got="a callable that returns batches",
                         do="pass a dict of arrays, or let the callable choose",
                     )
-                return MemberStream(self._every, self, data, options).run(data)
-            return MemberFit(self._every, self, data, options, rows).run()
+                stream = MemberStream(self._every, self, data, options)
+                stream.leave_out(stopped)
+                return stream.run(data)
+            fit = MemberFit(self._every, self, data, options, rows)
+            fit.leave_out(stopped)
+            return fit.run()
 
     def step(self, feeds: Mapping[Any, Any], batch_axis: str | None = None) -> Any:
         """One training step of all members on one batch; returns their losses (members,)."""
@@ -205,6 +211,13 @@ class Ensemble(Session):
     ) -> Any:
         """Loss and metrics in inference mode, averaged by rows: (members,) each, or reduced."""
         return reduced(evaluate_members(self._every, data, batch_size, batch_axis), reduce)
+
+
+def check_seeds(value: Any) -> Any:
+    """A seed, or a list of a seed for each member."""
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
+        return [check_seed(seed) for seed in value]
+    return check_seed(value)
 
 
 def members_of(state: Any) -> MembersState:

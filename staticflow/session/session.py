@@ -340,6 +340,7 @@ class Session(LiveAttributes, Exports):
                 members=self._members,
             )
             new._state.take_values(state)
+            new._state.take_programs(state)
             new._state.extra = copy.deepcopy(state.extra, memo)
             return new
 

@@ -11,7 +11,7 @@ program of their own (`loss_terms`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from staticflow.autodiff.derivatives import reaching
@@ -86,6 +86,7 @@ class StepPrograms:
     update_leaves: Mapping[UpdateLeaf, Node]
     slots: tuple[str, ...]
     origin: StepPrograms | None = None  # from which these differ in leaves and sizes alone
+    known: dict[Any, Any] = field(default_factory=dict)  # what trainers know of sizes, of all these
 
     @property
     def forward(self) -> Program:

@@ -43,6 +43,8 @@ from staticflow.training.step_programs import ELEMENTS, Part
 from staticflow.training.step_time import StepTime
 from staticflow.training.update_frame import StepValues
 
+MOST_KNOWN = 512  # sets of sizes of which it is known what a step takes
+
 
 class Way(NamedTuple):
     """How many steps went a way, and the cycles of the processor's clock that one took last."""
@@ -70,12 +72,10 @@ class Trainer:
         self.rows = self.env[programs.batch] if programs.batch else 1
         self.accumulates = accumulates
         self.flat = memory.flat
-        self.choice = self._choose(threads)
-        varies = any(unbounded(part.program.compiled.steps) for part in programs.parts)
-        self.time = StepTime(self.choice.sharded_ns, varies)
+        self.choice, self.time = self._known(threads)
         self.sync = SyncBlock()
         toolchain = programs.forward.toolchain
-        self.call = worker(toolchain).train.bind()
+        self.call = worker(toolchain).call
         blocks = run_blocks(toolchain)  # whatever the sizes: others shall compile nothing
         self.blocks = self._block_rows()
         self.owned = self._owned()
@@ -108,6 +108,23 @@ class Trainer:
         self._peers: list[Array] = []
         self._connect()
         self._look_often()
+
+    def _known(self, threads: int) -> tuple[Choice, StepTime]:
+        """How many shards there are, and the time of a step: what sessions of equal structure and
+        sizes have measured, too.
+        """
+        size = 0 if self.flat is None else self.flat.size
+        widths = tuple(sorted(self.programs.forward.given_sizes.items()))
+        key = (tuple(sorted(self.env.items())), widths, size, threads)
+        known = self.programs.known
+        if key not in known:
+            choice = self._choose(threads)
+            varies = any(unbounded(part.program.compiled.steps) for part in self.programs.parts)
+            while len(known) >= MOST_KNOWN:
+                known.pop(next(iter(known)))
+            known[key] = choice, StepTime(choice.sharded_ns, varies)
+        found: tuple[Choice, StepTime] = known[key]
+        return found
 
     def _choose(self, threads: int) -> Choice:
         programs = [part.program.compiled for part in self.programs.parts]

@@ -29,7 +29,7 @@ class Update:
         self.programs, self.flat, self.values = programs, flat, values
         self._gate = memory.gate
         self._buffers = memory.buffers(0)
-        self._call = worker(programs.update.toolchain).train.bind()
+        self._call = worker(programs.update.toolchain).call
         self._accumulation = accumulation(programs.update.toolchain)
         self.sync = SyncBlock()
         given: dict[UpdateLeaf, Array] = {

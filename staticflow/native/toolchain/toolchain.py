@@ -54,6 +54,7 @@ class Toolchain:
         # What is compiled from graphs, by their structure, as long as somebody has it.
         self.programs: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._objects = _Recent()
+        self.library: dict[Callable[..., Any], Any] = {}  # see `once`
         self._functions: dict[str, NativeFunction] = {}
         self._modules: dict[str, Mapping[str, int]] = {}
 

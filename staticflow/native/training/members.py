@@ -16,6 +16,7 @@ from enum import IntEnum
 
 from staticflow.native.threads.read_gate import Gate, reopen
 from staticflow.native.toolchain.objects import NativeFunction
+from staticflow.native.toolchain.once import once
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.native.toolchain.word_function import of_words, word_function
 from staticflow.native.training.layout import Shard, Sync
@@ -130,6 +131,7 @@ def train_members(context):
 '''
 
 
+@once
 def train_members(tools: Toolchain) -> NativeFunction:
     """i64 train_members(place), compiled or from the cache."""
     layouts = {

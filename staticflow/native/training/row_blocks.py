@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.toolchain.once import once
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.native.training.worker import sums_of_arrays
 
@@ -97,6 +98,7 @@ def run_blocks(T, S):
 '''
 
 
+@once
 def run_blocks(toolchain: Toolchain) -> NativeFunction:
     """The compiled function, with the signature of a program's step."""
     routines = {

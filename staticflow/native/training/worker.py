@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from staticflow.native.threads.read_gate import Gate, admit
 from staticflow.native.toolchain.objects import External, KernelSource, NativeFunction, Signature
+from staticflow.native.toolchain.once import once
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.native.training.accumulation import (
     DRAW_SHIFT,
@@ -279,6 +280,7 @@ class Worker(NamedTuple):
     train: NativeFunction  # i8(i8 context)
     barrier: NativeFunction  # i8(i8 context): for programs that need all shards within a step
     steps: NativeFunction  # i8(i8 context, i8 first, i8 end, i8 parties)
+    call: Callable[[int], int]  # `train`, without the GIL
 
 
 def sums_of_arrays(toolchain: Toolchain) -> dict[str, External]:
@@ -292,6 +294,7 @@ def sums_of_arrays(toolchain: Toolchain) -> dict[str, External]:
     return {f"add_{code}": External(compiled(code).symbol, of_words) for code in ("f4", "f8")}
 
 
+@once
 def worker(toolchain: Toolchain) -> Worker:
     """The worker, compiled or from the cache."""
     kernel = _compiler(toolchain)
@@ -312,14 +315,16 @@ def worker(toolchain: Toolchain) -> Worker:
         forward=forward.external, update=update.external, admit=admit(toolchain),
     )  # fmt: skip
     train = kernel("train", TRAIN, one, steps=steps.external, admit=admit(toolchain))
-    return Worker(train, barrier, steps)
+    return Worker(train, barrier, steps, train.bind())
 
 
+@once
 def accumulation(toolchain: Toolchain) -> Accumulation:
     """What adds up gradients of several batches, compiled or from the cache."""
     return accumulation_functions(_compiler(toolchain), worker(toolchain).barrier)
 
 
+@once
 def team(toolchain: Toolchain) -> Team:
     """What chooses the threads of a run while it runs, compiled or from the cache."""
     return team_functions(_compiler(toolchain), worker(toolchain).steps)

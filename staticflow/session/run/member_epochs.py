@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from staticflow.errors import GraphError, fail
 from staticflow.native.memory import Array
+from staticflow.runtime.stacked import check_members
 from staticflow.session.report.history import History, mean_of
 from staticflow.session.report.progress import Progress
 from staticflow.session.run.fit_options import FitOptions, callables, check_options
@@ -42,6 +43,12 @@ class MemberEpochs:
         self.history = History()
         self.names = ("loss", *state.graph.metrics)
         self.active = np.ones(state.members, bool)
+
+    def leave_out(self, stopped: Any) -> None:
+        """Leave some members as they are from the start."""
+        if stopped is not None:
+            check_members("fit: the members that are stopped", len(stopped), self.state.members)
+            self.active &= ~np.asarray(stopped, bool)
 
     def finish_epoch(self, log: Log, bar: Progress) -> None:
         """Log an epoch, and stop the members that a callback names."""

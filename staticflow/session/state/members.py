@@ -35,7 +35,7 @@ class MembersState(SessionState):
     have a leading axis of members:
 
         params, states, slots, lr, decay, seed_cell     (members, ...)
-        rngs, gates                                     of each member
+        seeds, rngs, gates                              of each member
         step_counts, epoch_counts, run_counts           (members,)
 
     `optimizer` may have settings by member.
@@ -48,7 +48,7 @@ class MembersState(SessionState):
         *,
         members: int,
         optimizer: Optimizer | None,
-        seed: int,
+        seed: Any,
         threads: int,
         check_numerics: bool,
     ) -> None:
@@ -65,13 +65,14 @@ class MembersState(SessionState):
         self.stacked_params = StackedStore(self.graph.params, "parameter", count, self.trained)
         self.stacked_states = StackedStore(self.graph.states, "state", count)
         self.params, self.states = self.stacked_params, self.stacked_states
-        self.rngs = [np.random.default_rng(self.seed + k) for k in range(count)]
+        self.seeds = self._seeds(self.seed)
+        self.rngs = [np.random.default_rng(seed) for seed in self.seeds]
         self._draw()
         self.make_slots()
         self.step_counts, self.epoch_counts, self.run_counts = np.zeros((3, count), np.int64)
         self.lr = memory.zeros((count,), np.float64)
         self.decay = memory.zeros((count,), np.float64)
-        self.seed_cell = memory.filled(self.seed + np.arange(count), np.int64)
+        self.seed_cell = memory.filled(self.seeds, np.int64)
         self.run_cell = memory.zeros((1,), np.int64)
         self.gate_words = memory.zeros((count, Gate.WORDS), np.int64, memory.LINES)
         self.gates = [ReadGate(words) for words in self.gate_words]
@@ -99,13 +100,20 @@ class MembersState(SessionState):
         for member in self.known_members():
             member.take_optimizer()
 
-    def set_seed(self, seed: int) -> None:
-        self.seed = seed
-        self.seed_cell[:] = seed + np.arange(self.members)
+    def _seeds(self, seed: Any) -> list[int]:
+        """The seed of each member: as given, or numbers from one on."""
+        if not isinstance(seed, list):
+            return [seed + k for k in range(self.members)]
+        check_members("the seeds", len(seed), self.members)
+        return seed
+
+    def set_seed(self, seed: Any) -> None:
+        self.seed, self.seeds = seed, self._seeds(seed)
+        self.seed_cell[:] = self.seeds
         for k, rng in enumerate(self.rngs):
-            rng.bit_generator.state = np.random.default_rng(seed + k).bit_generator.state
+            rng.bit_generator.state = np.random.default_rng(self.seeds[k]).bit_generator.state
         for member in self.known_members():
-            member.seed = seed + member.index
+            member.seed = self.seeds[member.index]
 
     def set_count(self, name: str, value: Any) -> None:
         counts: Counts = getattr(self, f"{name}s")
@@ -113,7 +121,7 @@ class MembersState(SessionState):
             check_members(f"the values of {name}", len(value), self.members)
         counts[:] = [check_count(n) for n in np.broadcast_to(value, self.members).tolist()]
 
-    def reset(self, seed: int) -> None:
+    def reset(self, seed: Any) -> None:
         super().reset(seed)
         for member in self.known_members():
             member.accumulated = None
@@ -229,7 +237,7 @@ class MemberState(SessionState):
         super().__init__(
             whole.graph, whole.trained,
             optimizer=None if optimizer is None else optimizer.of_member(index),
-            seed=whole.seed + index, threads=1, check_numerics=whole.check_numerics,
+            seed=whole.seeds[index], threads=1, check_numerics=whole.check_numerics,
         )  # fmt: skip
         self.copes_with_nan = whole.copes_with_nan
 

@@ -169,13 +169,13 @@ class SessionState(ForkAware):
                 self.slots[name][:] = slots[name]
         self.forget_programs()
 
-    def set_seed(self, seed: int) -> None:
+    def set_seed(self, seed: Any) -> None:
         """Draw and shuffle by another seed from now on."""
         self.seed = seed
         self.seed_cell[0] = seed
         self.rng = np.random.default_rng(seed)
 
-    def reset(self, seed: int) -> None:
+    def reset(self, seed: Any) -> None:
         """Begin anew, as a session with this seed does; what has been compiled stays."""
         self.set_seed(seed)
         self._draw()
@@ -250,6 +250,13 @@ class SessionState(ForkAware):
         self.run_count = other.run_count
         self.rng.bit_generator.state = other.rng.bit_generator.state
         self.accumulated = copy.deepcopy(other.accumulated)
+
+    def take_programs(self, other: SessionState) -> None:
+        """Use what has been compiled for another session of the same graph and settings."""
+        self.programs = dict(other.programs)
+        for name, values in other.extras.items():
+            self.extras[name][...] = values
+        self.copes_with_nan = other.copes_with_nan
 
     def forget_programs(self) -> None:
         """Compile the training step again when it is next needed."""
