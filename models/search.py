@@ -151,7 +151,10 @@ class Search(base.BaseEstimator):
                 single += members
                 continue
             data, target = members[0].estimator._table(X, y, reset=True)
-            groups.append(Group(members, data, target))
+            try:
+                groups.append(Group(members, data, target))
+            except Exception:
+                single += members  # each of which says by itself what is wrong
         return groups, single
 
     def _halve(self, groups: list[Group]) -> None:
