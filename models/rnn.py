@@ -25,9 +25,11 @@ class Direction:
     """One layer in one direction: its weights, and its scan over time."""
 
     def __init__(
-        self, hidden: int, cell: str, prefix: str, reverse: bool = False, **options: Any
-    ) -> None:
+        self, hidden: int, cell: str, prefix: str, reverse: bool = False, out: int | None = None,
+        **options: Any,
+    ) -> None:  # fmt: skip
         self.hidden, self.prefix, self.reverse = hidden, prefix, reverse
+        self.out = hidden if out is None else out  # the width of the hidden state, if projected
         self._options = options  # of the scan
         self.cell = CELLS[cell]
         self.weights = Weights(prefix)
@@ -38,7 +40,7 @@ class Direction:
 
         Outputs are 0 where they are not valid.
         """
-        w, u, b, c = self._declare(x)
+        w, u, b, c, *projection = self._declare(x)
         bias_x, bias_h = (b + c, None) if self.cell.additive else (b, c)
 
         def step(state: State, now: Any) -> tuple[State, sf.Node]:
@@ -46,6 +48,8 @@ class Direction:
             wx = row @ w + bias_x
             uh = state[0] @ u if bias_h is None else state[0] @ u + bias_h
             new = self.cell.step(wx, uh, state)
+            if projection:
+                new = (new[0] @ projection[0], *new[1:])
             if valid is None:
                 return new, new[0]
             kept = tuple(ops.where(now[1], n, s) for n, s in zip(new, state, strict=True))
@@ -64,12 +68,11 @@ class Direction:
         gates = self.cell.gates * self.hidden
         bound = 1.0 / math.sqrt(self.hidden)
         drawn = init.uniform(-bound, bound)
-        return (
-            self.weights.param("weight_ih", (width, gates), drawn, dtype),
-            self.weights.param("weight_hh", (self.hidden, gates), drawn, dtype),
-            self.weights.param("bias_ih", (gates,), drawn, dtype),
-            self.weights.param("bias_hh", (gates,), drawn, dtype),
-        )
+        shapes = {"weight_ih": (width, gates), "weight_hh": (self.out, gates),
+                  "bias_ih": (gates,), "bias_hh": (gates,)}  # fmt: skip
+        if self.out != self.hidden:
+            shapes["weight_hr"] = (self.hidden, self.out)
+        return tuple(self.weights.param(n, shape, drawn, dtype) for n, shape in shapes.items())
 
 
 class RNN(Model):
@@ -80,6 +83,7 @@ class RNN(Model):
     `rnn.k.bias_ih`, `rnn.k.bias_hh`, with PyTorch's order of gates; its backward direction has
     `rnn.k.reverse.weight_ih` and so on. Calls share them.
 
+    With `projection=p`, an LSTM's hidden state has p elements, and `rnn.k.weight_hr` (hidden, p).
     With `truncate=k`, no gradient goes back beyond the start of its run of k steps; `remat=k` saves
     memory, as `sf.scan` says. A sequence that goes on over several batches: hand the state over,
 
@@ -99,9 +103,11 @@ class RNN(Model):
         name: str = "rnn",
         truncate: int | None = None,
         remat: int | bool | None = None,
+        projection: int | None = None,
     ) -> None:
         self.hidden = check_count(hidden, f"{name}: hidden")
         self.cell = check_name(cell, tuple(CELLS), "cell")
+        self.out = self._projected(projection, name)
         self.bidirectional = bidirectional
         self.dropout = check_rate(dropout, name)
         self.return_sequences = return_sequences
@@ -111,11 +117,25 @@ class RNN(Model):
             self._layer(f"{name}.{k}") for k in range(check_count(layers, f"{name}: layers"))
         ]
 
+    def _projected(self, projection: int | None, name: str) -> int:
+        """The width of the hidden state."""
+        if projection is None:
+            return self.hidden
+        out = check_count(projection, f"{name}: projection")
+        if self.cell != "lstm" or out >= self.hidden:
+            fail(
+                sf.GraphError,
+                f"{name}: a projection makes the hidden state of an lstm narrower",
+                got=f"projection={out} of a {self.cell} cell of {self.hidden}",
+            )
+        return out
+
     def _layer(self, prefix: str) -> list[Direction]:
-        layer = [Direction(self.hidden, self.cell, prefix, **self._options)]
+        options = {"out": self.out, **self._options}
+        layer = [Direction(self.hidden, self.cell, prefix, **options)]
         if self.bidirectional:
             back = f"{prefix}.reverse"
-            layer.append(Direction(self.hidden, self.cell, back, reverse=True, **self._options))
+            layer.append(Direction(self.hidden, self.cell, back, reverse=True, **options))
         return layer
 
     def __call__(
@@ -168,9 +188,9 @@ class RNN(Model):
         """The initial state of each layer and direction."""
         count = len(self.layers) * len(self.layers[0])
         arrays = CELLS[self.cell].states
-        shape = (x.shape[0], self.hidden)
+        shapes = [(x.shape[0], n) for n in (self.out, self.hidden)][:arrays]
         if initial is None:
-            states = [(ops.zeros(shape, x.dtype),) * arrays] * count
+            states = [tuple(ops.zeros(shape, x.dtype) for shape in shapes)] * count
         else:
             given = tuple(initial) if isinstance(initial, tuple | list) else (initial,)
             if len(given) != arrays:
@@ -180,7 +200,8 @@ class RNN(Model):
                     got=f"{len(given)} of them",
                     do="give (h, c) for an lstm, h for the others",
                 )
-            split = [self._split(node, shape, count) for node in given]
+            pairs = zip(given, shapes, strict=True)
+            split = [self._split(node, shape, count) for node, shape in pairs]
             states = list(zip(*split, strict=True))
         directions = len(self.layers[0])
         return [states[k : k + directions] for k in range(0, count, directions)]

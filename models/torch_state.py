@@ -1,4 +1,4 @@
-"""Weights to and from the state dicts of PyTorch's nn.Linear, nn.Sequential, nn.RNN, LSTM and GRU.
+"""Weights to and from PyTorch: modules, their state dicts, and safetensors files of these.
 
 PyTorch keeps matrices as (out, in), we as (in, out); all else is a matter of names.
 """
@@ -6,8 +6,10 @@ PyTorch keeps matrices as (out, in), we as (in, out); all else is a matter of na
 from __future__ import annotations
 
 import importlib
-import re
-from collections.abc import Iterable, Mapping
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,125 +19,192 @@ import staticflow as sf
 from staticflow.errors import fail
 from staticflow.models.fnn import FNN
 from staticflow.models.rnn import RNN
+from staticflow.models.torch_modules import Module, Slot, Unit, modules_of, pair, refuse, units_of
+from staticflow.session.files.tensor_file import read_tensors
 
 Array = NDArray[Any]
-_NUMBER = re.compile(r"\d+")
 
 
-def from_torch_state(state_dict: Mapping[str, Any], model: FNN | RNN) -> dict[str, Array]:
+def from_torch_state(state: Any, model: Any) -> dict[str, Array]:
     """The parameters of `model` by name, for `session.load_params`.
 
-    A network of dense layers takes the state of an nn.Linear or of an nn.Sequential of Linear,
-    BatchNorm1d, LayerNorm and modules without weights; its layers are matched in order, that of
-    their numbers where a file has sorted them as text.
+    `state` is a module, its state dict, or the path of a safetensors file with one; `model` an FNN,
+    an RNN, the parameter of an embedding (a node), a list of these in the order of the modules, or
+    a dict from the names of modules to them: {"encoder.rnn": rnn, "head": fnn}. Modules without
+    weights are passed over, biases that are missing are 0; what is tied may be there twice. Names
+    are put in order by their numbers. Files in bfloat16 become float32, exactly.
+
+    Raises GraphError, with both lists side by side, where names or shapes do not fit.
     """
-    arrays = {key: _array(value) for key, value in state_dict.items()}
-    arrays = {key: a for key, a in arrays.items() if not key.endswith("num_batches_tracked")}
-    names = _rnn_names(model) if isinstance(model, RNN) else _fnn_names(model, arrays)
-    arrays = _without_prefix(arrays) if isinstance(model, RNN) else arrays
-    _check_keys(arrays, names.values(), model)
-    return {ours: _turned(arrays[theirs]) for ours, theirs in names.items()}
+    arrays, ordered = _read(state)
+    found: dict[str, Array] = {}
+    used: set[str] = set()
+    for prefix, part in _parts(model):
+        inner = {
+            key[len(prefix) :]: array for key, array in arrays.items() if key.startswith(prefix)
+        }
+        units = units_of(part)
+        modules = _without_tied(modules_of(inner), units)
+        for unit, module in pair(units, modules, ordered, part):
+            for slot in unit.slots:
+                found[slot.ours] = _ours(module, slot)
+                used.add(_key(prefix, module, slot.part))
+    _check_rest(arrays, used, model)
+    return found
 
 
-def to_torch_state(session: Any, model: FNN | RNN) -> dict[str, Any]:
-    """The state dict of the PyTorch module like `model`, as tensors for `load_state_dict`.
+def to_torch_state(session: Any, model: Any, like: Any = None) -> dict[str, Any]:
+    """The state dict of the PyTorch module that `model` stands for, as tensors for
+    `load_state_dict`.
 
     That is nn.Linear for a single dense layer, else nn.Sequential of Linear, the norm if there is
     one, the activation, Dropout if there is any, for each hidden layer, and a last Linear; for a
-    recurrent network nn.RNN, nn.LSTM or nn.GRU.
+    recurrent network nn.RNN, nn.LSTM or nn.GRU. With `like`, a module or its state dict, it has the
+    names of that, for any model that `from_torch_state` takes; a bias that the module has not must
+    be 0.
     """
     torch = importlib.import_module("torch")
-    names = _rnn_names(model) if isinstance(model, RNN) else _sequential_names(model)
     values = {**session.params, **getattr(session, "states", {})}
-    return {
-        theirs: torch.from_numpy(np.array(_turned(values[ours]), order="C"))
-        for ours, theirs in names.items()
-    }
+    if like is None:
+        names = _rnn_names(model) if isinstance(model, RNN) else _sequential_names(model)
+        return {
+            theirs: torch.from_numpy(np.array(_turned(values[slot.ours], slot), order="C"))
+            for slot, theirs in names
+        }
+    arrays, ordered = _read(like)
+    result: dict[str, Any] = dict(_tensors(like))
+    for prefix, part in _parts(model):
+        inner = {k[len(prefix) :]: a for k, a in arrays.items() if k.startswith(prefix)}
+        units = units_of(part)
+        for unit, module in pair(units, _without_tied(modules_of(inner), units), ordered, part):
+            for slot in unit.slots:
+                value = _turned(values[slot.ours], slot)
+                if slot.part not in module.parts:
+                    _check_absent(slot, value)
+                    continue
+                key = _key(prefix, module, slot.part)
+                made = torch.from_numpy(np.array(value, order="C"))
+                for name in _tied(arrays, key):
+                    result[name] = made
+    return result
 
 
-def _rnn_names(model: RNN) -> dict[str, str]:
-    """Our names to PyTorch's."""
-    return {
-        f"{direction.prefix}.{kind}": f"{kind}_l{k}{'_reverse' if direction.reverse else ''}"
-        for k, layer in enumerate(model.layers)
-        for direction in layer
-        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    }
+def _tied(arrays: Mapping[str, Array], key: str) -> list[str]:
+    """The keys that are one tensor."""
+    return [k for k, a in arrays.items() if k == key or np.shares_memory(a, arrays[key])]
 
 
-def _fnn_names(model: FNN, arrays: Mapping[str, Array]) -> dict[str, str]:
-    """Our names to the keys at hand: modules with a matrix are dense layers, others are norms."""
-    modules = _in_order(list(dict.fromkeys(key.rpartition(".")[0] for key in arrays)))
-    dense = [m for m in modules if np.ndim(arrays.get(_key(m, "weight"), 0)) == 2]
-    norms = [m for m in modules if m not in dense]
-    if (len(dense), len(norms)) != (len(model.layers), len(model.norms)):
+def _check_absent(slot: Slot, value: Array) -> None:
+    if not np.all(value == slot.otherwise):
         fail(
             sf.GraphError,
-            f"from_torch_state: the state is not that of {model}",
-            got=f"{len(dense)} dense layers and {len(norms)} norms",
-            do=f"give {len(model.layers)} dense layers and {len(model.norms)} norms",
+            f"to_torch_state: the module has no {slot.part}, and {slot.ours} is not all "
+            f"{slot.otherwise:g}",
+            do="give a module that has one",
         )
-    return _paired(model, dense, norms)
 
 
-def _in_order(modules: list[str]) -> list[str]:
-    """Modules in the order of their numbers, if they have lost it: files sort keys as text, 10
-    before 2. A state dict that is not sorted so has the order of the module itself.
-    """
-    words = {tuple(_NUMBER.split(name)) for name in modules}
-    if len(words) > 1 or modules != sorted(modules):
-        return modules
-    return sorted(modules, key=lambda name: [int(digits) for digits in _NUMBER.findall(name)])
+def _parts(model: Any) -> Iterator[tuple[str, Any]]:
+    """The models, each with what stands before the names of its modules."""
+    if isinstance(model, Mapping):
+        for name, part in model.items():
+            yield f"{name}." if name else "", part
+    else:
+        yield "", model
 
 
-def _sequential_names(model: FNN) -> dict[str, str]:
-    """Our names to those of an nn.Sequential."""
-    if len(model.layers) == 1:
-        return _paired(model, [""], [])
+def _read(state: Any) -> tuple[dict[str, Array], bool]:
+    """The arrays by key, and whether their order is that of a module."""
+    if isinstance(state, str | os.PathLike):
+        if Path(state).suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
+            fail(
+                sf.GraphError,
+                f"{os.fspath(state)}: this is a pickle, which can run anything when it is opened",
+                do="save it with safetensors.torch.save_file(module.state_dict(), path)",
+            )
+        return read_tensors(state)[1], False
+    given = _tensors(state)
+    ordered = isinstance(given, OrderedDict) or hasattr(given, "_metadata")
+    return {key: _array(value) for key, value in given.items()}, ordered
+
+
+def _tensors(state: Any) -> Mapping[str, Any]:
+    given = state.state_dict() if hasattr(state, "state_dict") else state
+    if not isinstance(given, Mapping):
+        fail(
+            sf.GraphError,
+            "from_torch_state: this is no state",
+            got=repr(state)[:80],
+            do="give a module, its state dict, or the path of a safetensors file",
+        )
+    return given
+
+
+def _without_tied(modules: Sequence[Module], units: Sequence[Unit]) -> list[Module]:
+    """Modules that are wanted, where one whose weight is another's is there twice."""
+    spare = len(modules) - len(units)
+    kept: list[Module] = []
+    for module in modules:
+        weight = module.parts.get("weight")
+        tied = spare > 0 and weight is not None and set(module.parts) <= {"weight"}
+        if tied and any(np.array_equal(weight, m.parts.get("weight")) for m in kept):  # type: ignore[arg-type]
+            spare -= 1
+            continue
+        kept.append(module)
+    return kept
+
+
+def _check_rest(arrays: Mapping[str, Array], used: set[str], model: Any) -> None:
+    """What is left over of a state must be tied to what was taken."""
+    for key, array in arrays.items():
+        if key in used or key.endswith("num_batches_tracked"):
+            continue
+        if not any(np.array_equal(array, arrays[k]) for k in used if k in arrays):
+            units = [unit for _, part in _parts(model) for unit in units_of(part)]
+            refuse(units, modules_of(arrays), model)
+
+
+def _key(prefix: str, module: Module, part: str) -> str:
+    return f"{prefix}{module.name}.{part}" if module.name else f"{prefix}{part}"
+
+
+def _ours(module: Module, slot: Slot) -> Array:
+    given = module.parts.get(slot.part)
+    if given is None:
+        like = next(iter(module.parts.values())).dtype
+        return np.full(slot.shape, slot.otherwise, like)
+    return _turned(given, slot)
+
+
+def _turned(array: Array, slot: Slot) -> Array:
+    """A matrix transposed, unless it is the same in both; a vector as it is."""
+    return np.ascontiguousarray(array.T if slot.turned else array)
+
+
+def _rnn_names(model: RNN) -> list[tuple[Slot, str]]:
+    (unit,) = units_of(model)
+    return [(slot, slot.part) for slot in unit.slots]
+
+
+def _sequential_names(model: FNN) -> list[tuple[Slot, str]]:
+    """Our parameters with their names in an nn.Sequential, or in a single nn.Linear."""
+    units = units_of(model)
+    if len(units) == 1:
+        return [(slot, slot.part) for slot in units[0].slots]
     stride = 2 + bool(model.norms) + bool(model.dropout)
-    places = [k * stride for k in range(len(model.layers))]
-    return _paired(model, map(str, places), [str(k + 1) for k in places[: len(model.norms)]])
-
-
-def _paired(model: FNN, dense: Iterable[str], norms: Iterable[str]) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for layer, module in zip(model.layers, dense, strict=True):
-        for kind in ("weight", "bias"):
-            names[f"{layer.prefix}.{kind}"] = _key(module, kind)
-    for norm, module in zip(model.norms, norms, strict=True):
-        for kind in ("weight", "bias", *norm.states):
-            names[f"{norm.prefix}.{kind}"] = _key(module, kind)
+    place, names = 0, []
+    for unit in units:
+        at = place if unit.kind == "matrix" else place - stride + 1
+        names += [(slot, f"{at}.{slot.part}") for slot in unit.slots]
+        place += stride if unit.kind == "matrix" else 0
     return names
 
 
-def _key(module: str, kind: str) -> str:
-    return f"{module}.{kind}" if module else kind
-
-
-def _without_prefix(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The last part of each key, if all parts before it agree."""
-    prefixes = {key.rpartition(".")[0] for key in arrays}
-    if len(prefixes) != 1:
-        return dict(arrays)
-    return {key.rpartition(".")[2]: value for key, value in arrays.items()}
-
-
-def _check_keys(arrays: Mapping[str, Array], wanted: Iterable[str], model: FNN | RNN) -> None:
-    expected = set(wanted)
-    missing, extra = sorted(expected - set(arrays)), sorted(set(arrays) - expected)
-    if missing or extra:
-        fail(
-            sf.GraphError,
-            f"from_torch_state: the state is not that of {model}",
-            got=f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(extra) or 'none'}",
-            do="give the state dict of the module that the model stands for, with its biases",
-        )
-
-
-def _turned(array: Array) -> Array:
-    """A matrix transposed, a vector as it is."""
-    return np.ascontiguousarray(array.T)
-
-
 def _array(value: Any) -> Array:
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    """The array of a tensor, in its memory; bfloat16 and float16 as float32, which holds both."""
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    tensor = value.detach().cpu()
+    if str(tensor.dtype) in ("torch.bfloat16", "torch.float16"):
+        tensor = tensor.float()
+    return np.asarray(tensor)

@@ -156,11 +156,11 @@ def test_a_single_linear() -> None:
 
 def test_a_state_of_another_net_is_refused() -> None:
     state = {"0.weight": np.zeros((4, 5)), "0.bias": np.zeros(4)}
-    with pytest.raises(sf.GraphError, match="1 dense layers and 0 norms"):
+    with pytest.raises(sf.GraphError, match=r"fnn.1.weight \(3, 4\) \|\n"):
         models.from_torch_state(state, models.FNN([5, 4, 3]))
-    with pytest.raises(sf.GraphError, match=r"missing: 0\.bias; unknown: none"):
-        models.from_torch_state({"0.weight": np.zeros((3, 5))}, models.FNN([5, 3]))
-    with pytest.raises(sf.GraphError, match=r"missing: bias_hh_l0, .*unknown: bias, weight"):
+    with pytest.raises(sf.GraphError, match=r"fnn.0.weight \(6, 5\) \| 0.weight \(4, 5\)"):
+        models.from_torch_state(state, models.FNN([5, 6]))
+    with pytest.raises(sf.GraphError, match=r"rnn.0.weight_ih \(4, \?\) +\| 0.weight \(4, 5\)"):
         models.from_torch_state(state, models.RNN(4))
 
 
@@ -250,12 +250,13 @@ def test_a_state_sorted_as_text_is_in_the_order_of_its_numbers(prefix: str) -> N
             assert (value == int(name.split(".")[1])).all(), name
 
 
-def test_a_state_in_an_order_of_its_own_keeps_it() -> None:
+def test_names_decide_about_the_order() -> None:
+    """Safetensors' readers give another order at each call."""
     model = models.FNN([3, 3, 3])
     model(sf.input("x", ("batch", 3)))
     state = {
-        f"{name}.{kind}": np.full(shape, k, "float32")
-        for k, name in enumerate(["fc2", "fc1"])
+        f"fc{k}.{kind}": np.full(shape, k, "float32")
+        for k in (1, 0)
         for kind, shape in (("weight", (3, 3)), ("bias", (3,)))
     }
     for name, value in models.from_torch_state(state, model).items():

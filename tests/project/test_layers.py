@@ -142,12 +142,13 @@ def test_the_compiler_knows_no_op(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(n for n in modules() if part(n) == "models"))
 def test_models_use_the_public_api(name: str) -> None:
     """The public names, and of what lies inside: how parameters are declared, what files say of
-    who wrote them, and what names of other libraries are told.
+    who wrote them and how tensors are read, and what names of other libraries are told.
     """
     inside = {
         "staticflow.graph.declare",
         "staticflow.graph.foreign_names",
         "staticflow.session.files.file_version",
+        "staticflow.session.files.tensor_file",
     }
     found = {o for o in imports(modules()[name]) if part(o) in {"graph", "session"}}
     assert found <= inside, f"{name} imports {sorted(found - inside)}"

@@ -57,7 +57,7 @@ def read_tensors(path: Any) -> tuple[dict[str, str], dict[str, Array]]:
         fail(GraphError, f"{name}: this is a {kind}, not a file")
     try:
         with safe_open(name, "np") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            tensors = {key: _tensor(name, file, key) for key in file.keys()}
             return dict(file.metadata() or {}), tensors
     except (SafetensorError, TypeError, ValueError, KeyError, AttributeError):
         fail(  # whose cause says more, to who knows the format
@@ -66,3 +66,17 @@ def read_tensors(path: Any) -> tuple[dict[str, str], dict[str, Array]]:
             got=f"{Path(name).stat().st_size:,} bytes that are no whole file of that kind",
             do="save it again, or take a copy",
         )
+
+
+def _tensor(path: str, file: Any, key: str) -> Array:
+    """A tensor; of bfloat16, which NumPy has not, as float32, which holds each of its numbers."""
+    if file.get_slice(key).get_dtype() != "BF16":
+        array: Array = file.get_tensor(key)
+        return array
+    with Path(path).open("rb") as raw:  # whose header the library has checked
+        length = int.from_bytes(raw.read(8), "little")
+        entry = json.loads(raw.read(length))[key]
+        begin, end = entry["data_offsets"]
+        raw.seek(8 + length + begin)
+        halves = np.frombuffer(raw.read(end - begin), "<u2")
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
