@@ -91,7 +91,7 @@ class Reader:
         """The terms of nodes, of their shapes."""
         for node in toposort(roots):
             if node not in self.seen:
-                self.seen[node] = self._node(node)
+                self.seen[node] = _thin(self.m, self._node(node))
         return [self.whole(root) for root in roots]
 
     def _node(self, node: Node) -> Seen:
@@ -186,6 +186,12 @@ def shortest_list(array: Array) -> str:
 
 
 Rules = Mapping[type[Op], Callable[[Reader, Node], Seen]]
+
+
+def _thin(m: Algebra, seen: Seen) -> Seen:
+    """The identity of size 1, and ones of it, are the number 1."""
+    one = seen.term.calls("ones") and seen.term.ndim and all(n == 1 for n in seen.term.shape)
+    return Seen(m.number(1), (None,) * len(seen.axes)) if one else seen
 
 
 def full(term: Term) -> Seen:

@@ -189,6 +189,10 @@ def test_forms_of_columns() -> None:
     assert f.shape == (1, 1) and same_value(sf.grad(f, x)) == "(A + A.T) @ x"
     assert sf.hessian(f, x).shape == (N, 1, N, 1)
     assert sf.explain(sf.hessian(f, x)) == "A + A.T"
+    for scalar in (ops.trace(f), f.sum(), f[0, 0], f.reshape(())):
+        assert same_value(sf.grad(scalar, x)) == "(A + A.T) @ x"
+    root = sf.grad(ops.trace(ops.sqrt(f)), x)
+    assert same_value(root) == "0.5 * (A + A.T) @ x / sqrt(x.T @ A @ x)"
     assert sf.explain(sf.jacobian(f, x)) == "x.T @ (A + A.T)"
     assert sf.explain(A[:, None, :, None]) == "A[:, None, :, None]"
     lam = sf.input("lam", (1,), "float64")
