@@ -63,6 +63,8 @@ def spread_diagonal(m: Algebra, term: Term) -> Term | None:
         if e == 1 and base.head == "sum" and any(_has_diagonal(x) for x in base.args):
             rest = [f for f in factors if f[0] is not base]
             vectors = all(f.ndim < 2 or uncolumned(m, f) is not None for f, _ in rest)
+            if not all(_is_eye_or_vector(m, x) for x in base.args):
+                vectors = vectors and all(e > 0 for _, e in rest)  # what divides stays in front
             if vectors and any(f.ndim for f, _ in rest):
                 return m.total(m.product([(x, 1), *rest], coefficient) for x in base.args)
     return None
@@ -84,6 +86,12 @@ def diagonal(m: Algebra, term: Term) -> Term | None:
 def _column_or_row(m: Algebra, x: Term) -> Term:
     found = uncolumned(m, x)
     return x if found is None else found
+
+
+def _is_eye_or_vector(m: Algebra, x: Term) -> bool:
+    """Whether a term is a product of identities, vectors and scalars."""
+    return all(base.ndim < 2 or base.calls("eye") or uncolumned(m, base) is not None
+               for base, _ in split(x)[1])  # fmt: skip
 
 
 def _has_diagonal(x: Term) -> bool:

@@ -16,6 +16,7 @@ from staticflow.compiler.formula.terms import ALL, Factors, LoopBody, Term, spli
 COMPARE, SUM, PRODUCT, MATMUL, POWER, ATOM = range(6)
 LONG = 72  # from this many characters on, a part of a formula has a line of its own
 LETTERS = "GHPQRSUVABCDEF"
+MINUS = "-1 * "  # of choices, for which NumPy has no minus
 MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
 Text = tuple[str, int]  # and how strongly its outermost operator binds
 
@@ -160,7 +161,7 @@ def _text(term: Term, args: Sequence[Text]) -> Text:
         coefficient, factors = split(term)
         return _product(coefficient, factors, args)
     if head == "sum":
-        return _sum(args), SUM
+        return _sum(term, args), SUM
     if head == "matmul":
         left = _in(args[0], MATMUL)
         return f"{left} @ {_in(args[1], POWER)}", MATMUL
@@ -218,19 +219,32 @@ def _in(text: Text, strength: int) -> str:
     return text[0] if text[1] >= strength else f"({text[0]})"
 
 
-def _sum(args: Sequence[Text]) -> str:
-    written = _in(args[0], SUM)
+def _is_boolean(x: Term) -> bool:
+    """Whether a term is a choice, or a product of such: NumPy adds them as `or`."""
+    coefficient, factors = split(x)
+    return bool(factors) and coefficient == 1 and all(_is_choice(base) for base, _ in factors)
+
+
+def _sum(term: Term, args: Sequence[Text]) -> str:
+    choices = all(_is_boolean(x) for x in term.args)
+    written = f"1 * {_in(args[0], PRODUCT)}" if choices else _in(args[0], SUM)
     for arg in args[1:]:
         text = _in(arg, SUM)
+        if text.startswith(MINUS) and not _is_boolean(term.args[0]):
+            text = f"-{text.removeprefix(MINUS)}"
         written += f" - {text[1:]}" if text.startswith("-") else f" + {text}"
     return written
 
 
 def _product(coefficient: float, factors: Factors, args: Sequence[Text]) -> Text:
     pairs = list(zip(factors, args, strict=True))
+    if coefficient == -1:
+        pairs.sort(key=lambda pair: _is_choice(pair[0][0]))
     over = [(base, _power(text, e)) for (base, e), text in pairs if e > 0]
     under = [(base, _power(text, -e)) for (base, e), text in pairs if e < 0]
     sign = "-" if coefficient < 0 else ""
+    if coefficient == -1 and all(_is_choice(base) for base, _ in factors):
+        sign = MINUS
     scalars = [text for base, text in over if not base.ndim]
     if abs(coefficient) != 1:
         scalars.insert(0, (number_text(abs(coefficient)), ATOM))
@@ -245,6 +259,11 @@ def _product(coefficient: float, factors: Factors, args: Sequence[Text]) -> Text
     text = _quotient(top, [text for _, text in under])
     alone = len(top) == 1 and not under
     return sign + text, top[0][1] if alone and not sign else PRODUCT
+
+
+def _is_choice(x: Term) -> bool:
+    """Whether NumPy has booleans for it: its + is `or`."""
+    return x.head == "compare" or (x.head == "call" and x.name.startswith("logical_"))
 
 
 def _quotient(over: Sequence[Text], under: Sequence[Text]) -> str:

@@ -298,6 +298,10 @@ FURTHER: dict[str, tuple[str, str, str]] = {
         "(ops.softmax(Q @ K.T) @ R).sum()", "K",
         "P = softmax(Q @ K.T)\n(P * (sum(R, axis=1) - (P @ sum(R, axis=1))[:, None])).T @ Q",
     ),
+    "trace of a softmax": (
+        "tr(A.T * ops.softmax(B))", "B",
+        "P = softmax(B)\nP * (eye(n) * A - diagonal(A * P)[:, None])",
+    ),
     "logistic by hand": ("ops.log(1.0 + ops.exp(-(y.T @ x)))", "x", "-sigmoid(-y @ x) * y"),
     "standard deviation": ("ops.std(x)", "x", "(x - mean(x)) / (n * std(x))"),
 }  # fmt: skip

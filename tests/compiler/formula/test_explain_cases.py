@@ -149,6 +149,12 @@ def test_branches_and_constants_print_what_they_are() -> None:
     )
     f = sf.cond(lam > 0, lambda: x.sum(), lambda: (x * x).sum())
     assert sf.explain(sf.grad(f, x)) == "where(lam > 0, ones((3,)), 2 * x)"
+    y = sf.input("y", (3,), "float64")
+    minus, two = sf.grad(-ops.relu(x).sum(), x), ops.relu(x).sum() + ops.relu(x + y).sum()
+    assert same_value(minus) == "-1 * (x > 0)"  # NumPy's booleans have no minus
+    assert same_value(sf.grad(two, x)) == "1 * (x + y > 0) + (x > 0)"
+    assert same_value(sf.grad(x @ y - ops.relu(x).sum(), x)) == "y - (x > 0)"
+    assert same_value(sf.grad((-y * ops.relu(x)).sum(), x)) == "-y * (x > 0)"
     assert sf.explain(x @ np.array([1.0, 2.5, 3.0])) == "x @ array([1.0, 2.5, 3.0])"
     assert sf.explain(x * 0.123456789) == "0.123456789 * x"
     y = sf.input("y", (3,), "float32")
