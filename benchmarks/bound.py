@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from benchmarks.workloads import FNN, RNN, Calculus, Infer, Ode, Stream, Workload
+from benchmarks.workloads import FNN, RNN, Calculus, Ensemble, Infer, Ode, Stream, Workload
 
 if TYPE_CHECKING:
     from benchmarks.machine_peak import Peak
@@ -71,6 +71,8 @@ def step_flops(w: Workload) -> float:
     match w:
         case Calculus():
             return _calculus_flops(w)
+        case Ensemble():
+            return w.members * step_flops(w.net)
         case FNN():
             first, *rest = _fnn_products(w.sizes, w.batch)
             return 2 * first + 3 * sum(rest)
@@ -89,6 +91,8 @@ def parameters(w: Workload) -> int:
     match w:
         case Calculus():
             return 0
+        case Ensemble():
+            return w.members * parameters(w.net)
         case FNN() | Infer() | Ode():
             return sum((a + 1) * b for a, b in pairwise(w.sizes))
         case RNN():
@@ -106,6 +110,8 @@ def step_bytes(w: Workload) -> int:
     match w:
         case Calculus():
             return word * _calculus_words(w)
+        case Ensemble():
+            return w.members * step_bytes(w.net)
         case FNN():
             return word * (6 * parameters(w) + w.batch * (w.sizes[0] + w.sizes[-1]))
         case RNN():

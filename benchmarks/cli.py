@@ -16,6 +16,7 @@ from benchmarks.harness import Arena, Options
 from benchmarks.results import Row
 from benchmarks.workloads import (
     CALCULUS_ROWS,
+    ENSEMBLE_ROWS,
     FNN,
     FNN_ROWS,
     INFER_ROWS,
@@ -30,6 +31,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 SUITES: dict[str, tuple[Workload, ...]] = {
     "fnn": FNN_ROWS,
     "rnn": RNN_ROWS,
+    "ensembles": ENSEMBLE_ROWS,
     "infer": INFER_ROWS,
     "stream": STREAM_ROWS,
     "calculus": CALCULUS_ROWS,

@@ -8,6 +8,7 @@ process.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +86,13 @@ class Contender:
     slow_to_build: bool = False
 
 
+_JAX_DEVICES = Variant(
+    "a device a core",
+    {
+        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false "
+        f"--xla_force_host_platform_device_count={os.cpu_count() or 1}"
+    },
+)
 _JAX_SERIAL = Variant("1 thread", {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"})
 
 CONTENDERS = {
@@ -93,7 +101,7 @@ CONTENDERS = {
         Contender(
             "staticflow",
             "benchmarks.ours",
-            ("fnn", "rnn", "infer", "stream", "ode", "calculus"),
+            ("fnn", "rnn", "ensemble", "infer", "stream", "ode", "calculus"),
             role="ours",
             packages=("staticflow", "numba", "llvmlite"),
         ),
@@ -110,6 +118,14 @@ CONTENDERS = {
             ("fnn", "rnn", "infer", "stream", "ode"),
             packages=("torch",),
         ),
+        Contender(
+            "jax.vmap",
+            "benchmarks.ensemble_jax",
+            ("ensemble",),
+            packages=("jax", "jaxlib", "optax"),
+            variants=(Variant(), _JAX_SERIAL, _JAX_DEVICES),
+        ),
+        Contender("torch.bmm", "benchmarks.ensemble_torch", ("ensemble",), packages=("torch",)),
         Contender(
             "torch.compile",
             "benchmarks.peers_torch_compile",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workloads import FNN, RNN, Infer, Ode, Stream
+from benchmarks.workloads import FNN, RNN, Ensemble, Infer, Ode, Stream
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,16 @@ def rnn_weights(w: RNN) -> dict[str, np.ndarray]:
     draw("head.weight", w.hidden * w.directions, 1)
     draw("head.bias", 1)
     return weights
+
+
+def by_member(w: Ensemble, weights: Any) -> Any:
+    """Weights with a leading axis of members, each of which has others."""
+    if isinstance(weights, dict):
+        return {name: by_member(w, value) for name, value in weights.items()}
+    if isinstance(weights, list | tuple):
+        return type(weights)(by_member(w, value) for value in weights)
+    factors = 1 + 0.01 * np.arange(w.members)
+    return np.stack([weights * factor for factor in factors]).astype(weights.dtype)
 
 
 def stream_weights(w: Stream) -> dict[str, np.ndarray]:

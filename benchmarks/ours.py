@@ -13,7 +13,17 @@ from numba import njit
 import staticflow as sf
 from benchmarks import calculus_ours, data
 from benchmarks.contender import CallJob, Forms, Job
-from benchmarks.workloads import FNN, LEARNING_RATE, RNN, Calculus, Infer, Ode, Stream, Workload
+from benchmarks.workloads import (
+    FNN,
+    LEARNING_RATE,
+    RNN,
+    Calculus,
+    Ensemble,
+    Infer,
+    Ode,
+    Stream,
+    Workload,
+)
 from staticflow import models, ops
 
 THREADS = int(os.environ["BENCH_THREADS"]) if "BENCH_THREADS" in os.environ else None
@@ -38,9 +48,14 @@ class FitJob(Job):
     def check(self, steps: int) -> tuple[float, float]:
         session = self._start()
         first = {name: array[: self._batch] for name, array in self._feeds.items()}
-        start = float(session.evaluate(first, batch_size=self._batch)["loss"])
+        start = _total(session.evaluate(first, batch_size=self._batch)["loss"])
         self._fit(session, (steps - 1) // self.granule)
-        return start, float(session.evaluate(first, batch_size=self._batch)["loss"])
+        return start, _total(session.evaluate(first, batch_size=self._batch)["loss"])
+
+
+def _total(loss: Any) -> float:
+    """A loss, or the sum of those of several nets."""
+    return float(np.sum(loss))
 
 
 def _feed_forward(w: FNN | Infer | Ode) -> tuple[Any, dict[str, np.ndarray]]:
@@ -53,10 +68,14 @@ def _feed_forward(w: FNN | Infer | Ode) -> tuple[Any, dict[str, np.ndarray]]:
     return y, weights
 
 
-def _training(y: Any, weights: dict[str, np.ndarray], dtype: str) -> Any:
+def _training(
+    y: Any, weights: dict[str, np.ndarray], dtype: str, members: int | None = None
+) -> Any:
     target = sf.input("t", ("batch", y.shape[1]), dtype=dtype)
     optimizer = sf.optim.Adam(LEARNING_RATE)
-    session = sf.Session(loss=ops.mse(y, target), optimizer=optimizer, threads=THREADS)
+    session = sf.Session(
+        loss=ops.mse(y, target), optimizer=optimizer, threads=THREADS, members=members
+    )
     session.load_params(weights)
     return session
 
@@ -66,7 +85,18 @@ def _start_fnn(w: FNN) -> Any:
     return _training(y, weights, w.dtype)
 
 
+def _start_ensemble(w: Ensemble) -> Any:
+    y, weights = _recurrent(w.net) if isinstance(w.net, RNN) else _feed_forward(w.net)
+    return _training(y, data.by_member(w, weights), w.dtype, w.members)
+
+
 def _start_rnn(w: RNN) -> Any:
+    y, weights = _recurrent(w)
+    return _training(y, weights, w.dtype)
+
+
+def _recurrent(w: RNN) -> tuple[Any, dict[str, np.ndarray]]:
+    """The output node of the net on input `x`, and its weights by parameter name."""
     x = sf.input("x", ("batch", "time", w.features), dtype=w.dtype)
     lengths = sf.input("lengths", ("batch",), dtype="int64") if w.ragged else None
     rnn = models.RNN(w.hidden, cell=w.cell, layers=w.layers, bidirectional=w.bidirectional)
@@ -74,7 +104,7 @@ def _start_rnn(w: RNN) -> Any:
     named = data.rnn_weights(w)
     head = {name: named.pop(name) for name in ("head.weight", "head.bias")}
     matrix, bias = (sf.param(name, a.shape, init=a, dtype=w.dtype) for name, a in head.items())
-    return _training(last @ matrix + bias, models.from_torch_state(named, rnn) | head, w.dtype)
+    return last @ matrix + bias, models.from_torch_state(named, rnn) | head
 
 
 def _feeds(batches: data.Batches) -> dict[str, np.ndarray]:
@@ -189,6 +219,10 @@ def forms(w: Workload) -> Forms:
         case RNN():
             feeds = _feeds(data.rnn_batches(w))
             yield "", partial(FitJob, partial(_start_rnn, w), feeds, w.batch)
+        case Ensemble():
+            net = w.net
+            batches = data.fnn_batches(net) if isinstance(net, FNN) else data.rnn_batches(net)
+            yield "", partial(FitJob, partial(_start_ensemble, w), _feeds(batches), net.batch)
         case Infer():
             yield "", partial(_infer, w)
         case Stream():

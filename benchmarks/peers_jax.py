@@ -69,7 +69,8 @@ class ScanJob(Job):
         return float(losses[0]), float(losses[-1])
 
 
-def _forward(params: Params, x: Any, activation: str) -> Any:
+def feed_forward(params: Params, x: Any, activation: str) -> Any:
+    """The output of a feed-forward net."""
     *hidden, (last, bias) = params
     for w, b in hidden:
         x = ACTIVATIONS[activation](x @ w + b)
@@ -81,7 +82,7 @@ def _fnn_forms(w: FNN) -> Forms:
 
     def loss(params: Params, batch: Any) -> Any:
         x, y = batch
-        return jnp.mean((_forward(params, x, w.activation) - y) ** 2)
+        return jnp.mean((feed_forward(params, x, w.activation) - y) ** 2)
 
     adam = optax.adam(LEARNING_RATE)
     for label, optimizer in (("", adam), ("flat Adam", optax.flatten(adam))):
@@ -137,7 +138,7 @@ def _recur(w: RNN, p: Params, xs: Any, mask: Any, reverse: bool, joined: bool) -
     return state[0], hs
 
 
-def _rnn_params(w: RNN) -> Params:
+def rnn_params(w: RNN) -> Params:
     """Matrices as (in, out); one bias, but for GRU, whose second one stands inside a product."""
     named = data.rnn_weights(w)
     params: Params = {"head": (named["head.weight"], named["head.bias"])}
@@ -154,7 +155,8 @@ def _rnn_params(w: RNN) -> Params:
     return params
 
 
-def _rnn_loss(w: RNN, joined: bool, params: Params, batch: Any) -> Any:
+def rnn_loss(w: RNN, joined: bool, params: Params, batch: Any) -> Any:
+    """The loss of a recurrent net, its products joined or not."""
     xs, y, lengths = batch
     mask = None if lengths is None else (jnp.arange(w.time)[:, None] < lengths)[:, :, None]
     for layer in range(w.layers):
@@ -175,17 +177,17 @@ def _rnn_forms(w: RNN) -> Forms:
     for joined in (False, True):
         if joined and w.cell == "gru":
             continue  # The reset gate stands between the two products.
-        loss = partial(_rnn_loss, w, joined)
+        loss = partial(rnn_loss, w, joined)
         label = "[x, h] joined" if joined else "input hoisted"
-        yield label, partial(ScanJob, loss, _rnn_params(w), held, optax.adam(LEARNING_RATE))
+        yield label, partial(ScanJob, loss, rnn_params(w), held, optax.adam(LEARNING_RATE))
 
 
 def _infer_forms(w: Infer) -> Forms:
     params = jax.tree.map(jnp.asarray, data.fnn_weights(w))
     rows = data.infer_rows(w)
     on_device = jnp.asarray(rows)
-    forward = jax.jit(partial(_forward, activation=w.activation))
-    closed = jax.jit(lambda x: _forward(params, x, w.activation))
+    forward = jax.jit(partial(feed_forward, activation=w.activation))
+    closed = jax.jit(lambda x: feed_forward(params, x, w.activation))
     calls = {
         "NumPy in and out": lambda: np.asarray(closed(rows)),
         "own arrays": lambda: closed(on_device).block_until_ready(),
@@ -200,7 +202,7 @@ class _StreamJob(Job):
 
     def __init__(self, w: Stream) -> None:
         row = RNN("lstm", w.features, w.hidden, 1, 1, dtype=w.dtype)
-        params = jax.tree.map(jnp.asarray, _rnn_params(row))
+        params = jax.tree.map(jnp.asarray, rnn_params(row))
         matrix, bias = params["head"]
 
         @partial(jax.jit, donate_argnums=0)
@@ -243,8 +245,8 @@ class _OdeScan(Job):
 def _ode_forms(w: Ode) -> Forms:
     params = jax.tree.map(jnp.asarray, data.fnn_weights(w))
     steps = data.ode_steps(w)
-    forward = jax.jit(lambda x: _forward(params, x, w.activation))
-    inside = partial(_forward, params, activation=w.activation)
+    forward = jax.jit(lambda x: feed_forward(params, x, w.activation))
+    inside = partial(feed_forward, params, activation=w.activation)
     start = data.ode_start(w)
 
     def outside(x: np.ndarray) -> np.ndarray:

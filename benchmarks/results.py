@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.harness import Entry
 from benchmarks.workloads import Workload, to_json
 
-AGREE = {"fnn": 0.05, "rnn": 0.25}
+AGREE = {"fnn": 0.05, "rnn": 0.25, "ensemble": 0.25}
 """Losses agree if their falls from the first step to the last differ by no more than this share.
 
 Recurrent cells may keep one bias or two, which Adam moves differently."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.bound import step_flops
 from benchmarks.contender import CONTENDERS, Contender, Forms, Job
-from benchmarks.workloads import FNN, RNN, Workload, from_json
+from benchmarks.workloads import FNN, RNN, Ensemble, Workload, from_json
 
 GUESSED_FLOPS, STEP_OVERHEAD = 5e10, 2e-6
 NEAR, KEPT = 1.4, 3
@@ -129,7 +129,7 @@ class Worker:
 
 def _check_steps(row: Workload) -> int:
     """One cycle through the minibatches and the first again, so that its two losses compare."""
-    return row.batches + 1 if isinstance(row, FNN | RNN) else 1
+    return row.batches + 1 if isinstance(row, FNN | RNN | Ensemble) else 1
 
 
 def main(name: str) -> None:

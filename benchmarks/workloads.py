@@ -74,6 +74,25 @@ class RNN:
 
 
 @dataclass(frozen=True)
+class Ensemble:
+    """One training step of each of many nets of equal shapes, all on the same minibatch."""
+
+    members: int
+    net: FNN | RNN
+    dtype: str = "float32"
+    target: float | None = None
+    kind: str = "ensemble"
+
+    @property
+    def batches(self) -> int:
+        return self.net.batches
+
+    @property
+    def name(self) -> str:
+        return f"{self.members} nets {self.net.name}"
+
+
+@dataclass(frozen=True)
 class Infer:
     """One forward call from Python on a batch of rows."""
 
@@ -137,7 +156,7 @@ class Calculus:
         return f"{self.problem}, {shape}"
 
 
-Workload = FNN | RNN | Infer | Stream | Ode | Calculus
+Workload = FNN | RNN | Ensemble | Infer | Stream | Ode | Calculus
 
 FNN_ROWS = (
     FNN((4, 16, 1), 16, target=6.0),
@@ -160,6 +179,12 @@ RNN_ROWS = (
     RNN("lstm", 256, 256, 150, 16, batches=2, target=1.5),
     RNN("gru", 64, 128, 100, 64, target=3.0),
     RNN("gru", 16, 64, 80, 32, layers=2, bidirectional=True, ragged=True, target=3.0),
+)
+
+ENSEMBLE_ROWS = (
+    Ensemble(64, FNN((16, 64, 64, 1), 32), target=3.0),
+    Ensemble(1000, FNN((4, 16, 1), 16), target=8.0),
+    Ensemble(32, RNN("lstm", 8, 32, 50, 32), target=4.0),
 )
 
 INFER_ROWS = tuple(
@@ -198,7 +223,9 @@ SCALING: dict[str, dict[str, list[Workload]]] = {
     "rnn": {axis: list(rows) for axis, rows in _RNN_SCALING.items()},
 }
 
-_KINDS: dict[str, type] = {kind.kind: kind for kind in (FNN, RNN, Infer, Stream, Ode, Calculus)}
+_KINDS: dict[str, type] = {
+    kind.kind: kind for kind in (FNN, RNN, Ensemble, Infer, Stream, Ode, Calculus)
+}
 
 
 def to_json(workload: Workload) -> dict[str, Any]:
@@ -207,6 +234,8 @@ def to_json(workload: Workload) -> dict[str, Any]:
 
 def from_json(fields: dict[str, Any]) -> Workload:
     fields = dict(fields)
+    if "net" in fields:
+        fields["net"] = from_json(fields["net"])
     if "sizes" in fields:
         fields["sizes"] = tuple(fields["sizes"])
     workload: Workload = _KINDS[fields["kind"]](**fields)
