@@ -52,9 +52,17 @@ class StackedStore(ParameterStore):
             op = node.op
             assert isinstance(op, Param | State)
             shape = tuple(evaluate(n, {}) for n in node.shape)
-            self[name][...] = self._drawn(name, op.init, shape, node.dtype, rngs)
+            view, init = self[name], resolve(op.init, name)
+            if isinstance(init, Initializer) and init.name not in SAME:
+                with np.errstate(all="ignore"):
+                    for row, rng in zip(view, rngs, strict=True):
+                        row[...] = init(rng, shape)
+                if not np.isfinite(view).all():
+                    initialise(view, rngs[0], view.shape, node.dtype, name)  # which says so
+            else:
+                view[...] = self._given(name, init, shape, node.dtype, rngs)
 
-    def _drawn(
+    def _given(
         self,
         name: str,
         init: Any,
@@ -63,18 +71,12 @@ class StackedStore(ParameterStore):
         rngs: Sequence[np.random.Generator],
     ) -> Array:
         """The initial values (members, *shape), or what broadcasts to them."""
-        found = resolve(init, name)
-        if isinstance(found, Initializer) and found.name in SAME:
-            return initialise(found, rngs[0], shape, dtype, name)
-        if isinstance(found, Initializer):
-            drawn = np.stack([found(rng, shape) for rng in rngs])
-            return initialise(drawn, rngs[0], drawn.shape, dtype, name)
-        if isinstance(found, ByMember):
-            check_members(f"the initial values of {name!r}", len(found.values), self.count)
-            return initialise(found.values, rngs[0], (self.count, *shape), dtype, name)
-        if callable(found):
-            return np.stack([initialise(found, rng, shape, dtype, name) for rng in rngs])
-        return initialise(found, rngs[0], shape, dtype, name)
+        if isinstance(init, ByMember):
+            check_members(f"the initial values of {name!r}", len(init.values), self.count)
+            return initialise(init.values, rngs[0], (self.count, *shape), dtype, name)
+        if callable(init) and not isinstance(init, Initializer):
+            return np.stack([initialise(init, rng, shape, dtype, name) for rng in rngs])
+        return initialise(init, rngs[0], shape, dtype, name)
 
     def check(self, name: str, value: Any) -> Array:
         """A value to be assigned, of all members or, in the shape of one, for each of them."""

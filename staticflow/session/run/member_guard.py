@@ -60,7 +60,9 @@ class MemberGuard:
         if self._copies:
             good = ~self._worsened()
         else:
-            self._copies = [np.empty_like(array) for array in self._live]
+            spare, self._state.spare = self._state.spare, []
+            fits = [copy.shape for copy in spare] == [array.shape for array in self._live]
+            self._copies = spare if fits else [np.empty_like(array) for array in self._live]
         for copy, array in zip(self._copies, self._live, strict=True):
             if good.all():
                 copy[...] = array
@@ -99,6 +101,7 @@ class MemberGuard:
             outcome = self._put_back(int(member))
             what = f"fit: parameters or states of member {member} are NaN or infinite at the end of"
             self._tell(f"{what} epoch {epoch}, after training step {number}", outcome)
+        self._state.spare = self._copies
 
     def _put_back(self, member: int) -> str:
         """Take the copy if values have become bad since; says so."""
