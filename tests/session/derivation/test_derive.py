@@ -14,6 +14,7 @@ import pytest
 import staticflow as sf
 from staticflow import ops
 from staticflow.graph.node import Node
+from staticflow.graph.traversal import toposort
 from staticflow.runtime.interpreter import interpret
 from staticflow.session.derivation.derive import derivation, derive
 from staticflow.session.derivation.expr import (
@@ -253,6 +254,12 @@ def test_a_wrong_line_is_found() -> None:
 def test_sizes_are_such_that_the_lines_have_values() -> None:
     X = leaves("named")["X"]
     assert derive(ops.det(X.T @ X), X, check=True).result.startswith("2 * det(X.T @ X)")
+    x = leaves("named")["x"]
+    with pytest.raises(sf.GraphError, match="no values at the points"):
+        derive(ops.sqrt(-ops.norm(x)), x, check=True)
+    around_0 = ops.norm(ops.relu(real("mu", 4) - real("w", 4).mean()))
+    mu = next(n for n in toposort([around_0]) if n.name == "mu")
+    assert derive(around_0, mu, check=True).steps
 
 
 def test_what_has_no_derivation_is_refused() -> None:
