@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         RNNClassifier,
         RNNRegressor,
     )
+    from staticflow.models.flax_params import from_flax, to_flax
+    from staticflow.models.keras_model import from_keras, to_keras
     from staticflow.models.search import search
 
 __all__ = [
@@ -30,16 +32,24 @@ __all__ = [
     "FNNRegressor",
     "RNNClassifier",
     "RNNRegressor",
+    "from_flax",
+    "from_keras",
     "from_torch_state",
     "search",
+    "to_flax",
+    "to_keras",
     "to_torch_state",
 ]
+_PLACES = {
+    "search": "search", "from_flax": "flax_params", "to_flax": "flax_params",
+    "from_keras": "keras_model", "to_keras": "keras_model",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "search" if name == "search" else "estimators"
+    module = _PLACES.get(name, "estimators")
     value = getattr(importlib.import_module(f"staticflow.models.{module}"), name)
     globals()[name] = value  # also in place of the module of this name
     return value

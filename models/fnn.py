@@ -14,7 +14,7 @@ from staticflow import ops
 from staticflow.models.activations import Activation, activation_function, weight_init
 from staticflow.models.checks import check_rate, check_sizes
 from staticflow.models.layers import Dense, Model, Weights
-from staticflow.models.norms import Norm, make_norm
+from staticflow.models.norms import EPSILON, Norm, make_norm
 
 
 class FNN(Model):
@@ -23,8 +23,8 @@ class FNN(Model):
     `sizes` are the width of the input, of each hidden layer, and of the output. `activation` and
     `output_activation` are names, functions from node to node, or None. `dropout` is the rate after
     each hidden layer, or a list with one for each member of a session; `norm` is None, "batch" or
-    "layer", before each hidden activation. Layer k has the parameters `fnn.k.weight` (in, out) and
-    `fnn.k.bias` (out,). Calls share them.
+    "layer", before each hidden activation, and `epsilon` what it adds to variances. Layer k has the
+    parameters `fnn.k.weight` (in, out) and `fnn.k.bias` (out,). Calls share them.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class FNN(Model):
         dropout: Any = 0.0,
         norm: str | None = None,
         name: str = "fnn",
+        epsilon: float = EPSILON,
     ) -> None:
         self.sizes = check_sizes(sizes, name)
         self.name = name
@@ -48,7 +49,7 @@ class FNN(Model):
             init = weight_init(output_activation if k == last else activation)
             self.layers.append(Dense(width, out, f"{name}.{k}", init))
             if norm is not None and k < last:
-                self.norms.append(make_norm(norm, out, f"{name}.{k}.norm"))
+                self.norms.append(make_norm(norm, out, f"{name}.{k}.norm", epsilon))
 
     def __call__(self, x: sf.Node) -> sf.Node:
         """(..., sizes[0]) -> (..., sizes[-1]), in the dtype of `x`."""

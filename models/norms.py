@@ -16,8 +16,8 @@ class Norm:
 
     states: tuple[str, ...] = ()
 
-    def __init__(self, width: int, prefix: str) -> None:
-        self.width, self.prefix = width, prefix
+    def __init__(self, width: int, prefix: str, epsilon: float = EPSILON) -> None:
+        self.width, self.prefix, self.epsilon = width, prefix, epsilon
         self.weights = Weights(prefix)
 
     def __call__(self, x: sf.Node) -> sf.Node:
@@ -33,7 +33,7 @@ class LayerNorm(Norm):
     """Each row by its own mean and variance."""
 
     def __call__(self, x: sf.Node) -> sf.Node:
-        return ops.layer_norm(x, *self._affine(x.dtype), epsilon=EPSILON)
+        return ops.layer_norm(x, *self._affine(x.dtype), epsilon=self.epsilon)
 
 
 class BatchNorm(Norm):
@@ -52,12 +52,12 @@ class BatchNorm(Norm):
         sf.update(running_var, (1.0 - MOMENTUM) * running_var + MOMENTUM * unbiased)
         centre, spread = ops.by_mode(mean, running_mean), ops.by_mode(var, running_var)
         weight, bias = self._affine(x.dtype)
-        return (x - centre) * (weight / ops.sqrt(spread + EPSILON)) + bias
+        return (x - centre) * (weight / ops.sqrt(spread + self.epsilon)) + bias
 
 
 NORMS: dict[str, type[Norm]] = {"batch": BatchNorm, "layer": LayerNorm}
 
 
-def make_norm(kind: str, width: int, prefix: str) -> Norm:
+def make_norm(kind: str, width: int, prefix: str, epsilon: float = EPSILON) -> Norm:
     """The normalisation called `kind`."""
-    return NORMS[check_name(kind, tuple(NORMS), "norm")](width, prefix)
+    return NORMS[check_name(kind, tuple(NORMS), "norm")](width, prefix, epsilon)

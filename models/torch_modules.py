@@ -99,7 +99,7 @@ def units_of(model: Any) -> list[Unit]:
         return [unit for part in model for unit in units_of(part)]
     fail(
         sf.GraphError,
-        "from_torch_state: this is no model",
+        "this is no model",
         got=repr(model)[:80],
         do="give an FNN, an RNN, the parameter of an embedding, a list of them in the order of "
         "the modules, or a dict from the modules' names",
@@ -229,7 +229,7 @@ def refuse(units: Sequence[Unit], modules: Sequence[Module], model: Any, why: st
     lines = [f"    {a:<{wide}} | {b}".rstrip() for a, b in zip(left, right, strict=True)]
     fail(
         sf.GraphError,
-        f"from_torch_state: the state is not that of {model}",
+        f"the weights are not those of {model}",
         got="our parameters, as they are there | the state\n" + "\n".join(lines[:200]),
         do=why or "give the state of the modules that the model stands for, with their shapes",
     )
