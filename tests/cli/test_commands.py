@@ -176,20 +176,6 @@ def test_the_same_seed_gives_the_same_model(call) -> None:
     assert a == b != c
 
 
-def test_accumulated_batches_train_as_one_of_all_their_rows(call) -> None:
-    path = write_table("points.csv", "side")
-    options = ("--target", "side", "--drop", "note", "--no-plot", "--dropout", "0", *QUICK)
-    ways = {"a.sf": ("--batch-size", "15"), "b.sf": ("--batch-size", "5", "--accumulate", "3")}
-    results = []
-    for name, way in ways.items():
-        run = call("train", str(path), *options, "--test-fraction", "0", *way, "--out", name)
-        assert run.code == 0
-        found = call("predict", name, str(path), "--probabilities").out.split()[1:]
-        results.append([float(x) for line in found for x in line.split(",")[1:]])
-    assert run.value("training").endswith("batches of 5, 3 for each update")
-    np.testing.assert_allclose(results[0], results[1], rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adagrad", "adamw", "lion"])
 def test_optimizers(call, optimizer: str) -> None:
     path = write_table("points.csv", "side")
