@@ -42,6 +42,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _call(command: str, options: object) -> int:
+    command = "import_model" if command == "import" else command  # a word of Python's
     # A command imports what it needs when it runs, so that `--help` answers at once.
     module = importlib.import_module(f"staticflow.cli.commands.{command}")
     code: int = module.run(options)

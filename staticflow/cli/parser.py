@@ -32,6 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="measure a saved model on known answers"))
     _add_generate(commands.add_parser("generate", help="write text with a character model"))
     _add_inspect(commands.add_parser("inspect", help="show what is in a saved model"))
+    _add_export(commands.add_parser("export", help="write a saved model in another format"))
+    _add_import(commands.add_parser("import", help="save a model of another framework as ours"))
     commands.add_parser("ops", help="list every op with its type and derivative, as Markdown")
     commands.add_parser("bench", help="measure against other frameworks: bench --help")
     return parser
@@ -143,6 +145,24 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--passes", action="store_true", help="what each pass of the compiler leaves")
     what.add_argument(
         "--html", metavar="FILE", type=_path, help="all of it, with the loss curve, as one page"
+    )
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", type=_path, help="a saved model or session")
+    parser.add_argument(
+        "target", metavar="FILE", type=_path, help="out.onnx, or out.safetensors for weights alone"
+    )
+    parser.add_argument(
+        "--outputs", metavar="NAMES", type=_names, default=(), help="of an ONNX file; default: all"
+    )
+    parser.add_argument("--opset", metavar="N", type=_positive, help="of an ONNX file")
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="FILE", type=_path, help="an ONNX model")
+    parser.add_argument(
+        "--out", metavar="FILE", type=_path, help="default: its name, ending in .sf"
     )
 
 

@@ -22,7 +22,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interchange": {"session", "runtime", "compiler", *GRAPHS, *CODE},
     "": {"interchange", "session", "compiler", "autodiff", "optim", "init", *GRAPHS, "models"},
     "models": {"", "ops", "init", "optim", "errors", "graph", "session"},
-    "cli": {"", "data", "models", "session", "compiler", "autodiff", "optim", *GRAPHS},
+    "cli": {
+        "",
+        "data",
+        "models",
+        "interchange",
+        "session",
+        "compiler",
+        "autodiff",
+        "optim",
+        *GRAPHS,
+    },
     "__main__": {"cli"},
 }
 

@@ -24,10 +24,20 @@ OLDEST, USUAL = 16, 18
 LARGEST = (1 << 31) - 1  # bytes of a protobuf message
 
 
-def export_onnx(session: Any, path: Any, outputs: Any = None, opset: int | None = None) -> None:
-    """Write outputs of a session as an ONNX model; see `Session.export_onnx`."""
+def export_onnx(
+    session: Any,
+    path: Any,
+    outputs: Any = None,
+    opset: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write outputs of a session as an ONNX model; see `Session.export_onnx`. `metadata` is added
+    to what the model says of itself.
+    """
     check_target(path)
     model = model_of(session, outputs, opset)
+    for key, value in (metadata or {}).items():
+        model.metadata_props.add(key=key, value=value)
     data = model.SerializeToString()
 
     def write(file: IO[bytes]) -> None:
