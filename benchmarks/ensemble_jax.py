@@ -1,9 +1,9 @@
 """JAX on many nets of equal shapes, one Adam step of all of them at a time.
 
 Forms, all in one jit with the loop over steps inside: `vmap` of the step; the nets one after the
-other (`lax.map`), each through all its steps; the same in groups of eight that are vmapped; and,
-where the process has several devices (`--xla_force_host_platform_device_count`), each of them with
-`pmap` over the devices.
+other (`lax.map`), each through all its steps; the same in groups of up to eight that are vmapped;
+and, where the process has several devices (`--xla_force_host_platform_device_count`), each of them
+with `pmap` over the devices.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ def forms(w: Workload) -> Forms:
     jax.config.update("jax_enable_x64", w.dtype == "float64")
     loss, params, batches = _loss(w)
     devices = jax.local_device_count()
-    for group in (1, GROUP, w.members // devices):
-        label = {1: "one after the other", GROUP: f"vmap of {GROUP}"}.get(group, "vmap of all")
+    each = w.members // devices
+    some = max(n for n in range(1, GROUP + 1) if each % n == 0)
+    for group in (1, some, each):
+        label = {1: "one after the other", some: f"vmap of {some}"}.get(group, "vmap of all")
         yield label, partial(MembersJob, loss, params, batches, group, devices)

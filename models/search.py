@@ -10,6 +10,7 @@ Candidates and folds whose networks have equal shapes are trained at once, as me
 
 from __future__ import annotations
 
+import copy
 import math
 import numbers
 import time
@@ -272,8 +273,9 @@ def _trials(
         learned = {n: v for n, v in vars(own).items() if n not in settings}
         known.append(Fold(train, test, learned, (Scaler.fitted(rows.rows), targets)))
     for number, settings in enumerate(candidates):
+        set_up = clone(estimator).set_params(**clone(settings, safe=False))
         for k, fold in enumerate(known):
-            own = clone(estimator).set_params(**clone(settings, safe=False))
+            own = copy.copy(set_up)
             trial = Trial(number, k, fold, own)
             vars(own).update(fold.learned)
             try:

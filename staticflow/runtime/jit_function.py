@@ -14,17 +14,21 @@ given, and calls the native entry (`reentrant`) by its symbol.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from staticflow.compiler.codegen.driver import size_text
 from staticflow.compiler.codegen.kernels import identifier
 from staticflow.compiler.codegen.writer import SourceWriter
 from staticflow.graph.dims import AnyDim, Dim
 from staticflow.graph.node import Kind, Node
+from staticflow.native.memory import Words
 from staticflow.native.toolchain.numba_import import import_numba
 from staticflow.runtime.index_checks import index_limits
 from staticflow.runtime.reentrant import Reentrant, named_sizes
 from staticflow.runtime.size_guards import SizeGuard
+
+if TYPE_CHECKING:
+    from staticflow.native.calls.jitted import Expected
 
 
 def jit_function(
@@ -34,25 +38,38 @@ def jit_function(
     single: bool,
     entry: Reentrant,
     guards: Sequence[SizeGuard],
+    contexts: Words | None = None,
 ) -> Any:
     import_numba()
     import numba
     import numpy as np
 
-    from staticflow.native.calls.jitted import Expected, caller, checker, contiguous, overlap
+    from staticflow.native.calls.jitted import (
+        Expected,
+        caller,
+        checker,
+        contiguous,
+        member_caller,
+        overlap,
+    )
 
     names = _argument_names(inputs)
     given = [Expected(f"input {x.name!r}", x.dtype, x.ndim, str(x.type), False) for x in inputs]
-    results = [Expected("out", y.dtype, y.ndim, str(y.type), True) for y in outputs]
+    members = None if contexts is None else len(contexts)
+    results = [_expected(y, members) for y in outputs]
+    arguments = [*given, *results]
+    symbol = entry.function.symbol
     namespace: dict[str, Any] = {
         "np": np,
         "contiguous": contiguous,
         "overlap": overlap,
         "check_inputs": checker(given),
         "check_out": checker(results),
-        "call": caller(entry.function.symbol, entry.context, [*given, *results]),
+        "call": caller(symbol, entry.context, arguments)
+        if contexts is None
+        else member_caller(symbol, int(contexts.ctypes.data), arguments),
     }
-    source = wrapper_source(name, names, inputs, outputs, single, guards)
+    source = wrapper_source(name, names, inputs, outputs, single, guards, members)
     exec(compile(source, f"<staticflow jit {name}>", "exec"), namespace)
     function = namespace[name]
     function.__doc__ = _describe(names, inputs, outputs)
@@ -66,10 +83,12 @@ def wrapper_source(
     outputs: Sequence[Node],
     single: bool,
     guards: Sequence[SizeGuard] = (),
+    members: int | None = None,
 ) -> str:
     """The function that Numba compiles: check, allocate what is not given, call."""
     results = [f"result_{i}" for i in range(len(outputs))]
     write = SourceWriter()
+    lead = () if members is None else (str(members),)
     with write.block(f"def {name}({', '.join([*names, 'out=None'])}):"):
         if names:
             write(f"check_inputs({_tuple(names)})")
@@ -77,17 +96,25 @@ def wrapper_source(
         _check_guards(write, outputs, guards)
         write("if out is None:")
         for result, node in zip(results, outputs, strict=True):
-            shape = _tuple([_size(n) for n in node.shape])
+            shape = _tuple([*lead, *(_size(n) for n in node.shape)])
             write(f"    {result} = np.empty({shape}, np.{_numpy_name(node.dtype)})")
         with write.block("else:"):
             write(f"{results[0] if single else _tuple(results)} = out")
             write(f"check_out({_tuple(results)})")
             for result, node in zip(results, outputs, strict=True):
-                _check_shape(write, result, "out", node)
+                _check_shape(write, result, "out", node, members)
         write(f"if overlap({_tuple(results)}, {_tuple(names)}):")
         write("    raise ValueError('out overlaps another argument; pass it its own memory')")
         sizes = _tuple([f"size_{n}" for n in named_sizes(inputs)])
-        write(f"code = call({sizes}, {_tuple([*names, *results])})")
+        if members is None:
+            write(f"code = call({sizes}, {_tuple([*names, *results])})")
+        else:
+            own = [f"{result}[member:]" for result in results]
+            write("code = 0")
+            with write.block(f"for member in range({members}):"):
+                write(f"code = call(member, {sizes}, {_tuple([*names, *own])})")
+                write("if code != 0:")
+                write("    break")
         write("if code == 1:")
         write("    raise MemoryError('no memory for the temporaries of a network')")
         write("if code != 0:")
@@ -126,10 +153,23 @@ def _check_guards(
             write(f"    raise ValueError({text!r})")
 
 
-def _check_shape(write: SourceWriter, name: str, what: str, node: Node) -> None:
-    wrong = [f"{name}.shape[{axis}] != {_size(n)}" for axis, n in enumerate(node.shape)]
+def _expected(node: Node, members: int | None) -> Expected:
+    """An array for an output, of all members if there are several."""
+    from staticflow.native.calls.jitted import Expected
+
+    if members is None:
+        return Expected("out", node.dtype, node.ndim, str(node.type), True)
+    text = f"{node.type} for each of {members} members"
+    return Expected("out", node.dtype, node.ndim + 1, text, True)
+
+
+def _check_shape(
+    write: SourceWriter, name: str, what: str, node: Node, members: int | None = None
+) -> None:
+    sizes = [*([] if members is None else [members]), *node.shape]
+    wrong = [f"{name}.shape[{axis}] != {_size(n)}" for axis, n in enumerate(sizes)]
     if wrong:
-        shape = _tuple([str(n) for n in node.shape])
+        shape = _tuple([str(n) for n in sizes])
         write(f"if {' or '.join(wrong)}:")
         write(f"    raise ValueError({f'{what} expects shape {shape}'!r})")
 

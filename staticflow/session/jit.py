@@ -23,6 +23,7 @@ from staticflow.compiler.compile import compile_graph
 from staticflow.errors import GraphError, fail
 from staticflow.graph.dims import Dim
 from staticflow.graph.node import Node
+from staticflow.native.memory import words_of
 from staticflow.runtime.feeds import input_nodes
 from staticflow.runtime.jit_function import argument_name, jit_function
 from staticflow.runtime.parameters import declared_order
@@ -41,12 +42,20 @@ def jit(fetches: Fetches, fetch: Any) -> Any:
     _check_sizes(inputs, nodes)
     # What Numba compiles may call it as long as the process lives.
     program = Program(compile_graph(nodes, name="run"), state.toolchain, lasting=True)
-    entry = Reentrant(program, inputs, fetches.fixed(program), named_sizes(inputs))
-    stores = (state.params, state.states)
+    each = fetches.each()
+    sizes = named_sizes(inputs)
+    entries = [Reentrant(program, inputs, own.fixed(program), sizes) for own in each]
+    entry = entries[0]
+    stores = [store for own in each for store in (own.state.params, own.state.states)]
     flats = [flat.data for store in stores for flat in store.flats.values()]
-    _KEPT.append([*entry.memory, *flats, state.seed_cell, state.run_cell])
+    cells = [cell for own in each for cell in (own.state.seed_cell, own.state.run_cell)]
+    _KEPT.append([*(array for one in entries for array in one.memory), *flats, *cells])
+    contexts = None
+    if fetches.has_members:
+        contexts = words_of(one.context for one in entries)
+        _KEPT.append(contexts)
     name = argument_name(fetch if isinstance(fetch, str) else nodes[0].name)
-    return jit_function(name, inputs, nodes, single, entry, program.size_guards)
+    return jit_function(name, inputs, nodes, single, entry, program.size_guards, contexts)
 
 
 def _fetched(structure: Any) -> tuple[list[Node], bool]:

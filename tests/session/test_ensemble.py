@@ -110,6 +110,17 @@ def test_a_member_is_a_session_in_the_same_memory() -> None:
         member.seed = 4
 
 
+def test_jitted_code_calls_all_members() -> None:
+    whole = trained(members=3)
+    f = whole.jit("y")
+    np.testing.assert_array_equal(f(X), whole.run("y", {"x": X}))
+    out = np.empty((3, 7, 1), np.float32)
+    f(X[:7], out)
+    np.testing.assert_array_equal(out, whole.run("y", {"x": X[:7]}))
+    with pytest.raises(ValueError, match="out expects shape"):
+        f(X[:7], out[:2])
+
+
 @pytest.mark.parametrize("way", ["file", "pickle", "copy"])
 def test_training_goes_on_bit_for_bit(way: str, tmp_path: Path) -> None:
     whole = trained(members=3, seed=2, threads=2)

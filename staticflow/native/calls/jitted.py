@@ -133,16 +133,43 @@ def caller(symbol: str, address: int, expected: Sequence[Expected]) -> Any:
         return signature(types.int64, sizes, arrays), generate
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        sizes = cgutils.unpack_tuple(builder, values[0], len(sig.args[0]))
-        arrays = cgutils.unpack_tuple(builder, values[1], len(sig.args[1]))
         constant = context.add_dynamic_addr(builder, address, info="staticflow")
-        arguments = [builder.ptrtoint(constant, _WORD)]
-        arguments += [builder.sext(n, _WORD) if n.type.width < 64 else n for n in sizes]
-        for type_, value, wanted in zip(sig.args[1], arrays, expected, strict=True):
-            arguments.append(_address(context, builder, type_, value, wanted))
-        type_ = ir.FunctionType(_WORD, [_WORD] * len(arguments))
-        function = cgutils.get_or_insert_function(builder.module, type_, symbol)
-        return builder.call(function, arguments)
+        first = builder.ptrtoint(constant, _WORD)
+        return _call(context, builder, symbol, first, sig.args, values, expected)
+
+    return intrinsic(call)
+
+
+def _call(
+    context: Any, builder: Any, symbol: str, first: Any, given: Any, values: Any,
+    expected: Sequence[Expected],
+) -> Any:  # fmt: skip
+    """symbol(first, *sizes, *addresses of the arrays), of two tuples."""
+    sizes = cgutils.unpack_tuple(builder, values[0], len(given[0]))
+    arrays = cgutils.unpack_tuple(builder, values[1], len(given[1]))
+    arguments = [first]
+    arguments += [builder.sext(n, _WORD) if n.type.width < 64 else n for n in sizes]
+    for type_, value, wanted in zip(given[1], arrays, expected, strict=True):
+        arguments.append(_address(context, builder, type_, value, wanted))
+    type_ = ir.FunctionType(_WORD, [_WORD] * len(arguments))
+    function = cgutils.get_or_insert_function(builder.module, type_, symbol)
+    return builder.call(function, arguments)
+
+
+def member_caller(symbol: str, addresses: int, expected: Sequence[Expected]) -> Any:
+    """An intrinsic `call(member, sizes, arrays)`, as `caller`, whose address is the member's of
+    those that lie one after the other at `addresses`.
+    """
+
+    def call(_typing_context: Any, member: Any, sizes: Any, arrays: Any) -> Any:
+        return signature(types.int64, types.int64, sizes, arrays), generate
+
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        table = context.add_dynamic_addr(builder, addresses, info="staticflow")
+        words = builder.bitcast(table, _WORD.as_pointer())
+        place = builder.gep(words, [values[0]])
+        given = (sig.args[1:], values[1:], expected)
+        return _call(context, builder, symbol, builder.load(place), *given)
 
     return intrinsic(call)
 

@@ -58,6 +58,12 @@ class Fetches(ForkAware):
         """Nobody holds the lock."""
         self._lock = threading.RLock()
 
+    has_members = False
+
+    def each(self) -> list[Fetches]:
+        """Those of each member; of a session without members these alone."""
+        return [self]
+
     def forget(self) -> None:
         """Compile what is fetched again when it is next asked for."""
         with self._lock:

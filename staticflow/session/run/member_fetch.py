@@ -50,6 +50,11 @@ class MemberFetches(Fetches):
         for own in self._own.values():
             own.forget()
 
+    has_members = True
+
+    def each(self) -> list[Fetches]:
+        return [self.member(k) for k in range(self.whole.members)]
+
     def member(self, index: int) -> Fetches:
         """Those of one member."""
         state = self.whole.member(index)
