@@ -98,3 +98,8 @@ def check_classes(y: Array) -> None:
     """Refuse targets that are no classes."""
     if y.dtype.kind == "f" and (y != np.round(y)).any():
         raise ValueError("y has fractions in it, which are no classes: use a regressor")
+
+
+def threads_here() -> int | None:
+    """How many threads a fit may use where nobody has said so: None for all cores."""
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
@@ -41,6 +42,14 @@ def read_targets(y: Any, count: int, many: bool) -> Array:
     return np.asarray(numbers)
 
 
+def threads_here() -> int | None:
+    """How many threads a fit may use where nobody has said so: None for all cores, and 1 in a
+    worker of joblib (`GridSearchCV(n_jobs=2)`), which has others beside it.
+    """
+    backend, _ = get_active_backend()
+    return 1 if getattr(backend, "nesting_level", 0) else None
+
+
 __all__ = [
     "BaseEstimator",
     "ClassifierMixin",
@@ -50,4 +59,5 @@ __all__ = [
     "read_rows",
     "read_table",
     "read_targets",
+    "threads_here",
 ]

@@ -73,7 +73,8 @@ class TrainingEstimator(base.BaseEstimator):
         design = self._design(data)
         values = design.scales(Scaler.fitted(data.rows), targets)
         members = check_count(self.members, f"{type(self).__name__}: members")
-        self._network = Network(design, self._seed, self.threads, values, self._extra(), members)
+        threads = base.threads_here() if self.threads is None else self.threads
+        self._network = Network(design, self._seed, threads, values, self._extra(), members)
         self.n_iter_, self.loss_curve_, self.validation_curve_ = 0, [], []
 
     def _design(self, data: EstimatorTable | Sequences) -> Design:

@@ -94,6 +94,11 @@ class MemberPlace(Trainer):
             self.place[Place.VARIANTS] = self._every.ctypes.data
         return self._sizes.index(rows)
 
+    def measure(self, nanoseconds: float, steps: int) -> None:
+        """Enter how long steps have taken."""
+        self.time.measure(nanoseconds, steps)
+        self._look_often()
+
     def aim(self, regions: Sequence[Region], entries: Sequence[int]) -> Targets:
         """Find the words that are a member's, and set these entries of the shard's table for each
         member as well, before them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -148,11 +149,21 @@ class MemberRun:
         left = int((steps.last - steps.first).sum())
         short = left * self.step_ns < SHORT_NS and not self.places[0].time.varies
         addresses = [int(place.place.ctypes.data) for place in used]
+        began = time.perf_counter_ns()
         pool.call(self._call, addresses, self.stop, poll, short)
         ended = self.ended(steps)
+        self._measure((time.perf_counter_ns() - began) * len(used), int(ended.done.sum()))
         for reason in np.unique(ended.reasons):
             check_call(int(reason))
         return ended
+
+    def _measure(self, nanoseconds: float, steps: int) -> None:
+        """Enter how long so many steps have taken: long ones look at the stop flag themselves."""
+        if not steps:
+            return
+        self.step_ns = nanoseconds / steps
+        for place in self.places:
+            place.measure(nanoseconds, steps)
 
     def ended(self, steps: MemberSteps) -> Ended:
         """How far the members of the last call are."""

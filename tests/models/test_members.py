@@ -72,3 +72,16 @@ def test_what_is_refused() -> None:
         single(0).predict(X, return_std=True)
     with pytest.raises(ValueError, match="members must be a positive integer"):
         regressor(members=0)
+
+
+def test_workers_of_joblib_do_not_take_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    joblib = pytest.importorskip("joblib", reason="comes with scikit-learn")
+    monkeypatch.setattr("staticflow.session.session.granted_threads", lambda: 3)
+
+    def threads(_: int) -> int:
+        estimator = models.FNNRegressor(hidden=(2,), epochs=1).fit(X, Y)
+        return int(estimator.session.threads)
+
+    assert threads(0) == 3
+    pool = joblib.Parallel(n_jobs=2, backend="threading")
+    assert pool(joblib.delayed(threads)(k) for k in range(2)) == [1, 1]

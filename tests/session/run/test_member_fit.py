@@ -270,3 +270,22 @@ def test_ctrl_c_leaves_whole_steps() -> None:
     with pytest.raises(KeyboardInterrupt), warnings.catch_warnings():
         whole.fit(DATA, epochs=9, batch_size=16, progress=False, callbacks=interrupt)
     np.testing.assert_array_equal(whole.step_count, 4)
+
+
+def test_rows_in_blocks_and_terms_of_other_data() -> None:
+    def pair(**settings: Any) -> sf.Session:
+        x, b = sf.input("x", ("batch", 4)), sf.input("b", ("m", 4))
+        net = models.FNN([4, 32, 16, 2], activation="tanh")
+        loss = (net(x) ** 2).mean() + 10.0 * ((net(b) - 1.0) ** 2).mean()
+        return sf.Session(loss=loss, optimizer=sf.optim.Adam(1e-2), **settings)
+
+    rows = RNG.normal(size=(5000, 4)).astype(np.float32)
+    own = np.stack([rows[:30], rows[30:60]])
+    options: dict[str, Any] = {
+        "epochs": 2, "batch_size": 3000, "progress": False, "shuffle": "own", "batch_axis": "batch",
+    }  # fmt: skip
+    whole, single = pair(members=2, threads=2), pair(seed=1, threads=1)
+    whole.fit({"x": rows, "b": own}, **options)
+    single.fit({"x": rows, "b": own[1]}, **options)
+    for name, values in single.params.items():
+        np.testing.assert_array_equal(whole.params[name][1], values)
