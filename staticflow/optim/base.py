@@ -17,7 +17,7 @@ from staticflow.errors import GraphError, fail
 from staticflow.graph.node import Node
 from staticflow.graph.require import as_float
 from staticflow.ops import clip, minimum
-from staticflow.optim.schedules import ByMember, Constant, Schedule, as_schedule, is_by_member
+from staticflow.optim.schedules import ByMember, Constant, Each, Schedule, as_schedule, is_by_member
 
 Slots = dict[str, Node]
 
@@ -56,7 +56,8 @@ class Optimizer:
     def __post_init__(self) -> None:
         as_schedule(self.lr)
         if is_by_member(self.lr):
-            object.__setattr__(self, "lr", self.schedule.base)
+            given = self.schedule
+            object.__setattr__(self, "lr", given.base if isinstance(given, Constant) else given)
         if is_by_member(self.weight_decay):
             decays = tuple(checked(self, "weight_decay", x, low=0.0) for x in self._decays)
             object.__setattr__(self, "weight_decay", decays)
@@ -112,9 +113,20 @@ class Optimizer:
         """What a slot is filled with at the start."""
         return 0.0
 
-    def learning_rate(self, step: Node, lr: Node) -> Node:
-        """The rate of step number `step` (int64, from 1) as a float64 scalar; `lr` is base_lr's."""
-        return self.schedule(step.astype("float64") - 1.0, lr)
+    @property
+    def needs_member(self) -> bool:
+        """Whether `learning_rate` must be given the number of the member."""
+        return isinstance(self.schedule, Each)
+
+    def learning_rate(self, step: Node, lr: Node, member: Node | None = None) -> Node:
+        """The rate of step number `step` (int64, from 1) as a float64 scalar; `lr` is base_lr's,
+        and `member` the number of a member that has a schedule of its own.
+        """
+        schedule, done = self.schedule, step.astype("float64") - 1.0
+        if isinstance(schedule, Each):
+            assert member is not None, "of which member"
+            return schedule.of_number(done, lr, member)
+        return schedule(done, lr)
 
     def update(
         self,

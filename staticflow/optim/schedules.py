@@ -19,7 +19,7 @@ from staticflow.errors import GraphError, ShapeError, fail
 from staticflow.graph.leaves import as_node
 from staticflow.graph.node import Node
 from staticflow.graph.require import as_float
-from staticflow.ops import cos, floor, maximum, minimum, power
+from staticflow.ops import cos, equal, floor, logical_or, maximum, minimum, power, where
 
 ByMember: TypeAlias = float | tuple[float, ...]  # of all members, or of each
 
@@ -38,9 +38,12 @@ class Schedule:
 
     def of_member(self, index: int) -> Schedule:
         """That of one member."""
+        return self.with_base(self.base[index]) if isinstance(self.base, tuple) else self
+
+    def with_base(self, base: float) -> Schedule:
+        """The same with another base rate."""
         one = copy.copy(self)
-        if isinstance(self.base, tuple):
-            object.__setattr__(one, "base", self.base[index])
+        object.__setattr__(one, "base", base)
         return one
 
     def __call__(self, done: Node, lr: Node) -> Node:
@@ -124,8 +127,8 @@ class Warmup(Schedule):
     def base(self) -> ByMember:  # type: ignore[override]
         return self.then.base
 
-    def of_member(self, index: int) -> Schedule:
-        return replace(self, then=self.then.of_member(index))
+    def with_base(self, base: float) -> Schedule:
+        return replace(self, then=self.then.with_base(base))
 
     def __call__(self, done: Node, lr: Node) -> Node:
         ramp = minimum((done + 1.0) / float(self.steps), 1.0)
@@ -151,10 +154,49 @@ class Custom(Schedule):
         return rate.astype("float64")
 
 
+@dataclass(frozen=True)
+class Each(Schedule):
+    """A schedule of its own for each member of a session of several."""
+
+    schedules: tuple[Schedule, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schedules", tuple(self.schedules))
+        if any(one.members for one in self.schedules):
+            fail(GraphError, "a list of schedules has one for each member, with one rate each")
+
+    @property
+    def base(self) -> ByMember:  # type: ignore[override]
+        return tuple(float(np.ravel(one.base)[0]) for one in self.schedules)
+
+    def of_member(self, index: int) -> Schedule:
+        return self.schedules[index]
+
+    def of_number(self, done: Node, lr: Node, member: Node) -> Node:
+        """The rate of the member of a number, an int64 scalar; `lr` is its base rate. Schedules
+        that differ in their base rates alone are one formula.
+        """
+        groups: dict[Schedule, list[int]] = {}
+        for k, one in enumerate(self.schedules):
+            groups.setdefault(one.with_base(1.0), []).append(k)
+        *others, (last, _) = groups.items()
+        rate = last(done, lr)
+        for schedule, own in others:
+            chosen = equal(member, own[0])
+            for k in own[1:]:
+                chosen = logical_or(chosen, equal(member, k))
+            rate = where(chosen, schedule(done, lr), rate)
+        return rate
+
+
 def as_schedule(lr: Any) -> Schedule:
-    """The schedule for a number, a schedule, or a function from the step count to a rate."""
+    """The schedule for a number, a schedule, a function from the step count to a rate, or a list of
+    one of these for each member.
+    """
     if isinstance(lr, Schedule):
         return lr
+    if is_by_member(lr) and any(map(callable, lr)):
+        return Each(tuple(map(as_schedule, lr)))
     if isinstance(lr, Mapping):
         fail(
             GraphError,

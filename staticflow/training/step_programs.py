@@ -52,8 +52,8 @@ class NextState:
     name: str
 
 
-# What the update reads: p, g, a slot, decay_mask, lr_scale, lr, step and weight_decay by name, and
-# states.
+# What the update reads: p, g, a slot, decay_mask, lr_scale, lr, step, weight_decay and member by
+# name, and states.
 UpdateLeaf: TypeAlias = str | OldState | NextState
 
 
@@ -307,6 +307,8 @@ def _update_graph(
     }
     if "weight_decay" in optimizer.lengths:
         leaves["weight_decay"] = hyper("weight_decay", "float64")
+    if optimizer.needs_member:
+        leaves["member"] = hyper("member", "int64")
     p, g, number = leaves["p"], leaves["g"], leaves["step"]
     norm = None
     if optimizer.needs_norm:
@@ -322,7 +324,7 @@ def _update_graph(
         g,
         {name: leaves[name] for name in optimizer.slots},
         step=number,
-        lr=optimizer.learning_rate(number, leaves["lr"]),
+        lr=optimizer.learning_rate(number, leaves["lr"], leaves.get("member")),
         norm=norm,
         weight_decay=leaves.get("weight_decay"),
         **groups,

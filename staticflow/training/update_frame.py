@@ -22,8 +22,8 @@ class StepValues:
     """What a session has that its training steps read and change.
 
     `slots` are the optimizer's arrays and `extras` masks and scales, by name, both laid out as the
-    flat array of the trained parameters; `lr` and `seed` are a number each, and so is `decay`, that
-    a member of several may have of its own.
+    flat array of the trained parameters; `lr` and `seed` are a number each, and so are `decay`
+    and `member`, the number, of a member of several.
     """
 
     params: ParameterStore
@@ -33,6 +33,7 @@ class StepValues:
     lr: NDArray[np.float64]
     seed: NDArray[np.int64]
     decay: NDArray[np.float64] | None = None
+    member: NDArray[np.int64] | None = None
 
 
 def following(states: Mapping[str, Array]) -> dict[UpdateLeaf, Array]:
@@ -72,6 +73,8 @@ def update_frame(
             address = values.lr.ctypes.data
         elif name == "weight_decay" and values.decay is not None:
             address = values.decay.ctypes.data
+        elif name == "member" and values.member is not None:
+            address = values.member.ctypes.data
         elif name in given:
             address = given[name].ctypes.data
         else:

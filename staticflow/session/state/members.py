@@ -34,7 +34,7 @@ class MembersState(SessionState):
     """The values of several members; those that `SessionState` names are the first member's, or
     have a leading axis of members:
 
-        params, states, slots, lr, decay, seed_cell     (members, ...)
+        params, states, slots, lr, decay, seed_cell, numbers     (members, ...)
         seeds, rngs, gates                              of each member
         step_counts, epoch_counts, run_counts           (members,)
 
@@ -72,6 +72,7 @@ class MembersState(SessionState):
         self.step_counts, self.epoch_counts, self.run_counts = np.zeros((3, count), np.int64)
         self.lr = memory.zeros((count,), np.float64)
         self.decay = memory.zeros((count,), np.float64)
+        self.numbers = memory.filled(np.arange(count), np.int64)
         self.seed_cell = memory.filled(self.seeds, np.int64)
         self.run_cell = memory.zeros((1,), np.int64)
         self.gate_words = memory.zeros((count, Gate.WORDS), np.int64, memory.LINES)
@@ -167,12 +168,14 @@ class MembersState(SessionState):
             lr=self.lr[:1],
             seed=self.seed_cell[:1],
             decay=self.decay[:1],
+            member=self.numbers[:1],
         )
 
     def regions(self) -> list[Region]:
         """Where the members' values lie."""
         stacked = [*self.stacked_params.stacked.values(), *self.stacked_states.stacked.values()]
-        arrays = [*stacked, *self.slots.values(), self.lr, self.decay, self.seed_cell]
+        arrays = [*stacked, *self.slots.values(), self.lr, self.decay]
+        arrays += [self.seed_cell, self.numbers]
         return [region_of(array) for array in arrays]
 
     def member(self, index: int) -> MemberState:

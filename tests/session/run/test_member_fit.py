@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from typing import Any
 
@@ -132,6 +133,25 @@ def test_members_have_rates_and_decays_of_their_own(decoupled: bool) -> None:
         singles.append((single, single.fit(DATA, **options)))
     check_equal(whole, history, singles)
     assert whole.member(1).optimizer.weight_decay == 0.1
+
+
+def test_members_have_schedules_of_their_own() -> None:
+    schedules = [
+        sf.optim.cosine(1e-1, steps=3), 1e-2, sf.optim.warmup(2, sf.optim.step(1e-1, every=2)),
+        sf.optim.cosine(1e-2, steps=3), lambda done: 0.1 / (1.0 + done),
+    ]  # fmt: skip
+    options: dict[str, Any] = {"epochs": 2, "progress": False, "shuffle": "own"}
+    whole = made(sf.optim.Adam(schedules), members=5)
+    history = whole.fit(DATA, **options)
+    singles = []
+    for k, schedule in enumerate(schedules):
+        single = made(sf.optim.Adam(schedule), seed=k, threads=1)
+        singles.append((single, single.fit(DATA, **options)))
+    check_equal(whole, history, singles)
+    again = pickle.loads(pickle.dumps(whole))
+    np.testing.assert_array_equal(again.step(DATA), whole.step(DATA))
+    with pytest.raises(sf.GraphError, match="settings lr are 5, of 2 members"):
+        made(sf.optim.Adam(schedules), members=2)
 
 
 def test_members_drop_out_at_rates_of_their_own() -> None:
