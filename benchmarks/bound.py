@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from benchmarks.workloads import FNN, RNN, Calculus, Ensemble, Infer, Ode, Stream, Workload
+from benchmarks.workloads import FNN, RNN, Calculus, Ensemble, Infer, Loops, Ode, Stream, Workload
 
 if TYPE_CHECKING:
     from benchmarks.machine_peak import Peak
@@ -73,6 +73,8 @@ def step_flops(w: Workload) -> float:
             return _calculus_flops(w)
         case Ensemble():
             return w.members * step_flops(w.net)
+        case Loops():
+            return 0.0  # functions, of which a bound by products knows nothing
         case FNN():
             first, *rest = _fnn_products(w.sizes, w.batch)
             return 2 * first + 3 * sum(rest)
@@ -89,7 +91,7 @@ def step_flops(w: Workload) -> float:
 
 def parameters(w: Workload) -> int:
     match w:
-        case Calculus():
+        case Calculus() | Loops():
             return 0
         case Ensemble():
             return w.members * parameters(w.net)
@@ -112,6 +114,8 @@ def step_bytes(w: Workload) -> int:
             return word * _calculus_words(w)
         case Ensemble():
             return w.members * step_bytes(w.net)
+        case Loops():
+            return word * w.rows
         case FNN():
             return word * (6 * parameters(w) + w.batch * (w.sizes[0] + w.sizes[-1]))
         case RNN():

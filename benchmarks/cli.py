@@ -20,6 +20,7 @@ from benchmarks.workloads import (
     FNN,
     FNN_ROWS,
     INFER_ROWS,
+    LOOPS_ROWS,
     RNN,
     RNN_ROWS,
     SCALING,
@@ -35,6 +36,7 @@ SUITES: dict[str, tuple[Workload, ...]] = {
     "infer": INFER_ROWS,
     "stream": STREAM_ROWS,
     "calculus": CALCULUS_ROWS,
+    "loops": LOOPS_ROWS,
 }
 
 

@@ -101,14 +101,14 @@ CONTENDERS = {
         Contender(
             "staticflow",
             "benchmarks.ours",
-            ("fnn", "rnn", "ensemble", "infer", "stream", "ode", "calculus"),
+            ("fnn", "rnn", "ensemble", "infer", "stream", "ode", "calculus", "loops"),
             role="ours",
             packages=("staticflow", "numba", "llvmlite"),
         ),
         Contender(
             "jax",
             "benchmarks.peers_jax",
-            ("fnn", "rnn", "infer", "stream", "ode", "calculus"),
+            ("fnn", "rnn", "infer", "stream", "ode", "calculus", "loops"),
             packages=("jax", "jaxlib", "optax"),
             variants=(Variant(), _JAX_SERIAL),
         ),
@@ -160,6 +160,9 @@ CONTENDERS = {
         ),
         Contender(
             "numpy", "benchmarks.peers_numpy", ("infer", "stream", "ode"), packages=("numpy",)
+        ),
+        Contender(
+            "by hand", "benchmarks.loops_numba", ("loops",), role="floor", packages=("numba",)
         ),
         Contender(
             "floor", "benchmarks.floor", ("fnn",), role="floor", packages=("numba", "llvmlite")

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 import staticflow as sf
-from benchmarks import calculus_ours, data
+from benchmarks import calculus_ours, data, loops_ours
 from benchmarks.contender import CallJob, Forms, Job
 from benchmarks.workloads import (
     FNN,
@@ -20,6 +20,7 @@ from benchmarks.workloads import (
     Calculus,
     Ensemble,
     Infer,
+    Loops,
     Ode,
     Stream,
     Workload,
@@ -232,3 +233,5 @@ def forms(w: Workload) -> Forms:
             yield "in place", partial(_OdeJob, w, in_place=True)
         case Calculus():
             yield from calculus_ours.forms(w)
+        case Loops():
+            yield from loops_ours.forms(w)

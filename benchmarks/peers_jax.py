@@ -16,9 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks import calculus_jax, data
+from benchmarks import calculus_jax, data, loops_jax
 from benchmarks.contender import CallJob, Forms, Job, LoopJob
-from benchmarks.workloads import FNN, LEARNING_RATE, RNN, Calculus, Infer, Ode, Stream, Workload
+from benchmarks.workloads import (
+    FNN,
+    LEARNING_RATE,
+    RNN,
+    Calculus,
+    Infer,
+    Loops,
+    Ode,
+    Stream,
+    Workload,
+)
 
 Params = Any
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
@@ -274,3 +284,5 @@ def forms(w: Workload) -> Forms:
             return _ode_forms(w)
         case Calculus():
             return calculus_jax.forms(w)
+        case Loops():
+            return loops_jax.forms(w)

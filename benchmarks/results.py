@@ -18,6 +18,7 @@ AGREE = {"fnn": 0.05, "rnn": 0.25, "ensemble": 0.25}
 
 Recurrent cells may keep one bias or two, which Adam moves differently."""
 
+CHECKED = ("calculus", "loops")
 EXACT = {"float64": 1e-7, "float32": 2e-2}
 """Two weighted sums of all results of a calculus row agree to this share of the larger one."""
 
@@ -65,7 +66,7 @@ class Row:
     def wrong(self) -> set[str]:
         """Contenders whose results are not those of the median contender, where all are checked."""
         checks = [(e.contender, np.array(e.check)) for e in self.entries if e.check]
-        if self.workload.kind != "calculus" or len(checks) < 2:
+        if self.workload.kind not in CHECKED or len(checks) < 2:
             return set()
         middle = np.median([check for _, check in checks], axis=0)
         allowed = EXACT[self.workload.dtype] * np.abs(middle).max()
@@ -73,7 +74,7 @@ class Row:
 
     def disagreeing(self) -> list[str]:
         """Contenders whose losses differ from the median contender's: they do other work."""
-        if self.workload.kind == "calculus":
+        if self.workload.kind in CHECKED:
             return [f"{name} (its results are wrong: it does not count)" for name in self.wrong()]
         checks = [(e.contender, *e.check) for e in self.entries if e.check]
         checked = [(name, start, start - end) for name, start, end in checks]

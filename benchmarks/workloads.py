@@ -156,7 +156,25 @@ class Calculus:
         return f"{self.problem}, {shape}"
 
 
-Workload = FNN | RNN | Ensemble | Infer | Stream | Ode | Calculus
+@dataclass(frozen=True)
+class Loops:
+    """A loop of many small steps, or its value and gradient, in one call from Python."""
+
+    problem: str
+    size: int
+    rows: int
+    gradient: bool = False
+    dtype: str = "float64"
+    target: float | None = None
+    kind: str = "loops"
+
+    @property
+    def name(self) -> str:
+        what = ", value and gradient" if self.gradient else ""
+        return f"{self.problem}, {self.size} numbers, {self.rows} steps{what}"
+
+
+Workload = FNN | RNN | Ensemble | Infer | Stream | Ode | Calculus | Loops
 
 FNN_ROWS = (
     FNN((4, 16, 1), 16, target=6.0),
@@ -205,6 +223,17 @@ CALCULUS_ROWS = (
     Calculus("kalman filter", 4, 1000, target=5.0),
 )
 
+LOOPS_ROWS = tuple(
+    Loops(problem, size, steps, gradient, target=8.0 if gradient else None)
+    for problem, size, steps in (
+        ("scalar carries", 60, 614),
+        ("small matrices", 3, 2000),
+        ("lorenz", 3, 3000),
+        ("hodgkin-huxley", 32, 4000),
+    )
+    for gradient in (False, True)
+)
+
 _FNN_SCALING = {
     "width": [FNN((w, w, w, 1), 64, batches=8) for w in (16, 32, 64, 128, 256, 512, 1024, 2048)],
     "batch": [
@@ -224,7 +253,7 @@ SCALING: dict[str, dict[str, list[Workload]]] = {
 }
 
 _KINDS: dict[str, type] = {
-    kind.kind: kind for kind in (FNN, RNN, Ensemble, Infer, Stream, Ode, Calculus)
+    kind.kind: kind for kind in (FNN, RNN, Ensemble, Infer, Stream, Ode, Calculus, Loops)
 }
 
 

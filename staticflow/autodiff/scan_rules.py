@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from staticflow.autodiff.accumulate import is_float, pull_back, push_forward
+from staticflow.autodiff.cheap_residuals import costly
 from staticflow.graph.dims import Dim, product
 from staticflow.graph.kinds import Part, parts
 from staticflow.graph.loop_op import BodyInput, LoopRules, body_input, substitute
@@ -57,7 +58,7 @@ def transpose(op: Scan) -> Transposed:
     following = [grads[op.carries[i]] for i in carried]
     following += [total + grads[s] for total, s in zip(sums, summed, strict=True)]
     body = [*following, *(grads[s] for s in spread)]
-    saved = residuals(body, op)
+    saved = costly(residuals(body, op), {*op.xs, *op.consts})
     places = {s: body_input(s.name, s.type) for s in (*op.xs, *op.consts)}
     places.update({node: body_input(f"saved {node.name}", node.type) for node in saved})
     body = substitute(body, places)

@@ -76,7 +76,8 @@ def _runs(step: Step, sizes: Mapping[str, int], bodies: tuple[list[float], ...])
     """What the bodies of a step cost, as often as they run; of a branch the dearer one counts."""
     costs = [sum(body) for body in bodies]
     if isinstance(step, LoopStep):
-        return evaluate(step.length, sizes) * costs[0]
+        calls = len(step.body) * NS_PER_CALL if step.in_parts else 0.0  # not one for each step
+        return evaluate(step.length, sizes) * (costs[0] - calls)
     return max(costs) if isinstance(step, BranchStep) else sum(costs)
 
 

@@ -41,11 +41,13 @@ from staticflow.compiler.passes.slice_pushdown import narrow
 from staticflow.compiler.schedule.epilogue import fuse_epilogues
 from staticflow.compiler.schedule.large_arguments import guard_large_arguments
 from staticflow.compiler.schedule.long_sums import split_long_sums
+from staticflow.compiler.schedule.loop_kernels import loop_kernels
 from staticflow.compiler.schedule.mark_owner_computes import mark_owner_computes
 from staticflow.compiler.schedule.mark_split_k import mark_split_k
 from staticflow.compiler.schedule.matvec_blocks import in_row_blocks
 from staticflow.compiler.schedule.memory_plan import MemoryPlan, memory_plans, plan_memory
 from staticflow.compiler.schedule.prepack import prepack
+from staticflow.compiler.schedule.product_loops import stacked_products
 from staticflow.compiler.schedule.row_split import in_halves
 from staticflow.compiler.schedule.widen_rows import widen_steps
 from staticflow.graph.node import Node
@@ -280,6 +282,14 @@ PIPELINE: tuple[Pass, ...] = (
     ),
     Pass(donate, "let new parameters lie where the old ones did", _donate),
     Pass(schedule, "lower kernels to loop nests, in execution order", _schedule),
+    _on_steps(
+        loop_kernels, "make one kernel of a loop over few elements, which stay in registers",
+        given=lambda state: (state.assigned.buffers, state.sized.sizes),
+    ),
+    _on_steps(
+        stacked_products, "make a kernel of the products of a stack of small matrices",
+        given=lambda state: (state.sized.sizes,),
+    ),
     _on_steps(
         in_row_blocks, "read a matrix once for all its products with vectors, block by block",
         standalone, _buffers,

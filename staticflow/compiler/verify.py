@@ -22,6 +22,7 @@ from staticflow.compiler.ir.loops import (
     Kernel,
     Let,
     Load,
+    Local,
     Room,
     Scalar,
     Stmt,
@@ -42,6 +43,7 @@ from staticflow.compiler.ir.steps import (
     ProductStep,
     Step,
     block_names,
+    part_names,
     walk,
 )
 from staticflow.compiler.lowering.buffers import Buffer
@@ -117,6 +119,8 @@ def verify_steps(steps: Sequence[Step], buffers: Sequence[Buffer], size_count: i
     for step in walk(steps):
         if isinstance(step, BlockStep | HalvesStep):
             known.update(block_names(step.number))
+        elif isinstance(step, LoopStep) and step.in_parts:
+            known.update(part_names(step.number))
     for step in walk(steps):
         _verify_step(step, buffers, known)
     _verify_order(steps, buffers, set())
@@ -207,7 +211,7 @@ def _verify_body(body: Sequence[Stmt], pointers: set[str], names: set[str], labe
             case Let():
                 value(statement.value)
                 names.add(statement.name)
-                if isinstance(statement.value, Room):
+                if isinstance(statement.value, Room | Local):
                     pointers.add(statement.name)
             case Assign():
                 use([statement.name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from staticflow.native.math.random import FUNCTIONS as RANDOM
 from staticflow.native.math.scalar import FUNCTIONS as MATH
 from staticflow.native.routines.widen_rows import ROOM_BYTES, VECTOR_BYTES
 from staticflow.native.toolchain.intrinsics import declare
-from staticflow.native.toolchain.target import ABREAST
+from staticflow.native.toolchain.target import ABREAST, LOCAL_ELEMENTS
 
 
 def _wrap_index(builder: Any, index: Any, extent: Any) -> Any:
@@ -61,6 +62,22 @@ _ROOMS = {
 }
 
 
+def _local(builder: Any, element: Any) -> Any:
+    """A few elements on the stack: as many as a value has that stays in registers."""
+    with builder.goto_entry_block():
+        slot = builder.alloca(ir.ArrayType(element, LOCAL_ELEMENTS))
+        slot.align = VECTOR_BYTES
+    return builder.bitcast(slot, element.as_pointer())
+
+
+_ELEMENTS = {"f4": ir.FloatType(), "f8": ir.DoubleType(), "i4": ir.IntType(32),
+             "i8": ir.IntType(64), "b1": ir.IntType(8)}  # fmt: skip
+_LOCALS = {
+    f"local_{t}": declare(f"local_{t}", f"{t}*", (), partial(_local, element=element))
+    for t, element in _ELEMENTS.items()
+}
+
+
 def _bounds() -> dict[str, object]:
     names: dict[str, object] = {}
     for suffix, kind in (("f4", np.float32), ("f8", np.float64)):
@@ -80,6 +97,7 @@ def kernel_namespace() -> Mapping[str, object]:
         **INTEGERS,
         **RANDOM,
         **_ROOMS,
+        **_LOCALS,
         **_bounds(),
         **dict.fromkeys(ABREAST, range),
         "b1": np.bool_,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.native.routines.widen_rows import ROOM_BYTES
+from staticflow.native.toolchain.target import LOCAL_ELEMENTS
 from tests.support.made_up_memory import TYPES, Pointer, garbage, itemsize
 
 
@@ -52,9 +53,18 @@ def _room(suffix: str) -> Any:
     return room
 
 
+def _local(suffix: str) -> Any:
+    def local() -> Any:
+        items = garbage(LOCAL_ELEMENTS * itemsize(suffix)).view(TYPES[suffix])
+        return Pointer(items[:LOCAL_ELEMENTS], 0)
+
+    return local
+
+
 def narrow_routines() -> dict[str, Any]:
     """All of them, by the names that kernels call."""
     names: dict[str, Any] = {
+        **{f"local_{suffix}": _local(suffix) for suffix in TYPES},
         "begin_totals_f4": _begin_totals,
         "add_to_totals_f4": _add_to_totals,
         "end_totals_f4": _end_totals,

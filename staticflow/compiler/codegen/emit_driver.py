@@ -38,8 +38,11 @@ from staticflow.compiler.ir.steps import (
     Place,
     ProductStep,
     Step,
+    part_names,
 )
 from staticflow.compiler.lowering.buffers import Buffer
+
+PART_STEPS = 4096  # of a loop in one kernel between two looks: some milliseconds at most
 
 
 def driver_source(
@@ -85,6 +88,9 @@ def _emit_loop(driver: Driver, step: LoopStep) -> None:
     write = driver.write
     k, t = f"k{step.number}", f"t{step.number}"
     length = driver.size(step.length)
+    if step.in_parts:
+        _emit_parts(driver, step, length)
+        return
     if step.flag:
         write(f"{k} = 0")
     with write.block("while True:" if step.flag else f"for {k} in range({length}):"):
@@ -100,6 +106,18 @@ def _emit_loop(driver: Driver, step: LoopStep) -> None:
             write(f"{k} += 1")
     for buffer in step.after:
         driver.move(buffer, k, t, k if step.flag else length)
+
+
+def _emit_parts(driver: Driver, step: LoopStep, length: str) -> None:
+    """Call the loop's kernel for some steps at a time, and look at the stop flag in between."""
+    first, last = part_names(step.number)
+    with driver.write.block(f"for {first} in range(0, {length}, {PART_STEPS}):"):
+        driver.poll()
+        driver.write(f"{last} = min({first} + {PART_STEPS}, {length})")
+        for inner in step.body:
+            driver.step(inner)
+    for buffer in step.after:
+        driver.move(buffer, length, length, length)
 
 
 def _emit_test(driver: Driver, flag: Place, test: str, then: str) -> None:

@@ -30,6 +30,7 @@ from staticflow.compiler.ir.loops import (
     Let,
     Literal,
     Load,
+    Local,
     Position,
     Room,
     Scalar,
@@ -126,6 +127,8 @@ def scalar_text(value: Scalar | Load) -> str:
             return value.combine.body.format(acc=value.accumulator, x=scalar_text(value.value))
         case Code():
             return value.template.format(**dict(value.args))
+        case Local():
+            return f"local_{value.dtype}()"
         case Room():
             return f"{value.function}({value.pointer}, {value.rows})"
         case Load():

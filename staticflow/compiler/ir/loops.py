@@ -145,9 +145,16 @@ class Room:
     rows: str
 
 
+@dataclass(frozen=True)
+class Local:
+    """Memory of the stack for a few elements, which become registers where loops are unrolled."""
+
+    dtype: str
+
+
 Scalar: TypeAlias = (
     "str | Literal | SizeValue | Position | Apply | Draw | WrapIndex | Initial | Combined | Code"
-    " | Room"
+    " | Room | Local"
 )
 
 
@@ -285,7 +292,7 @@ def names_in(value: Scalar | Load) -> Iterator[str]:
     match value:
         case str():
             yield value
-        case Literal() | Initial():
+        case Literal() | Initial() | Local():
             return
         case SizeValue():
             yield from _names((value.size,))

@@ -30,6 +30,11 @@ def block_names(number: int) -> tuple[str, ...]:
     return tuple(f"{word}{number}" for word in BLOCK_NAMES)
 
 
+def part_names(number: int) -> tuple[str, str]:
+    """What the kernel of a loop calls the first step of a part of it, and the one behind it."""
+    return f"first{number}", f"last{number}"
+
+
 @dataclass(frozen=True)
 class KernelStep:
     """Run a compiled loop nest."""
@@ -177,6 +182,7 @@ class LoopStep:
     """Run steps again and again, with buffers that move.
 
     With a `flag`, the loop goes on while that is not zero; the first `tests` steps compute it.
+    If it runs `in_parts`, its body is one kernel that runs all steps of a part; see `loop_kernels`.
     """
 
     number: int  # of the loop in its program, for the names of its variables
@@ -189,6 +195,7 @@ class LoopStep:
     node: Node
     flag: Place | None = None
     tests: int = 0
+    in_parts: bool = False
 
     @property
     def reads(self) -> frozenset[int]:
@@ -346,8 +353,13 @@ def fold(steps: Sequence[Step], value: Callable[[Step, tuple[list[T], ...]], T])
     return [value(step, tuple(fold(body, value) for body in children(step))) for step in steps]
 
 
-def map_kernels(steps: Sequence[Step], change: Callable[[KernelStep], KernelStep]) -> list[Step]:
-    """The steps with every kernel changed, in loops, branches, blocks and behind products too."""
+def map_kernels(
+    steps: Sequence[Step], change: Callable[[KernelStep], KernelStep], *, whole_loops: bool = False
+) -> list[Step]:
+    """The steps with every kernel changed, in loops, branches, blocks and behind products too.
+
+    Kernels that are whole loops are left as they are, unless asked for.
+    """
 
     def changed(step: Step) -> Step:
         match step:
@@ -359,6 +371,8 @@ def map_kernels(steps: Sequence[Step], change: Callable[[KernelStep], KernelStep
                     return step
                 return replace(step, epilogue=epilogue.with_kernel(change(epilogue.kernel)))
             case PackStep() | CollectiveStep() | CallStep():
+                return step
+            case LoopStep() if step.in_parts and not whole_loops:
                 return step
             case LoopStep() | BlockStep():
                 return replace(step, body=all_changed(step.body))

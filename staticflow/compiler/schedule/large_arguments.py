@@ -33,6 +33,7 @@ from staticflow.compiler.ir.loops import (
     If,
     Let,
     Load,
+    Local,
     Room,
     Stmt,
     StoreElement,
@@ -50,7 +51,7 @@ _COUNT = f"(far + (1 if abs({{x}}) >= f8({LIMIT!r}) else 0))"
 
 def guard_large_arguments(steps: Sequence[Step]) -> list[Step]:
     """Every kernel with such a function in a form that looks for huge arguments first."""
-    return map_kernels(steps, _guarded)
+    return map_kernels(steps, _guarded, whole_loops=True)
 
 
 def _guarded(step: KernelStep) -> KernelStep:
@@ -75,6 +76,8 @@ class _Guard:
         for s in walk(kernel.body):
             if isinstance(s, Let) and isinstance(s.value, Room):
                 found[s.name] = found[s.value.pointer]
+            elif isinstance(s, Let) and isinstance(s.value, Local):
+                found[s.name] = -1 - len(found)  # no buffer
         return found
 
     def kernel_body(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

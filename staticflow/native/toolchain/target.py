@@ -8,6 +8,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 ABREAST = {"abreast_f4": 4, "abreast_f8": 8}  # ranges of several vectors at a time: item bytes
+LOCAL_ELEMENTS = 64  # of the memory on the stack that `local_f8()` gives
 
 
 def target_machine(level: int = 3) -> Any:
