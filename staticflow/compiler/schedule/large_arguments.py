@@ -41,7 +41,8 @@ from staticflow.compiler.ir.loops import (
     names_in,
     walk,
 )
-from staticflow.compiler.ir.steps import KernelStep, Step, map_kernels
+from staticflow.compiler.ir.map_kernels import map_kernels
+from staticflow.compiler.ir.steps import KernelStep, Step
 from staticflow.graph.kinds import MapRow
 
 LIMIT = 2.0**50

@@ -39,7 +39,8 @@ from staticflow.compiler.ir.loops import (
     StoreElement,
     walk,
 )
-from staticflow.compiler.ir.steps import KernelStep, Place, Step, map_kernels
+from staticflow.compiler.ir.map_kernels import map_kernels
+from staticflow.compiler.ir.steps import KernelStep, Place, Step
 from staticflow.compiler.lowering.buffers import Buffer
 from staticflow.native.toolchain.objects import TypedName
 

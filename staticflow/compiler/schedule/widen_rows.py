@@ -36,7 +36,8 @@ from staticflow.compiler.ir.loops import (
     factors,
     names_in,
 )
-from staticflow.compiler.ir.steps import KernelStep, Step, map_kernels
+from staticflow.compiler.ir.map_kernels import map_kernels
+from staticflow.compiler.ir.steps import KernelStep, Step
 from staticflow.graph.kinds import Map
 from staticflow.native.routines.widen_rows import FEWEST, FEWEST_SUMMED, MOST_ROOMS, WIDEST
 from staticflow.native.toolchain.objects import TypedName
