@@ -12,7 +12,7 @@ from tests import campaigns
 from tests.campaigns import __main__ as command
 from tests.support.places import ROOT
 
-PEERS = ("jax", "torch", "sklearn", "autograd", "onnx", "array_api_strict")
+PEERS = ("jax", "torch", "sklearn", "autograd", "onnx", "onnxruntime", "array_api_strict")
 
 
 def loaded(name: str) -> campaigns.Campaign:

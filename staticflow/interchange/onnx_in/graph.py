@@ -30,7 +30,7 @@ from staticflow.interchange.onnx_in.values import Call, Value
 from staticflow.native.memory import Array
 from staticflow.runtime.interpreter import interpret
 
-DEEPEST, MOST_NODES = 24, 1 << 17
+DEEPEST, MOST_NODES = 24, 1 << 16
 WRONG = (
     KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError, ArithmeticError,
     StopIteration,

@@ -73,7 +73,7 @@ def _reshape(c: Call) -> Tensor:
     old = c.node.inputs[0].shape
     kept = [k < len(old) and isinstance(n, Dim) and n == old[k] for k, n in enumerate(shape)]
     unknown = [k for k, n in enumerate(shape) if isinstance(n, Dim) and not kept[k]]
-    if len(unknown) > 1 or 0 in shape or 0 in old:
+    if len(unknown) > 1 or (unknown and any(kept)) or 0 in shape or 0 in old:
         return c.x.op("Reshape", b.shape(shape), allowzero=1)
     to = [0 if kept[k] else -1 if k in unknown else n for k, n in enumerate(shape)]
     return c.x.op("Reshape", b.ints([int(n) for n in to]))

@@ -1,7 +1,8 @@
 """Elementwise rows of the op table in ONNX: each a function of tensors.
 
-Where ONNX Runtime has no kernel, or another meaning at an edge, the row is a composition. Divisions
-of integers by 0 end a process there, and ours give 0, so that the divisor is looked at first.
+Where ONNX Runtime has no kernel, or another meaning at an edge, the row is a composition. There, an
+integer over 0 is an error, where ours is 0, and the least integer over -1 ends the process; so the
+divisor is looked at first.
 """
 
 from __future__ import annotations

@@ -76,8 +76,12 @@ def _normalised(kind: str, function: Callable[..., Node]) -> Callable[..., Tenso
 
 
 def _mean(node: Node, value: Callable[[Node], Tensor]) -> Tensor | None:
+    """Over sizes that are known: runtimes differ in what the mean of nothing is."""
     total = node.inputs[0]
     if not isinstance(total.op, Reduce) or total.op.row.name != "sum":
+        return None
+    sizes = [total.inputs[0].shape[k] for k in total.op.axes]
+    if not all(isinstance(n, int) and n > 0 for n in sizes):
         return None
     x, bound = hole("x", total.inputs[0].type), dict[Node, Node]()
     if not match(mean(x, total.op.axes), node, bound):

@@ -132,7 +132,7 @@ def _found(node: Node, known: Known) -> Found | None:
     x, h = op.xs[0], op.carries[0]
     if x.dtype != "float32" or x.ndim != 2 or h.ndim != 2:
         return None
-    if not isinstance(x.shape[1], int) or not isinstance(h.shape[1], int):
+    if not isinstance(x.shape[1], int) or not isinstance(h.shape[1], int) or not h.shape[1]:
         return None
     outer = dict(zip(op.consts, op.split(node.inputs)[2], strict=True))
     for cell in CELLS:
