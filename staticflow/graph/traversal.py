@@ -20,11 +20,16 @@ def toposort(roots: Iterable[Node]) -> list[Node]:
         node, position = stack.pop()
         if node in done:
             continue
-        if position < len(node.inputs):
-            stack.append((node, position + 1))
-            child = node.inputs[position]
-            if child not in done:
-                stack.append((child, 0))
+        inputs = node.inputs
+        for k in range(position, len(inputs)):
+            child = inputs[k]
+            if child in done:
+                continue
+            if child.inputs:
+                stack += ((node, k + 1), (child, 0))
+                break
+            done.add(child)
+            order.append(child)
         else:
             done.add(node)
             order.append(node)

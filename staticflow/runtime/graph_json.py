@@ -11,6 +11,7 @@ Classes and rows are looked up among staticflow's own, by name: data can make no
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
@@ -56,6 +57,8 @@ class Encoder:
 
     def node(self, root: Node) -> int:
         """The position of a node, which is added with all that it needs."""
+        if root in self._numbers:
+            return self._numbers[root]
         for node in toposort([root]):
             if node not in self._numbers:
                 entry = self._entry(node)
@@ -101,7 +104,7 @@ class Encoder:
             entry["value"] = self._array(op.value)
         if isinstance(op, State):
             self._states.append(node)
-        entry["at"] = [PurePath(node.where.file).name, node.where.line]
+        entry["at"] = [_file_name(node.where.file), node.where.line]
         return entry
 
     def _class(self, value: Any) -> str:
@@ -121,9 +124,8 @@ class Encoder:
         )
 
     def _fields(self, value: Any) -> dict[str, Any]:
-        left_out = LEFT_OUT if isinstance(value, Leaf) else ()
-        names = [f.name for f in fields(value) if f.init and f.name not in left_out]
-        given = {name: getattr(value, name) for name in names}
+        kind: Any = type(value)
+        given = {name: getattr(value, name) for name in _field_names(kind)}
         if isinstance(value, Optimizer) and callable(value.lr):
             given["lr"] = value.schedule
         return {name: self.value(v) for name, v in given.items()}
@@ -185,3 +187,15 @@ class Encoder:
             key += "'"
         self.tensors[key] = array
         return {"tensor": key}
+
+
+@functools.cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    """The fields that make a value of a class."""
+    left_out = LEFT_OUT if issubclass(kind, Leaf) else ()
+    return tuple(f.name for f in fields(kind) if f.init and f.name not in left_out)
+
+
+@functools.lru_cache(maxsize=256)
+def _file_name(path: str) -> str:
+    return PurePath(path).name

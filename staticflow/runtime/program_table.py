@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self, TypeVar
 from staticflow.errors import DTypeError, GraphError, ShapeError
 from staticflow.graph.leaves import Input, Param, State
 from staticflow.graph.node import Node
-from staticflow.graph.traversal import leaves
+from staticflow.graph.traversal import toposort
 from staticflow.native.toolchain.toolchain import Toolchain
 from staticflow.optim.algorithms import Optimizer
 from staticflow.optim.schedules import Constant
@@ -134,6 +134,5 @@ def without_rate(optimizer: Optimizer | None) -> Optimizer | None:
 
 def named_leaves(roots: Iterable[Node]) -> dict[tuple[type, str], Node]:
     """The inputs, parameters and states that nodes reach, by kind and name."""
-    listed = list(roots)
-    kinds = (Input, Param, State)
-    return {(kind, x.name): x for kind in kinds for x in leaves(listed, kind)}
+    found = [x for x in toposort(roots) if isinstance(x.op, Input | Param | State)]
+    return {(type(x.op), x.name): x for x in found}

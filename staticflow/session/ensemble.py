@@ -30,7 +30,12 @@ from staticflow.session.run.member_stream import MemberStream
 from staticflow.session.session import Session, session_over
 from staticflow.session.state.graph import SessionGraph
 from staticflow.session.state.members import MembersState
-from staticflow.session.state.session_state import check_optimizer, check_seed, check_threads
+from staticflow.session.state.session_state import (
+    SessionState,
+    check_optimizer,
+    check_seed,
+    check_threads,
+)
 from staticflow.session.state.trained import chosen
 
 
@@ -64,7 +69,7 @@ class Ensemble(Session):
     ) -> None:
         graph = SessionGraph(loss, outputs, metrics)
         threads = granted_threads() if threads is None else threads
-        self._state = self._whole = MembersState(
+        state = MembersState(
             graph,
             chosen({node.name: node for node in graph.params}, train, freeze),
             members=1 if members is None else members,
@@ -73,19 +78,25 @@ class Ensemble(Session):
             threads=check_threads(threads, "leave it out to use all cores"),
             check_numerics=check_numerics,
         )
-        self._fetches = self._every = MemberFetches(self._whole)
-        self._sessions: dict[int, Session] = {}
+        self._hold(state)
         if params is not None:
             self.load_params(params)
+
+    def _hold(self, state: MembersState) -> None:
+        self._state = self._whole = state
+        self._fetches = self._every = MemberFetches(state)
+        self._sessions: dict[int, Session] = {}
 
     @property
     def members(self) -> int:
         """How many there are."""
         return self._whole.members
 
-    @property
-    def _members(self) -> int | None:
-        return self.members
+    @staticmethod
+    def _over(state: SessionState) -> Session:
+        session = object.__new__(Ensemble)
+        session._hold(members_of(state))
+        return session
 
     def member(self, index: int) -> Session:
         """One member as an ordinary session on one thread, in the same memory."""

@@ -300,10 +300,10 @@ class Session(LiveAttributes, Exports):
 
         return profile(self._fetches, feeds, repeat, batch_axis)
 
-    @property
-    def _members(self) -> int | None:
-        """How many members there are, in a session that has members."""
-        return None
+    @staticmethod
+    def _over(state: SessionState) -> Session:
+        """A session with values that exist."""
+        return session_over(state, Fetches(state))
 
     # -- files and copies ------------------------------------------------------------------------
 
@@ -328,21 +328,11 @@ class Session(LiveAttributes, Exports):
         """A session of the same graph, which cannot change, with values of its own."""
         state = self._state
         with state.lock:
-            new = Session(
-                self.loss,
-                self.outputs,
-                self.metrics,
-                self.optimizer,
-                seed=self.seed,
-                threads=self.threads,
-                check_numerics=self.check_numerics,
-                train=state.trained,
-                members=self._members,
-            )
-            new._state.take_values(state)
-            new._state.take_programs(state)
-            new._state.extra = copy.deepcopy(state.extra, memo)
-            return new
+            new = state.twin()
+            new.take_values(state)
+            new.take_programs(state)
+            new.extra = copy.deepcopy(state.extra, memo)
+            return self._over(new)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The graph as data, as in a saved file, with values and the random state."""

@@ -215,6 +215,12 @@ class MembersState(SessionState):
                 self.step_counts[own] += updates(steps.first, done, run.batches[own], steps.group)
         self.runs = {}
 
+    def twin(self) -> MembersState:
+        return MembersState(
+            self.graph, self.trained, members=self.members, optimizer=self.optimizer,
+            seed=self.seed, threads=self.threads, check_numerics=self.check_numerics,
+        )  # fmt: skip
+
     def take_values(self, other: SessionState) -> None:
         assert isinstance(other, MembersState)
         for mine, theirs in (

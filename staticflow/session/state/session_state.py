@@ -239,6 +239,13 @@ class SessionState(ForkAware):
         """Set parameters and states from a mapping from name to array; all or nothing."""
         assign(self.params, self.states, values)
 
+    def twin(self) -> SessionState:
+        """Another one for the same graph and settings, as it is at the start."""
+        return SessionState(
+            self.graph, self.trained, optimizer=self.optimizer, seed=self.seed,
+            threads=self.threads, check_numerics=self.check_numerics,
+        )  # fmt: skip
+
     def take_values(self, other: SessionState) -> None:
         """Be where another session of the same graph is, apart from its `extra`."""
         for mine, theirs in ((self.params, other.params), (self.states, other.states)):
