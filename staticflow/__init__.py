@@ -82,6 +82,11 @@ def _export_onnx(session: Session, path: Any, outputs: Any, opset: int | None) -
     module.export_onnx(session, path, outputs, opset)
 
 
+def _export_c(session: Session, path: Any, *options: Any) -> None:
+    """`session.export_c`, likewise."""
+    importlib.import_module("staticflow.interchange.c_out.model").export_c(session, path, *options)
+
+
 def _members() -> type[Session]:
     """What a session of several members is; others need nothing of it."""
     found: type[Session] = importlib.import_module("staticflow.session.ensemble").Ensemble
@@ -89,6 +94,7 @@ def _members() -> type[Session]:
 
 
 bind("eval", _value_of)
+bind("export_c", _export_c)
 bind("export_onnx", _export_onnx)
 bind("members", _members)
 bind("picture", _picture_of)

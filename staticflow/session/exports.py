@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from staticflow.graph.operators import OPERATORS
@@ -18,3 +19,16 @@ class Exports:
         Raises GraphError, before there is a file, for an op that ONNX has no words for.
         """
         OPERATORS["export_onnx"](self, path, outputs, opset)
+
+    def export_c(
+        self, path: Any, outputs: Any = None, sizes: Mapping[str, int] | None = None
+    ) -> None:
+        """Write outputs, at inference, as a C99 file and its header; by default all of them.
+
+        `path` ends in .c; `net.c` has the function `net_predict` of inputs, outputs and scratch
+        memory, and `net.h` says their shapes. `outputs` are names, nodes, a list of these or a dict
+        of nodes by name. Sizes are fixed: `sizes` gives those of named dimensions; what leads
+        inputs is 1 by default. Raises GraphError, before there is a file, for an op that cannot
+        be written in C, and for a session with members: `session.member(k)` is one.
+        """
+        OPERATORS["export_c"](self, path, outputs, sizes)

@@ -91,8 +91,8 @@ def _checked_opset(onnx: Any, opset: int | None) -> int:
     return number
 
 
-def chosen(session: Any, outputs: Any) -> dict[str, Node]:
-    """The outputs to write, by name."""
+def chosen(session: Any, outputs: Any, method: str = "export_onnx") -> dict[str, Node]:
+    """The outputs to write, by name; `method` is what errors call the export."""
     named = dict(session.outputs) if isinstance(session.outputs, Mapping) else {}
     if outputs is None:
         given = session.outputs
@@ -101,7 +101,7 @@ def chosen(session: Any, outputs: Any) -> dict[str, Node]:
         elif not isinstance(given, Mapping):
             named = {n.label or f"output_{k}": n for k, n in enumerate(given)}
         if not named:
-            fail(GraphError, "export_onnx: the session has no outputs",
+            fail(GraphError, f"{method}: the session has no outputs",
                  do="make it with outputs={'name': node}, or give outputs= here")  # fmt: skip
         return named
     known = {**named, **session.metrics}
@@ -117,14 +117,14 @@ def chosen(session: Any, outputs: Any) -> dict[str, Node]:
         if not isinstance(node, Node) or not isinstance(node.type, TensorType):
             fail(
                 GraphError,
-                f"export_onnx: there is no output {name!r}",
+                f"{method}: there is no output {name!r}",
                 got=repr(node)[:80],
                 do=f"choose from {', '.join(known) or 'nodes'}, or give {{name: node}}",
             )
     check_outside_loops(list(found.values()))
     lost = [x for x in leaves(found.values(), Param) if x.name not in session.params]
     if lost:
-        fail(GraphError, f"export_onnx: {lost[0].name!r} is no parameter of this session",
+        fail(GraphError, f"{method}: {lost[0].name!r} is no parameter of this session",
              do="pass the node in outputs= when making the session")  # fmt: skip
     return found
 
