@@ -26,6 +26,7 @@ from staticflow.interchange.onnx_out.model import chosen
 from staticflow.native.memory import Array
 from staticflow.runtime.feeds import input_nodes
 from staticflow.runtime.size_guards import check_size_guards, size_guards_of
+from staticflow.session.ensemble import Ensemble
 from staticflow.session.files.atomic_file import check_target, write_whole
 from staticflow.session.files.file_version import written
 
@@ -79,7 +80,7 @@ def module_of(
     session: Any, name: str, outputs: Any = None, sizes: Mapping[str, int] | None = None
 ) -> Module:
     """The text of a session's outputs, whose functions begin with a name."""
-    if session._members is not None:
+    if isinstance(session, Ensemble):
         fail(
             GraphError,
             "export_c: this session has members, of which each is a network",

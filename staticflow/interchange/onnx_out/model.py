@@ -17,6 +17,7 @@ from staticflow.graph.types import TensorType
 from staticflow.interchange.onnx_out.builder import ELEMENT, Body, Builder, Entry, onnx_module
 from staticflow.interchange.onnx_out.write import written
 from staticflow.native.memory import Array
+from staticflow.session.ensemble import Ensemble
 from staticflow.session.files.atomic_file import check_target, write_whole
 from staticflow.session.files.file_version import written as writer_of_files
 
@@ -61,8 +62,8 @@ def model_of(session: Any, outputs: Any = None, opset: int | None = None) -> Any
             do="save the weights with session.save",
         )
     members = [values]
-    if session._members is not None:
-        members = [{k: v[m] for k, v in values.items()} for m in range(session._members)]
+    if isinstance(session, Ensemble):
+        members = [{k: v[m] for k, v in values.items()} for m in range(session.members)]
     b, inputs, results, renamed = written(nodes, members, session.inputs, number)
     model = Proto(b, renamed).model(inputs, results)
     onnx.checker.check_model(model, full_check=True)
