@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from staticflow.graph.operators import OPERATORS
@@ -21,14 +21,26 @@ class Exports:
         OPERATORS["export_onnx"](self, path, outputs, opset)
 
     def export_c(
-        self, path: Any, outputs: Any = None, sizes: Mapping[str, int] | None = None
+        self,
+        path: Any,
+        outputs: Any = None,
+        sizes: Mapping[str, int] | None = None,
+        stream: str | None = None,
+        carry: Sequence[str] = (),
     ) -> None:
         """Write outputs, at inference, as a C99 file and its header; by default all of them.
 
         `path` ends in .c; `net.c` has the function `net_predict` of inputs, outputs and scratch
         memory, and `net.h` says their shapes. `outputs` are names, nodes, a list of these or a dict
         of nodes by name. Sizes are fixed: `sizes` gives those of named dimensions; what leads
-        inputs is 1 by default. Raises GraphError, before there is a file, for an op that cannot
-        be written in C, and for a session with members: `session.member(k)` is one.
+        inputs is 1 by default.
+
+        With `stream`, the name of a dimension that loops go over, there are `net_step`, which takes
+        one element of it and hands a `net_state` on, and `net_reset`. So there are with `carry`,
+        names of states that are set to their updates in each step.
+
+        Raises GraphError, before there is a file, for an op that cannot be written in C, for what
+        needs more than one element of `stream`, and for a session with members:
+        `session.member(k)` is one.
         """
-        OPERATORS["export_c"](self, path, outputs, sizes)
+        OPERATORS["export_c"](self, path, outputs, sizes, stream, carry)

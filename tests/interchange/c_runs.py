@@ -54,13 +54,13 @@ class Library:
         self.library = ctypes.CDLL(str(path))
         self.entries = {entry.name: entry for entry in module.entries}
 
-    def __call__(self, name: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def __call__(self, name: str, feeds: Mapping[str, Array], *first: Any) -> dict[str, Array]:
         """The outputs of a function, whose memory all begins as NaN."""
         entry = self.entries[name]
         arrays = {a.label: _array(a, feeds) for a in entry.arguments}
         scratch = np.full(entry.scratch + 64, 0xFF, np.uint8)
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in arrays.values()]
-        getattr(self.library, name)(*pointers, ctypes.c_void_p(scratch.ctypes.data))
+        getattr(self.library, name)(*first, *pointers, ctypes.c_void_p(scratch.ctypes.data))
         assert (scratch[entry.scratch :] == 0xFF).all(), "scratch is larger than it says"
         return {a.label: arrays[a.label] for a in entry.arguments if not a.reads}
 

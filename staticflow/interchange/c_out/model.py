@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
-from staticflow.compiler.compile import compile_graph
-from staticflow.compiler.lowering.buffers import SUFFIX
 from staticflow.compiler.passes.simplify import resolve_mode
-from staticflow.compiler.pipeline import PIPELINE
 from staticflow.errors import GraphError, fail
 from staticflow.graph.dims import Dim, names_of
-from staticflow.graph.leaves import Const, Hyper
+from staticflow.graph.leaves import State
 from staticflow.graph.node import Node
-from staticflow.graph.traversal import dims_of, toposort
-from staticflow.interchange.c_out.arrays import array_text
-from staticflow.interchange.c_out.driver import CDriver
-from staticflow.interchange.c_out.text import Argument, Entry, Module
-from staticflow.interchange.c_out.words import comment, identifier
+from staticflow.graph.state_updates import updates_of
+from staticflow.graph.traversal import dims_of, leaves, toposort
+from staticflow.interchange.c_out.program import Graph, enter_step, predict
+from staticflow.interchange.c_out.stream import one_step, starts_of
+from staticflow.interchange.c_out.text import Module
+from staticflow.interchange.c_out.words import identifier
 from staticflow.interchange.onnx_out.model import chosen
 from staticflow.native.memory import Array
 from staticflow.runtime.feeds import input_nodes
-from staticflow.runtime.size_guards import check_size_guards, size_guards_of
 from staticflow.session.ensemble import Ensemble
 from staticflow.session.files.atomic_file import check_target, write_whole
 from staticflow.session.files.file_version import written
-
-# Passes for native code alone: blocks that threads share, panels in the native product's order,
-# tiles in registers, rows abreast, and loops as kernels. C has the loops as they are.
-_LEFT_OUT = (
-    "in_row_blocks", "in_halves", "prepack", "fuse_epilogues", "widen_steps", "loop_kernels",
-    "stacked_products", "mark_owner_computes", "mark_split_k",
-)  # fmt: skip
-C_PIPELINE = tuple(each for each in PIPELINE if each.name not in _LEFT_OUT)
-
 
 NOTES = (
     f"Written by staticflow {written()['written_by']}.",
@@ -46,17 +31,13 @@ NOTES = (
 )
 
 
-@dataclass(frozen=True)
-class Graph:
-    """What is to be written: outputs by name, and the values of parameters and states."""
-
-    outputs: Mapping[str, Node]
-    values: Mapping[str, Array]
-    sizes: Mapping[str, int]
-
-
 def export_c(
-    session: Any, path: Any, outputs: Any = None, sizes: Mapping[str, int] | None = None
+    session: Any,
+    path: Any,
+    outputs: Any = None,
+    sizes: Mapping[str, int] | None = None,
+    stream: str | None = None,
+    carry: Sequence[str] = (),
 ) -> None:
     """Write a C file and its header; see `Session.export_c`."""
     target = Path(path)
@@ -64,7 +45,7 @@ def export_c(
         fail(GraphError, "export_c: the file is to be called something.c", got=str(path))
     header = target.with_suffix(".h")
     check_target(target)
-    module = module_of(session, identifier(target.stem), outputs, sizes)
+    module = module_of(session, identifier(target.stem), outputs, sizes, stream, carry)
     _write(target, module.source(header.name))
     _write(header, module.header())
 
@@ -77,7 +58,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def module_of(
-    session: Any, name: str, outputs: Any = None, sizes: Mapping[str, int] | None = None
+    session: Any,
+    name: str,
+    outputs: Any = None,
+    sizes: Mapping[str, int] | None = None,
+    stream: str | None = None,
+    carry: Sequence[str] = (),
 ) -> Module:
     """The text of a session's outputs, whose functions begin with a name."""
     if isinstance(session, Ensemble):
@@ -87,18 +73,12 @@ def module_of(
             do="export one of them: session.member(k).export_c(...)",
         )
     values = {**session.states, **session.params}
-    return module_for(chosen(session, outputs, "export_c"), values, name, sizes)
-
-
-def module_for(
-    outputs: Mapping[str, Node],
-    values: Mapping[str, Array],
-    name: str,
-    sizes: Mapping[str, int] | None = None,
-) -> Module:
-    """The text of outputs by name; `values` are those of parameters and states."""
+    nodes = chosen(session, outputs, "export_c")
     module = Module(name, NOTES)
-    enter(module, f"{name}_predict", outputs, values, sizes)
+    if stream is None and not carry:
+        enter(module, f"{name}_predict", nodes, values, sizes)
+    else:
+        _enter_step(module, nodes, values, dict(sizes or {}), stream, carry)
     return module
 
 
@@ -115,9 +95,37 @@ def enter(
     module.entries.append(predict(name, Graph(named, values, _sizes(roots, sizes or {})), module))
 
 
+def _enter_step(
+    module: Module,
+    outputs: Mapping[str, Node],
+    values: Mapping[str, Array],
+    given: dict[str, int],
+    stream: str | None,
+    carry: Sequence[str],
+) -> None:
+    """Add the functions of one step over a dimension, or of states that are carried along."""
+    roots = resolve_mode(list(outputs.values()), training=False)
+    states = {node.name: node for node in leaves(roots, State)}
+    carried = [states[name] for name in carry if name in states]
+    lost = [name for name in carry if name not in states or not updates_of([states[name]])]
+    if lost:
+        fail(
+            GraphError,
+            f"export_c: no output reads a state {lost[0]!r} that has an update",
+            got=f"carry={list(carry)}",
+            do=f"choose from {', '.join(states) or 'none'}, and say sf.update(state, value)",
+        )
+    if stream is not None and given.setdefault(stream, 1) != 1:
+        fail(GraphError, f"export_c: a step has one element of {stream!r}", got=f"sizes={given}")
+    sizes = _sizes([*roots, *updates_of(carried)], given)
+    step = one_step(roots, stream, carried, sizes)
+    graph = Graph(dict(zip(outputs, step.outputs, strict=True)), values, sizes)
+    enter_step(module, graph, step, starts_of(step, values))
+
+
 def _sizes(roots: Sequence[Node], given: Mapping[str, int]) -> dict[str, int]:
     """The sizes of all named dimensions; that which leads inputs is 1 unless it is given."""
-    inputs = input_nodes(roots).values()
+    inputs = list(input_nodes(roots).values())
     names = names_of(dim for node in toposort(roots) for dim in dims_of(node))
     leading = {x.shape[0].name for x in inputs if x.ndim and isinstance(x.shape[0], Dim)}
     unknown = [name for name in given if name not in names]
@@ -140,54 +148,3 @@ def _sizes(roots: Sequence[Node], given: Mapping[str, int]) -> dict[str, int]:
             )
         found[name] = size
     return found
-
-
-def predict(name: str, graph: Graph, module: Module) -> Entry:
-    """The function that computes all outputs of all inputs."""
-    roots = list(graph.outputs.values())
-    compiled = compile_graph(roots, pipeline=C_PIPELINE, name="c")
-    check_size_guards(size_guards_of([*compiled.sized.order], {}), graph.sizes)
-    by_class = compiled.sized.sizes_by_name(graph.sizes)
-    inputs = {
-        node: Argument.of(node, module.argument(label), label, graph.sizes, True)
-        for label, node in input_nodes(roots).items()
-    }
-    results = [
-        Argument.of(node, module.argument(label), label, graph.sizes, False)
-        for label, node in graph.outputs.items()
-    ]
-    names: dict[int, str] = {}
-    copies = []
-    for argument, buffer in zip(results, compiled.output_buffers, strict=True):
-        first = names.setdefault(buffer, argument.name)
-        if first != argument.name:
-            copies.append(f"memcpy({argument.name}, {first}, {argument.count} * sizeof *{first});")
-    leaves = {b.index: b.node for b in compiled.assignment.buffers if b.role == "leaf"}
-    for index, node in leaves.items():
-        names[index] = inputs[node].name if node in inputs else module.array_name(node.name)
-    driver = CDriver(compiled, by_class, names, module)
-    for step in compiled.steps:
-        driver.step(step)
-    for line in copies:
-        driver.write(line)
-    for index in sorted(driver.used & leaves.keys()):
-        if leaves[index] not in inputs:
-            _enter(leaves[index], names[index], graph, module)
-    arguments = [*inputs.values(), *results]
-    what = f"Computes {', '.join(graph.outputs)} at inference."
-    scratch = compiled.memory.offsets(by_class)[1]
-    return Entry(name, what, arguments, driver.declarations(), driver.write.text, scratch)
-
-
-def _enter(node: Node, name: str, graph: Graph, module: Module) -> None:
-    """Enter the values of a parameter, a state or a constant among the arrays."""
-    if isinstance(node.op, Hyper):
-        fail(
-            GraphError,
-            "export_c: random values cannot be written in C",
-            do="draw them outside, and make them an input",
-            where=node.where,
-        )
-    values = node.op.value if isinstance(node.op, Const) else graph.values[node.name]
-    what = comment(f"{node.name}: {node.type}")
-    module.arrays[name] = array_text(name, np.asarray(values), SUFFIX[node.dtype], what)

@@ -13,6 +13,7 @@ from staticflow.graph.node import Node
 from staticflow.interchange.c_out.helpers import CONTRACTION, HELPERS, MACROS, helper_texts
 from staticflow.interchange.c_out.words import C_TYPES, comment, identifier
 from staticflow.interchange.c_out.writer import CWriter
+from staticflow.native.routines.table import ITEM_BYTES
 
 _OPENS = ("#ifdef __cplusplus", 'extern "C" {', "#endif")
 _CLOSES = ("#ifdef __cplusplus", "}", "#endif")
@@ -60,8 +61,29 @@ class Argument:
 
 
 @dataclass(frozen=True)
+class Field:
+    """A part of what a step hands to the next."""
+
+    name: str
+    suffix: str
+    shape: tuple[int, ...]
+    where: str  # the line that it comes from
+
+    @property
+    def bytes(self) -> int:
+        return prod(self.shape) * ITEM_BYTES.get(self.suffix, 1)
+
+    @property
+    def declared(self) -> str:
+        return f"{C_TYPES[self.suffix]} {self.name}[{max(1, prod(self.shape))}];"
+
+
+@dataclass(frozen=True)
 class Entry:
-    """A function of the file: what it takes, and its lines."""
+    """A function of the file: what it takes, and its lines.
+
+    A "step" takes the state as well, a "reset" nothing else.
+    """
 
     name: str
     what: str
@@ -69,9 +91,20 @@ class Entry:
     declarations: Sequence[str]
     body: str
     scratch: int
+    role: str = "predict"
 
-    def parameters(self, qualifier: str = "") -> str:
-        return ", ".join([*(a.declared(qualifier) for a in self.arguments), "void *scratch"])
+    def parameters(self, state: str, qualifier: str = "") -> str:
+        """The parameters, `state` being the type of the state."""
+        first = [] if self.role == "predict" else [f"{state} *state"]
+        last = [] if self.role == "reset" else ["void *scratch"]
+        return ", ".join([*first, *(a.declared(qualifier) for a in self.arguments), *last])
+
+    @property
+    def names(self) -> list[str]:
+        """What the parameters are called."""
+        first = [] if self.role == "predict" else ["state"]
+        last = [] if self.role == "reset" else ["scratch"]
+        return [*first, *(a.name for a in self.arguments), *last]
 
 
 @dataclass
@@ -85,6 +118,8 @@ class Module:
     texts: dict[str, str] = field(default_factory=dict)  # functions: text without the name, name
     routines: dict[str, None] = field(default_factory=dict)  # their texts, in order
     functions: set[str] = field(default_factory=set)  # helpers and formulas in use
+    fields: Sequence[Field] = ()  # of the state, if there are steps
+    constants: dict[Node, str] = field(default_factory=dict)  # what arrays of leaves are called
     arguments: dict[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=lambda: set(HELPERS))
 
@@ -100,9 +135,16 @@ class Module:
             self.arguments[name] = identifier(name, self.taken)
         return self.arguments[name]
 
-    def array_name(self, name: str) -> str:
-        """What a new array is called."""
-        return identifier(f"{self.name}_{name}", self.taken)
+    def array_name(self, node: Node) -> str:
+        """What the array of a parameter, a state or a constant is called."""
+        if node not in self.constants:
+            self.constants[node] = identifier(f"{self.name}_{node.name}", self.taken)
+        return self.constants[node]
+
+    @property
+    def state(self) -> str:
+        """The type of what steps hand on."""
+        return f"{self.name}_state"
 
     @property
     def _macro(self) -> str:
@@ -123,16 +165,31 @@ class Module:
         for line in ("", "#include <stdint.h>", "", *_OPENS, "", *_SCRATCH):
             write(line)
         write(f"#define {self._macro} {max(1, self.scratch)}")
+        self._write_state(write)
         for entry in self.entries:
             write("")
-            write(f"/* {comment(entry.what)}")
-            for argument in entry.arguments:
-                write(f"     {comment(argument.described)}")
-            write("   Arrays are row-major, and must not overlap. */")
-            write(f"void {entry.name}({entry.parameters()});")
+            if entry.arguments:
+                write(f"/* {comment(entry.what)}")
+                for argument in entry.arguments:
+                    write(f"     {comment(argument.described)}")
+                write("   Arrays are row-major, and must not overlap. */")
+            else:
+                write.comment(entry.what)
+            write(f"void {entry.name}({entry.parameters(self.state)});")
         for line in ("", *_CLOSES, "", "#endif"):
             write(line)
         return write.text
+
+    def _write_state(self, write: CWriter) -> None:
+        if not self.fields:
+            return
+        write("")
+        write.comment("What a step hands to the next.")
+        write("typedef struct {")
+        for each in self.fields:
+            shape = "".join(f"[{n}]" for n in each.shape)
+            write(f"    {each.declared} /* {shape} {comment(each.where)} */")
+        write(f"}} {self.state};")
 
     def source(self, header: str) -> str:
         """The text of the file, which includes a header of this name."""
@@ -150,7 +207,7 @@ class Module:
             *self.routines,
             *self.arrays.values(),
             *bodies,
-            *map(_definition, self.entries),
+            *(_definition(entry, self.state) for entry in self.entries),
         ]
         return "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts)
 
@@ -162,11 +219,11 @@ def _notes(notes: Sequence[str]) -> str:
     return write.text
 
 
-def _definition(entry: Entry) -> str:
+def _definition(entry: Entry, state: str) -> str:
     write = CWriter()
     words = set(re.findall(r"\w+", "\n".join([*entry.declarations, entry.body])))
-    with write.block(f"void {entry.name}({entry.parameters('restrict ')})"):
-        for name in (*(a.name for a in entry.arguments), "scratch"):
+    with write.block(f"void {entry.name}({entry.parameters(state, 'restrict ')})"):
+        for name in entry.names:
             if name not in words:
                 write(f"(void){name};")
         for line in (*entry.declarations, *entry.body.splitlines()):
