@@ -58,11 +58,13 @@ class Shard(IntEnum):
     STEPS = 58  # steps that were run alone, and together
     TRIAL_AT = 60  # in cycles: when to try the other way
     PAUSE = 61  # cycles between trials
-    TRYING = 62
+    TRYING = 62  # the number of the span under way of those that try a way; 0 without a trial
     CALLED = 63  # in cycles: since when threads that were called are waited for, or 0
     TIED = 64  # whether shards wait for each other within a step, so that each needs a thread
     TEAM = 65  # address of int64[SHARDS]: the tables of all shards
     ROLE = 66  # i64 role(i64 context): `lead` or `follow` of `team`; 0: run all steps
+    BEST = 67  # cycles a step in the best span of the trial
+    SPENT = 68  # cycles that the trial has cost more than the other way
 
 
 class Variant(IntEnum):
@@ -176,6 +178,8 @@ class Sync(IntEnum):
     LOOKING = 85  # how many threads look out for one
     SLEEPING = 86  # how many sleep until ALARM changes
     LEFT = 87  # how often a thread has left one
+    CALLING = 89  # whether the first thread waits until all look out for a span
+    LEAD_CPU = 88  # one more than the number of the processor that the first thread runs on, or 0
 
 
 class Reason(IntEnum):

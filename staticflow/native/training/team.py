@@ -8,7 +8,13 @@ not matter to the result, and is decided while running, from what steps are meas
 second thread may have no core, a far one, or one that another process wants. The first thread
 leads. It opens spans of steps to the others, or runs a span alone; whichever takes less time a step
 goes on, and the other way is tried again now and then, more rarely the more such trials have cost.
-It never waits for a thread that is not there: it goes on alone until all look out for a span.
+A trial is a few short spans, of which the first does not count: what the threads work on lies in
+the caches of whoever had it before. It never waits for a thread that is not there: it goes on alone
+until all look out for a span.
+
+A thread that is woken often begins on the processor of the one that woke it, and stays there for
+milliseconds, while both take turns. So threads that look out for a span leave the first one's
+processor, where the system lets them choose.
 """
 
 from __future__ import annotations
@@ -16,12 +22,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from staticflow.native.toolchain.objects import NativeFunction, Signature
+from staticflow.native.toolchain.objects import External, NativeFunction, Signature
+from staticflow.native.toolchain.word_function import called
+from staticflow.native.training.places import CHOOSES, SYSTEM, with_places
 
 # In cycles of the processor's clock, some 3 of which are a nanosecond.
 SPAN = 3_000_000  # of steps that are measured together
 TRIAL = 400_000
-LEAST_PAUSE, MOST_PAUSE = 30_000_000, 3_000_000_000  # between trials of the other way
+LEAST_PAUSE, MOST_PAUSE = 30_000_000, 300_000_000  # between trials of the other way
+SPANS = 5  # of a trial
+HOPELESS = 8  # a trial ends at a span that took so many times what the other way does
 EXPENSE = 64  # a trial that cost more than the way that was left is paid for by so many times it
 PATIENCE = 6_000_000  # until threads that were woken and are not there count as absent
 SPAN_LOOKS, SPAN_YIELDS = 1000, 40  # of one who waits for a span, before he sleeps
@@ -37,10 +47,13 @@ def lead(context):
     last = shard[SHARD_LAST]
     while first < last:
         way = choose(context)
+{here}
         known = shard[SHARD_COST + way]
         span = SPAN
-        if known == 0 or shard[SHARD_TRYING] != 0 or shard[SHARD_CALLED] != 0:
+        if shard[SHARD_TRYING] != 0 or shard[SHARD_CALLED] != 0:
             span = TRIAL
+        if known == 0 and shard[SHARD_TRYING] > 1:
+            known = shard[SHARD_BEST]
         if known == 0:
             known = shard[SHARD_COST + 1 - way]
         if known == 0:
@@ -48,6 +61,9 @@ def lead(context):
         count = min(last - first, max(1, span // known))
         began = cycles()
         if way == TOGETHER:
+            if shard[SHARD_TRYING] == 1:  # as if nobody had lost a core before
+                for k in range(shard[SHARD_PARTIES]):
+                    i8ptr(i8ptr(shard[SHARD_TEAM])[k])[SHARD_SLEEPS] = 0
             words[SYNC_SPAN_FIRST] = first
             words[SYNC_SPAN_END] = first + count
             store_release(sync + 8 * SYNC_SPAN, words[SYNC_SPAN] + 1)
@@ -86,23 +102,28 @@ def choose(context):
     alone = shard[SHARD_COST + ALONE]
     now = cycles()
     way = TOGETHER
-    shard[SHARD_TRYING] = 0
-    if together != 0:
-        if together >= alone:
-            way = ALONE
-        if alone != 0 and now >= shard[SHARD_TRIAL_AT]:
+    if together != 0 and together >= alone:
+        way = ALONE
+    if together != 0 and alone != 0:
+        if shard[SHARD_TRYING] == 0 and now >= shard[SHARD_TRIAL_AT]:
             shard[SHARD_TRYING] = 1
+        if shard[SHARD_TRYING] != 0:
             way = 1 - way
+    elif shard[SHARD_TRYING] == 0:
+        shard[SHARD_TRYING] = 1
     if way == ALONE or load_acquire(sync + 8 * SYNC_LOOKING) == shard[SHARD_PARTIES] - 1:
         shard[SHARD_CALLED] = 0
+        store_release(sync + 8 * SYNC_CALLING, 0)
         return way
     if shard[SHARD_CALLED] == 0:
         shard[SHARD_CALLED] = now
+    store_release(sync + 8 * SYNC_CALLING, 1)
     if load_acquire(sync + 8 * SYNC_SLEEPING) != 0:
         atomic_add(sync + 8 * SYNC_ALARM, 1)
         wake_all(sync + 8 * SYNC_ALARM)
     if now - shard[SHARD_CALLED] > PATIENCE and alone != 0:
         shard[SHARD_CALLED] = 0
+        store_release(sync + 8 * SYNC_CALLING, 0)
         shard[SHARD_TRYING] = 0
         shard[SHARD_COST + TOGETHER] = 2 * alone
         shard[SHARD_PAUSE] = min(max(2 * shard[SHARD_PAUSE], LEAST_PAUSE), MOST_PAUSE)
@@ -118,20 +139,30 @@ def measure(context, way, count, took):
     before = shard[SHARD_COST + way]
     other = shard[SHARD_COST + 1 - way]
     shard[SHARD_STEPS + way] += count
-    if shard[SHARD_TRYING] == 0:
-        shard[SHARD_COST + way] = cost if before == 0 else (3 * before + cost) // 4
-        if before == 0:
-            shard[SHARD_TRIAL_AT] = cycles() + LEAST_PAUSE
+    number = shard[SHARD_TRYING]
+    if number == 0:
+        shard[SHARD_COST + way] = (3 * before + cost) // 4
         return 0
-    if shard[SHARD_CALLED] != 0:
-        return 0  # alone, while those who were called for a trial are on their way
+    if shard[SHARD_CALLED] != 0:  # alone, while those who were called for a trial are on their way
+        if before == 0:
+            shard[SHARD_COST + way] = cost
+        return 0
+    if number == 1:
+        shard[SHARD_SPENT] = 0
+    if other != 0:
+        shard[SHARD_SPENT] += took - count * other
+    if number <= 2 or cost < shard[SHARD_BEST]:
+        shard[SHARD_BEST] = cost
+    if number < SPANS and (other == 0 or cost < HOPELESS * other):
+        shard[SHARD_TRYING] = number + 1
+        return 0
     shard[SHARD_TRYING] = 0
-    shard[SHARD_COST + way] = cost
+    shard[SHARD_COST + way] = shard[SHARD_BEST]
     pause = LEAST_PAUSE
-    if cost >= other:
+    if before != 0 and shard[SHARD_BEST] >= other:
         pause = min(max(2 * shard[SHARD_PAUSE], LEAST_PAUSE), MOST_PAUSE)
     shard[SHARD_PAUSE] = pause
-    shard[SHARD_TRIAL_AT] = cycles() + max(pause, EXPENSE * max(0, took - count * other))
+    shard[SHARD_TRIAL_AT] = cycles() + max(pause, EXPENSE * max(0, shard[SHARD_SPENT]))
     return 0
 '''
 
@@ -143,6 +174,7 @@ def follow(context):
     words = i8ptr(sync)
     seen = 0
     looks = 0
+{own}
     atomic_add(sync + 8 * SYNC_LOOKING, 1)
     while load_acquire(sync + 8 * SYNC_OVER) == 0:
         if load_acquire(sync + 8 * SYNC_SPAN) != seen:
@@ -152,11 +184,12 @@ def follow(context):
             steps(context, words[SYNC_SPAN_FIRST], words[SYNC_SPAN_END], shard[SHARD_PARTIES])
             atomic_add(sync + 8 * SYNC_LOOKING, 1)
             atomic_add(sync + 8 * SYNC_LEFT, 1)
+{apart}
         looks += 1
         if looks < SPAN_LOOKS:
             pause()
-        elif looks < SPAN_LOOKS + SPAN_YIELDS:
-            yield_processor()
+        elif looks < SPAN_LOOKS + SPAN_YIELDS or load_acquire(sync + 8 * SYNC_CALLING) != 0:
+            yield_processor()  # who calls looks only between its steps
         else:
             alarm = load_acquire(sync + 8 * SYNC_ALARM)
             atomic_add(sync + 8 * SYNC_LOOKING, -1)
@@ -168,12 +201,14 @@ def follow(context):
             atomic_add(sync + 8 * SYNC_SLEEPING, -1)
             atomic_add(sync + 8 * SYNC_LOOKING, 1)
             looks = 0
+{back}
     return words[SYNC_DONE]
 '''
 
 NAMES = {
     "ALONE": 0, "TOGETHER": 1, "SPAN": SPAN, "TRIAL": TRIAL,
-    "LEAST_PAUSE": LEAST_PAUSE, "MOST_PAUSE": MOST_PAUSE, "EXPENSE": EXPENSE,
+    "SPANS": SPANS, "HOPELESS": HOPELESS, "EXPENSE": EXPENSE,
+    "LEAST_PAUSE": LEAST_PAUSE, "MOST_PAUSE": MOST_PAUSE,
     "PATIENCE": PATIENCE, "SPAN_LOOKS": SPAN_LOOKS, "SPAN_YIELDS": SPAN_YIELDS,
     "SLEEP_US": SLEEP_US,
 }  # fmt: skip
@@ -189,10 +224,13 @@ class Team(NamedTuple):
 def team_functions(kernel: Callable[..., NativeFunction], steps: NativeFunction) -> Team:
     """The functions, by what makes the worker's kernels. Runs of one shard never need them."""
     one = Signature("i8", ("i8",))
-    lead = kernel(
-        "lead", LEAD, one,
-        steps=steps.external,
-        choose=kernel("choose", CHOOSE, one).external,
-        measure=kernel("measure", MEASURE, Signature("i8", ("i8",) * 4)).external,
-    )  # fmt: skip
-    return Team(lead, kernel("follow", FOLLOW, one, steps=steps.external))
+
+    def placed(name: str, text: str, **externals: External) -> NativeFunction:
+        source = with_places(text, CHOOSES)
+        used = called(source, SYSTEM) if CHOOSES else {}
+        return kernel(name, source, one, **externals, **used)
+
+    measure = kernel("measure", MEASURE, Signature("i8", ("i8",) * 4)).external
+    choose = kernel("choose", CHOOSE, one).external
+    lead = placed("lead", LEAD, steps=steps.external, choose=choose, measure=measure)
+    return Team(lead, placed("follow", FOLLOW, steps=steps.external))

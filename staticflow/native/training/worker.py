@@ -42,6 +42,7 @@ from staticflow.native.training.layout import (
     Total,
     Variant,
 )
+from staticflow.native.training.places import CPU_WORDS, room_for_masks
 from staticflow.native.training.team import NAMES as TEAM_NAMES
 from staticflow.native.training.team import Team, team_functions
 
@@ -243,6 +244,7 @@ def _constants() -> dict[str, int]:
         "DRAW_SHIFT": DRAW_SHIFT,
         "BLOCK": BLOCK,
         **BARRIER_NAMES,
+        "CPU_WORDS": CPU_WORDS,
         **TEAM_NAMES,
     }
 
@@ -250,7 +252,7 @@ def _constants() -> dict[str, int]:
 def _namespace() -> Mapping[str, object]:
     from staticflow.native.kernel_names import cycles
 
-    return {**_constants(), "cycles": cycles}
+    return {**_constants(), **room_for_masks(), "cycles": cycles}
 
 
 def _source(

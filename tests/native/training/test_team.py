@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from staticflow.native.toolchain.toolchain import Toolchain
-from staticflow.native.training.layout import Reason, Shard
+from staticflow.native.training.layout import SYNC_WORDS, Reason, Shard, Sync
+from staticflow.native.training.places import CHOOSES
 from staticflow.native.training.shard_pool import ShardPool
 from staticflow.native.training.worker import Worker, team
 from tests.native.training.worker_problem import (
@@ -72,6 +76,46 @@ def test_a_way_that_takes_less_is_found(toolchain: Toolchain, native: Worker) ->
     assert run(native, problem) == [2000, 2000]
     assert 0 < lead[Shard.COST] < 10**9 and lead[Shard.COST + 1] < 2 * 10**9
     assert lead[Shard.STEPS] > 0 and lead[Shard.STEPS + 1] > 0
+
+
+def test_who_is_called_stays_awake(toolchain: Toolchain) -> None:
+    """The first thread looks between its steps only, which may take longer than others look."""
+    problem = many(toolchain, 2)
+    words = (ctypes.c_int64 * SYNC_WORDS).from_address(problem.tables[1][Shard.SYNC])
+    sync = np.frombuffer(words, np.int64)
+    problem.tables[1][Shard.PARTIES] = 2
+    follow = team(toolchain).follow.bind()
+    follower = threading.Thread(target=follow, args=(problem.tables[1].address,))
+    sync[Sync.CALLING] = 1
+    follower.start()
+    try:
+        time.sleep(0.1)
+        assert (sync[Sync.LOOKING], sync[Sync.SLEEPING]) == (1, 0)
+        sync[Sync.CALLING] = 0
+        ends = time.monotonic() + 10
+        while sync[Sync.SLEEPING] == 0 and time.monotonic() < ends:
+            time.sleep(0.001)
+        assert (sync[Sync.LOOKING], sync[Sync.SLEEPING]) == (0, 1)
+    finally:
+        sync[Sync.OVER] = 1
+        follower.join()
+
+
+@pytest.mark.skipif(not CHOOSES, reason="threads do not choose their processors here")
+def test_processors_are_given_back(toolchain: Toolchain, native: Worker) -> None:
+    """Who leaves the first thread's processor for a run may use it again afterwards."""
+    pool, perform = ShardPool(), native.train.bind()
+    seen: list[set[int]] = []
+
+    def watched(address: int) -> int:
+        before = os.sched_getaffinity(0)
+        done = perform(address)
+        seen.append(before ^ os.sched_getaffinity(0))
+        return done
+
+    for _ in range(3):
+        pool.run(watched, many(toolchain, 3, SLOW).tables)
+    assert seen == [set()] * 9
 
 
 def test_nobody_waits_for_a_thread_that_does_not_come(
