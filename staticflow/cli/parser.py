@@ -151,12 +151,20 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", type=_path, help="a saved model or session")
     parser.add_argument(
-        "target", metavar="FILE", type=_path, help="out.onnx, or out.safetensors for weights alone"
-    )
+        "target", metavar="FILE", type=_path,
+        help="out.onnx, out.c, or out.safetensors for weights alone",
+    )  # fmt: skip
     parser.add_argument(
-        "--outputs", metavar="NAMES", type=_names, default=(), help="of an ONNX file; default: all"
+        "--outputs", metavar="NAMES", type=_names, default=(), help="default: all of them"
     )
     parser.add_argument("--opset", metavar="N", type=_positive, help="of an ONNX file")
+    parser.add_argument(
+        "--sizes", metavar="NAME=N", type=_sizes, default=(),
+        help="of named dimensions, for C: batch=1,time=50",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stream", metavar="NAME", help="for C: the dimension of which a call takes one element"
+    )
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
@@ -164,6 +172,16 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=_path, help="default: its name, ending in .sf"
     )
+
+
+def _sizes(text: str) -> tuple[tuple[str, int], ...]:
+    found = []
+    for part in text.split(","):
+        name, equals, size = part.partition("=")
+        if not name or not equals or not size.isdecimal():
+            raise argparse.ArgumentTypeError(f"{part!r} is no size; write batch=1,time=50")
+        found.append((name.strip(), int(size)))
+    return tuple(found)
 
 
 def _source(text: str) -> str:

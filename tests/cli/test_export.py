@@ -73,7 +73,7 @@ def test_a_trained_table_says_what_its_columns_are() -> None:
         (["export", "none.sf", "out.onnx"], "none.sf"),
         (["export", "model.sf", "out.onnx", "--opset", "3"], "no writing opset 3"),
         (["export", "model.sf", "out.onnx", "--outputs", "q"], "there is no output 'q'"),
-        (["export", "model.sf", "out.safetensors", "--opset", "18"], "are of ONNX files"),
+        (["export", "model.sf", "out.safetensors", "--opset", "18"], "this one has weights alone"),
         (["export", "model.sf", "no/out.onnx"], "there is no folder no"),
         (["import", "model.sf"], "ends in .onnx"),
         (["import", "none.onnx"], "none.onnx"),

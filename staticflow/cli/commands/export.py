@@ -13,6 +13,7 @@ from staticflow.cli.model_card import Card, read_card
 from staticflow.cli.report import table
 from staticflow.cli.targets import check_targets
 from staticflow.data.opening import check_file
+from staticflow.interchange.c_out.model import export_c
 from staticflow.interchange.onnx_out.model import export_onnx
 from staticflow.session.files.tensor_file import write_tensors
 
@@ -31,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
             f"{target} is in no format that is known; name a file that ends in "
             f"{' or '.join(WRITERS)}"
         )
+    if target.suffix.lower() != ".c" and (options.sizes or options.stream):
+        raise CommandError("--sizes and --stream are of C files, whose sizes are fixed")
     check_file(source, "model file", "; `staticflow train` writes one")
     check_targets([target], [source])
     session = Session.load(source)
@@ -52,7 +55,7 @@ def _onnx(session: Session, source: Path, options: argparse.Namespace) -> list[t
 def _tensors(session: Session, source: Path, options: argparse.Namespace) -> list[tuple[str, str]]:
     """Weights alone, by their names."""
     if options.outputs or options.opset is not None:
-        raise CommandError("--outputs and --opset are of ONNX files; this one has weights alone")
+        raise CommandError("--outputs and --opset are of other files; this one has weights alone")
     values = {**session.params, **session.states}
     write_tensors(options.target, values, _meanings(source, session))
     return [("weights", f"{len(values)}, {sum(a.size for a in values.values()):,} numbers")]
@@ -74,4 +77,20 @@ def _meanings(source: Path, session: Session) -> Mapping[str, str]:
     return found if card.classes is None else {**found, "classes": json.dumps(card.classes)}
 
 
-WRITERS: dict[str, Callable[..., Any]] = {".onnx": _onnx, ".safetensors": _tensors}
+def _c(session: Session, source: Path, options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Outputs as C, beside a header that says what its functions take."""
+    if options.opset is not None:
+        raise CommandError("--opset is of ONNX files; this one is C")
+    header = options.target.with_suffix(".h")
+    check_targets([header], [source])
+    outputs = list(options.outputs) or None
+    export_c(session, options.target, outputs, dict(options.sizes), options.stream)
+    names = outputs or list(session.outputs)
+    return [
+        ("inputs", ", ".join(session.inputs)),
+        ("outputs", ", ".join(map(str, names))),
+        ("header", str(header)),
+    ]
+
+
+WRITERS: dict[str, Callable[..., Any]] = {".onnx": _onnx, ".safetensors": _tensors, ".c": _c}

@@ -14,7 +14,7 @@ from staticflow.interchange.c_out.writer import CWriter
 
 BLOCK = {"f4": 64, "f8": 32}  # columns of one row that are summed at a time
 ROWS = 4  # rows at a time, with a quarter of the columns each
-PARTS = {"f4": 16, "f8": 8}  # of a sum whose terms lie side by side
+PARTS = {"f4": (16, 8, 4), "f8": (8, 4, 2)}  # of a sum whose terms lie side by side
 
 
 class Product(NamedTuple):
@@ -89,33 +89,70 @@ def _rows(write: CWriter, product: Product, first: int, end: int, rows: int) -> 
 
 
 def _block(write: CWriter, product: Product, rows: int, width: int) -> None:
-    """The sums of some rows and columns from i and j on."""
+    """The sums of some rows and columns from i and j on.
+
+    Those of a narrow row are in several parts, or each multiplication would wait for the last.
+    """
     kind, suffix = C_TYPES[product.suffix], product.suffix
     columns = f"for (ptrdiff_t q = 0; q < {width}; ++q)"
+    parts = _parts_of(product, rows, width)
     for r in range(rows):
-        row = f"(i + {r})" if r else "i"
-        start = f"c[{_scaled(row, product.c[0])} + {_scaled('(j + q)', product.c[1])}]"
-        write(f"{kind} sum{r}[{width}];")
-        write(f"{columns} sum{r}[q] = {start if product.adds else '0'};")
-    with write.block(f"for (ptrdiff_t p = 0; p < {product.k}; ++p)"):
-        for r in range(rows):
-            row = f"(i + {r})" if r else "i"
-            at = f"{_scaled(row, product.a[0])} + {_scaled('p', product.a[1])}"
-            write(f"const {kind} x{r} = a[{at}];")
-        at = f"{_scaled('p', product.b[0])} + {_scaled('(j + q)', product.b[1])}"
-        for r in range(rows):
-            sum_ = f"sum{r}[q]"
-            write(f"{columns} {sum_} = SF_FMA_{suffix.upper()}(x{r}, b[{at}], {sum_});")
+        start = _result(product, r) if product.adds else "0"
+        for part in range(parts):
+            write(f"{kind} {_sum(r, part)}[{width}];")
+            write(f"{columns} {_sum(r, part)}[q] = {start if part == 0 else '0'};")
+    whole = product.k // parts * parts
+    step = "++p" if parts == 1 else f"p += {parts}"
+    with write.block(f"for (ptrdiff_t p = 0; p < {whole}; {step})"):
+        for part in range(parts):
+            for r in range(rows):
+                at = f"{_scaled(_plus('i', r), product.a[0])}"
+                at += f" + {_scaled(_plus('p', part), product.a[1])}"
+                write(f"const {kind} x{r}_{part} = a[{at}];")
+        for part in range(parts):
+            at = f"{_scaled(_plus('p', part), product.b[0])} + {_scaled('(j + q)', product.b[1])}"
+            for r in range(rows):
+                name = f"{_sum(r, part)}[q]"
+                write(f"{columns} {name} = SF_FMA_{suffix.upper()}(x{r}_{part}, b[{at}], {name});")
+    for part in range(product.k - whole):  # what is left
+        at = f"{_scaled(str(whole + part), product.b[0])} + {_scaled('(j + q)', product.b[1])}"
+        x = f"a[{_scaled('i', product.a[0])} + {_scaled(str(whole + part), product.a[1])}]"
+        name = f"{_sum(0, part)}[q]"
+        write(f"{columns} {name} = SF_FMA_{suffix.upper()}({x}, b[{at}], {name});")
+    for half in (h for h in (2, 1) if h < parts):
+        for part in range(half):
+            write(f"{columns} {_sum(0, part)}[q] += {_sum(0, part + half)}[q];")
     for r in range(rows):
-        row = f"(i + {r})" if r else "i"
-        target = f"c[{_scaled(row, product.c[0])} + {_scaled('(j + q)', product.c[1])}]"
-        write(f"{columns} {target} = sum{r}[q];")
+        write(f"{columns} {_result(product, r)} = {_sum(r, 0)}[q];")
+
+
+def _parts_of(product: Product, rows: int, width: int) -> int:
+    """In how many parts sums over the inner size go, so that there are as many as in a block."""
+    if rows > 1 or product.k < 8:
+        return 1
+    return (
+        4 if 4 * width <= BLOCK[product.suffix] else 2 if 2 * width <= BLOCK[product.suffix] else 1
+    )
+
+
+def _sum(row: int, part: int) -> str:
+    return f"sum{row}_{part}"
+
+
+def _plus(name: str, number: int) -> str:
+    return f"({name} + {number})" if number else name
+
+
+def _result(product: Product, row: int) -> str:
+    """An element of the result, in the column q of a block."""
+    at = f"{_scaled(_plus('i', row), product.c[0])} + {_scaled('(j + q)', product.c[1])}"
+    return f"c[{at}]"
 
 
 def _dots(write: CWriter, product: Product) -> None:
     """Each element as the sum of products of elements along a row of A and a column of B."""
     kind, suffix = C_TYPES[product.suffix], product.suffix
-    parts = PARTS[suffix] if product.k >= 2 * PARTS[suffix] else 1
+    parts = next((n for n in PARTS[suffix] if product.k >= 2 * n), 1)
     whole = product.k // parts * parts
     with write.block(f"for (ptrdiff_t i = 0; i < {product.m}; ++i)"):
         with write.block(f"for (ptrdiff_t j = 0; j < {product.n}; ++j)"):

@@ -16,6 +16,7 @@ from staticflow.graph.leaves import Const, Hyper
 from staticflow.graph.node import Node
 from staticflow.interchange.c_out.arrays import array_text
 from staticflow.interchange.c_out.driver import CDriver
+from staticflow.interchange.c_out.fold import folded
 from staticflow.interchange.c_out.stream import Step
 from staticflow.interchange.c_out.text import Argument, Entry, Field, Module
 from staticflow.interchange.c_out.words import C_TYPES, comment, identifier
@@ -55,7 +56,8 @@ def body_of(
     module: Module, graph: Graph, inputs: Mapping[Node, str], results: Sequence[str]
 ) -> Body:
     """The lines that compute the outputs of a graph from what its inputs are called."""
-    compiled = compile_graph(list(graph.outputs.values()), pipeline=C_PIPELINE, name="c")
+    roots = folded(list(graph.outputs.values()), graph.values, list(inputs))
+    compiled = compile_graph(roots, pipeline=C_PIPELINE, name="c")
     check_size_guards(size_guards_of([*compiled.sized.order], {}), graph.sizes)
     by_class = compiled.sized.sizes_by_name(graph.sizes)
     names: dict[int, str] = {}
@@ -155,11 +157,12 @@ def enter_step(module: Module, graph: Graph, step: Step, starts: Sequence[Array]
 
 def _fields(step: Step) -> list[Field]:
     taken: set[str] = set()
-    return [
-        Field(identifier(c.name, taken), SUFFIX[c.before.dtype], tuple(evaluate(n, {}) for n in c.before.shape),
-              str(c.start.where))
-        for c in step.carried
-    ]  # fmt: skip
+    fields = []
+    for carried in step.carried:
+        shape = tuple(evaluate(n, {}) for n in carried.before.shape)
+        name, suffix = identifier(carried.name, taken), SUFFIX[carried.before.dtype]
+        fields.append(Field(name, suffix, shape, str(carried.start.where)))
+    return fields
 
 
 def _reset(module: Module, fields: Sequence[Field], starts: Sequence[Array]) -> Entry:

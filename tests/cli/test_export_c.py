@@ -1,0 +1,49 @@
+"""`staticflow export MODEL out.c`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import staticflow as sf
+from staticflow import models
+from staticflow.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    s = sf.input("s", ("batch", "time", 3))
+    y = models.RNN(4, return_sequences=True)(s)
+    sf.Session(outputs={"y": y, "z": y * 2.0}).save("model.sf")
+
+
+def test_a_model_goes_out_as_c(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "model.sf", "net.c", "--outputs", "y", "--sizes", "batch=2,time=5"]) == 0
+    assert "net.h" in capsys.readouterr().out
+    assert "float y[2][5][4]" in Path("net.h").read_text()
+    assert main(["export", "model.sf", "net.c", "--stream", "time"]) == 0
+    assert "void net_step(net_state *state" in Path("net.h").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["net.c"], "the size of dimension 'time' is fixed"),
+        (["net.c", "--opset", "18"], "--opset is of ONNX files"),
+        (["net.c", "--sizes", "time"], "'time' is no size"),
+        (["net.onnx", "--sizes", "time=3"], "are of C files"),
+        (["no/net.c", "--sizes", "time=3"], "there is no folder no"),
+    ],
+)
+def test_what_is_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(["export", "model.sf", *arguments])
+    except SystemExit as error:  # of argparse
+        code = int(error.code or 0)
+    assert code == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["model.sf"]
