@@ -91,6 +91,10 @@ def test_what_a_file_claims_costs_nothing() -> None:
     big = "n = Constant<value = int64[2] {1099511627776, 1099511627776}>()\n"
     fills = text(big + "z = ConstantOfShape(n)\ny = ReduceSum(z)", "float[2] x", "float[1,1] y")
     sf.from_onnx(fills)
+    far = "n = Constant<value = int64[2] {1099511627776, 0}>()\ny = "
+    sf.from_onnx(text(far + "Pad(x, n)", "float[2] x", "float[m] y"))
+    with pytest.raises(sf.GraphError, match="repeats more than"):
+        sf.from_onnx(text(far + 'Pad<mode = "edge">(x, n)', "float[2] x", "float[m] y"))
     endless = [
         f'<domain: "own", opset_import: ["" : 18, "own" : 1]>\n'
         f"f{k} (a) => (b) {{ c = own.f{k + 1}(a) b = own.f{k + 1}(c) }}"

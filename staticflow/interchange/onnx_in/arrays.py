@@ -13,6 +13,8 @@ from staticflow.graph.node import Node
 from staticflow.interchange.onnx_in.elementwise import Writer
 from staticflow.interchange.onnx_in.values import DTYPES, Call
 
+MOST_COPIES = 1 << 20  # of elements at an edge, whose places are written out
+
 
 def _reduction(op: Callable[..., Node]) -> Writer:
     def write(c: Call) -> Any:
@@ -79,6 +81,8 @@ def _pad(c: Call) -> Any:
             return ops.where(inside, ops.pad(x, width), ops.reshape(given.node, ()))
         value = c.attribute("value", 0.0) if given is None else c.number(2)
         return ops.pad(x, width, constant_values=value)
+    if any(isinstance(n, int) and n > MOST_COPIES for pair in width for n in pair):
+        c.refuse(f"it repeats more than {MOST_COPIES:,} elements of an edge", str(width)[:80])
     return ops.pad(x, width, mode=mode)
 
 
