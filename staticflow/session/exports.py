@@ -27,6 +27,7 @@ class Exports:
         sizes: Mapping[str, int] | None = None,
         stream: str | None = None,
         carry: Sequence[str] = (),
+        training: bool = False,
     ) -> None:
         """Write outputs, at inference, as a C99 file and its header; by default all of them.
 
@@ -37,10 +38,12 @@ class Exports:
 
         With `stream`, the name of a dimension that loops go over, there are `net_step`, which takes
         one element of it and hands a `net_state` on, and `net_reset`. So there are with `carry`,
-        names of states that are set to their updates in each step.
+        names of states that are set to their updates in each step. With `training`, there is
+        `net_train`, one update by one batch as `step` makes it, of parameters that are in the
+        `net_state` and begin as they are here; `net_predict` reads them there.
 
         Raises GraphError, before there is a file, for an op that cannot be written in C, for what
         needs more than one element of `stream`, and for a session with members:
         `session.member(k)` is one.
         """
-        OPERATORS["export_c"](self, path, outputs, sizes, stream, carry)
+        OPERATORS["export_c"](self, path, outputs, sizes, stream, carry, training)

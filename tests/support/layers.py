@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": {"compiler", "optim", "init", *GRAPHS, *CODE},
     "training": {"runtime", "compiler", "autodiff", "optim", *GRAPHS, *CODE},
     "session": {"training", "runtime", "compiler", "autodiff", "optim", *GRAPHS, *CODE},
-    "interchange": {"session", "runtime", "compiler", *GRAPHS, *CODE},
+    "interchange": {"session", "runtime", "compiler", "autodiff", *GRAPHS, *CODE},
     "": {"interchange", "session", "compiler", "autodiff", "optim", "init", *GRAPHS, "models"},
     "models": {"", "ops", "init", "optim", "errors", "graph", "session"},
     "cli": {

@@ -10,12 +10,14 @@ from staticflow.compiler.passes.simplify import resolve_mode
 from staticflow.errors import GraphError, fail
 from staticflow.graph.dims import Dim, names_of
 from staticflow.graph.leaves import State
+from staticflow.graph.loop_op import substitute
 from staticflow.graph.node import Node
 from staticflow.graph.state_updates import updates_of
 from staticflow.graph.traversal import dims_of, leaves, toposort
-from staticflow.interchange.c_out.program import Graph, enter_step, predict
+from staticflow.interchange.c_out.program import Graph, enter_reader, enter_step, predict
 from staticflow.interchange.c_out.stream import one_step, starts_of
 from staticflow.interchange.c_out.text import Module
+from staticflow.interchange.c_out.training import training_step
 from staticflow.interchange.c_out.words import identifier
 from staticflow.interchange.onnx_out.model import chosen
 from staticflow.native.memory import Array
@@ -38,6 +40,7 @@ def export_c(
     sizes: Mapping[str, int] | None = None,
     stream: str | None = None,
     carry: Sequence[str] = (),
+    training: bool = False,
 ) -> None:
     """Write a C file and its header; see `Session.export_c`."""
     target = Path(path)
@@ -45,7 +48,7 @@ def export_c(
         fail(GraphError, "export_c: the file is to be called something.c", got=str(path))
     header = target.with_suffix(".h")
     check_target(target)
-    module = module_of(session, identifier(target.stem), outputs, sizes, stream, carry)
+    module = module_of(session, identifier(target.stem), outputs, sizes, stream, carry, training)
     _write(target, module.source(header.name))
     _write(header, module.header())
 
@@ -64,6 +67,7 @@ def module_of(
     sizes: Mapping[str, int] | None = None,
     stream: str | None = None,
     carry: Sequence[str] = (),
+    training: bool = False,
 ) -> Module:
     """The text of a session's outputs, whose functions begin with a name."""
     if isinstance(session, Ensemble):
@@ -73,9 +77,15 @@ def module_of(
             do="export one of them: session.member(k).export_c(...)",
         )
     values = {**session.states, **session.params}
-    nodes = chosen(session, outputs, "export_c")
     module = Module(name, NOTES)
-    if stream is None and not carry:
+    some = outputs is not None or not training or bool(session.outputs)
+    nodes = chosen(session, outputs, "export_c") if some else {}
+    if training:
+        if stream is not None or carry:
+            fail(GraphError, "export_c: a training step is of whole sequences",
+                 do="export it without stream= and carry=")  # fmt: skip
+        _enter_training(module, session, nodes, sizes or {})
+    elif stream is None and not carry:
         enter(module, f"{name}_predict", nodes, values, sizes)
     else:
         _enter_step(module, nodes, values, dict(sizes or {}), stream, carry)
@@ -120,7 +130,25 @@ def _enter_step(
     sizes = _sizes([*roots, *updates_of(carried)], given)
     step = one_step(roots, stream, carried, sizes)
     graph = Graph(dict(zip(outputs, step.outputs, strict=True)), values, sizes)
-    enter_step(module, graph, step, starts_of(step, values))
+    what = f"Computes {', '.join(outputs)} of the next sample."
+    enter_step(module, graph, step, starts_of(step, values), "step", what)
+
+
+def _enter_training(
+    module: Module, session: Any, outputs: Mapping[str, Node], sizes: Mapping[str, int]
+) -> None:
+    """Add the functions of a training step, and of outputs by the parameters that it trains."""
+    training = training_step(session)
+    found = resolve_mode(list(outputs.values()), training=False)
+    roots = substitute(found, dict(training.places))
+    nodes = [*training.step.outputs, *(c.after for c in training.step.carried)]
+    known = _sizes([*roots, *nodes], sizes)
+    values = {**session.states, **session.params}
+    graph = Graph({"loss": training.step.outputs[0]}, values, known)
+    what = "Trains on one batch; loss is that before the update."
+    kept = enter_step(module, graph, training.step, training.starts, "train", what)
+    if outputs:
+        enter_reader(module, Graph(dict(zip(outputs, roots, strict=True)), values, known), kept)
 
 
 def _sizes(roots: Sequence[Node], given: Mapping[str, int]) -> dict[str, int]:

@@ -123,10 +123,12 @@ def predict(name: str, graph: Graph, module: Module) -> Entry:
     return Entry(name, what, arguments, body.declarations, body.text, body.scratch)
 
 
-def enter_step(module: Module, graph: Graph, step: Step, starts: Sequence[Array]) -> None:
+def enter_step(
+    module: Module, graph: Graph, step: Step, starts: Sequence[Array], verb: str, what: str
+) -> Mapping[Node, str]:
     """Add the function of one step, the one that begins anew, and the struct of what they hand on.
 
-    `graph` has the outputs of the step.
+    `graph` has the outputs of the step. Returns what its inputs that are handed on are called.
     """
     fields = _fields(step)
     nexts = {f"next {field.name}": c.after for field, c in zip(fields, step.carried, strict=True)}
@@ -134,8 +136,8 @@ def enter_step(module: Module, graph: Graph, step: Step, starts: Sequence[Array]
     befores = [c.before for c in step.carried]
     inputs = _arguments(module, whole, befores)
     results = _results(module, whole, list(graph.outputs))
-    called = {node: argument.name for node, argument in inputs.items()}
-    called |= {node: f"state->{f.name}" for node, f in zip(befores, fields, strict=True)}
+    kept = {node: f"state->{f.name}" for node, f in zip(befores, fields, strict=True)}
+    called = {**{node: argument.name for node, argument in inputs.items()}, **kept}
     after = [identifier(f"next_{field.name}", module.taken) for field in fields]
     body = body_of(module, whole, called, [*(a.name for a in results), *after])
     declarations, scratch = [*body.declarations], body.scratch
@@ -147,12 +149,26 @@ def enter_step(module: Module, graph: Graph, step: Step, starts: Sequence[Array]
         copies.append(f"memcpy(state->{field.name}, {name}, sizeof state->{field.name});")
         scratch += -(-field.bytes // LINE) * LINE
     text = body.text + "".join(f"{line}\n" for line in copies)
-    what = f"Computes {', '.join(graph.outputs)} of the next sample."
     arguments = [*inputs.values(), *results]
     module.fields = fields
     module.entries.append(_reset(module, fields, starts))
-    name = f"{module.name}_step"
+    name = f"{module.name}_{verb}"
     module.entries.append(Entry(name, what, arguments, declarations, text, scratch, "step"))
+    return kept
+
+
+def enter_reader(module: Module, graph: Graph, kept: Mapping[Node, str]) -> None:
+    """Add the function that computes outputs from what steps hand on."""
+    inputs, results = (
+        _arguments(module, graph, list(kept)),
+        _results(module, graph, list(graph.outputs)),
+    )
+    called = {**{node: argument.name for node, argument in inputs.items()}, **kept}
+    body = body_of(module, graph, called, [a.name for a in results])
+    what = f"Computes {', '.join(graph.outputs)} at inference, by the parameters of the state."
+    name, arguments = f"{module.name}_predict", [*inputs.values(), *results]
+    entry = Entry(name, what, arguments, body.declarations, body.text, body.scratch, "reader")
+    module.entries.append(entry)
 
 
 def _fields(step: Step) -> list[Field]:
@@ -176,6 +192,6 @@ def _reset(module: Module, fields: Sequence[Field], starts: Sequence[Array]) -> 
         name = identifier(f"{module.name}_first_{field.name}", module.taken)
         module.arrays[name] = array_text(name, array, field.suffix, f"first {field.name}")
         lines.append(f"memcpy(state->{field.name}, {name}, sizeof state->{field.name});")
-    what = "Begins anew: to be called before the first step."
+    what = "Begins anew: to be called first."
     text = "".join(f"{line}\n" for line in lines)
     return Entry(f"{module.name}_reset", what, [], [], text, 0, "reset")

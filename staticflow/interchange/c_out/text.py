@@ -82,7 +82,7 @@ class Field:
 class Entry:
     """A function of the file: what it takes, and its lines.
 
-    A "step" takes the state as well, a "reset" nothing else.
+    A "step" takes the state as well, a "reader" without changing it, a "reset" nothing else.
     """
 
     name: str
@@ -95,7 +95,8 @@ class Entry:
 
     def parameters(self, state: str, qualifier: str = "") -> str:
         """The parameters, `state` being the type of the state."""
-        first = [] if self.role == "predict" else [f"{state} *state"]
+        const = "const " if self.role == "reader" else ""
+        first = [] if self.role == "predict" else [f"{const}{state} *state"]
         last = [] if self.role == "reset" else ["void *scratch"]
         return ", ".join([*first, *(a.declared(qualifier) for a in self.arguments), *last])
 
