@@ -56,7 +56,7 @@ class Shard(IntEnum):
     # What the first thread knows of the ways to run a step, see `team`; kept from run to run.
     COST = 56  # cycles a step, alone and together; 0 before they are measured
     STEPS = 58  # steps that were run alone, and together
-    TRIAL_AT = 60  # in cycles: when to try the other way
+    TRIAL_AT = 60  # when to try the other way, in the time of TIME
     PAUSE = 61  # cycles between trials
     TRYING = 62  # the number of the span under way of those that try a way; 0 without a trial
     CALLED = 63  # in cycles: since when threads that were called are waited for, or 0
@@ -65,6 +65,7 @@ class Shard(IntEnum):
     ROLE = 66  # i64 role(i64 context): `lead` or `follow` of `team`; 0: run all steps
     BEST = 67  # cycles a step in the best span of the trial
     SPENT = 68  # cycles that the trial has cost more than the other way
+    TIME = 69  # cycles that all spans have taken
 
 
 class Variant(IntEnum):

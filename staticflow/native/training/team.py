@@ -9,8 +9,8 @@ second thread may have no core, a far one, or one that another process wants. Th
 leads. It opens spans of steps to the others, or runs a span alone; whichever takes less time a step
 goes on, and the other way is tried again now and then, more rarely the more such trials have cost.
 A trial is a few short spans, of which the first does not count: what the threads work on lies in
-the caches of whoever had it before. It never waits for a thread that is not there: it goes on alone
-until all look out for a span.
+the caches of whoever had it before. It waits for a thread that is not there for a small part of
+a step at most, and goes on alone until all look out for a span.
 
 A thread that is woken often begins on the processor of the one that woke it, and stays there for
 milliseconds, while both take turns. So threads that look out for a span leave the first one's
@@ -31,6 +31,7 @@ SPAN = 3_000_000  # of steps that are measured together
 TRIAL = 400_000
 LEAST_PAUSE, MOST_PAUSE = 30_000_000, 300_000_000  # between trials of the other way
 SPANS = 5  # of a trial
+LONG = 6_000_000  # a span beside which caches do not count, and which tells enough
 HOPELESS = 8  # a trial ends at a span that took so many times what the other way does
 EXPENSE = 64  # a trial that cost more than the way that was left is paid for by so many times it
 PATIENCE = 6_000_000  # until threads that were woken and are not there count as absent
@@ -105,7 +106,7 @@ def choose(context):
     if together != 0 and together >= alone:
         way = ALONE
     if together != 0 and alone != 0:
-        if shard[SHARD_TRYING] == 0 and now >= shard[SHARD_TRIAL_AT]:
+        if shard[SHARD_TRYING] == 0 and shard[SHARD_TIME] >= shard[SHARD_TRIAL_AT]:
             shard[SHARD_TRYING] = 1
         if shard[SHARD_TRYING] != 0:
             way = 1 - way
@@ -121,13 +122,20 @@ def choose(context):
     if load_acquire(sync + 8 * SYNC_SLEEPING) != 0:
         atomic_add(sync + 8 * SYNC_ALARM, 1)
         wake_all(sync + 8 * SYNC_ALARM)
+    longest = TRIAL // 4 if alone == 0 else alone // 16
+    while cycles() - now < longest:
+        if load_acquire(sync + 8 * SYNC_LOOKING) == shard[SHARD_PARTIES] - 1:
+            shard[SHARD_CALLED] = 0
+            store_release(sync + 8 * SYNC_CALLING, 0)
+            return way
+        pause()
     if now - shard[SHARD_CALLED] > PATIENCE and alone != 0:
         shard[SHARD_CALLED] = 0
         store_release(sync + 8 * SYNC_CALLING, 0)
         shard[SHARD_TRYING] = 0
         shard[SHARD_COST + TOGETHER] = 2 * alone
         shard[SHARD_PAUSE] = min(max(2 * shard[SHARD_PAUSE], LEAST_PAUSE), MOST_PAUSE)
-        shard[SHARD_TRIAL_AT] = now + shard[SHARD_PAUSE]
+        shard[SHARD_TRIAL_AT] = shard[SHARD_TIME] + shard[SHARD_PAUSE]
     return ALONE
 '''
 
@@ -139,6 +147,7 @@ def measure(context, way, count, took):
     before = shard[SHARD_COST + way]
     other = shard[SHARD_COST + 1 - way]
     shard[SHARD_STEPS + way] += count
+    shard[SHARD_TIME] += took
     number = shard[SHARD_TRYING]
     if number == 0:
         shard[SHARD_COST + way] = (3 * before + cost) // 4
@@ -153,7 +162,7 @@ def measure(context, way, count, took):
         shard[SHARD_SPENT] += took - count * other
     if number <= 2 or cost < shard[SHARD_BEST]:
         shard[SHARD_BEST] = cost
-    if number < SPANS and (other == 0 or cost < HOPELESS * other):
+    if number < SPANS and took < LONG and (other == 0 or cost < HOPELESS * other):
         shard[SHARD_TRYING] = number + 1
         return 0
     shard[SHARD_TRYING] = 0
@@ -162,7 +171,7 @@ def measure(context, way, count, took):
     if before != 0 and shard[SHARD_BEST] >= other:
         pause = min(max(2 * shard[SHARD_PAUSE], LEAST_PAUSE), MOST_PAUSE)
     shard[SHARD_PAUSE] = pause
-    shard[SHARD_TRIAL_AT] = cycles() + max(pause, EXPENSE * max(0, shard[SHARD_SPENT]))
+    shard[SHARD_TRIAL_AT] = shard[SHARD_TIME] + max(pause, EXPENSE * max(0, shard[SHARD_SPENT]))
     return 0
 '''
 
@@ -207,7 +216,7 @@ def follow(context):
 
 NAMES = {
     "ALONE": 0, "TOGETHER": 1, "SPAN": SPAN, "TRIAL": TRIAL,
-    "SPANS": SPANS, "HOPELESS": HOPELESS, "EXPENSE": EXPENSE,
+    "SPANS": SPANS, "LONG": LONG, "HOPELESS": HOPELESS, "EXPENSE": EXPENSE,
     "LEAST_PAUSE": LEAST_PAUSE, "MOST_PAUSE": MOST_PAUSE,
     "PATIENCE": PATIENCE, "SPAN_LOOKS": SPAN_LOOKS, "SPAN_YIELDS": SPAN_YIELDS,
     "SLEEP_US": SLEEP_US,
