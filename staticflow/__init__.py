@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from staticflow.compiler.formula.explain import explain
     from staticflow.interchange.onnx_in.model import from_onnx
     from staticflow.ops.control_flow.conditionals import cond, while_loop
+    from staticflow.ops.control_flow.vmap import vmap
     from staticflow.session.check_grad import check_grad
     from staticflow.session.derivation.derive import derive
     from staticflow.session.drawing.draw import draw
@@ -35,7 +36,7 @@ __all__ = [
     "DTypeError", "GraphError", "History", "Node", "NumericsError", "Session", "ShapeError",
     "check_grad", "compiler", "cond", "const", "custom_op", "derive", "draw", "explain",
     "from_onnx", "function", "grad", "hessian", "hvp", "init", "input", "jacobian", "jvp",
-    "models", "ops", "optim", "param", "scan", "state", "update", "vjp", "while_loop",
+    "models", "ops", "optim", "param", "scan", "state", "update", "vjp", "vmap", "while_loop",
 ]  # fmt: skip
 
 # What declaring a graph does not need is imported when it is first asked for.
@@ -50,6 +51,7 @@ _LATER = {
     "from_onnx": "staticflow.interchange.onnx_in.model",
     "function": "staticflow.session.function",
     "while_loop": "staticflow.ops.control_flow.conditionals",
+    "vmap": "staticflow.ops.control_flow.vmap",
 }
 _MODULES = ("compiler", "init", "models", "optim")
 
