@@ -20,11 +20,10 @@ from staticflow.graph.node import Node
 from staticflow.graph.traversal import leaves
 from staticflow.interchange.c_out.model import enter, module_of
 from staticflow.interchange.c_out.text import Module
-from staticflow.interchange.c_out.words import C_TYPES
 from staticflow.runtime.interpreter import interpret
+from tests.interchange.c_programs import main_of, outputs_of_command
 from tests.interchange.c_runs import (
     COMPILERS,
-    DTYPES,
     STRICT,
     Array,
     Library,
@@ -195,53 +194,58 @@ LIBM = {f"{name}{end}" for end in ("", "f") for name in (
 def check_sanitized(
     module: Module, nets: Mapping[str, Net], found: Mapping[str, Any], folder: Path
 ) -> None:
-    """A program that reads the inputs and writes the outputs gives the same, without a fault."""
+    """A program under the sanitizers gives the same, without a fault."""
     flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     try:
-        program = compiled(module, folder, COMPILERS[0], *flags, main=_main(module))
+        program = compiled(module, folder, COMPILERS[0], *flags, main=main_of(module))
     except subprocess.CalledProcessError as error:
         if "cannot find" in error.stderr:  # the libraries of the sanitizers are not installed
             return
         pytest.fail(error.stderr[:4000])
-    data = b"".join(
-        np.array(nets[e.name].feeds[a.label], DTYPES[a.suffix]).tobytes()
-        for e in module.entries
-        for a in e.arguments
-        if a.reads
-    )
-    run = subprocess.run([str(program)], input=data, capture_output=True, check=False)
-    assert run.returncode == 0, run.stderr.decode()[:4000]
-    out = run.stdout
-    for entry in module.entries:
-        for a in (a for a in entry.arguments if not a.reads):
-            array = np.frombuffer(out, DTYPES[a.suffix], a.count).reshape(a.shape)
-            out = out[array.nbytes :]
-            check(array, found[entry.name][a.label], f"{entry.name}: {a.label}")
-    assert not out
+    check_program(module, nets, found, [str(program)])
 
 
-def _main(module: Module) -> str:
-    """A program that takes memory of the exact sizes for each function, one after the other."""
-    lines = ["#include <stdio.h>", "#include <stdlib.h>", f'#include "{module.name}.h"', "",
-             "int main(void) {"]  # fmt: skip
-    for entry in module.entries:
-        lines.append("    {")
-        sizes = {}
-        for a in entry.arguments:
-            kind = C_TYPES[a.suffix]
-            sizes[a.name] = f"{a.count} * sizeof *{a.name}"
-            lines.append(f"        {kind} *{a.name} = malloc({a.count} * sizeof({kind}));")
-            if a.reads:
-                lines.append(f"        if (fread({a.name}, 1, {sizes[a.name]}, stdin) != "
-                             f"{sizes[a.name]}) return 1;")  # fmt: skip
-        lines.append(f"        void *scratch = malloc({entry.scratch});")
-        names = [a.name for a in entry.arguments]
-        lines.append(f"        {entry.name}({', '.join([*names, 'scratch'])});")
-        lines += [f"        fwrite({a.name}, 1, {sizes[a.name]}, stdout);"
-                  for a in entry.arguments if not a.reads]  # fmt: skip
-        lines += [f"        free({name});" for name in (*names, "scratch")]
-        lines.append("    }")
-    return "\n".join([*lines, "    return 0;", "}", ""])
+def check_program(
+    module: Module, nets: Mapping[str, Net], found: Mapping[str, Any], command: list[str]
+) -> None:
+    """A program that reads the inputs and writes the outputs gives the same."""
+    feeds = {name: each.feeds for name, each in nets.items()}
+    for name, outputs in outputs_of_command(module, feeds, command).items():
+        for label, array in outputs.items():
+            check(array, found[name][label], f"{name}: {label}")
+
+
+ARM64, QEMU, ARM = "aarch64-linux-gnu-gcc", "qemu-aarch64", "arm-none-eabi-gcc"
+CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "-Os")
+
+
+def _few() -> dict[str, Net]:
+    return {name: net(BUILDS[name], "float32", SIZES) for name in ("gru", "reductions")}
+
+
+@pytest.mark.skipif(
+    not (shutil.which(ARM64) and shutil.which(QEMU)), reason="no compiler, or no emulator"
+)
+def test_networks_on_another_processor(tmp_path: Path) -> None:
+    nets = _few()
+    module = in_one(nets)
+    program = compiled(module, tmp_path, ARM64, "-O2", "-static", main=main_of(module))
+    found = {name: interpreted(each) for name, each in nets.items()}
+    check_program(module, nets, found, [QEMU, str(program)])
+
+
+@pytest.mark.skipif(not shutil.which(ARM), reason="there is no compiler for microcontrollers")
+def test_networks_for_a_microcontroller(tmp_path: Path) -> None:
+    """They compile, and need no memory that could change."""
+    module = in_one(_few())
+    (tmp_path / "nets.c").write_text(module.source("nets.h"))
+    (tmp_path / "nets.h").write_text(module.header())
+    command = [ARM, *STRICT, *CORTEX_M4, "-c", "nets.c", "-o", "nets.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    size = ["arm-none-eabi-size", "nets.o"]
+    listed = subprocess.run(size, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    text, data, bss = map(int, listed.splitlines()[1].split()[:3])
+    assert text > 0 and data == bss == 0
 
 
 @needs_compiler

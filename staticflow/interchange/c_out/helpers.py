@@ -27,11 +27,11 @@ MACROS = """\
 #endif
 """
 # The formulas have the products in them that may fuse; what a compiler fuses beside them would
-# make their error terms wrong. With -std=c99 gcc does not.
+# make their error terms wrong.
 CONTRACTION = """\
 #if defined(__clang__) || !defined(__GNUC__)
 #pragma STDC FP_CONTRACT OFF
-#elif !defined(__STRICT_ANSI__)
+#else
 #pragma GCC optimize ("fp-contract=off")
 #endif
 """
