@@ -28,6 +28,7 @@ class Exports:
         stream: str | None = None,
         carry: Sequence[str] = (),
         training: bool = False,
+        weights: str = "arrays",
     ) -> None:
         """Write outputs, at inference, as a C99 file and its header; by default all of them.
 
@@ -42,8 +43,11 @@ class Exports:
         `net_train`, one update by one batch as `step` makes it, of parameters that are in the
         `net_state` and begin as they are here; `net_predict` reads them there.
 
+        With `weights="file"`, they are in `net.bin` instead of const arrays, and functions take
+        what it holds, as a pointer before that to scratch memory.
+
         Raises GraphError, before there is a file, for an op that cannot be written in C, for what
         needs more than one element of `stream`, and for a session with members:
         `session.member(k)` is one.
         """
-        OPERATORS["export_c"](self, path, outputs, sizes, stream, carry, training)
+        OPERATORS["export_c"](self, path, outputs, sizes, stream, carry, training, weights)

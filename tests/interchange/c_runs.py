@@ -52,6 +52,7 @@ class Library:
         except subprocess.CalledProcessError as error:
             pytest.fail(error.stderr[:4000])
         self.library = ctypes.CDLL(str(path))
+        self.blob = None if module.blob is None else np.frombuffer(bytes(module.blob), np.uint8)
         self.entries = {entry.name: entry for entry in module.entries}
 
     def __call__(self, name: str, feeds: Mapping[str, Array], *first: Any) -> dict[str, Array]:
@@ -60,6 +61,8 @@ class Library:
         arrays = {a.label: _array(a, feeds) for a in entry.arguments}
         scratch = np.full(entry.scratch + 64, 0xFF, np.uint8)
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in arrays.values()]
+        if self.blob is not None:
+            pointers.append(ctypes.c_void_p(self.blob.ctypes.data))
         getattr(self.library, name)(*first, *pointers, ctypes.c_void_p(scratch.ctypes.data))
         assert (scratch[entry.scratch :] == 0xFF).all(), "scratch is larger than it says"
         return {a.label: arrays[a.label] for a in entry.arguments if not a.reads}

@@ -263,6 +263,21 @@ def test_a_file_and_its_header(tmp_path: Path) -> None:
     check(library("net_predict", {"x": data})["y"], session.run("y", {"x": data}), "y")
 
 
+@needs_compiler
+def test_weights_in_a_file_of_their_own(tmp_path: Path) -> None:
+    x = sf.input("x", ("batch", 4))
+    y = models.FNN([4, 8, 2], norm="batch")(x)
+    session = sf.Session(outputs={"y": y + np.arange(2, dtype="f4")})
+    session.export_c(tmp_path / "net.c", weights="file")
+    data = np.random.default_rng(0).normal(size=(1, 4)).astype("f4")
+    module = module_of(session, "net", weights="file")
+    assert (tmp_path / "net.bin").read_bytes() == module.blob and not module.arrays
+    assert "const void *weights, void *scratch" in (tmp_path / "net.h").read_text()
+    library = Library(module, tmp_path, COMPILERS[0], "-O1")
+    expected = y.eval(x=data, **session.params, **session.states) + np.arange(2, dtype="f4")
+    check(library("net_predict", {"x": data})["y"], expected, "y")
+
+
 def test_what_cannot_be_exported_is_refused_before_there_is_a_file(tmp_path: Path) -> None:
     x = sf.input("x", ("batch", "time"))
     session = sf.Session(outputs={"y": ops.tanh(x)})

@@ -41,6 +41,7 @@ def export_c(
     stream: str | None = None,
     carry: Sequence[str] = (),
     training: bool = False,
+    weights: str = "arrays",
 ) -> None:
     """Write a C file and its header; see `Session.export_c`."""
     target = Path(path)
@@ -48,14 +49,18 @@ def export_c(
         fail(GraphError, "export_c: the file is to be called something.c", got=str(path))
     header = target.with_suffix(".h")
     check_target(target)
-    module = module_of(session, identifier(target.stem), outputs, sizes, stream, carry, training)
-    _write(target, module.source(header.name))
-    _write(header, module.header())
+    module = module_of(
+        session, identifier(target.stem), outputs, sizes, stream, carry, training, weights
+    )
+    _write(target, module.source(header.name).encode("ascii"))
+    _write(header, module.header().encode("ascii"))
+    if module.blob is not None:
+        _write(target.with_suffix(".bin"), bytes(module.blob))
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, data: bytes) -> None:
     def write(file: IO[bytes]) -> None:
-        file.write(text.encode("ascii"))
+        file.write(data)
 
     write_whole(path, write)
 
@@ -68,6 +73,7 @@ def module_of(
     stream: str | None = None,
     carry: Sequence[str] = (),
     training: bool = False,
+    weights: str = "arrays",
 ) -> Module:
     """The text of a session's outputs, whose functions begin with a name."""
     if isinstance(session, Ensemble):
@@ -77,7 +83,9 @@ def module_of(
             do="export one of them: session.member(k).export_c(...)",
         )
     values = {**session.states, **session.params}
-    module = Module(name, NOTES)
+    if weights not in ("arrays", "file"):
+        fail(GraphError, 'export_c: weights are "arrays" or a "file"', got=repr(weights))
+    module = Module(name, NOTES, blob=bytearray() if weights == "file" else None)
     some = outputs is not None or not training or bool(session.outputs)
     nodes = chosen(session, outputs, "export_c") if some else {}
     if training:

@@ -14,7 +14,6 @@ from staticflow.errors import GraphError, fail
 from staticflow.graph.dims import evaluate
 from staticflow.graph.leaves import Const, Hyper
 from staticflow.graph.node import Node
-from staticflow.interchange.c_out.arrays import array_text
 from staticflow.interchange.c_out.driver import CDriver
 from staticflow.interchange.c_out.fold import folded
 from staticflow.interchange.c_out.stream import Step
@@ -75,14 +74,15 @@ def body_of(
     for name, first, buffer in copies:
         count = driver.size(compiled.assignment.buffers[buffer].count)
         driver.write(f"memcpy({name}, {first}, {count} * sizeof *{name});")
+    found = []
     for index in sorted(driver.used & leaves.keys()):
         if leaves[index] not in inputs:
-            _enter(leaves[index], names[index], graph, module)
+            found += _enter(leaves[index], names[index], graph, module)
     scratch = compiled.memory.offsets(by_class)[1]
-    return Body(driver.declarations(), driver.write.text, scratch)
+    return Body([*found, *driver.declarations()], driver.write.text, scratch)
 
 
-def _enter(node: Node, name: str, graph: Graph, module: Module) -> None:
+def _enter(node: Node, name: str, graph: Graph, module: Module) -> list[str]:
     """Enter the values of a parameter, a state or a constant among the arrays."""
     if isinstance(node.op, Hyper):
         fail(
@@ -93,7 +93,7 @@ def _enter(node: Node, name: str, graph: Graph, module: Module) -> None:
         )
     values = node.op.value if isinstance(node.op, Const) else graph.values[node.name]
     what = comment(f"{node.name}: {node.type}")
-    module.arrays[name] = array_text(name, np.asarray(values), SUFFIX[node.dtype], what)
+    return module.enter_array(name, np.asarray(values), SUFFIX[node.dtype], what)
 
 
 def _arguments(module: Module, graph: Graph, skip: Sequence[Node] = ()) -> dict[Node, Argument]:
@@ -183,15 +183,15 @@ def _fields(step: Step) -> list[Field]:
 
 def _reset(module: Module, fields: Sequence[Field], starts: Sequence[Array]) -> Entry:
     """The function that gives the state what the first sample finds."""
-    lines = []
+    lines, found = list[str](), list[str]()
     for field, start in zip(fields, starts, strict=True):
         array = np.asarray(start)
         if not array.any() and not np.signbit(array).any():
             lines.append(f"memset(state->{field.name}, 0, sizeof state->{field.name});")
             continue
         name = identifier(f"{module.name}_first_{field.name}", module.taken)
-        module.arrays[name] = array_text(name, array, field.suffix, f"first {field.name}")
+        found += module.enter_array(name, array, field.suffix, f"first {field.name}")
         lines.append(f"memcpy(state->{field.name}, {name}, sizeof state->{field.name});")
     what = "Begins anew: to be called first."
     text = "".join(f"{line}\n" for line in lines)
-    return Entry(f"{module.name}_reset", what, [], [], text, 0, "reset")
+    return Entry(f"{module.name}_reset", what, [], found, text, 0, "reset")

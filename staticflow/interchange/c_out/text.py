@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+import numpy as np
+
 from staticflow.compiler.lowering.buffers import SUFFIX
 from staticflow.graph.dims import evaluate
 from staticflow.graph.node import Node
+from staticflow.interchange.c_out.arrays import array_text
 from staticflow.interchange.c_out.helpers import CONTRACTION, HELPERS, MACROS, helper_texts
 from staticflow.interchange.c_out.words import C_TYPES, comment, identifier
 from staticflow.interchange.c_out.writer import CWriter
+from staticflow.native.memory import LINE, Array
 from staticflow.native.routines.table import ITEM_BYTES
 
 _OPENS = ("#ifdef __cplusplus", 'extern "C" {', "#endif")
@@ -20,6 +24,11 @@ _CLOSES = ("#ifdef __cplusplus", "}", "#endif")
 _SCRATCH = (
     "/* Bytes of scratch memory that a call needs, aligned as malloc aligns. Calls that run at the",
     "   same time need their own; what it holds between calls does not count. */",
+)
+
+_WEIGHTS = (
+    "/* Bytes of the file of weights, which functions are given in memory, aligned as malloc",
+    "   aligns; numbers are in the order of bytes of the machine that wrote them. */",
 )
 
 
@@ -93,18 +102,18 @@ class Entry:
     scratch: int
     role: str = "predict"
 
-    def parameters(self, state: str, qualifier: str = "") -> str:
+    def parameters(self, state: str, qualifier: str = "", weights: bool = False) -> str:
         """The parameters, `state` being the type of the state."""
         const = "const " if self.role == "reader" else ""
         first = [] if self.role == "predict" else [f"{const}{state} *state"]
-        last = [] if self.role == "reset" else ["void *scratch"]
+        last = [*(["const void *weights"] if weights else []),
+                *([] if self.role == "reset" else ["void *scratch"])]  # fmt: skip
         return ", ".join([*first, *(a.declared(qualifier) for a in self.arguments), *last])
 
-    @property
-    def names(self) -> list[str]:
+    def names(self, weights: bool) -> list[str]:
         """What the parameters are called."""
         first = [] if self.role == "predict" else ["state"]
-        last = [] if self.role == "reset" else ["scratch"]
+        last = [*(["weights"] if weights else []), *([] if self.role == "reset" else ["scratch"])]
         return [*first, *(a.name for a in self.arguments), *last]
 
 
@@ -115,7 +124,9 @@ class Module:
     name: str
     notes: Sequence[str] = ()
     entries: list[Entry] = field(default_factory=list)
+    blob: bytearray | None = None  # what a file of weights holds, if there is one
     arrays: dict[str, str] = field(default_factory=dict)  # their text by their name
+    places: dict[str, int] = field(default_factory=dict)  # where they are in the file of weights
     texts: dict[str, str] = field(default_factory=dict)  # functions: text without the name, name
     routines: dict[str, None] = field(default_factory=dict)  # their texts, in order
     functions: set[str] = field(default_factory=set)  # helpers and formulas in use
@@ -142,6 +153,19 @@ class Module:
             self.constants[node] = identifier(f"{self.name}_{node.name}", self.taken)
         return self.constants[node]
 
+    def enter_array(self, name: str, values: Array, suffix: str, what: str) -> list[str]:
+        """Enter an array; returns the lines by which a function finds it in the file of weights."""
+        if self.blob is None:
+            self.arrays[name] = array_text(name, values, suffix, what)
+            return []
+        if name not in self.places:
+            self.blob += bytes(-len(self.blob) % LINE)
+            self.places[name] = len(self.blob)
+            self.blob += np.ascontiguousarray(values).tobytes()
+        kind, at = C_TYPES[suffix], self.places[name]
+        place = f"(const void *)((const unsigned char *)weights + {at})"
+        return [f"const {kind} *const {name} = {place};  /* {comment(what)} */"]
+
     @property
     def state(self) -> str:
         """The type of what steps hand on."""
@@ -166,6 +190,11 @@ class Module:
         for line in ("", "#include <stdint.h>", "", *_OPENS, "", *_SCRATCH):
             write(line)
         write(f"#define {self._macro} {max(1, self.scratch)}")
+        if self.blob is not None:
+            write("")
+            for line in _WEIGHTS:
+                write(line)
+            write(f"#define {self.name.upper()}_WEIGHTS_BYTES {max(1, len(self.blob))}")
         self._write_state(write)
         for entry in self.entries:
             write("")
@@ -176,7 +205,8 @@ class Module:
                 write("   Arrays are row-major, and must not overlap. */")
             else:
                 write.comment(entry.what)
-            write(f"void {entry.name}({entry.parameters(self.state)});")
+            parameters = entry.parameters(self.state, weights=self.blob is not None)
+            write(f"void {entry.name}({parameters});")
         for line in ("", *_CLOSES, "", "#endif"):
             write(line)
         return write.text
@@ -208,7 +238,7 @@ class Module:
             *self.routines,
             *self.arrays.values(),
             *bodies,
-            *(_definition(entry, self.state) for entry in self.entries),
+            *(_definition(entry, self.state, self.blob is not None) for entry in self.entries),
         ]
         return "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts)
 
@@ -220,11 +250,12 @@ def _notes(notes: Sequence[str]) -> str:
     return write.text
 
 
-def _definition(entry: Entry, state: str) -> str:
+def _definition(entry: Entry, state: str, weights: bool) -> str:
     write = CWriter()
+    parameters = entry.parameters(state, "restrict ", weights)
     words = set(re.findall(r"\w+", "\n".join([*entry.declarations, entry.body])))
-    with write.block(f"void {entry.name}({entry.parameters(state, 'restrict ')})"):
-        for name in entry.names:
+    with write.block(f"void {entry.name}({parameters})"):
+        for name in entry.names(weights):
             if name not in words:
                 write(f"(void){name};")
         for line in (*entry.declarations, *entry.body.splitlines()):
