@@ -6,6 +6,7 @@ memory plan says for the sizes of the export. Kernels and products are functions
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, assert_never
@@ -171,7 +172,7 @@ class CDriver:
         k, t, length = f"k{step.number}", f"t{step.number}", self.size(step.length)
         write = self.write
         places = [self._move(buffer, k, t, str(length)) for buffer in step.moving]
-        reads_t = any(t in place for place in places)
+        reads_t = any(re.search(rf"\b{t}\b", place) for place in places)
         last = k if step.flag else str(length)
         if step.flag:
             write(f"ptrdiff_t {k} = 0;")
