@@ -56,6 +56,9 @@ class CDriver:
         self.table = {**self.sizes, str(FIRST_ROW): 0}
         self.expressions = Expressions(self.module.functions)
         self.own: dict[int, str] = {}
+        # Within loops no pointer is `restrict`: what one step writes, the next may read, and clang
+        # 14 takes what holds within a call for what holds in all steps, once that is inlined.
+        self.loops = 0
 
     def size(self, dim: AnyDim) -> int:
         """A size as a number."""
@@ -129,7 +132,7 @@ class CDriver:
     def _kernel(self, step: KernelStep) -> None:
         sizes = [self.size(n) for n in step.sizes]
         places = [self.address(place) for place in step.pointers]
-        apart = len(set(places)) == len(places)
+        apart = len(set(places)) == len(places) and not self.loops
         try:
             text = kernel_text(step.kernel, sizes, self.expressions, apart)
         except NoWords as error:
@@ -144,7 +147,7 @@ class CDriver:
         product = Product(SUFFIX[step.dtype], m, n, k, a, b, c, adds)
         if 0 in (product.m, product.n):
             return
-        name = self.module.function(product_text(product), "product")
+        name = self.module.function(product_text(product, apart=not self.loops), "product")
         extras = ["", "", ""]
         depth = self.write.depth
         for level, extent in enumerate(step.batch):
@@ -184,10 +187,12 @@ class CDriver:
                 write(f"const ptrdiff_t {t} = {f'{length - 1} - {k}' if step.reverse else k};")
             for place in places:
                 write(place)
+            self.loops += 1
             for position, inner in enumerate(step.body):
                 if step.flag and position == step.tests:
                     write(f"if (*({self.address(step.flag)}) == 0) break;")
                 self.step(inner)
+            self.loops -= 1
             if step.flag:
                 write(f"++{k};")
         for buffer in step.after:

@@ -333,7 +333,7 @@ def kernel_text(
 ) -> str:
     """A kernel as a C function called {name}; raises NoWords.
 
-    Its pointers are to places `apart`, unless some are equal, behind which there is no element.
+    Its pointers are `restrict` if they are to places `apart` in all calls.
     """
     known = dict(zip(kernel.sizes, sizes, strict=True))
     printer = _Printer(kernel, known, expressions)

@@ -42,12 +42,16 @@ class Product(NamedTuple):
         return self.n == 1 and self.m > 1 and self.a[0] == 1 and self.c[0] == 1
 
 
-def product_text(product: Product) -> str:
-    """The function called {name} of pointers to A, B and C; of one that turns, to B, A and C."""
+def product_text(product: Product, apart: bool = True) -> str:
+    """The function called {name} of pointers to A, B and C; of one that turns, to B, A and C.
+
+    They are `restrict` if they are to places `apart` in all calls.
+    """
     write = CWriter()
     kind = C_TYPES[product.suffix]
-    parameters = ", ".join(f"const {kind} *restrict {letter}" for letter in "ab")
-    with write.block(f"static void {{name}}({parameters}, {kind} *restrict c)"):
+    star = "*restrict " if apart else "*"
+    parameters = ", ".join(f"const {kind} {star}{letter}" for letter in "ab")
+    with write.block(f"static void {{name}}({parameters}, {kind} {star}c)"):
         write.comment(f"[{product.m}, {product.k}] @ [{product.k}, {product.n}]")
         _body(write, product.turned if product.turns else product)
     return write.text
