@@ -14,7 +14,7 @@ import pytest
 import staticflow as sf
 from staticflow import models, ops
 from staticflow.compiler.compile import Compiled, compile_graph
-from staticflow.compiler.ir.loops import Call, Let, Load, Room, walk
+from staticflow.compiler.ir.loops import Call, Let, Load, Local, Room, walk
 from staticflow.compiler.ir.steps import (
     CallStep,
     CollectiveStep,
@@ -46,13 +46,17 @@ def touched(step: Step) -> Iterator[int]:
     if isinstance(step, KernelStep):
         names = {name: place[0] for (name, _), place in zip(
             step.kernel.pointers, step.pointers, strict=True)}  # fmt: skip
+        own = {
+            s.name for s in walk(step.kernel.body)
+            if isinstance(s, Let) and isinstance(s.value, Local)
+        }  # fmt: skip
         for statement in walk(step.kernel.body):
             if isinstance(statement, Call):
                 yield from (names[p] for p in statement.args if p in names)
             if isinstance(statement, Let) and isinstance(statement.value, Room):
                 yield names[statement.value.pointer]
             for part in (getattr(statement, "target", None), getattr(statement, "value", None)):
-                if isinstance(part, Load):
+                if isinstance(part, Load) and part.pointer not in own:
                     yield names[part.pointer.replace("q", "p")]  # a room stands for its buffer
     elif isinstance(step, ProductStep):
         yield from (step.a.place[0], step.b.place[0], step.c.place[0])
