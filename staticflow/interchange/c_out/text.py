@@ -225,7 +225,9 @@ class Module:
     def source(self, header: str) -> str:
         """The text of the file, which includes a header of this name."""
         bodies = [text.replace("{name}", name, 1) for text, name in self.texts.items()]
-        helpers = helper_texts(self.functions)
+        called = set(re.findall(r"\w+", "\n".join([*self.routines, *bodies])))
+        used = {name for name in self.functions if {name, f"sf_{name}"} & called}
+        helpers = helper_texts(used)
         rest = "\n".join([*helpers, *self.routines, *bodies, *(e.body for e in self.entries)])
         includes = [f'#include "{header}"', ""]
         includes += ["#include <math.h>", "#include <stddef.h>", "#include <string.h>"]
