@@ -100,7 +100,11 @@ class CDriver:
                 lines.append(f"{kind} *const {self.buffer(index)} = {place};")
             elif buffer.moving is not None:
                 const = "const " if self._is_const(index) else ""
-                lines.append(f"{const}{kind} *{self.buffer(index)};")
+                name = self.buffer(index)
+                lines.append(f"{const}{kind} *{name};")
+                sets = re.findall(rf"^ *{name} = ", self.write.text, re.MULTILINE)
+                if len(re.findall(rf"\b{name}\b", self.write.text)) == len(sets):
+                    self.write(f"(void){name};")  # where there is no element to read
         return lines
 
     def _is_const(self, index: int) -> bool:
