@@ -5,29 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from staticflow.compiler.formula.terms import ALL, Cut, Factors, Term, chain, shape_text, split
+from staticflow.compiler.formula.walks import Walks
 from staticflow.graph.dims import AnyDim
 from staticflow.graph.types import Shape, broadcast_shapes
 
 Pattern = Callable[["Algebra", Term], Term | None]
+LONGEST = 50  # terms or factors: a sum of more is one term of the next, with a line of its own
 
 
-class Algebra:
+class Algebra(Walks):
     """Makes terms, each once; `patterns` say what a term with some head is better written as."""
 
     def __init__(self, patterns: Mapping[str, Sequence[Pattern]]) -> None:
+        super().__init__()
         self.patterns = patterns
-        self._known: dict[Hashable, Term] = {}
+        self._made: dict[Hashable, Term] = {}
+        self._products: dict[Hashable, Term] = {}
 
     def make(
         self, head: str, shape: Shape, args: Iterable[Term] = (), attrs: tuple[Hashable, ...] = ()
     ) -> Term:
         """The one term with these arguments, or what it is better written as."""
         key = (head, shape, tuple(args), attrs)
-        if key not in self._known:
+        if key not in self._made:
             term = Term(*key)
             better = (pattern(self, term) for pattern in self.patterns.get(head, ()))
-            self._known[key] = next((t for t in better if t is not None), term)
-        return self._known[key]
+            self._made[key] = next((t for t in better if t is not None), term)
+        return self._made[key]
 
     def number(self, value: float) -> Term:
         return self.make("number", (), (), (float(value),))
@@ -45,10 +49,18 @@ class Algebra:
 
     def product(self, factors: Iterable[tuple[Term, float]], coefficient: float = 1.0) -> Term:
         """The product of powers, elementwise."""
+        key = (tuple(factors), coefficient)
+        if key not in self._products:
+            self._products[key] = self._product(*key)
+        return self._products[key]
+
+    def _product(self, factors: Factors, coefficient: float) -> Term:
         merged: dict[Term, float] = {}
         shapes: list[Shape] = [()]
         for factor, exponent in factors:
             inner, parts = split(factor)
+            if len(parts) > LONGEST:
+                inner, parts = 1.0, ((factor, 1.0),)
             whole = float(exponent).is_integer() and (inner != 0 or exponent > 0)
             if whole or (not parts and inner > 0):
                 coefficient *= inner**exponent
@@ -92,7 +104,7 @@ class Algebra:
         return self.product((term, 1) for term in terms)
 
     def scaled(self, coefficient: float, term: Term) -> Term:
-        return self.product([(term, 1)], coefficient)
+        return term if coefficient == 1 else self.product([(term, 1)], coefficient)
 
     def total(self, terms: Iterable[Term]) -> Term:
         """The sum of terms, elementwise: like ones are taken together."""
@@ -122,11 +134,14 @@ class Algebra:
             inner = factors[0][0] if len(factors) == 1 and factors[0][1] == 1 else None
             if not factors:
                 number += coefficient
-            elif inner is not None and inner.head == "sum" and abs(coefficient) == 1:
+            elif inner is not None and abs(coefficient) == 1 and _opens(inner):
                 waiting += [self.scaled(coefficient, x) for x in reversed(inner.args)]
             else:
                 key = frozenset((_in_any_order(x), e) for x, e in factors)
-                rest = known.setdefault(key, self.product(factors))
+                if key not in known:
+                    plain = inner if inner is not None and inner.head != "call" else None
+                    known[key] = plain or self.product(factors)
+                rest = known[key]
                 if rest.head == "number":  # which the factors came to
                     number += coefficient * rest.value
                     continue
@@ -225,14 +240,22 @@ class Algebra:
 
     def is_symmetric(self, x: Term) -> bool:
         """Whether a matrix is equal to its transpose, whatever its leaves are."""
+
+        def into(x: Term) -> Iterable[Term]:
+            matrices = x.calls("inv") or (x.head in ("sum", "product") and x.ndim == 2)
+            return [a for a in x.args if a.ndim] if matrices else ()
+
+        return self.folded("symmetric", x, into, self._symmetric)
+
+    def _symmetric(self, x: Term, of: Mapping[Term, bool]) -> bool:
         if x.calls("eye") or x.calls("diag"):
             return True
         if x.calls("inv"):
-            return self.is_symmetric(x.args[0])
+            return of[x.args[0]]
         if x.calls("outer"):
             return x.args[0] is x.args[1]
         if x.head in ("sum", "product"):
-            found = [not a.ndim or self.is_symmetric(a) or self._has_twin(x, a) for a in x.args]
+            found = (not a.ndim or of[a] or self._has_twin(x, a) for a in x.args)
             return x.ndim == 2 and all(found)
         if x.head != "matmul" or x.ndim != 2:
             return False
@@ -252,11 +275,21 @@ class Algebra:
 
         Missing axes in front need not be there; others are inserted.
         """
+        at = tuple(axes)[len(axes) - x.ndim :]
+
+        def into(x: Term) -> Iterable[Term]:
+            return x.args if x.head in ("sum", "product") and x.ndim else ()
+
+        def placed(x: Term, known: Mapping[Term, Term]) -> Term:
+            return self._placed(x, at[len(at) - x.ndim :], rank, known)
+
+        return self.folded(("place", at, rank), x, into, placed)
+
+    def _placed(self, x: Term, axes: Sequence[int], rank: int, known: Mapping[Term, Term]) -> Term:
         if not x.ndim:
             return x
-        axes = list(axes)[len(axes) - x.ndim :]
         if x.head in ("sum", "product"):
-            parts = [self.place(part, axes, rank) for part in x.args]
+            parts = [known[part] for part in x.args]
             if x.head == "sum":
                 return self.total(parts)
             coefficient, factors = split(x)
@@ -280,6 +313,11 @@ def _in_any_order(x: Term) -> Hashable:
     """What is equal for x @ y and y @ x, of vectors, and for products with other brackets."""
     is_dot = x.head == "matmul" and not x.ndim and all(not a.args for a in x.args)
     return frozenset(x.args) if is_dot else chain(x)
+
+
+def _opens(x: Term) -> bool:
+    """Whether the terms of a sum stand among those of a sum that it is in."""
+    return x.head == "sum" and len(x.args) <= LONGEST
 
 
 def _place_in_sum(term: Term) -> tuple[bool, bool]:

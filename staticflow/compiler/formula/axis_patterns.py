@@ -17,27 +17,44 @@ from staticflow.compiler.formula.columns import is_elementwise
 from staticflow.compiler.formula.terms import Term, split
 
 
-def varying(x: Term) -> frozenset[int]:
+def varying(m: Algebra, x: Term) -> frozenset[int]:
     """The axes along which a term may change."""
-    if x.head in ("sum", "product", "power", "compare") or _maps(x):
-        return frozenset().union(*(varying(a) for a in x.args))
+    return m.folded("varying", x, _mapped, _varying)
+
+
+def _varying(x: Term, of: Mapping[Term, frozenset[int]]) -> frozenset[int]:
+    if _maps(x):
+        return frozenset().union(*(of[a] for a in x.args))
     if x.head == "index":
         return frozenset(k - x.ndim for k in range(x.ndim) if k not in x.attrs)
     return frozenset(range(-x.ndim, 0))
 
 
 def _maps(x: Term) -> bool:
-    return x.head == "call" and bool(x.args) and is_elementwise(x.name)
+    """Whether a term takes its arguments element by element."""
+    named = x.head == "call" and bool(x.args) and is_elementwise(x.name)
+    return named or x.head in ("sum", "product", "power", "compare")
+
+
+def _mapped(x: Term) -> Iterable[Term]:
+    return x.args if _maps(x) else ()
 
 
 def without(m: Algebra, x: Term, axes: Iterable[int], rank: int) -> Term:
     """A term of so many axes, without some along which it does not vary."""
-    axes = set(axes)
+    gone = frozenset(axes)
+
+    def into(x: Term) -> Iterable[Term]:
+        return _mapped(x) if x.ndim else ()
+
+    return m.folded(("without", gone, rank), x, into, lambda x, of: _without(m, x, gone, rank, of))
+
+
+def _without(m: Algebra, x: Term, axes: Iterable[int], rank: int, of: Mapping[Term, Term]) -> Term:
     if not x.ndim:
         return x
-    if x.head in ("sum", "product", "power", "compare") or _maps(x):
-        args = [without(m, a, axes, rank) for a in x.args]
-        return rebuilt(m, x, args)
+    if _maps(x):
+        return rebuilt(m, x, [of[a] for a in x.args])
     shift = rank - x.ndim
     base, places = x, [k + shift for k in range(x.ndim)]
     if x.head == "index":
@@ -66,12 +83,12 @@ def apart(m: Algebra, term: Term) -> Term | None:
     rank = x.ndim
     axes = frozenset(k - rank for k in term.axes)
     coefficient, factors = split(x)
-    constant = [f for f in factors if not varying(f[0]) & axes]
+    constant = [f for f in factors if not varying(m, f[0]) & axes]
     inside = [f for f in factors if f not in constant]
-    if not inside or frozenset().union(*(varying(f) for f, _ in inside)) < axes:
+    if not inside or frozenset().union(*(varying(m, f) for f, _ in inside)) < axes:
         return None
     rest = m.product(inside)
-    bare = frozenset(range(-rank, 0)) - axes - varying(rest)
+    bare = frozenset(range(-rank, 0)) - axes - varying(m, rest)
     if not constant and not bare:
         return None
     summed = _summed(m, rest, axes, bare, rank)
@@ -98,7 +115,7 @@ def contracted(m: Algebra, term: Term) -> Term | None:
         return None
     coefficient, factors = split(term.args[0])
     axis = term.axes[0] - 2
-    vector = [f for f in factors if varying(f[0]) == {axis}]
+    vector = [f for f in factors if varying(m, f[0]) == {axis}]
     matrix = [f for f in factors if f not in vector]
     if not vector or not matrix:
         return None
@@ -117,7 +134,7 @@ def mean_of_a_sum(m: Algebra, term: Term) -> Term | None:
     (x,) = term.args
     rank = x.ndim
     axes = frozenset(k - rank for k in term.axes)
-    constant = [a for a in x.args if not varying(a) & axes]
+    constant = [a for a in x.args if not varying(m, a) & axes]
     if not constant:
         return None
     rest = [a for a in x.args if a not in constant]
@@ -143,9 +160,9 @@ def kron(m: Algebra, term: Term) -> Term | None:
     if not term.calls("reshape") or term.ndim != 2 or term.args[0].ndim != 4:
         return None
     coefficient, factors = split(term.args[0])
-    first = [f for f in factors if varying(f[0]) <= {-4, -2}]
+    first = [f for f in factors if varying(m, f[0]) <= {-4, -2}]
     second = [f for f in factors if f not in first]
-    if not first or not second or any(not varying(f) <= {-3, -1} for f, _ in second):
+    if not first or not second or any(not varying(m, f) <= {-3, -1} for f, _ in second):
         return None
     a = without(m, m.product(first), {-3, -1}, 4)
     b = without(m, m.product(second), {-4, -2}, 4)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from staticflow.compiler.formula.algebra import Algebra, Pattern
-from staticflow.compiler.formula.terms import Factors, Term, chain, split
+from staticflow.compiler.formula.terms import LONGEST_CHAIN, Factors, Term, chain, split
 
 Piece = tuple[float, Factors, tuple[Term, ...]]  # the number, the scalars, and the chain
 
@@ -118,9 +118,16 @@ def _scaled_rows(m: Algebra, arrays: Sequence[tuple[Term, float]]) -> tuple[Term
 
 def _column_chain(m: Algebra, x: Term) -> tuple[Term, ...]:
     """The factors; of a vector, with the vector at the right end: x @ A is A.T @ x."""
-    if x.head == "matmul" and x.ndim == 1 and x.args[1].head == "matmul":
-        a, b = x.args
-        return (*chain(a), *_column_chain(m, b))
+    before: list[Term] = []
+    while x.head == "matmul" and x.ndim == 1 and x.args[1].head == "matmul":
+        if len(before) > LONGEST_CHAIN:
+            return (*before, x)
+        a, x = x.args
+        before += chain(a)
+    return (*before, *_columns(m, x))
+
+
+def _columns(m: Algebra, x: Term) -> tuple[Term, ...]:
     factors = chain(x)
     if x.ndim == 1 and factors[0].ndim == 1:
         return tuple(m.transpose(f, (1, 0)) if f.ndim == 2 else f for f in reversed(factors))

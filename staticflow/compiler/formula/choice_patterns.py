@@ -8,12 +8,13 @@ where(sign of det(A) < 0, nan, x)                 x
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from staticflow.compiler.formula.algebra import Algebra, Pattern
 from staticflow.compiler.formula.axis_patterns import rebuilt
 from staticflow.compiler.formula.columns import is_elementwise
 from staticflow.compiler.formula.terms import ALL, Term, split
+from staticflow.compiler.formula.walks import arguments
 
 
 def decided(m: Algebra, term: Term) -> Term | None:
@@ -33,18 +34,37 @@ def decided(m: Algebra, term: Term) -> Term | None:
 
 def _under(m: Algebra, x: Term, condition: Term, branch: int) -> Term:
     """A term where the condition is known."""
-    if x.calls("where") and x.args[0] is condition:
-        return _under(m, x.args[1 + branch], condition, branch)
+
+    def into(x: Term) -> Iterable[Term]:
+        if x.calls("where") and x.args[0] is condition:
+            return x.args[1 + branch : 2 + branch]
+        return x.args if _maps(x) else ()
+
+    def known(x: Term, under: Mapping[Term, Term]) -> Term:
+        if x.calls("where") and x.args[0] is condition:
+            return under[x.args[1 + branch]]
+        return _in_branch(m, x, condition, branch, under)
+
+    return m.folded(("under", condition, branch), x, into, known)
+
+
+def _maps(x: Term) -> bool:
+    """Whether a term takes its arguments element by element."""
+    return x.head in ("sum", "product") or (
+        x.head == "call" and bool(x.args) and is_elementwise(x.name)
+    )
+
+
+def _in_branch(
+    m: Algebra, x: Term, condition: Term, branch: int, under: Mapping[Term, Term]
+) -> Term:
     if x.calls("abs") and condition.head == "compare" and condition.args[0] is x.args[0]:
         positive = (condition.attrs[0] in (">", ">=")) == (branch == 0)
         if condition.args[1] is m.number(0) and condition.attrs[0] in (">", ">=", "<", "<="):
             return m.scaled(1 if positive else -1, x.args[0])
-    through = x.head in ("sum", "product") or (
-        x.head == "call" and bool(x.args) and is_elementwise(x.name)
-    )
-    if not through:
+    if not _maps(x):
         return x
-    args = [_under(m, a, condition, branch) for a in x.args]
+    args = [under[a] for a in x.args]
     if all(a is b for a, b in zip(args, x.args, strict=True)):
         return x
     found = rebuilt(m, x, args)
@@ -223,7 +243,7 @@ def expanded(m: Algebra, term: Term) -> Term | None:
     if len(found) == len(term.args):
         return None
     total = m.total(found)
-    return total if total.shape == term.shape and _weight(total) < _weight(term) else None
+    return total if total.shape == term.shape and weight(m, total) < weight(m, term) else None
 
 
 def defined(m: Algebra, term: Term) -> Term | None:
@@ -263,8 +283,9 @@ def divided(m: Algebra, term: Term) -> Term | None:
     return None
 
 
-def _weight(x: Term) -> int:
-    return 1 + sum(_weight(a) for a in x.args)
+def weight(m: Algebra, x: Term) -> int:
+    """How many parts a term has where it is written out, shared ones as often as they occur."""
+    return m.folded("weight", x, arguments, lambda x, of: 1 + sum(of[a] for a in x.args))
 
 
 CHOICE_PATTERNS: Mapping[str, Sequence[Pattern]] = {

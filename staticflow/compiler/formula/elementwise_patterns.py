@@ -118,7 +118,7 @@ def centred(m: Algebra, term: Term) -> Term | None:
 
 def _vanishes(m: Algebra, x: Term, axes: frozenset[int]) -> bool:
     """Whether the sum along axes is 0: of c * (y - mean(y))."""
-    moving = [(f, e) for f, e in split(x)[1] if varying(f) & axes]
+    moving = [(f, e) for f, e in split(x)[1] if varying(m, f) & axes]
     return len(moving) == 1 and moving[0][1] == 1 and _is_centred(m, moving[0][0], axes)
 
 
@@ -131,7 +131,7 @@ def uncentred(m: Algebra, x: Term, axes: frozenset[int]) -> Term | None:
     """y, of y - mean(y)."""
     if x.head != "sum":
         return None
-    means = [t for t in x.args if not varying(t) & axes]
+    means = [t for t in x.args if not varying(m, t) & axes]
     rest = [t for t in x.args if t not in means]
     if len(means) != 1 or not rest:
         return None

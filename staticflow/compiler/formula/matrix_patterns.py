@@ -6,10 +6,11 @@ element of it readable on its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from staticflow.compiler.formula.algebra import Algebra, Pattern
 from staticflow.compiler.formula.terms import ALL, Cut, Term, shape_text, split
+from staticflow.compiler.formula.walks import arguments
 
 
 def outer(m: Algebra, term: Term) -> Term | None:
@@ -38,13 +39,21 @@ def outer(m: Algebra, term: Term) -> Term | None:
 
 def uncolumned(m: Algebra, x: Term) -> Term | None:
     """The vector of which a term is the column x[:, None]; None if it is none."""
+
+    def into(x: Term) -> Iterable[Term]:
+        return x.args if x.head in ("sum", "product") and x.ndim == 2 else ()
+
+    return m.folded("uncolumned", x, into, lambda x, of: _uncolumned(m, x, of))
+
+
+def _uncolumned(m: Algebra, x: Term, of: Mapping[Term, Term | None]) -> Term | None:
     if not x.ndim:
         return x
     if x.head == "index" and x.ndim == 2:
         return x.args[0] if x.attrs == (1,) else None
     if x.head not in ("sum", "product") or x.ndim != 2:
         return None
-    parts = [uncolumned(m, a) for a in x.args]
+    parts = [of[a] for a in x.args]
     found = [p for p in parts if p is not None]
     if len(found) != len(parts):
         return None
@@ -121,12 +130,19 @@ def turned(m: Algebra, term: Term) -> Term | None:
     if term.attrs != (1, 0) or x.head not in ("sum", "product", "call", "index", "matmul"):
         return None
     found = _turned(m, x)
-    if found is None or _transposes(found) > _transposes(x):
+    if found is None or _transposes(m, found) > _transposes(m, x):
         return None
     return found
 
 
 def _turned(m: Algebra, x: Term) -> Term | None:
+    def into(x: Term) -> Iterable[Term]:
+        return x.args if x.head in ("sum", "product") and x.ndim != 1 else ()
+
+    return m.folded("turned", x, into, lambda x, of: _turned_of(m, x, of))
+
+
+def _turned_of(m: Algebra, x: Term, of: Mapping[Term, Term | None]) -> Term | None:
     if x.calls("diag") or x.calls("eye"):
         return x
     if x.calls("outer"):
@@ -142,7 +158,7 @@ def _turned(m: Algebra, x: Term) -> Term | None:
         return m.matmul(b, a)
     if x.head not in ("sum", "product"):
         return x if not x.ndim else None
-    parts = [_turned(m, a) for a in x.args]
+    parts = [of[a] for a in x.args]
     found = [p for p in parts if p is not None]
     if len(found) != len(parts):
         return None
@@ -153,10 +169,13 @@ def _turned(m: Algebra, x: Term) -> Term | None:
     return m.product(sorted(pairs, key=lambda f: -f[0].ndim), coefficient)
 
 
-def _transposes(x: Term) -> int:
+def _transposes(m: Algebra, x: Term) -> int:
     """How many transposes are written down."""
-    own = 1 if x.head == "transpose" else 0
-    return own + sum(_transposes(a) for a in x.args)
+
+    def count(x: Term, of: Mapping[Term, int]) -> int:
+        return (x.head == "transpose") + sum(of[a] for a in x.args)
+
+    return m.folded("transposes", x, arguments, count)
 
 
 def into_softmax(m: Algebra, term: Term) -> Term | None:
@@ -177,25 +196,36 @@ def _is_product(x: Term) -> bool:
 
 def _over(m: Algebra, x: Term, below: Term) -> Term | None:
     """x / sum(exp(y)), if exp(y) is a factor of x."""
+
+    def into(x: Term) -> Iterable[Term]:
+        if x.head == "product":
+            return [base for base, e in split(x)[1] if e == 1]
+        through = x.head in ("transpose", "index") or (_is_product(x) and not below.ndim)
+        return x.args if through else ()
+
+    return m.folded(("over", below), x, into, lambda x, of: _over_of(m, x, below, of))
+
+
+def _over_of(m: Algebra, x: Term, below: Term, of: Mapping[Term, Term | None]) -> Term | None:
     if x.calls("exp"):
         inner = m.product([(x, 1), (below, -1)])
         return inner if inner.calls("softmax") else None
     if x.head == "transpose":
-        inside = _over(m, x.args[0], below)
+        inside = of[x.args[0]]
         return None if inside is None else m.transpose(inside, x.order)
     if x.head == "index":
-        inside = _over(m, x.args[0], below)
+        inside = of[x.args[0]]
         return None if inside is None else m.make("index", x.shape, [inside], x.attrs)
     if x.head == "product":
         coefficient, factors = split(x)
         for k, (base, e) in enumerate(factors):
-            inside = _over(m, base, below) if e == 1 else None
+            inside = of[base] if e == 1 else None
             if inside is not None:
                 return m.product([*factors[:k], (inside, 1), *factors[k + 1 :]], coefficient)
     if not _is_product(x) or below.ndim:
         return None
     for k, arg in enumerate(x.args):
-        found = _over(m, arg, below)
+        found = of[arg]
         if found is not None:
             args = [*x.args[:k], found, *x.args[k + 1 :]]
             return m.matmul(*args) if x.head == "matmul" else m.call(x.name, x.shape, args)
@@ -233,7 +263,7 @@ def transposed_trace(m: Algebra, term: Term) -> Term | None:
         return None
     (x,) = term.args
     other = m.transpose(x, (1, 0))
-    return m.call("trace", (), [other]) if _transposes(other) < _transposes(x) else None
+    return m.call("trace", (), [other]) if _transposes(m, other) < _transposes(m, x) else None
 
 
 def columns_scaled(m: Algebra, term: Term) -> Term | None:

@@ -71,17 +71,18 @@ def logsumexp(m: Algebra, term: Term) -> Term | None:
 
 def log_softmax(m: Algebra, term: Term) -> Term | None:
     """x - logsumexp(x) is log_softmax(x)."""
-    for x in term.args:
-        for other in term.args:
-            coefficient, factors = split(other)
-            inner = _uninserted(factors[0][0]) if len(factors) == 1 else x
-            if coefficient != -1 or not inner.calls("logsumexp") or inner.args[0] is not x:
-                continue
+    found = [(other, split(other)) for other in term.args]
+    below = [(other, factors[0][0]) for other, (c, factors) in found
+             if c == -1 and len(factors) == 1]  # fmt: skip
+    below = [(other, shown) for other, shown in below if _uninserted(shown).calls("logsumexp")]
+    for x in term.args if below else ():
+        for other, shown in below:
+            inner = _uninserted(shown)
             axes = inner.axes
-            if factors[0][0] is m.along(x, inner, axes):
+            if inner.args[0] is x and shown is m.along(x, inner, axes):
                 rest = [t for t in term.args if t is not x and t is not other]
-                found = m.call("log_softmax", x.shape, [x], _axis_option(x, axes), axes)
-                return m.total([found, *rest])
+                made = m.call("log_softmax", x.shape, [x], _axis_option(x, axes), axes)
+                return m.total([made, *rest])
     return None
 
 

@@ -103,16 +103,17 @@ def unmasked(m: Algebra, term: Term) -> Term | None:
 
 def common_factor(m: Algebra, term: Term) -> Term | None:
     """x @ A * h + A @ x * h is (A + A.T) @ x * h, where the rests are one product."""
-    for k, x in enumerate(term.args):
-        for y in term.args[k + 1 :]:
-            (c, first), (d, second) = split(x), split(y)
+    products = [(x, *split(x)) for x in term.args]
+    products = [p for p in products if len(p[2]) > 1]
+    for k, (x, c, first) in enumerate(products):
+        for y, d, second in products[k + 1 :]:
             common = [f for f in first if f in second and f[0].ndim]
             if not common:
                 continue
             rests = [m.product([f for f in fs if f not in common], n)
                      for n, fs in ((c, first), (d, second))]  # fmt: skip
-            products = all(m.unscaled(r)[1].head == "matmul" for r in rests)
-            if rests[0].shape != rests[1].shape or not products:
+            chains = all(m.unscaled(r)[1].head == "matmul" for r in rests)
+            if rests[0].shape != rests[1].shape or not chains:
                 continue
             found = m.total(rests)
             if found.head == "sum" or found.shape != rests[0].shape:

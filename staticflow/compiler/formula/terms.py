@@ -149,11 +149,24 @@ def _float(value: Hashable) -> float:
     return value
 
 
+LONGEST_CHAIN = 64  # A @ A, of which A is B @ B, and so on: ten of these are a thousand factors
+
+
 def chain(x: Term) -> tuple[Term, ...]:
-    """The factors of a product of matrices, whatever the brackets."""
+    """The factors of a product of matrices, whatever the brackets; one that has too many is one."""
     if x.head != "matmul" or x.ndim == 0 or x.ndim > 2:
         return (x,)
-    return tuple(f for a in x.args for f in (chain(a) if a.ndim == 2 else (a,)))
+    found: list[Term] = []
+    waiting = list(reversed(x.args))
+    while waiting:
+        factor = waiting.pop()
+        if factor.head == "matmul" and factor.ndim == 2:
+            waiting += reversed(factor.args)
+        else:
+            found.append(factor)
+        if len(found) + len(waiting) > LONGEST_CHAIN:
+            return (x,)
+    return tuple(found)
 
 
 def shape_text(shape: Sequence[AnyDim | str]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from staticflow.errors import GraphError, fail
 from staticflow.graph.node import Node
 from staticflow.session.derivation.expr import (
     Expr,
@@ -42,6 +43,7 @@ from staticflow.session.derivation.steps import Step
 
 COMPOSITE = "composite rule"
 PUT_IN = "factors put in"
+MOST_PATHS = 64  # each is one product of derivatives
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,24 @@ def _symbol(reader: GraphReader, node: Node) -> Expr:
 def chain(links: Sequence[Link], x: Expr, layout: str) -> tuple[list[Step], Expr]:
     """The lines of the derivative of the first link by x."""
     quantities = [*(link.symbol for link in links), x]
-    if all(q.shape[1] == 1 for q in quantities):
+    if any(q.shape[1] != 1 for q in quantities):
+        return _adjoints(links, x)
+    paths = _count(links, x)
+    if paths <= MOST_PATHS:
         return _factors(links, x, layout)
+    if not links[0].symbol.is_scalar:
+        fail(GraphError, f"derive: writes {MOST_PATHS} products of derivatives at most",
+             got=f"{paths} ways from {links[0].symbol.attr} to {x.attr}",
+             do="name less of the parts, or use sf.explain(sf.jacobian(f, X))")  # fmt: skip
     return _adjoints(links, x)
+
+
+def _count(links: Sequence[Link], x: Expr) -> int:
+    """How many ways lead from the first link to x: innermost links first, each counted once."""
+    ways = {x: 1}
+    for link in reversed(links):
+        ways[link.symbol] = sum(ways[inner] for inner in link.through)
+    return ways[links[0].symbol]
 
 
 def _name(above: Expr, below: Expr) -> str:

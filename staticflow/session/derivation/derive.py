@@ -96,7 +96,7 @@ def _through_time(f: Node, X: Node, reader: GraphReader, layout: str | None) -> 
 
 def _is_long(reader: GraphReader, f: Node, X: Node) -> bool:
     """Whether f has so many parts that a person gives names to some of them."""
-    return len(text(reader.read(f, [X]))) > LONG
+    return reader.is_long(f) or len(text(reader.read(f, [X]))) > LONG
 
 
 def _steps(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from staticflow.compiler.formula.algebra import Algebra, Pattern
+from staticflow.compiler.formula.choice_patterns import weight
 from staticflow.compiler.formula.explain import RULES
 from staticflow.compiler.formula.names import leaf_names, sizes_of
 from staticflow.compiler.formula.reader import Reader, Seen, full
 from staticflow.compiler.formula.terms import Term
+from staticflow.errors import GraphError, fail
 from staticflow.graph.leaves import Leaf
 from staticflow.graph.node import Node
 from staticflow.graph.traversal import toposort
@@ -22,6 +24,7 @@ from staticflow.session.derivation.naming import NAMES
 from staticflow.session.derivation.reading import HEADS
 
 EMPTY: Mapping[Node, Node] = {}
+MOST_PARTS = 150  # of a function that is written out as one; a person gives names long before
 
 
 def _stopped(reader: Reader, node: Node) -> Seen:
@@ -74,18 +77,39 @@ class GraphReader:
         rules = {**RULES, StopGradient: stopped}
         return Reader(self.algebra, rules, self.leaves, rows=False)
 
-    def read(self, node: Node, moving: Sequence[Node], given: Mapping[Node, Node] = EMPTY) -> Expr:
-        """A node in terms of the named ones; those in `moving` change.
+    def is_long(self, node: Node) -> bool:
+        """Whether a node has too many parts to be read."""
+        return weight(self.algebra, self._seen(node, EMPTY)[1]) > MOST_PARTS
 
-        `given` tells for body inputs of a loop's body which nodes outside they stand for.
-        """
+    def _seen(
+        self, node: Node, given: Mapping[Node, Node]
+    ) -> tuple[Reader, Term, Mapping[Node, Term]]:
+        """The term of a node, the reader that knows those it is made of, and the names' terms."""
         reader = self._reader([node, *given.values()])
         seen = {n: reader.named(n, text, n) for n, text in self.names.items()}
-        symbols = {n: s.term for n, s in seen.items()}
         reader.seen.update({n: s for n, s in seen.items() if n is not node})
         reader.read(list(given.values()))
         reader.seen.update({own: reader.seen[outer] for own, outer in given.items()})
         (term,) = reader.read([node])
+        return reader, term, {n: s.term for n, s in seen.items()}
+
+    def read(self, node: Node, moving: Sequence[Node], given: Mapping[Node, Node] = EMPTY) -> Expr:
+        """A node in terms of the named ones; those in `moving` change.
+
+        `given` tells for body inputs of a loop's body which nodes outside they stand for. Raises
+        GraphError for what has too many parts where it is written out: x * x + x, thirty times
+        over, would have a thousand million.
+        """
+        reader, term, symbols = self._seen(node, given)
+        parts = weight(self.algebra, term)
+        if parts > MOST_PARTS:
+            count = str(parts) if parts < 10**6 else "more than a million"
+            fail(
+                GraphError,
+                f"derive: writes out {MOST_PARTS} parts at most",
+                got=f"{self.names.get(node, 'one')} of {count} parts",
+                do="give parts of it names by .named, or use sf.explain(sf.grad(f, X))",
+            )
         converter = Converter([symbols[n] for n in moving], HEADS)
         expr = converter.expr(term)
         whole = [(n, s) for n, s in reader.seen.items() if not isinstance(n.type, tuple)]
