@@ -45,8 +45,9 @@ def derive(f: Any, X: Any, *, layout: str | None = None, check: bool = False) ->
     lines are compared at random points; GraphError says which line is wrong.
 
     Returns a Derivation: `.steps` with `.text`, `.latex` and `.rule`, `str()`, `.latex()`. Raises
-    GraphError where no rule is known, or for arrays of more axes: `sf.explain(sf.grad(f, X))`
-    prints the result of those.
+    GraphError where no rule is known, for arrays of more axes, and where a function or a named part
+    of it would be written out as more than 150 parts: `sf.explain(sf.grad(f, X))` prints the result
+    of those, with names for what is shared.
 
         sf.derive(a @ ops.exp(X @ b), X)        # ...  df/dX = (a * exp(X @ b)) @ b.T
     """
