@@ -22,13 +22,13 @@ from staticflow.ops.custom_op import custom_op
 if TYPE_CHECKING:
     from staticflow import compiler, init, models, optim
     from staticflow.compiler.formula.explain import explain
-    from staticflow.interchange.onnx_in.model import from_onnx
     from staticflow.ops.control_flow.conditionals import cond, while_loop
     from staticflow.ops.control_flow.vmap import vmap
     from staticflow.session.check_grad import check_grad
     from staticflow.session.derivation.derive import derive
     from staticflow.session.drawing.draw import draw
     from staticflow.session.function import function
+    from staticflow.session.interchange.onnx_in.model import from_onnx
     from staticflow.session.report.history import History
     from staticflow.session.session import Session
 
@@ -48,7 +48,7 @@ _LATER = {
     "derive": "staticflow.session.derivation.derive",
     "draw": "staticflow.session.drawing.draw",
     "explain": "staticflow.compiler.formula.explain",
-    "from_onnx": "staticflow.interchange.onnx_in.model",
+    "from_onnx": "staticflow.session.interchange.onnx_in.model",
     "function": "staticflow.session.function",
     "while_loop": "staticflow.ops.control_flow.conditionals",
     "vmap": "staticflow.ops.control_flow.vmap",
@@ -80,13 +80,15 @@ def _picture_of(what: Node | Session) -> str:
 
 def _export_onnx(session: Session, path: Any, outputs: Any, opset: int | None) -> None:
     """`session.export_onnx`: sessions know nothing of other formats."""
-    module = importlib.import_module("staticflow.interchange.onnx_out.model")
+    module = importlib.import_module("staticflow.session.interchange.onnx_out.model")
     module.export_onnx(session, path, outputs, opset)
 
 
 def _export_c(session: Session, path: Any, *options: Any) -> None:
     """`session.export_c`, likewise."""
-    importlib.import_module("staticflow.interchange.c_out.model").export_c(session, path, *options)
+    importlib.import_module("staticflow.session.interchange.c_out.model").export_c(
+        session, path, *options
+    )
 
 
 def _members() -> type[Session]:

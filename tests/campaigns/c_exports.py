@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from staticflow.interchange.c_out.text import Module
+from staticflow.session.interchange.c_out.text import Module
 from tests.campaigns import Tick
 from tests.fuzz.graphs.checks import seeded
 from tests.fuzz.graphs.maker import (
@@ -23,8 +23,8 @@ from tests.fuzz.graphs.maker import (
     values_for,
     with_gradients,
 )
-from tests.interchange.c_programs import outputs_by_program
-from tests.interchange.c_runs import COMPILERS, entered
+from tests.session.interchange.c_programs import outputs_by_program
+from tests.session.interchange.c_runs import COMPILERS, entered
 
 COUNT = 300
 SAMPLE = 1

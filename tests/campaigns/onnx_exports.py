@@ -14,9 +14,9 @@ import onnx
 import onnxruntime as ort
 
 from staticflow.graph.leaves import Input
-from staticflow.interchange.onnx_out.model import Proto
-from staticflow.interchange.onnx_out.write import written
 from staticflow.runtime.interpreter import interpret
+from staticflow.session.interchange.onnx_out.model import Proto
+from staticflow.session.interchange.onnx_out.write import written
 from tests.campaigns import Tick
 from tests.fuzz.graphs.checks import seeded
 from tests.fuzz.graphs.maker import (

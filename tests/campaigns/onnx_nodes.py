@@ -19,10 +19,10 @@ import onnx.helper  # says what is missing where there is none
 
 import staticflow as sf
 from staticflow.errors import GraphError
-from staticflow.interchange.onnx_in.graph import unknown
-from staticflow.interchange.onnx_in.table import OLDEST
-from staticflow.interchange.onnx_in.values import DTYPES
 from staticflow.runtime.interpreter import interpret
+from staticflow.session.interchange.onnx_in.graph import unknown
+from staticflow.session.interchange.onnx_in.table import OLDEST
+from staticflow.session.interchange.onnx_in.values import DTYPES
 from tests.campaigns import Tick
 
 COUNT, SAMPLE = 2_000, 60

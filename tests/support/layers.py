@@ -19,14 +19,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": {"compiler", "optim", "init", *GRAPHS, *CODE},
     "training": {"runtime", "compiler", "autodiff", "optim", *GRAPHS, *CODE},
     "session": {"training", "runtime", "compiler", "autodiff", "optim", *GRAPHS, *CODE},
-    "interchange": {"session", "runtime", "compiler", "autodiff", *GRAPHS, *CODE},
-    "": {"interchange", "session", "compiler", "autodiff", "optim", "init", *GRAPHS, "models"},
+    "": {"session", "compiler", "autodiff", "optim", "init", *GRAPHS, "models"},
     "models": {"", "ops", "init", "optim", "errors", "graph", "session"},
     "cli": {
         "",
         "data",
         "models",
-        "interchange",
         "session",
         "compiler",
         "autodiff",
@@ -63,4 +61,6 @@ SESSION = {
     "session": {"report", "exports", "state", "run", "files", "explain", "profile", "live", "jit"},
     "ensemble": {"report", "state", "run", "live", "session"},
     "drawing": {"calculator", "session"},
+    # Files of other frameworks and languages, of whole sessions: `exports` leads there by name.
+    "interchange": {"calculator", "ensemble", "files", "function", "run", "session", "state"},
 }  # fmt: skip

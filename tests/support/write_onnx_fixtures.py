@@ -1,4 +1,4 @@
-"""Writes tests/interchange/exported: small models of other libraries, and their values.
+"""Writes tests/session/interchange/exported: small models of other libraries, and their values.
 
     python -m tests.support.write_onnx_fixtures [NAME ...]
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-FOLDER = Path(__file__).resolve().parents[1] / "interchange" / "exported"
+FOLDER = Path(__file__).resolve().parents[1] / "session" / "interchange" / "exported"
 RNG = np.random.default_rng(0)
 
 

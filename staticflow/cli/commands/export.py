@@ -13,9 +13,9 @@ from staticflow.cli.model_card import Card, read_card
 from staticflow.cli.report import table
 from staticflow.cli.targets import check_targets
 from staticflow.data.opening import check_file
-from staticflow.interchange.c_out.model import export_c
-from staticflow.interchange.onnx_out.model import export_onnx
 from staticflow.session.files.tensor_file import write_tensors
+from staticflow.session.interchange.c_out.model import export_c
+from staticflow.session.interchange.onnx_out.model import export_onnx
 
 if TYPE_CHECKING:
     from staticflow.session.session import Session

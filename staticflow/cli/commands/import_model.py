@@ -12,7 +12,7 @@ from staticflow.data.opening import check_file
 
 def run(options: argparse.Namespace) -> int:
     """Take an ONNX model in and save it, for `staticflow.Session.load`."""
-    from staticflow.interchange.onnx_in.model import from_onnx
+    from staticflow.session.interchange.onnx_in.model import from_onnx
     from staticflow.session.session import Session
 
     source = options.source
