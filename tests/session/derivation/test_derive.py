@@ -339,3 +339,14 @@ def _seconds(f: Node, X: Node) -> float:
     start = time.process_time()
     derive(f, X)
     return time.process_time() - start
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_check_allows_for_the_graph_s_own_rounding(dtype: str) -> None:
+    """The lines have float64 values, the graph's own derivative those of its dtype."""
+    y = sf.input("y", (3,), dtype)
+    value = y
+    for name in "abc":
+        value = (value + ops.tanh(value)).named(name)
+    assert derive(value.sum(), y, check=True).steps
+    assert derive((value * value).sum(), y, check=True).steps
