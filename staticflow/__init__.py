@@ -84,10 +84,10 @@ def _export_onnx(session: Session, path: Any, outputs: Any, opset: int | None) -
     module.export_onnx(session, path, outputs, opset)
 
 
-def _export_c(session: Session, path: Any, *options: Any) -> None:
+def _export_c(session: Session, path: Any, **options: Any) -> None:
     """`session.export_c`, likewise."""
     importlib.import_module("staticflow.session.interchange.c_out.model").export_c(
-        session, path, *options
+        session, path, **options
     )
 
 

@@ -165,6 +165,13 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stream", metavar="NAME", help="for C: the dimension of which a call takes one element"
     )
+    parser.add_argument(
+        "--derivatives", metavar="NAMES", type=_names, default=(),
+        help="for C: inputs by which to give the outputs' Jacobians too: x,u",
+    )  # fmt: skip
+    parser.add_argument(
+        "--training", action="store_true", help="for C: the training step, and what reads its state"
+    )
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:

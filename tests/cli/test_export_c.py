@@ -25,6 +25,8 @@ def test_a_model_goes_out_as_c(capsys: pytest.CaptureFixture[str]) -> None:
     assert "float y[2][5][4]" in Path("net.h").read_text()
     assert main(["export", "model.sf", "net.c", "--stream", "time"]) == 0
     assert "void net_step(net_state *state" in Path("net.h").read_text()
+    assert main(["export", "model.sf", "net.c", "--sizes", "time=2", "--derivatives", "s"]) == 0
+    assert "float dy_ds[1][2][4][1][2][3]" in Path("net.h").read_text()
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,8 @@ def test_a_model_goes_out_as_c(capsys: pytest.CaptureFixture[str]) -> None:
         (["net.c", "--opset", "18"], "--opset is of ONNX files"),
         (["net.c", "--sizes", "time"], "'time' is no size"),
         (["net.onnx", "--sizes", "time=3"], "are of C files"),
+        (["net.onnx", "--training"], "are of C files"),
+        (["net.c", "--sizes", "time=3", "--derivatives", "q"], "no output has a derivative by 'q'"),
         (["no/net.c", "--sizes", "time=3"], "there is no folder no"),
     ],
 )

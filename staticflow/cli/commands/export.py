@@ -32,8 +32,9 @@ def run(options: argparse.Namespace) -> int:
             f"{target} is in no format that is known; name a file that ends in "
             f"{' or '.join(WRITERS)}"
         )
-    if target.suffix.lower() != ".c" and (options.sizes or options.stream):
-        raise CommandError("--sizes and --stream are of C files, whose sizes are fixed")
+    of_c = options.sizes or options.stream or options.derivatives or options.training
+    if target.suffix.lower() != ".c" and of_c:
+        raise CommandError("--sizes, --stream, --derivatives and --training are of C files")
     check_file(source, "model file", "; `staticflow train` writes one")
     check_targets([target], [source])
     session = Session.load(source)
@@ -84,7 +85,10 @@ def _c(session: Session, source: Path, options: argparse.Namespace) -> list[tupl
     header = options.target.with_suffix(".h")
     check_targets([header], [source])
     outputs = list(options.outputs) or None
-    export_c(session, options.target, outputs, dict(options.sizes), options.stream)
+    export_c(
+        session, options.target, outputs, dict(options.sizes), options.stream,
+        training=options.training, derivatives=options.derivatives,
+    )  # fmt: skip
     names = outputs or list(session.outputs)
     return [
         ("inputs", ", ".join(session.inputs)),

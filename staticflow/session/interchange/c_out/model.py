@@ -19,6 +19,7 @@ from staticflow.runtime.feeds import input_nodes
 from staticflow.session.ensemble import Ensemble
 from staticflow.session.files.atomic_file import check_target, write_whole
 from staticflow.session.files.file_version import written
+from staticflow.session.interchange.c_out.derivatives import check_dtype, jacobians
 from staticflow.session.interchange.c_out.program import Graph, enter_reader, enter_step, predict
 from staticflow.session.interchange.c_out.stream import one_step, starts_of
 from staticflow.session.interchange.c_out.text import Module
@@ -42,6 +43,8 @@ def export_c(
     carry: Sequence[str] = (),
     training: bool = False,
     weights: str = "arrays",
+    dtype: str | None = None,
+    derivatives: Sequence[str] = (),
 ) -> None:
     """Write a C file and its header; see `Session.export_c`."""
     target = Path(path)
@@ -50,8 +53,9 @@ def export_c(
     header = target.with_suffix(".h")
     check_target(target)
     module = module_of(
-        session, identifier(target.stem), outputs, sizes, stream, carry, training, weights
-    )
+        session, identifier(target.stem), outputs, sizes, stream, carry, training, weights, dtype,
+        derivatives,
+    )  # fmt: skip
     _write(target, module.source(header.name).encode("ascii"))
     _write(header, module.header().encode("ascii"))
     if module.blob is not None:
@@ -74,6 +78,8 @@ def module_of(
     carry: Sequence[str] = (),
     training: bool = False,
     weights: str = "arrays",
+    dtype: str | None = None,
+    derivatives: Sequence[str] = (),
 ) -> Module:
     """The text of a session's outputs, whose functions begin with a name."""
     if isinstance(session, Ensemble):
@@ -88,6 +94,8 @@ def module_of(
     module = Module(name, NOTES, blob=bytearray() if weights == "file" else None)
     some = outputs is not None or not training or bool(session.outputs)
     nodes = chosen(session, outputs, "export_c") if some else {}
+    check_dtype(nodes, dtype)
+    slopes = jacobians(nodes, derivatives)
     if training:
         if stream is not None or carry:
             fail(GraphError, "export_c: a training step is of whole sequences",
@@ -97,6 +105,8 @@ def module_of(
         enter(module, f"{name}_predict", nodes, values, sizes)
     else:
         _enter_step(module, nodes, values, dict(sizes or {}), stream, carry)
+    if slopes:
+        enter(module, f"{name}_derivatives", slopes, values, sizes)
     return module
 
 
