@@ -19,9 +19,10 @@ from tests.fuzz.compositions.checks import check_loops, check_pack
 pytestmark = pytest.mark.peers
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(2))
 def test_machine_code_against_jax(part: int) -> None:
-    check_pack(range(12 * part, 12 * part + 12))
+    """A sample: each takes seconds to compile, here and in JAX; the campaign has others."""
+    check_pack(range(6 * part, 6 * part + 6))
 
 
 def test_source_against_jax() -> None:
