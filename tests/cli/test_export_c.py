@@ -16,12 +16,16 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     s = sf.input("s", ("batch", "time", 3))
     y = models.RNN(4, return_sequences=True)(s)
-    sf.Session(outputs={"y": y, "z": y * 2.0}).save("model.sf")
+    label = sf.input("label", ("batch",))
+    loss = ((y[:, -1, 0] - label) ** 2).mean()
+    session = sf.Session(loss=loss, outputs={"y": y, "z": y * 2.0}, optimizer=sf.optim.SGD(0.1))
+    session.save("model.sf")
 
 
 def test_a_model_goes_out_as_c(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "model.sf", "net.c", "--outputs", "y", "--sizes", "batch=2,time=5"]) == 0
-    assert "net.h" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "net.h" in printed and "label" not in printed  # which the loss alone reads
     assert "float y[2][5][4]" in Path("net.h").read_text()
     assert main(["export", "model.sf", "net.c", "--stream", "time"]) == 0
     assert "void net_step(net_state *state" in Path("net.h").read_text()

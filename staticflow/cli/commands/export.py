@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from staticflow.cli.model_card import Card, read_card
 from staticflow.cli.report import table
 from staticflow.cli.targets import check_targets
 from staticflow.data.opening import check_file
+from staticflow.graph.leaves import Input
+from staticflow.graph.traversal import leaves
 from staticflow.session.files.tensor_file import write_tensors
 from staticflow.session.interchange.c_out.model import export_c
 from staticflow.session.interchange.onnx_out.model import export_onnx
@@ -50,7 +52,13 @@ def _onnx(session: Session, source: Path, options: argparse.Namespace) -> list[t
     outputs = list(options.outputs) or None
     export_onnx(session, options.target, outputs, options.opset, metadata)
     names = outputs or list(session.outputs)
-    return [("inputs", ", ".join(session.inputs)), ("outputs", ", ".join(map(str, names)))]
+    return [("inputs", _read_by(session, names)), ("outputs", ", ".join(map(str, names)))]
+
+
+def _read_by(session: Session, outputs: Sequence[str]) -> str:
+    """The inputs that outputs depend on: labels, say, are of the loss alone."""
+    used = leaves([session.outputs[name] for name in outputs], Input)
+    return ", ".join(name for name, node in session.inputs.items() if node in used)
 
 
 def _tensors(session: Session, source: Path, options: argparse.Namespace) -> list[tuple[str, str]]:
@@ -91,7 +99,7 @@ def _c(session: Session, source: Path, options: argparse.Namespace) -> list[tupl
     )  # fmt: skip
     names = outputs or list(session.outputs)
     return [
-        ("inputs", ", ".join(session.inputs)),
+        ("inputs", _read_by(session, names)),
         ("outputs", ", ".join(map(str, names))),
         ("header", str(header)),
     ]
