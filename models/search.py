@@ -39,40 +39,21 @@ Array = NDArray[Any]
 KEPT = 3  # of so many candidates, one goes on after each rung of a halving search
 
 
-def search(
-    estimator: Any,
-    grid: Any,
-    n_iter: int | None = None,
-    halving: bool = False,
-    cv: Any = 5,
-    scoring: Any = None,
-    refit: Any = True,
-    error_score: Any = math.nan,
-    random_state: Any = None,
-    verbose: bool = False,
-) -> Search:
+class Search(base.BaseEstimator):
     """A search over a grid (a dict of lists, or a list of such), or over `n_iter` draws from it.
 
     `estimator` is one of staticflow's; `cv` a number of folds or a splitter, `scoring` a name or a
     function f(estimator, X, y), or a dict or list of several, of which `refit` names one. With
     `halving`, all candidates train for some epochs, and the best third of them three times as long,
     and so on: `cv_results_["epochs"]` says how long. A candidate that fails gets `error_score`, or
-    raises with "raise". `verbose` shows a bar.
+    raises with "raise". `verbose` shows a bar. After `fit` there are `best_params_`,
+    `best_estimator_` and `cv_results_`, as in scikit-learn.
     """
-    return Search(
-        estimator, grid, n_iter=n_iter, halving=halving, cv=cv, scoring=scoring, refit=refit,
-        error_score=error_score, random_state=random_state, verbose=verbose,
-    )  # fmt: skip
-
-
-class Search(base.BaseEstimator):
-    """What `search` makes: `fit`, then `best_params_`, `best_estimator_`, `cv_results_`."""
 
     def __init__(
         self,
         estimator: Any,
         grid: Any,
-        *,
         n_iter: int | None = None,
         halving: bool = False,
         cv: Any = 5,
@@ -306,3 +287,6 @@ def _bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
 
     with tqdm(total=total, unit=" epochs", desc="search") as bar:
         yield bar.update
+
+
+search = Search  # as `models.search(...)`, which reads like a function

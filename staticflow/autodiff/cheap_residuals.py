@@ -23,19 +23,17 @@ def costly(saved: Sequence[Node], given: Collection[Node]) -> list[Node]:
     """Those of the residuals that have to be saved, in order; `given` is there in any case."""
     kept = dict.fromkeys(saved)
     for node in reversed(toposort(list(saved))):
-        if node in kept:
-            others = kept.keys() - {node}
-            if _follows(node, others, set(given)):
-                del kept[node]
+        if node in kept and _follows(node, kept, given):
+            del kept[node]
     return list(kept)
 
 
-def _follows(node: Node, others: Collection[Node], given: Collection[Node]) -> bool:
-    """Whether a few cheap ops lead from other values to a node."""
+def _follows(node: Node, kept: Collection[Node], given: Collection[Node]) -> bool:
+    """Whether a few cheap ops lead to a node from others that are kept, or given."""
     done, stack = set[Node](), [node]
     while stack:
         x = stack.pop()
-        if x in done or x in others or x in given or is_implicit(x):
+        if x in done or (x in kept and x is not node) or x in given or is_implicit(x):
             continue
         done.add(x)
         if len(done) > MOST_OPS or not _is_cheap(x):

@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 
 from staticflow.errors import GraphError, fail
-from staticflow.graph.node import Node
 from staticflow.native.memory import Array
-from staticflow.native.threads.granted import granted_threads
-from staticflow.optim.algorithms import Optimizer
 from staticflow.session.live import Live
 from staticflow.session.report.history import History
 from staticflow.session.run.accumulation import accumulate, apply
@@ -32,11 +29,8 @@ from staticflow.session.state.graph import SessionGraph
 from staticflow.session.state.members import MembersState
 from staticflow.session.state.session_state import (
     SessionState,
-    check_optimizer,
     check_seed,
-    check_threads,
 )
-from staticflow.session.state.trained import chosen
 
 
 class Ensemble(Session):
@@ -53,38 +47,16 @@ class Ensemble(Session):
     epoch_count: Live[Any] = Live(lambda state: members_of(state).epoch_counts.copy())
     run_count: Live[Any] = Live(lambda state: members_of(state).run_counts.copy())
 
-    def __init__(
-        self,
-        loss: Node | None = None,
-        outputs: Any = None,
-        metrics: Mapping[str, Node] | None = None,
-        optimizer: Optimizer | None = None,
-        params: Mapping[str, Any] | None = None,
-        seed: Any = 0,
-        threads: int | None = None,
-        check_numerics: bool = False,
-        train: Any = None,
-        freeze: Any = None,
-        members: int | None = None,
-    ) -> None:
-        graph = SessionGraph(loss, outputs, metrics)
-        threads = granted_threads() if threads is None else threads
-        state = MembersState(
-            graph,
-            chosen({node.name: node for node in graph.params}, train, freeze),
-            members=1 if members is None else members,
-            optimizer=check_optimizer(optimizer),
-            seed=check_seeds(seed),
-            threads=check_threads(threads, "leave it out to use all cores"),
-            check_numerics=check_numerics,
-        )
-        self._hold(state)
-        if params is not None:
-            self.load_params(params)
+    @staticmethod
+    def _begun(
+        graph: SessionGraph, trained: Any, seed: Any, members: int | None, **settings: Any
+    ) -> SessionState:
+        count = 1 if members is None else members
+        return MembersState(graph, trained, seed=check_seeds(seed), members=count, **settings)
 
-    def _hold(self, state: MembersState) -> None:
-        self._state = self._whole = state
-        self._fetches = self._every = MemberFetches(state)
+    def _hold(self, state: SessionState) -> None:
+        self._state = self._whole = members_of(state)
+        self._fetches = self._every = MemberFetches(self._whole)
         self._sessions: dict[int, Session] = {}
 
     @property
@@ -95,7 +67,7 @@ class Ensemble(Session):
     @staticmethod
     def _over(state: SessionState) -> Session:
         session = object.__new__(Ensemble)
-        session._hold(members_of(state))
+        session._hold(state)
         return session
 
     def member(self, index: int) -> Session:

@@ -91,7 +91,7 @@ class Session(LiveAttributes, Exports):
         metrics: Mapping[str, Node] | None = None,
         optimizer: Optimizer | None = None,
         params: Mapping[str, Any] | None = None,
-        seed: int = 0,
+        seed: Any = 0,
         threads: int | None = None,
         check_numerics: bool = False,
         train: Any = None,
@@ -100,17 +100,29 @@ class Session(LiveAttributes, Exports):
     ) -> None:
         graph = SessionGraph(loss, outputs, metrics)
         threads = granted_threads() if threads is None else threads
-        self._state = SessionState(
+        state = self._begun(
             graph,
             chosen({node.name: node for node in graph.params}, train, freeze),
+            seed,
+            members,
             optimizer=check_optimizer(optimizer),
-            seed=check_seed(seed),
             threads=check_threads(threads, "leave it out to use all cores"),
             check_numerics=check_numerics,
         )
-        self._fetches = Fetches(self._state)
+        self._hold(state)
         if params is not None:
             self.load_params(params)
+
+    @staticmethod
+    def _begun(
+        graph: SessionGraph, trained: Any, seed: Any, members: int | None, **settings: Any
+    ) -> SessionState:
+        """The state that a new session begins with."""
+        return SessionState(graph, trained, seed=check_seed(seed), **settings)
+
+    def _hold(self, state: SessionState) -> None:
+        self._state = state
+        self._fetches = Fetches(state)
 
     def load_params(self, values: Any) -> None:
         """Set parameters from a mapping from name to array, or a saved file; all or nothing."""

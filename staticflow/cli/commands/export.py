@@ -94,7 +94,7 @@ def _c(session: Session, source: Path, options: argparse.Namespace) -> list[tupl
     check_targets([header], [source])
     outputs = list(options.outputs) or None
     export_c(
-        session, options.target, outputs, dict(options.sizes), options.stream,
+        session, options.target, outputs=outputs, sizes=dict(options.sizes), stream=options.stream,
         training=options.training, derivatives=options.derivatives,
     )  # fmt: skip
     names = outputs or list(session.outputs)

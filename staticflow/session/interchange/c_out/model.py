@@ -34,28 +34,14 @@ NOTES = (
 )
 
 
-def export_c(
-    session: Any,
-    path: Any,
-    outputs: Any = None,
-    sizes: Mapping[str, int] | None = None,
-    stream: str | None = None,
-    carry: Sequence[str] = (),
-    training: bool = False,
-    weights: str = "arrays",
-    dtype: str | None = None,
-    derivatives: Sequence[str] = (),
-) -> None:
-    """Write a C file and its header; see `Session.export_c`."""
+def export_c(session: Any, path: Any, **options: Any) -> None:
+    """Write a C file and its header, with the options of `module_of`; see `Session.export_c`."""
     target = Path(path)
     if target.suffix != ".c":
         fail(GraphError, "export_c: the file is to be called something.c", got=str(path))
     header = target.with_suffix(".h")
     check_target(target)
-    module = module_of(
-        session, identifier(target.stem), outputs, sizes, stream, carry, training, weights, dtype,
-        derivatives,
-    )  # fmt: skip
+    module = module_of(session, identifier(target.stem), **options)
     _write(target, module.source(header.name).encode("ascii"))
     _write(header, module.header().encode("ascii"))
     if module.blob is not None:
